@@ -1,0 +1,69 @@
+//! What a replica is told about itself when it starts.
+
+use crate::entry::HardState;
+use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId};
+use crate::membership::Membership;
+
+/// Which replica this is, and of whom the group consists.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// The group.
+    pub group: GroupId,
+    /// Which life of the group.
+    pub incarnation: Incarnation,
+    /// The node this replica lives on.
+    pub node: NodeId,
+    /// The group's configuration.
+    pub membership: Membership,
+    /// Times and limits.
+    pub tuning: Tuning,
+    /// Seeds the randomised election timeouts. Replicas of a group need different seeds.
+    pub seed: u64,
+}
+
+/// Times and limits. The defaults suit a local network and disks that sync in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// A follower that hears nothing for this long, and up to twice as long at random, campaigns
+    /// (paper §5.2); a leader that hears no quorum for this long steps down. Milliseconds.
+    pub election_timeout_ms: u64,
+    /// A leader says so this often. Milliseconds; well below the election timeout.
+    pub heartbeat_interval_ms: u64,
+    /// An append message closes once its entries reach this many bytes.
+    pub message_bytes_max: usize,
+    /// Append messages on their way to one peer, at most.
+    pub inflight_messages_max: usize,
+    /// Bytes of entries on their way to one peer, at most (one message may exceed it).
+    pub inflight_bytes_max: usize,
+    /// Bytes of applied, durable entries kept in memory for peers that lag; older ones are loaded.
+    pub cache_bytes_max: usize,
+    /// Entries handed to the state machine and not yet reported as applied, at most, in bytes (one entry
+    /// may exceed it).
+    pub apply_bytes_max: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            election_timeout_ms: 600,
+            heartbeat_interval_ms: 100,
+            message_bytes_max: 256 << 10,
+            inflight_messages_max: 64,
+            inflight_bytes_max: 4 << 20,
+            cache_bytes_max: 1 << 20,
+            apply_bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// What a replica's disk held when it started. The default is a new replica's: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Its term and vote.
+    pub hard_state: HardState,
+    /// For each run of entries of one term in the log, ascending, the id of its first entry; the first
+    /// run starts at index 1.
+    pub runs: Vec<LogId>,
+    /// The log's last index; 0 if it is empty.
+    pub last: LogIndex,
+}

@@ -1,0 +1,129 @@
+//! What a step wants done. The core decides; whoever drives it carries out.
+
+use crate::entry::{Entry, HardState};
+use crate::ids::{GroupId, LogIndex, NodeId, Term};
+use crate::input::{ProposalId, ReadId};
+use crate::message::Message;
+
+/// All that one or more steps want done. The fields may be carried out in any order and independently of
+/// each other; what must come after what is inside [`Persist`].
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be sent at once. Only the core makes them, only from a [`Prompt`].
+    pub send: Vec<Message>,
+    /// To be written, at most one per drain: what several steps want written is folded into one.
+    pub persist: Option<Persist>,
+    /// Entries committed, in log order without gaps: to be applied to the state machine. Once done, say
+    /// [`Input::Applied`](crate::Input::Applied).
+    pub apply: Vec<Entry>,
+    /// Entries to be read from the log store.
+    pub load: Vec<Load>,
+    /// Where proposals went.
+    pub proposed: Vec<(ProposalId, Proposed)>,
+    /// What became of reads.
+    pub reads: Vec<(ReadId, ReadOutcome)>,
+}
+
+/// One write: all of it durable, atomically, before any message in `then` leaves.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Persist {
+    /// The group whose write it is.
+    pub group: GroupId,
+    /// To be returned in [`Input::Persisted`](crate::Input::Persisted). Grows by one with every write of a group.
+    pub seq: PersistSeq,
+    /// The new term and vote, if they changed.
+    pub hard_state: Option<HardState>,
+    /// Consecutive entries. They replace all that the log holds from the first of them on.
+    pub entries: Vec<Entry>,
+    /// Made only from a [`Promise`]: to be sent once the write is durable, never before.
+    pub(crate) then: Vec<Message>,
+}
+
+/// Number of a write within a group's life in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PersistSeq(pub u64);
+
+/// Proof that a write is durable, with what may leave now.
+#[derive(Debug)]
+pub struct Durable {
+    /// The group whose write it was.
+    pub group: GroupId,
+    /// To be returned in [`Input::Persisted`](crate::Input::Persisted).
+    pub seq: PersistSeq,
+    /// To be sent.
+    pub send: Vec<Message>,
+}
+
+impl Persist {
+    /// Whether there is nothing to write: only messages that wait for earlier writes.
+    #[must_use]
+    pub fn is_barrier(&self) -> bool {
+        self.hard_state.is_none() && self.entries.is_empty()
+    }
+
+    /// To be called once the write, and every earlier one of the group, is durable: gives up the messages
+    /// that waited for it. There is no other way to get at them.
+    #[must_use]
+    pub fn into_durable(self) -> Durable {
+        Durable {
+            group: self.group,
+            seq: self.seq,
+            send: self.then,
+        }
+    }
+}
+
+/// A range of entries to be read from the log store and returned in [`Input::Loaded`](crate::Input::Loaded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// What they are for; to be returned as it is.
+    pub purpose: LoadPurpose,
+    /// The first index wanted.
+    pub from: LogIndex,
+    /// The last index wanted.
+    pub through: LogIndex,
+    /// Stop before exceeding this many bytes, but return at least one entry.
+    pub bytes_max: usize,
+}
+
+/// What loaded entries are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadPurpose {
+    /// To be sent to a peer that is behind what memory holds.
+    Peer(NodeId),
+    /// To be applied: they were committed before a restart.
+    Apply,
+}
+
+/// Where proposals went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposed {
+    /// Appended to the leader's log from `first` on. Not committed yet: it is once an entry with this index
+    /// *and this term* is applied; if another term's entry is applied there, it never will be.
+    Appended {
+        /// Index of the first of them.
+        first: LogIndex,
+        /// Term they were appended in.
+        term: Term,
+    },
+    /// Not appended: this replica does not lead.
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+}
+
+/// What became of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// May be answered from any state that has applied at least up to `index` (thesis §6.4).
+    Ready {
+        /// The read index.
+        index: LogIndex,
+    },
+    /// Not served: this replica does not lead, or stopped leading before it was sure.
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+}

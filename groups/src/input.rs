@@ -1,0 +1,77 @@
+//! What a group can be told.
+
+use crate::effects::{LoadPurpose, PersistSeq};
+use crate::entry::Entry;
+use crate::ids::LogIndex;
+use crate::message::Message;
+use bytes::Bytes;
+
+/// A point of the driver's monotonic clock, in milliseconds since some start of its own. The core reads no
+/// clock: it is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// This moment plus `millis`.
+    #[must_use]
+    pub fn plus(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds from `earlier` to this moment; 0 if that is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// Time has passed. Owed no later than [`Group::deadline`](crate::Group::deadline); more often does no harm.
+    Tick,
+    /// A peer said something.
+    Message(Message),
+    /// Somebody here wants commands in the log, all of them in this order without gaps.
+    Propose {
+        /// Comes back in [`Effects::proposed`](crate::Effects::proposed).
+        id: ProposalId,
+        /// The commands.
+        commands: Vec<Bytes>,
+    },
+    /// Somebody here wants to read what is certain to be current.
+    Read {
+        /// Comes back in [`Effects::reads`](crate::Effects::reads).
+        id: ReadId,
+    },
+    /// The write with this number, and all before it, are durable.
+    Persisted {
+        /// Its number.
+        seq: PersistSeq,
+    },
+    /// The state machine has applied up to here.
+    Applied {
+        /// The last index applied.
+        through: LogIndex,
+    },
+    /// Entries that were asked for, from the first index wanted on; empty if they could not be read (they
+    /// are asked for again later).
+    Loaded {
+        /// As it was asked.
+        purpose: LoadPurpose,
+        /// The index that was asked for first.
+        from: LogIndex,
+        /// Consecutive entries from `from` on.
+        entries: Vec<Entry>,
+    },
+    /// Campaign now, without waiting for a deadline. Still asks first (pre-vote).
+    Campaign,
+}
+
+/// The driver's name for a batch of proposals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProposalId(pub u64);
+
+/// The driver's name for a read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId(pub u64);

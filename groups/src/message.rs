@@ -1,0 +1,106 @@
+//! What replicas of one group say to each other.
+//!
+//! The types carry the durability rule. A [`Prompt`] may leave at once. A [`Promise`] speaks of what is
+//! on the sender's disk, so it leaves the core only inside a [`Persist`](crate::Persist) and may be sent
+//! only after that write is durable (paper §5.1: "respond to RPCs after updating stable storage";
+//! thesis §10.2.1 for why the leader's own appends need not wait).
+
+use crate::entry::Entry;
+use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
+
+/// One message between two replicas of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The group it belongs to.
+    pub group: GroupId,
+    /// Which life of that group.
+    pub incarnation: Incarnation,
+    /// The node that hosts the sending replica.
+    pub from: NodeId,
+    /// The node that hosts the receiving replica.
+    pub to: NodeId,
+    /// The sender's term, but for [`Prompt::PreVote`] (the term it would campaign in) and the grant of
+    /// one ([`Prompt::PreVoteReply`]: that same term back).
+    pub term: Term,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Says nothing about the sender's disk.
+    Prompt(Prompt),
+    /// Says what is on the sender's disk.
+    Promise(Promise),
+}
+
+/// What may be sent at once, before any write of the step that caused it is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// "Would you vote for me in that term?" Changes no state at the receiver (thesis §9.6).
+    PreVote {
+        /// The asker's last entry.
+        last: LogId,
+    },
+    /// The answer to [`Prompt::PreVote`].
+    PreVoteReply {
+        /// Whether it would vote.
+        granted: bool,
+    },
+    /// A vote refused. (A vote granted is a [`Promise`].)
+    VoteRefused,
+    /// Entries to append, or none to probe (paper §5.3). Sent before the leader's own write is durable:
+    /// the leader counts its own copy only once it is (thesis §10.2.1).
+    Append {
+        /// The entry right before `entries`.
+        prev: LogId,
+        /// Consecutive entries from `prev.index + 1` on.
+        entries: Vec<Entry>,
+        /// The leader's commit index.
+        commit: LogIndex,
+    },
+    /// `prev` of an append did not match (paper §5.3, fast backtracking).
+    AppendRejected {
+        /// Index of the `prev` that was refused.
+        refused: LogIndex,
+        /// The newest entry of the receiver that could match: at or before `refused`, of a term no newer
+        /// than the refused one's.
+        hint: LogId,
+    },
+    /// "I lead" (paper §5.2), and a read round to confirm (thesis §6.4).
+    Heartbeat {
+        /// What the receiver may take as committed: never beyond what it acknowledged.
+        commit: LogIndex,
+        /// The newest read round that the leader waits for.
+        round: ReadRound,
+    },
+    /// The answer to [`Prompt::Heartbeat`].
+    HeartbeatReply {
+        /// The round of the heartbeat that is answered.
+        round: ReadRound,
+    },
+}
+
+/// What may be sent only after the write it travels with is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// "Vote for me": leaves after the candidate's own term and vote are durable, so that it can't campaign
+    /// twice in one term across a crash.
+    Vote {
+        /// The candidate's last entry.
+        last: LogId,
+    },
+    /// A vote granted (paper §5.2).
+    VoteGranted,
+    /// "My log equals yours up to here, on disk."
+    AppendAccepted {
+        /// The last index that is known to match.
+        matched: LogIndex,
+    },
+}
+
+/// Number of a read round within a leader's term: all reads that a leader took in one step share one, and
+/// every round has a number of its own, so that a late answer never confirms a younger read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadRound(pub u64);
