@@ -22,6 +22,9 @@ pub struct Effects {
     pub proposed: Vec<(ProposalId, Proposed)>,
     /// What became of reads.
     pub reads: Vec<(ReadId, ReadOutcome)>,
+    /// Peers that need a snapshot: the entries they lack are compacted. Owed an
+    /// [`Input::SnapshotDone`](crate::Input::SnapshotDone) each.
+    pub snapshots: Vec<NodeId>,
 }
 
 /// One write: all of it durable, atomically, before any message in `then` leaves.
@@ -55,6 +58,44 @@ pub struct Durable {
 }
 
 impl Persist {
+    /// A write that nothing waits for. The core adds what does.
+    #[must_use]
+    pub fn new(group: GroupId, seq: PersistSeq, hard_state: Option<HardState>, entries: Vec<Entry>) -> Self {
+        Self {
+            group,
+            seq,
+            hard_state,
+            entries,
+            then: Vec::new(),
+        }
+    }
+
+    /// Adds entries; they replace those of this write from the first of them on.
+    pub(crate) fn put(&mut self, entries: &[Entry]) {
+        if let (Some(first), Some(start)) = (entries.first(), self.entries.first()) {
+            let kept = first.index.0.saturating_sub(start.index.0);
+            self.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        }
+        self.entries.extend_from_slice(entries);
+    }
+
+    /// Folds a later write of the same group into this one, as if both had been one: the later one's
+    /// number, hard state and entries win.
+    pub fn absorb(&mut self, mut later: Self) {
+        debug_assert!(
+            self.group == later.group && self.seq < later.seq,
+            "writes are folded in their order"
+        );
+        self.seq = later.seq;
+        self.hard_state = later.hard_state.or(self.hard_state);
+        if self.entries.is_empty() {
+            self.entries = later.entries;
+        } else {
+            self.put(&later.entries);
+        }
+        self.then.append(&mut later.then);
+    }
+
     /// Whether there is nothing to write: only messages that wait for earlier writes.
     #[must_use]
     pub fn is_barrier(&self) -> bool {

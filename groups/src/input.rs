@@ -2,7 +2,7 @@
 
 use crate::effects::{LoadPurpose, PersistSeq};
 use crate::entry::Entry;
-use crate::ids::LogIndex;
+use crate::ids::{LogIndex, NodeId};
 use crate::message::Message;
 use bytes::Bytes;
 
@@ -63,6 +63,18 @@ pub enum Input {
         from: LogIndex,
         /// Consecutive entries from `from` on.
         entries: Vec<Entry>,
+    },
+    /// The log up to here is in a snapshot and no longer needed. (Never beyond what is applied and durable.)
+    Compacted {
+        /// The last index the snapshot holds.
+        through: LogIndex,
+    },
+    /// A snapshot for a peer was installed there, or failed.
+    SnapshotDone {
+        /// The peer.
+        to: NodeId,
+        /// The last index it holds; `None` if it failed.
+        through: Option<LogIndex>,
     },
     /// Campaign now, without waiting for a deadline. Still asks first (pre-vote).
     Campaign,

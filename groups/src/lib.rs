@@ -1,17 +1,45 @@
-//! stub
+//! What a Raft group decides.
+//!
+//! This crate is the consensus core of raftyard: Raft as in the paper (Ongaro and Ousterhout, "In Search of
+//! an Understandable Consensus Algorithm", extended version) and the thesis (Ongaro 2014), with pre-vote,
+//! check-quorum, pipelining and ReadIndex. It is pure: [`Group::step`] takes an [`Input`] and says in
+//! [`Effects`] what it wants sent, written, applied and read. It has no clock, no I/O, no thread and no
+//! randomness of its own; the list of its dependencies is the proof.
+//!
+//! What may leave before a write is durable and what only after is in the types: a [`Prompt`] is sent at
+//! once, a [`Promise`] travels inside the [`Persist`] it speaks of and comes out of it only by
+//! [`Persist::into_durable`].
+//!
+//! Entry bodies live here only while they are needed: until they are durable, applied and sent. Terms of all
+//! indexes are answered from memory, from one record per leadership. What has to be sent or applied later is
+//! asked for ([`Load`]).
+//!
+//! Left out, because others do it: batching over groups, timers, sleeping, the wire and the disk.
+
+mod candidate;
 mod config;
+mod display;
 mod effects;
 mod entry;
+mod follower;
+mod group;
 mod ids;
 mod input;
+#[cfg(debug_assertions)]
+mod invariants;
+mod leader;
+mod log;
 mod membership;
 mod message;
+mod progress;
 pub mod quorum;
+mod reads;
+mod rng;
+
 pub use config::{Recovered, ReplicaConfig, Tuning};
-pub use effects::{
-    Durable, Effects, Load, LoadPurpose, Persist, PersistSeq, Proposed, ReadOutcome,
-};
+pub use effects::{Durable, Effects, Load, LoadPurpose, Persist, PersistSeq, Proposed, ReadOutcome};
 pub use entry::{Entry, HardState, Payload};
+pub use group::{Group, RoleKind};
 pub use ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 pub use input::{Input, Moment, ProposalId, ReadId};
 pub use membership::{Membership, MembershipError};

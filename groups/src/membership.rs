@@ -53,11 +53,7 @@ impl Membership {
         if membership.voters.is_empty() {
             return Err(MembershipError::NoVoters);
         }
-        match membership
-            .learners
-            .iter()
-            .find(|node| membership.is_voter(**node))
-        {
+        match membership.learners.iter().find(|node| membership.is_voter(**node)) {
             Some(node) => Err(MembershipError::VoterAndLearner(*node)),
             None => Ok(membership),
         }
@@ -99,23 +95,14 @@ impl Membership {
     /// Every node of the group but `me`, sorted.
     #[must_use]
     pub fn peers_of(&self, me: NodeId) -> Vec<NodeId> {
-        let all: BTreeSet<NodeId> = self
-            .voters()
-            .chain(self.outgoing())
-            .chain(self.learners())
-            .collect();
+        let all: BTreeSet<NodeId> = self.voters().chain(self.outgoing()).chain(self.learners()).collect();
         all.into_iter().filter(|node| *node != me).collect()
     }
 }
 
 impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |set: &BTreeSet<NodeId>| {
-            set.iter()
-                .map(NodeId::to_string)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
+        let list = |set: &BTreeSet<NodeId>| set.iter().map(NodeId::to_string).collect::<Vec<_>>().join(",");
         write!(f, "voters={}", list(&self.voters))?;
         if !self.outgoing.is_empty() {
             write!(f, " outgoing={}", list(&self.outgoing))?;

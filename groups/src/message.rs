@@ -35,6 +35,14 @@ pub enum Body {
     Promise(Promise),
 }
 
+impl Body {
+    /// Whether only a leader of the message's term says this.
+    #[must_use]
+    pub fn is_from_leader(&self) -> bool {
+        matches!(self, Self::Prompt(Prompt::Append { .. } | Prompt::Heartbeat { .. }))
+    }
+}
+
 /// What may be sent at once, before any write of the step that caused it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {

@@ -42,12 +42,7 @@ impl Majority<'_> {
     /// Where a vote stands in which each voter said yes, no, or nothing yet.
     pub fn vote(&self, said: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
         let needed = self.0.len() / 2 + 1;
-        let count = |answer| {
-            self.0
-                .iter()
-                .filter(|node| said(**node) == Some(answer))
-                .count()
-        };
+        let count = |answer| self.0.iter().filter(|node| said(**node) == Some(answer)).count();
         let (yes, no) = (count(true), count(false));
         if self.0.is_empty() || yes >= needed {
             VoteResult::Won
@@ -68,10 +63,7 @@ impl<'a> JointQuorum<'a> {
 
     /// The greatest value that a quorum has reached; `None` if there is no voter.
     pub fn reached<T: Copy + Ord>(&self, reached: impl Fn(NodeId) -> T) -> Option<T> {
-        match (
-            self.incoming.reached(&reached),
-            self.outgoing.reached(&reached),
-        ) {
+        match (self.incoming.reached(&reached), self.outgoing.reached(&reached)) {
             (Some(incoming), Some(outgoing)) => Some(incoming.min(outgoing)),
             (one, other) => one.or(other),
         }

@@ -1,0 +1,118 @@
+//! How a replica becomes leader: it asks first (pre-vote), then campaigns.
+
+use crate::effects::{Effects, PersistSeq};
+use crate::entry::HardState;
+use crate::group::{Group, Role};
+use crate::ids::{NodeId, Term};
+use crate::input::Moment;
+use crate::message::{Body, Promise, Prompt};
+use crate::quorum::VoteResult;
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    /// Who said what.
+    votes: BTreeMap<NodeId, bool>,
+    /// When it starts over.
+    pub(crate) deadline: Moment,
+    /// The write that holds its vote for itself, which counts once that is durable.
+    own_vote: PersistSeq,
+}
+
+impl Group {
+    /// Asks the voters whether a campaign in the next term could win. Changes neither term nor vote, so a
+    /// replica that is cut off disturbs nobody when it comes back (thesis §9.6).
+    pub(crate) fn pre_campaign(&mut self, effects: &mut Effects) {
+        let me = self.config.node;
+        if !self.config.membership.is_voter(me) {
+            return;
+        }
+        let deadline = self.next_election_deadline();
+        self.role = Role::PreCandidate(Candidate {
+            votes: BTreeMap::from([(me, true)]),
+            deadline,
+            own_vote: PersistSeq::default(),
+        });
+        let last = self.log.last_id();
+        for peer in self.voting_peers() {
+            let body = Body::Prompt(Prompt::PreVote { last });
+            effects.send.push(self.message(peer, self.hard.term.next(), body));
+        }
+        self.count_votes(effects);
+    }
+
+    /// Campaigns in a new term (paper §5.2). Term and own vote are durable before anyone is asked, and the
+    /// own vote counts only from then on.
+    fn campaign(&mut self, effects: &mut Effects) {
+        let vote = HardState {
+            term: self.hard.term.next(),
+            vote: Some(self.config.node),
+        };
+        self.set_hard(vote, effects);
+        let deadline = self.next_election_deadline();
+        self.role = Role::Candidate(Candidate {
+            votes: BTreeMap::new(),
+            deadline,
+            own_vote: self.newest_persist(),
+        });
+        let last = self.log.last_id();
+        for peer in self.voting_peers() {
+            self.promise(peer, Promise::Vote { last }, effects);
+        }
+    }
+
+    pub(crate) fn on_pre_vote_granted(&mut self, from: NodeId, term: Term, effects: &mut Effects) {
+        if let Role::PreCandidate(candidate) = &mut self.role
+            && term == self.hard.term.next()
+        {
+            candidate.votes.insert(from, true);
+            self.count_votes(effects);
+        }
+    }
+
+    /// Refused in the current term. (A refusal in a newer one made this replica a follower in that.)
+    pub(crate) fn on_pre_vote_refused(&mut self, from: NodeId, effects: &mut Effects) {
+        if let Role::PreCandidate(candidate) = &mut self.role {
+            candidate.votes.insert(from, false);
+            self.count_votes(effects);
+        }
+    }
+
+    pub(crate) fn on_vote_reply(&mut self, from: NodeId, granted: bool, effects: &mut Effects) {
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.votes.entry(from).or_insert(granted);
+            self.count_votes(effects);
+        }
+    }
+
+    pub(crate) fn on_own_vote_durable(&mut self, durable: PersistSeq, effects: &mut Effects) {
+        if let Role::Candidate(candidate) = &mut self.role
+            && candidate.own_vote <= durable
+        {
+            candidate.votes.insert(self.config.node, true);
+            self.count_votes(effects);
+        }
+    }
+
+    fn count_votes(&mut self, effects: &mut Effects) {
+        let (candidate, campaigns) = match &self.role {
+            Role::PreCandidate(candidate) => (candidate, false),
+            Role::Candidate(candidate) => (candidate, true),
+            _ => return,
+        };
+        let said = |node| candidate.votes.get(&node).copied();
+        match self.config.membership.quorum().vote(said) {
+            VoteResult::Pending => {}
+            VoteResult::Won if campaigns => self.become_leader(effects),
+            VoteResult::Won => self.campaign(effects),
+            VoteResult::Lost => self.become_follower(self.hard.term, None, effects),
+        }
+    }
+
+    fn voting_peers(&self) -> Vec<NodeId> {
+        let membership = &self.config.membership;
+        let mut peers = membership.peers_of(self.config.node);
+        peers.retain(|peer| membership.is_voter(*peer));
+        peers
+    }
+}

@@ -1,0 +1,458 @@
+//! One replica of a group: its state, and the step that every input goes through.
+
+use crate::candidate::Candidate;
+use crate::config::{Recovered, ReplicaConfig};
+use crate::effects::{Effects, Load, LoadPurpose, Persist, PersistSeq, ReadOutcome};
+use crate::entry::{Entry, HardState};
+use crate::follower::Follower;
+use crate::ids::{GroupId, LogId, LogIndex, NodeId, Term};
+use crate::input::{Input, Moment};
+use crate::leader::Leader;
+use crate::log::Log;
+use crate::membership::Membership;
+use crate::message::{Body, Message, Promise, Prompt};
+use crate::rng::Rng;
+
+/// One replica of a Raft group: pure, without clock, I/O or randomness of its own. It is told what happened
+/// ([`Input`]) and says what to do ([`Effects`]).
+#[derive(Debug)]
+pub struct Group {
+    pub(crate) config: ReplicaConfig,
+    pub(crate) hard: HardState,
+    pub(crate) log: Log,
+    pub(crate) role: Role,
+    /// All entries up to here are committed.
+    pub(crate) commit: LogIndex,
+    /// Up to here entries were handed to the state machine.
+    applying: LogIndex,
+    /// Up to here the state machine said it applied.
+    applied: LogIndex,
+    /// Committed entries are being read from the log store.
+    loading_apply: bool,
+    pub(crate) now: Moment,
+    rng: Rng,
+    persist_seq: PersistSeq,
+    /// What [`Group::check`] saw last: none of it may regress.
+    #[cfg(debug_assertions)]
+    seen: crate::invariants::Seen,
+}
+
+/// What a replica is, with the data that only such a one has.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Follower(Follower),
+    /// Asks whether a campaign could win, without starting one (thesis §9.6).
+    PreCandidate(Candidate),
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+}
+
+/// What a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleKind {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Campaigns.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl Group {
+    /// The replica as its disk left it. It starts as a follower that knows no leader.
+    #[must_use]
+    pub fn new(config: ReplicaConfig, recovered: Recovered, now: Moment) -> Self {
+        let mut rng = Rng::new(config.seed);
+        let deadline = election_deadline(&config, &mut rng, now);
+        Self {
+            hard: recovered.hard_state,
+            log: Log::recovered(recovered.runs, recovered.last),
+            role: Role::Follower(Follower::without_leader(deadline)),
+            commit: LogIndex::ZERO,
+            applying: LogIndex::ZERO,
+            applied: LogIndex::ZERO,
+            loading_apply: false,
+            now,
+            rng,
+            persist_seq: PersistSeq::default(),
+            #[cfg(debug_assertions)]
+            seen: crate::invariants::Seen::default(),
+            config,
+        }
+    }
+
+    /// Tells the replica of one thing that happened; what it wants done is added to `effects`.
+    ///
+    /// `now` never goes back; an earlier one than before is taken as the same.
+    pub fn step(&mut self, now: Moment, input: Input, effects: &mut Effects) {
+        self.step_all(now, [input], effects);
+    }
+
+    /// Like [`Group::step`] for several inputs in their order. What they cause is decided once, at the end:
+    /// one append message per peer instead of one per input.
+    pub fn step_all(&mut self, now: Moment, inputs: impl IntoIterator<Item = Input>, effects: &mut Effects) {
+        self.now = self.now.max(now);
+        for input in inputs {
+            self.on_input(input, effects);
+        }
+        self.conclude(effects);
+        #[cfg(debug_assertions)]
+        {
+            let mut seen = std::mem::take(&mut self.seen);
+            seen.check(self);
+            self.seen = seen;
+        }
+    }
+
+    fn on_input(&mut self, input: Input, effects: &mut Effects) {
+        match input {
+            Input::Tick => self.on_tick(effects),
+            Input::Message(message) => self.on_message(message, effects),
+            Input::Propose { id, commands } => self.on_propose(id, commands, effects),
+            Input::Read { id } => match &mut self.role {
+                Role::Leader(leader) => leader.reads.ask(id),
+                _ => effects
+                    .reads
+                    .push((id, ReadOutcome::NotLeader { leader: self.leader() })),
+            },
+            Input::Persisted { seq } => {
+                self.log.persisted(seq);
+                self.on_own_vote_durable(seq, effects);
+            }
+            Input::Applied { through } => self.applied = self.applied.max(through.min(self.applying)),
+            Input::Loaded { purpose, from, entries } => self.on_loaded(purpose, from, entries, effects),
+            Input::Campaign => {
+                if !matches!(self.role, Role::Leader(_)) {
+                    self.pre_campaign(effects);
+                }
+            }
+            Input::Compacted { through } => self.log.compact(through.min(self.applied)),
+            Input::SnapshotDone { to, through } => {
+                if let Role::Leader(leader) = &mut self.role
+                    && let Some(progress) = leader.peers.get_mut(&to)
+                {
+                    progress.snapshot_done(through);
+                }
+            }
+        }
+    }
+
+    fn on_tick(&mut self, effects: &mut Effects) {
+        if self.now < self.deadline() {
+            return;
+        }
+        match self.role {
+            Role::Leader(_) => self.on_leader_tick(effects),
+            _ => self.pre_campaign(effects),
+        }
+    }
+
+    /// Routes a message by its term (paper §5.1) and then by what it says.
+    fn on_message(&mut self, message: Message, effects: &mut Effects) {
+        let Message {
+            group,
+            incarnation,
+            from,
+            to,
+            term,
+            body,
+        } = message;
+        let config = &self.config;
+        if group != config.group || incarnation != config.incarnation || to != config.node || from == config.node {
+            return;
+        }
+        match &body {
+            // The term of a pre-vote is hypothetical: nobody adopts it.
+            Body::Prompt(Prompt::PreVote { last }) => return self.on_pre_vote(from, term, *last, effects),
+            Body::Prompt(Prompt::PreVoteReply { granted: true }) => {
+                return self.on_pre_vote_granted(from, term, effects);
+            }
+            Body::Promise(Promise::Vote { .. }) if term > self.hard.term && self.hears_leader() => {
+                // Leader stickiness (paper §6, thesis §4.2.3): who hears a leader neither votes against it
+                // nor adopts the term of one who does not.
+                return;
+            }
+            _ => {}
+        }
+        if term > self.hard.term {
+            let leader = body.is_from_leader().then_some(from);
+            self.become_follower(term, leader, effects);
+        } else if term < self.hard.term {
+            return self.on_older_term(from, &body, effects);
+        }
+        match body {
+            Body::Promise(Promise::Vote { last }) => self.on_vote(from, last, effects),
+            Body::Promise(Promise::VoteGranted) => self.on_vote_reply(from, true, effects),
+            Body::Prompt(Prompt::VoteRefused) => self.on_vote_reply(from, false, effects),
+            Body::Prompt(Prompt::PreVoteReply { .. }) => self.on_pre_vote_refused(from, effects),
+            Body::Prompt(Prompt::Append { prev, entries, commit }) => {
+                self.on_append(from, prev, entries, commit, effects);
+            }
+            Body::Prompt(Prompt::Heartbeat { commit, round }) => self.on_heartbeat(from, commit, round, effects),
+            Body::Promise(Promise::AppendAccepted { matched }) => self.on_append_accepted(from, matched),
+            Body::Prompt(Prompt::AppendRejected { refused, hint }) => self.on_append_rejected(from, refused, hint),
+            Body::Prompt(Prompt::HeartbeatReply { round }) => self.on_heartbeat_reply(from, round),
+            Body::Prompt(Prompt::PreVote { .. }) => {}
+        }
+    }
+
+    /// Answers with the newer term where the sender would otherwise go on in its old one for ever: a leader
+    /// that was deposed, or whose follower was stranded at a higher term; a candidate that is late.
+    fn on_older_term(&mut self, from: NodeId, body: &Body, effects: &mut Effects) {
+        let reply = match body {
+            Body::Prompt(Prompt::Append { prev, .. }) => Prompt::AppendRejected {
+                refused: prev.index,
+                hint: self.log.last_id(),
+            },
+            Body::Prompt(Prompt::Heartbeat { round, .. }) => Prompt::HeartbeatReply { round: *round },
+            Body::Promise(Promise::Vote { .. }) => Prompt::VoteRefused,
+            _ => return,
+        };
+        self.send(from, reply, effects);
+    }
+
+    /// Decides what follows from all the inputs of a step: what to send, commit, read and apply.
+    fn conclude(&mut self, effects: &mut Effects) {
+        if matches!(self.role, Role::Leader(_)) {
+            self.advance_commit();
+            self.advance_reads(effects);
+            self.replicate(effects);
+        }
+        self.hand_to_apply(effects);
+        let done = match &self.role {
+            Role::Leader(leader) => leader.matched_by_all().min(self.applying),
+            _ => self.applying,
+        };
+        self.log
+            .trim_cache(done, self.applying, self.config.tuning.cache_bytes_max);
+    }
+
+    /// Hands committed entries to the state machine: one batch at a time, so that a slow one never has an
+    /// unbounded queue.
+    fn hand_to_apply(&mut self, effects: &mut Effects) {
+        if self.applying >= self.commit || self.applied < self.applying || self.loading_apply {
+            return;
+        }
+        let from = self.applying.next();
+        let bytes_max = self.config.tuning.apply_bytes_max;
+        if let Some((entries, _)) = self.log.cached(from, self.commit, bytes_max) {
+            self.apply(entries, effects);
+        } else {
+            self.loading_apply = true;
+            effects.load.push(Load {
+                purpose: LoadPurpose::Apply,
+                from,
+                through: self.commit,
+                bytes_max,
+            });
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>, effects: &mut Effects) {
+        self.applying = self.applying.plus(entries.len());
+        effects.apply.extend(entries);
+    }
+
+    fn on_loaded(&mut self, purpose: LoadPurpose, from: LogIndex, entries: Vec<Entry>, effects: &mut Effects) {
+        // What was read may have been truncated meanwhile: only what still is in the log counts.
+        let mut expected = from;
+        let entries: Vec<Entry> = entries
+            .into_iter()
+            .take_while(|entry| {
+                let known = entry.index == expected && self.log.term_at(entry.index) == Some(entry.term);
+                expected = expected.next();
+                known
+            })
+            .collect();
+        match purpose {
+            LoadPurpose::Apply => {
+                self.loading_apply = false;
+                if from == self.applying.next() {
+                    let committed = entries
+                        .into_iter()
+                        .take_while(|entry| entry.index <= self.commit)
+                        .collect();
+                    self.apply(committed, effects);
+                }
+            }
+            LoadPurpose::Peer(peer) => self.on_loaded_for_peer(peer, from, entries, effects),
+        }
+    }
+
+    /// Goes on as a follower: in `term`, whose vote is then still free if it is a newer one.
+    pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, effects: &mut Effects) {
+        if let Role::Leader(old) = &mut self.role {
+            for id in old.reads.abandon() {
+                effects.reads.push((id, ReadOutcome::NotLeader { leader }));
+            }
+        }
+        if term > self.hard.term {
+            self.set_hard(HardState { term, vote: None }, effects);
+        }
+        let deadline = self.next_election_deadline();
+        self.role = Role::Follower(match leader {
+            Some(leader) => Follower::of(leader, self.now, deadline),
+            None => Follower::without_leader(deadline),
+        });
+    }
+
+    pub(crate) fn set_hard(&mut self, hard: HardState, effects: &mut Effects) {
+        self.hard = hard;
+        self.persist(effects).hard_state = Some(hard);
+    }
+
+    /// The write of this step: what is put into it is durable before any promise made after it leaves.
+    pub(crate) fn persist<'a>(&mut self, effects: &'a mut Effects) -> &'a mut Persist {
+        effects.persist.get_or_insert_with(|| {
+            self.persist_seq.0 += 1;
+            self.log.writing(self.persist_seq);
+            Persist::new(self.config.group, self.persist_seq, None, Vec::new())
+        })
+    }
+
+    /// Puts entries into the log right after its last, and into the write of this step.
+    pub(crate) fn append(&mut self, entries: &[Entry], effects: &mut Effects) {
+        self.log.append(entries);
+        self.persist(effects).put(entries);
+        self.log.writing(self.persist_seq);
+    }
+
+    /// Sends what may leave at once.
+    pub(crate) fn send(&self, to: NodeId, prompt: Prompt, effects: &mut Effects) {
+        effects
+            .send
+            .push(self.message(to, self.hard.term, Body::Prompt(prompt)));
+    }
+
+    /// Sends what may leave only once all that was written up to now is durable.
+    pub(crate) fn promise(&mut self, to: NodeId, promise: Promise, effects: &mut Effects) {
+        let message = self.message(to, self.hard.term, Body::Promise(promise));
+        self.persist(effects).then.push(message);
+    }
+
+    pub(crate) fn message(&self, to: NodeId, term: Term, body: Body) -> Message {
+        Message {
+            group: self.config.group,
+            incarnation: self.config.incarnation,
+            from: self.config.node,
+            to,
+            term,
+            body,
+        }
+    }
+
+    pub(crate) fn next_election_deadline(&mut self) -> Moment {
+        election_deadline(&self.config, &mut self.rng, self.now)
+    }
+
+    /// The newest write.
+    pub(crate) fn newest_persist(&self) -> PersistSeq {
+        self.persist_seq
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.config.group
+    }
+
+    /// The node this replica lives on.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// The newest term it has seen.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.hard.term
+    }
+
+    /// Whom it voted for in this term.
+    #[must_use]
+    pub fn vote(&self) -> Option<NodeId> {
+        self.hard.vote
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn role(&self) -> RoleKind {
+        match self.role {
+            Role::Follower(_) => RoleKind::Follower,
+            Role::PreCandidate(_) => RoleKind::PreCandidate,
+            Role::Candidate(_) => RoleKind::Candidate,
+            Role::Leader(_) => RoleKind::Leader,
+        }
+    }
+
+    /// Who leads in this term, as far as it knows: itself, or whom it follows.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.config.node),
+            Role::Follower(follower) => follower.leader(),
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// The group's configuration.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        &self.config.membership
+    }
+
+    /// The last entry of its log.
+    #[must_use]
+    pub fn last(&self) -> LogId {
+        self.log.last_id()
+    }
+
+    /// The term of the entry at `index`; `None` if the log does not reach there, or no longer.
+    #[must_use]
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// Up to here its log is on its disk.
+    #[must_use]
+    pub fn durable(&self) -> LogIndex {
+        self.log.durable()
+    }
+
+    /// The commit index: up to here entries are committed, as far as it knows.
+    #[must_use]
+    pub fn commit(&self) -> LogIndex {
+        self.commit
+    }
+
+    /// The applied index: up to here the state machine said it applied.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    pub(crate) fn applying(&self) -> LogIndex {
+        self.applying
+    }
+
+    /// When it wants an [`Input::Tick`] at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        if !self.config.membership.is_voter(self.config.node) {
+            return Moment(u64::MAX);
+        }
+        match &self.role {
+            Role::Follower(follower) => follower.deadline,
+            Role::PreCandidate(candidate) | Role::Candidate(candidate) => candidate.deadline,
+            Role::Leader(leader) => leader.heartbeat_due,
+        }
+    }
+}
+
+/// Between one and two election timeouts from now (paper §5.2).
+fn election_deadline(config: &ReplicaConfig, rng: &mut Rng, now: Moment) -> Moment {
+    let timeout = config.tuning.election_timeout_ms;
+    now.plus(timeout + rng.below(timeout))
+}

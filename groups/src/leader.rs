@@ -1,0 +1,285 @@
+//! What a leader does: append, replicate, commit.
+
+use crate::effects::{Effects, Load, LoadPurpose, Proposed};
+use crate::entry::{Entry, Payload};
+use crate::group::{Group, Role};
+use crate::ids::{LogIndex, NodeId};
+use crate::input::{Moment, ProposalId};
+use crate::message::{Prompt, ReadRound};
+use crate::progress::Progress;
+use crate::reads::Reads;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub(crate) struct Leader {
+    /// How far each peer is.
+    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    /// The no-op this term began with. Once it is committed, so is all before it.
+    pub(crate) term_start: LogIndex,
+    pub(crate) heartbeat_due: Moment,
+    pub(crate) reads: Reads,
+}
+
+impl Leader {
+    /// Up to here every peer has the log.
+    pub(crate) fn matched_by_all(&self) -> LogIndex {
+        self.peers
+            .values()
+            .map(|progress| progress.matched)
+            .min()
+            .unwrap_or(LogIndex(u64::MAX))
+    }
+}
+
+impl Group {
+    pub(crate) fn become_leader(&mut self, effects: &mut Effects) {
+        let last = self.log.last();
+        let peers = self.config.membership.peers_of(self.config.node);
+        self.role = Role::Leader(Box::new(Leader {
+            peers: peers
+                .into_iter()
+                .map(|peer| (peer, Progress::new(last, self.now)))
+                .collect(),
+            term_start: last.next(),
+            heartbeat_due: self.now.plus(self.config.tuning.heartbeat_interval_ms),
+            reads: Reads::default(),
+        }));
+        self.append_payloads([Payload::Noop], effects);
+    }
+
+    fn append_payloads(&mut self, payloads: impl IntoIterator<Item = Payload>, effects: &mut Effects) {
+        let mut index = self.log.last();
+        let entries: Vec<Entry> = payloads
+            .into_iter()
+            .map(|payload| {
+                index = index.next();
+                Entry {
+                    index,
+                    term: self.hard.term,
+                    payload,
+                }
+            })
+            .collect();
+        self.append(&entries, effects);
+    }
+
+    pub(crate) fn on_propose(&mut self, id: ProposalId, commands: Vec<Bytes>, effects: &mut Effects) {
+        let proposed = match self.role {
+            Role::Leader(_) => {
+                let first = self.log.last().next();
+                self.append_payloads(commands.into_iter().map(Payload::Command), effects);
+                Proposed::Appended {
+                    first,
+                    term: self.hard.term,
+                }
+            }
+            _ => Proposed::NotLeader { leader: self.leader() },
+        };
+        effects.proposed.push((id, proposed));
+    }
+
+    /// Heartbeats, and whether a quorum still hears this leader (CheckQuorum, thesis §6.2).
+    pub(crate) fn on_leader_tick(&mut self, effects: &mut Effects) {
+        let (me, now) = (self.config.node, self.now);
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let contact = |node| {
+            let progress = leader.peers.get(&node);
+            if node == me {
+                now
+            } else {
+                progress.map_or(Moment(0), |progress| progress.contact)
+            }
+        };
+        let heard = self.config.membership.quorum().reached(contact).unwrap_or(now);
+        if now.since(heard) >= self.config.tuning.election_timeout_ms {
+            return self.become_follower(self.hard.term, None, effects);
+        }
+        leader.heartbeat_due = now.plus(self.config.tuning.heartbeat_interval_ms);
+        let stalled: Vec<NodeId> = leader
+            .peers
+            .iter_mut()
+            .filter_map(|(peer, progress)| progress.is_stalled().then_some(*peer))
+            .collect();
+        self.send_heartbeats(effects);
+        for peer in stalled {
+            self.ask_for_end(peer, effects);
+        }
+    }
+
+    pub(crate) fn send_heartbeats(&mut self, effects: &mut Effects) {
+        let Role::Leader(leader) = &self.role else {
+            return;
+        };
+        let round = leader.reads.newest_round();
+        for (peer, progress) in &leader.peers {
+            let commit = self.commit.min(progress.matched);
+            self.send(*peer, Prompt::Heartbeat { commit, round }, effects);
+        }
+    }
+
+    /// An empty append at the end of what was sent: its answer tells whether something got lost.
+    fn ask_for_end(&self, peer: NodeId, effects: &mut Effects) {
+        if let Role::Leader(leader) = &self.role
+            && let Some(progress) = leader.peers.get(&peer)
+            && let Some(prev) = self.log.id_at(progress.next.prev())
+        {
+            let append = Prompt::Append {
+                prev,
+                entries: Vec::new(),
+                commit: self.commit,
+            };
+            self.send(peer, append, effects);
+        }
+    }
+
+    pub(crate) fn on_append_accepted(&mut self, from: NodeId, matched: LogIndex) {
+        let last = self.log.last();
+        if let Some(progress) = self.progress(from)
+            && matched <= last
+        {
+            progress.accepted(matched);
+        }
+    }
+
+    pub(crate) fn on_append_rejected(&mut self, from: NodeId, refused: LogIndex, hint: crate::LogId) {
+        let hint = self.log.newest_not_after(hint).index;
+        if let Some(progress) = self.progress(from) {
+            progress.rejected(refused, hint);
+        }
+    }
+
+    pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, round: ReadRound) {
+        if let Some(progress) = self.progress(from) {
+            progress.round = progress.round.max(round);
+            progress.resume_probe();
+        }
+    }
+
+    /// The progress of a peer that just said something, if this replica leads and knows it.
+    fn progress(&mut self, peer: NodeId) -> Option<&mut Progress> {
+        let Role::Leader(leader) = &mut self.role else {
+            return None;
+        };
+        let progress = leader.peers.get_mut(&peer)?;
+        progress.contact = self.now;
+        Some(progress)
+    }
+
+    /// Commits what a quorum has on disk, if it is of this term: older entries are committed by it, never
+    /// on their own (paper §5.4.2).
+    pub(crate) fn advance_commit(&mut self) {
+        let Role::Leader(leader) = &self.role else {
+            return;
+        };
+        let (me, durable) = (self.config.node, self.log.durable());
+        let matched = |node| {
+            let progress = leader.peers.get(&node);
+            if node == me {
+                durable
+            } else {
+                progress.map_or(LogIndex::ZERO, |progress| progress.matched)
+            }
+        };
+        if let Some(reached) = self.config.membership.quorum().reached(matched)
+            && reached >= leader.term_start
+        {
+            self.commit = self.commit.max(reached);
+        }
+    }
+
+    /// Starts a read round for the reads of this step and answers those whose round a quorum confirmed.
+    pub(crate) fn advance_reads(&mut self, effects: &mut Effects) {
+        let (me, commit) = (self.config.node, self.commit);
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        // Before its first commit a leader does not know what is committed (thesis §6.4, step 1).
+        let started = commit >= leader.term_start && leader.reads.start_round(commit);
+        let (peers, newest) = (&leader.peers, leader.reads.newest_round());
+        let answered = |node| {
+            let progress = peers.get(&node);
+            if node == me {
+                newest
+            } else {
+                progress.map_or(ReadRound(0), |progress| progress.round)
+            }
+        };
+        let confirmed = self.config.membership.quorum().reached(answered).unwrap_or(newest);
+        leader.reads.confirm(confirmed, &mut effects.reads);
+        if started && leader.reads.is_waiting() {
+            self.send_heartbeats(effects);
+        }
+    }
+
+    /// Sends each peer what it lacks, as far as its window allows.
+    pub(crate) fn replicate(&mut self, effects: &mut Effects) {
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let tuning = &self.config.tuning;
+        let mut appends = Vec::new();
+        for (peer, progress) in &mut leader.peers {
+            while progress.may_send(tuning) {
+                let (next, last) = (progress.next, self.log.last());
+                if next > last && !progress.is_probing() {
+                    break;
+                }
+                let Some(prev) = self.log.id_at(next.prev()) else {
+                    progress.needs_snapshot();
+                    effects.snapshots.push(*peer);
+                    break;
+                };
+                let (entries, bytes) = if next > last {
+                    (Vec::new(), 0)
+                } else if let Some(cached) = self.log.cached(next, last, tuning.message_bytes_max) {
+                    cached
+                } else {
+                    progress.loading = true;
+                    effects.load.push(Load {
+                        purpose: LoadPurpose::Peer(*peer),
+                        from: next,
+                        through: last,
+                        bytes_max: tuning.message_bytes_max,
+                    });
+                    break;
+                };
+                progress.sent(prev.index.plus(entries.len()), bytes);
+                appends.push((*peer, prev, entries));
+            }
+        }
+        for (peer, prev, entries) in appends {
+            let commit = self.commit;
+            self.send(peer, Prompt::Append { prev, entries, commit }, effects);
+        }
+    }
+
+    pub(crate) fn on_loaded_for_peer(
+        &mut self,
+        peer: NodeId,
+        from: LogIndex,
+        entries: Vec<Entry>,
+        effects: &mut Effects,
+    ) {
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let Some(progress) = leader.peers.get_mut(&peer) else {
+            return;
+        };
+        if !progress.loading || progress.next != from {
+            return;
+        }
+        progress.loading = false;
+        let Some(prev) = self.log.id_at(from.prev()) else {
+            return;
+        };
+        // With nothing read this is a probe: its answer, or the next heartbeat's, leads to another try.
+        let bytes = entries.iter().map(Entry::size).sum();
+        progress.sent(prev.index.plus(entries.len()), bytes);
+        let commit = self.commit;
+        self.send(peer, Prompt::Append { prev, entries, commit }, effects);
+    }
+}
