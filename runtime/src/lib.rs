@@ -1,2 +1,37 @@
-//! stub
+//! An actor-based multi-group Raft runtime.
+//!
+//! One process, a [`RaftHost`], hosts replicas of many Raft groups. Each replica is an actor; all of a node
+//! share one transport and one storage, so that messages, heartbeats and fsyncs are paid per node and not
+//! per group. A [`Group`] is what users hold: they [`propose`](Group::propose) commands to a
+//! [`StateMachine`] of their own and [`read`](Group::read) from it.
+//!
+//! What a group decides is in `raftyard-groups`, which is pure. This crate is where groups live: it has the
+//! clock, the threads, the disk and the network, and each of them can be replaced
+//! ([`HostBuilder::clock`], [`HostBuilder::placement`], [`HostBuilder::log_store`], [`HostBuilder::network`]).
+
+mod budget;
+mod clock;
+mod error;
+mod group;
+mod host;
+mod inbox;
+mod limits;
+mod machine;
+mod metrics;
+mod registry;
+mod router;
+mod storage;
 pub mod store;
+mod transport;
+mod worker;
+
+pub use clock::{Clock, MonotonicClock, RuntimeClock};
+pub use error::{Closed, CreateGroupError, OpenError, ProposeError, ReadError};
+pub use group::{Consistency, Group};
+pub use host::{BoundHost, HostBuilder, Placement, RaftHost};
+pub use limits::Limits;
+pub use machine::StateMachine;
+pub use metrics::HostMetrics;
+pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
+pub use registry::GroupStatus;
+pub use transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork, TransportError};

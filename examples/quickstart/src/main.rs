@@ -1,2 +1,47 @@
-//! stub
-fn main() {}
+//! A replicated counter on three nodes in one process.
+
+use raftyard::{Consistency, GroupId, NodeId, RaftHost, StateMachine};
+use std::error::Error;
+
+#[derive(Default)]
+struct Counter(i64);
+
+impl StateMachine for Counter {
+    type Command = i64;
+    type Response = i64;
+    type Query = ();
+    type Answer = i64;
+
+    fn apply(&mut self, add: i64) -> i64 {
+        self.0 += add;
+        self.0
+    }
+
+    fn query(&self, (): ()) -> i64 {
+        self.0
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let hosts = RaftHost::in_memory(3).await?;
+    let mut replicas = Vec::new();
+    for host in &hosts {
+        replicas.push(
+            host.create_group(GroupId(1), (1..=3).map(NodeId), Counter::default)
+                .await?,
+        );
+    }
+    let leader = replicas[0].wait_for_leader().await?;
+    let counter = replicas
+        .into_iter()
+        .zip(&hosts)
+        .find(|(_, host)| host.node() == leader)
+        .ok_or("no such node")?
+        .0;
+    for add in [1, 2, 39] {
+        println!("add {add}: {}", counter.propose(add).await?);
+    }
+    println!("read: {}", counter.read((), Consistency::Linearizable).await?);
+    Ok(())
+}

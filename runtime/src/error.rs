@@ -1,0 +1,152 @@
+//! What can go wrong for a user, and what that means for the effect that was asked for.
+
+use crate::store::StoreError;
+use crate::transport::TransportError;
+use raftyard_groups::{GroupId, MembershipError, NodeId};
+
+/// Why a proposal has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// This replica does not lead. **Not applied**: safe to retry, best at the leader.
+    #[error("this replica does not lead ({})", leader_text(*.leader))]
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// The node has as many bytes of proposals on their way as it may. **Not applied**: retry later.
+    #[error("overloaded: {bytes_limit} bytes of proposals are on their way")]
+    Overloaded {
+        /// The limit, in bytes.
+        bytes_limit: usize,
+    },
+    /// The command is larger than any that is taken. **Not applied.**
+    #[error("a command of {bytes} bytes exceeds the limit of {bytes_limit}")]
+    TooLarge {
+        /// Size of the serialised command, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        bytes_limit: usize,
+    },
+    /// The command could not be serialised. **Not applied.**
+    #[error("the command can't be serialised: {0}")]
+    Unserialisable(String),
+    /// Another leader's entry took its place in the log. **Not applied, and it never will be**: safe to retry.
+    #[error("dropped by a change of leader; it was not applied")]
+    Dropped,
+    /// The group's replica here is gone, or the node shuts down, and the proposal was never queued. **Not applied.**
+    #[error("the group is closed on this node")]
+    Closed,
+    /// No answer in time, or the replica stopped while it waited. **It may have been applied, or may yet be.**
+    #[error("outcome unknown: the command may or may not be applied")]
+    OutcomeUnknown,
+    /// It was **applied**, but its response can't be decoded: the types of proposer and state machine differ.
+    #[error("applied, but its response can't be decoded: {0}")]
+    UndecodableResponse(String),
+}
+
+impl ProposeError {
+    /// Whether the command may have been applied, or may yet be. If false, it never will be.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown | Self::UndecodableResponse(_))
+    }
+}
+
+/// Why a read has no answer. A read changes nothing, so that it is always safe to retry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// This replica does not lead, or could not prove that it still does.
+    #[error("this replica does not lead ({})", leader_text(*.leader))]
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// The node has as many reads waiting as it may.
+    #[error("overloaded: {bytes_limit} bytes of requests are on their way")]
+    Overloaded {
+        /// The limit, in bytes.
+        bytes_limit: usize,
+    },
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The group's replica here is gone, or the node shuts down.
+    #[error("the group is closed on this node")]
+    Closed,
+    /// The group's state machine is of another type than the handle says.
+    #[error("the group's state machine is of another type")]
+    WrongType,
+}
+
+/// The node shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node shut down")]
+pub struct Closed;
+
+/// Why a node could not be opened. Nothing runs then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store refused: the data directory can't be used, is another node's, or is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The peer address can't be listened on.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(String),
+    /// The builder was told something that can't be.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// Why a group could not be created or opened on this node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateGroupError {
+    /// It runs here already.
+    #[error("{0} runs on this node already")]
+    Exists(GroupId),
+    /// This node is not one of its members.
+    #[error("{node} is not a member of {group}")]
+    NotMember {
+        /// This node.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+    },
+    /// A member is no peer of this node, so that it could never be reached.
+    #[error("{member} is a member of {group} but no peer of this node")]
+    UnknownPeer {
+        /// The member.
+        member: NodeId,
+        /// The group.
+        group: GroupId,
+    },
+    /// The disk holds the group with other members.
+    #[error("{group} was created with {found}, not with {wanted}")]
+    OtherMembers {
+        /// The group.
+        group: GroupId,
+        /// What the disk says.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The members can't form a group.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The store failed; whether the group is noted there is unknown, and creating it again is safe.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node shuts down.
+    #[error("the node shuts down")]
+    Closed,
+}
+
+fn leader_text(leader: Option<NodeId>) -> String {
+    leader.map_or_else(|| "no leader is known".to_owned(), |leader| format!("{leader} does"))
+}

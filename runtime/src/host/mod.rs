@@ -1,0 +1,272 @@
+//! A node: what it is built from, and what users hold of it.
+
+mod builder;
+mod cluster;
+mod placement;
+
+pub use builder::{BoundHost, HostBuilder};
+pub use placement::Placement;
+
+use crate::budget::ByteBudget;
+use crate::error::{CreateGroupError, OpenError};
+use crate::group::Group;
+use crate::inbox::Inbox;
+use crate::limits::Limits;
+use crate::machine::{StateMachine, Typed};
+use crate::metrics::{Counters, HostMetrics};
+use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
+use crate::router::worker_of;
+use crate::storage::{self, StorageActor, StorageWork};
+use crate::store::{GroupRecord, RecoveredGroup};
+use crate::transport::{self, TransportActor, TransportHandle};
+use crate::worker::{self, Create, Dispatcher, Work};
+use actix::Addr;
+use parking_lot::Mutex;
+use placement::{Spot, Threads};
+use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a shutdown waits for proposals that are on their way.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// One node: it hosts replicas of many groups over one transport and one storage. Clones are handles to the
+/// same node, usable from any thread and any async runtime.
+#[derive(Clone)]
+pub struct RaftHost(Arc<Node>);
+
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    peer_address: String,
+    members: BTreeSet<NodeId>,
+    registry: Registry,
+    workers: Vec<Arc<Inbox<Work>>>,
+    storage: Arc<Inbox<StorageWork>>,
+    transport: TransportHandle,
+    counters: Arc<Counters>,
+    pub(crate) budget: ByteBudget,
+    pub(crate) limits: Limits,
+    tuning: Tuning,
+    seed: u64,
+    /// What the disk holds of groups that were not opened yet.
+    recovered: Mutex<IdMap<GroupId, RecoveredGroup>>,
+    actors: Actors,
+    /// Where there are timers, whatever runtime a user's call comes from.
+    place: Spot,
+    threads: Mutex<Option<Threads>>,
+    closed: AtomicBool,
+}
+
+struct Actors {
+    dispatchers: Vec<Addr<Dispatcher>>,
+    storage: Addr<StorageActor>,
+    transport: Addr<TransportActor>,
+}
+
+impl RaftHost {
+    /// A node that keeps its logs in `data_dir`.
+    pub fn builder(data_dir: impl Into<PathBuf>) -> HostBuilder {
+        HostBuilder::on_disk(data_dir.into())
+    }
+
+    /// A whole cluster of `nodes` nodes, with ids from 1, in this process: connected in memory, logs in
+    /// memory. For tests and examples.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] if `nodes` is 0 or a thread can't be started.
+    pub async fn in_memory(nodes: u64) -> Result<Vec<Self>, OpenError> {
+        cluster::in_memory(nodes).await
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.id
+    }
+
+    /// Where peers reach this node.
+    #[must_use]
+    pub fn peer_addr(&self) -> &str {
+        &self.0.peer_address
+    }
+
+    /// Starts this node's replica of a group: a new one, or the one an earlier run left on disk. Every
+    /// member has to do the same, with the same members. `machine` makes the state machine as it is before
+    /// the first command; committed commands are applied again after a restart.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateGroupError`]. Nothing runs then, but a new group may already be noted on disk; creating it
+    /// again is safe.
+    pub async fn create_group<S: StateMachine>(
+        &self,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        machine: impl FnOnce() -> S,
+    ) -> Result<Group<S>, CreateGroupError> {
+        let node = &self.0;
+        let membership = Membership::of_voters(members)?;
+        node.check_members(group, &membership)?;
+        if node.registry.contains_key(&group) {
+            return Err(CreateGroupError::Exists(group));
+        }
+        let machine = Box::new(Typed(machine()));
+        let (record, recovered) = node.recover_or_note(group, membership).await?;
+        let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
+            return Err(CreateGroupError::Closed);
+        };
+        let slot = Arc::new(GroupSlot {
+            group,
+            inbox: inbox.clone(),
+            status: StatusCell::default(),
+        });
+        match node.registry.entry(group) {
+            dashmap::Entry::Occupied(_) => return Err(CreateGroupError::Exists(group)),
+            dashmap::Entry::Vacant(vacant) => {
+                vacant.insert(slot.clone());
+            }
+        }
+        // One of the members campaigns at once, a different one from group to group: so new groups have
+        // leaders without waiting, spread over the nodes.
+        let voters: Vec<NodeId> = record.membership.voters().collect();
+        let first = voters.get(worker_of(group, voters.len()));
+        let create = Create {
+            config: ReplicaConfig {
+                group,
+                incarnation: record.incarnation,
+                node: node.id,
+                seed: mix(mix(node.seed, node.id.0), group.0),
+                membership: record.membership.clone(),
+                tuning: node.tuning,
+            },
+            recovered,
+            machine,
+            slot: slot.clone(),
+            campaign: first == Some(&node.id),
+        };
+        if !inbox.push(Work::Create(Box::new(create))) {
+            return Err(CreateGroupError::Closed);
+        }
+        Ok(Group::new(slot, node.clone()))
+    }
+
+    /// A handle to a group that runs on this node; `None` if none with this id does. With the wrong type of
+    /// state machine, reads fail and responses can't be decoded.
+    #[must_use]
+    pub fn group<S: StateMachine>(&self, group: GroupId) -> Option<Group<S>> {
+        // Cloned out: a guard of the map must not live on.
+        let slot = self.0.registry.get(&group).map(|slot| slot.value().clone())?;
+        Some(Group::new(slot, self.0.clone()))
+    }
+
+    /// What this node did since it was opened.
+    #[must_use]
+    pub fn metrics(&self) -> HostMetrics {
+        HostMetrics::read(&self.0.counters, &self.0.transport.counts())
+    }
+
+    /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, stops all
+    /// groups, writes what is queued, closes the store and all connections. Whoever still waits is told that
+    /// the outcome is unknown. Every handle is closed afterwards.
+    pub async fn shutdown(&self) {
+        let node = &self.0;
+        if node.closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        for slot in &node.registry {
+            slot.status.wake_waiters();
+        }
+        let budget = node.budget.clone();
+        let drained = move || async move { tokio::time::timeout(DRAIN, budget.idle()).await.is_ok() };
+        if node.place.run(drained).await != Some(true) {
+            tracing::warn!(node = node.id.0, "proposals are cut off by the shutdown");
+        }
+        // Actors that are gone already need not be stopped.
+        node.actors.transport.send(transport::Stop).await.ok();
+        for dispatcher in &node.actors.dispatchers {
+            dispatcher.send(worker::Stop).await.ok();
+        }
+        node.actors.storage.send(storage::Stop).await.ok();
+        let threads = node.threads.lock().take();
+        if let Some(threads) = threads {
+            threads.stop_and_join().await;
+        }
+        tracing::debug!(node = node.id.0, "node shut down");
+    }
+}
+
+impl Node {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn check_members(&self, group: GroupId, membership: &Membership) -> Result<(), CreateGroupError> {
+        if self.is_closed() {
+            return Err(CreateGroupError::Closed);
+        }
+        if !membership.contains(self.id) {
+            return Err(CreateGroupError::NotMember { node: self.id, group });
+        }
+        match membership
+            .peers_of(self.id)
+            .into_iter()
+            .find(|peer| !self.members.contains(peer))
+        {
+            Some(member) => Err(CreateGroupError::UnknownPeer { member, group }),
+            None => Ok(()),
+        }
+    }
+
+    /// What the disk holds of the group, or a durable note of a new one.
+    async fn recover_or_note(
+        &self,
+        group: GroupId,
+        membership: Membership,
+    ) -> Result<(GroupRecord, Recovered), CreateGroupError> {
+        let found = self.recovered.lock().remove(&group);
+        if let Some(found) = found {
+            if found.record.membership != membership {
+                let error = CreateGroupError::OtherMembers {
+                    group,
+                    found: found.record.membership.to_string(),
+                    wanted: membership.to_string(),
+                };
+                self.recovered.lock().insert(group, found);
+                return Err(error);
+            }
+            return Ok((found.record, found.state));
+        }
+        let record = GroupRecord {
+            group,
+            incarnation: Incarnation(1),
+            membership,
+        };
+        let (reply, noted) = oneshot::channel();
+        if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
+            return Err(CreateGroupError::Closed);
+        }
+        noted.await.map_err(|_| CreateGroupError::Closed)??;
+        Ok((record, Recovered::default()))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Without a shutdown the node ends as if it had crashed, but for its threads.
+        if let Some(threads) = self.threads.lock().take() {
+            threads.stop();
+        }
+    }
+}
+
+/// Mixes two numbers into a seed.
+fn mix(a: u64, b: u64) -> u64 {
+    let mut z = a ^ b.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,138 @@
+//! Where the actors of a node run. Injected: a simulation has one thread and no arbiters.
+
+use actix::{Actor, Addr, Context};
+use actix_rt::{Arbiter, ArbiterHandle, System};
+use std::io;
+use std::thread::{self, JoinHandle};
+use tokio::sync::oneshot;
+
+/// Where the actors of a node run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Each worker, the storage and the transport on a thread of its own.
+    Threads,
+    /// All on the thread that opens the node, which must run a tokio `LocalSet` (as an actix system does).
+    Here,
+}
+
+/// The place of one actor.
+#[derive(Clone)]
+pub(super) enum Spot {
+    Thread(ArbiterHandle),
+    Here,
+}
+
+impl Spot {
+    pub(super) fn start<A>(&self, make: impl FnOnce() -> A + Send + 'static) -> Addr<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        match self {
+            Self::Thread(arbiter) => A::start_in_arbiter(arbiter, |_| make()),
+            Self::Here => make().start(),
+        }
+    }
+
+    /// Runs a future there and returns what it returns; `None` if the place is gone.
+    pub(super) async fn run<T, F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        match self {
+            Self::Thread(arbiter) => {
+                let (reply, answer) = oneshot::channel();
+                arbiter.spawn_fn(move || {
+                    actix_rt::spawn(async move {
+                        // Nobody may wait any more: then nobody minds.
+                        reply.send(make().await).ok();
+                    });
+                });
+                answer.await.ok()
+            }
+            Self::Here => Some(make().await),
+        }
+    }
+}
+
+/// The places of a node's actors.
+pub(super) struct Spots {
+    pub(super) workers: Vec<Spot>,
+    pub(super) storage: Spot,
+    pub(super) transport: Spot,
+}
+
+impl Spots {
+    pub(super) fn here(workers: usize) -> Self {
+        Self {
+            workers: vec![Spot::Here; workers],
+            storage: Spot::Here,
+            transport: Spot::Here,
+        }
+    }
+}
+
+/// The threads of a node: an actix system, on whose own thread the transport lives, and an arbiter for each
+/// worker and for the storage.
+pub(super) struct Threads {
+    system: System,
+    thread: JoinHandle<()>,
+}
+
+impl Threads {
+    /// Starts them.
+    pub(super) fn start(name: &str, workers: usize) -> io::Result<(Self, Spots)> {
+        let (ready, started) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let runner = System::new();
+            let system = System::current();
+            let arbiters: Vec<Arbiter> = (0..=workers).map(|_| Arbiter::new()).collect();
+            let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
+            if ready.send((system, handles)).is_err() {
+                return;
+            }
+            if let Err(error) = runner.run() {
+                tracing::error!(%error, "a node's system ended with an error");
+            }
+            for arbiter in arbiters {
+                arbiter.stop();
+                if arbiter.join().is_err() {
+                    tracing::error!("a thread of a node panicked");
+                }
+            }
+        })?;
+        let (system, handles) = started.recv().map_err(io::Error::other)?;
+        let mut spots = handles.into_iter().map(Spot::Thread);
+        let storage = spots.next().unwrap_or(Spot::Here);
+        let spots = Spots {
+            workers: spots.collect(),
+            storage,
+            transport: Spot::Thread(system.arbiter().clone()),
+        };
+        Ok((Self { system, thread }, spots))
+    }
+
+    /// Tells them to end.
+    pub(super) fn stop(&self) {
+        self.system.stop();
+    }
+
+    /// Ends them, and waits for it without blocking the caller's thread.
+    pub(super) async fn stop_and_join(self) {
+        self.stop();
+        let (joined, done) = oneshot::channel();
+        let join = move || {
+            if self.thread.join().is_err() {
+                tracing::error!("the thread of a node panicked");
+            }
+            joined.send(()).ok();
+        };
+        if thread::Builder::new()
+            .name("raftyard-join".to_owned())
+            .spawn(join)
+            .is_ok()
+        {
+            done.await.ok();
+        }
+    }
+}

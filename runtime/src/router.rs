@@ -1,0 +1,43 @@
+//! From a peer's frame to the workers that host its groups.
+
+use crate::budget::InboundPermit;
+use crate::inbox::Inbox;
+use crate::transport::Inbound;
+use crate::worker::Work;
+use raftyard_groups::{GroupId, Message, NodeId};
+use std::sync::Arc;
+
+/// The worker that hosts a group: fixed by its id, so that nobody has to look it up.
+pub(crate) fn worker_of(group: GroupId, workers: usize) -> usize {
+    usize::try_from(group.0 % workers.max(1) as u64).unwrap_or_default()
+}
+
+pub(crate) struct Router {
+    workers: Vec<Arc<Inbox<Work>>>,
+}
+
+impl Router {
+    pub(crate) fn new(workers: Vec<Arc<Inbox<Work>>>) -> Self {
+        Self { workers }
+    }
+}
+
+impl Inbound for Router {
+    fn deliver(&self, _from: NodeId, messages: Vec<Message>, permit: Option<InboundPermit>) {
+        if let [inbox] = self.workers.as_slice() {
+            inbox.push(Work::Messages(messages, permit));
+            return;
+        }
+        let mut parts: Vec<Vec<Message>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for message in messages {
+            if let Some(part) = parts.get_mut(worker_of(message.group, self.workers.len())) {
+                part.push(message);
+            }
+        }
+        for (inbox, part) in self.workers.iter().zip(parts) {
+            if !part.is_empty() {
+                inbox.push(Work::Messages(part, permit.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Whose data directory it is.
+
+use super::StoreError;
+use raftyard_groups::NodeId;
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+const FORMAT: u32 = 1;
+const IDENTITY_FILE: &str = "identity";
+const IDENTITY_FILE_NEW: &str = "identity.new";
+const LOCK_FILE: &str = "lock";
+
+/// Which node of which cluster keeps its logs in a data directory. Checked at every open: a directory that
+/// was mounted or copied to the wrong node would break every promise that node made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreIdentity {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The node.
+    pub node: NodeId,
+}
+
+impl fmt::Display for StoreIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} of cluster {:?}", self.node, self.cluster)
+    }
+}
+
+impl StoreIdentity {
+    /// The text that stands in the identity file. Two identities are equal if, and only if, their texts are.
+    fn to_text(&self) -> String {
+        seal(format!(
+            "format {FORMAT}\ncluster {:?}\nnode {}\n",
+            self.cluster, self.node.0
+        ))
+    }
+}
+
+/// Creates the directory if need be and takes it for this process, until the lock is dropped.
+///
+/// # Errors
+///
+/// [`StoreError::Io`] or [`StoreError::InUse`].
+pub(super) fn lock_dir(dir: &Path) -> Result<File, StoreError> {
+    create_dir_durably(dir)?;
+    let path = dir.join(LOCK_FILE);
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(|e| StoreError::io(format!("open {}", path.display()), e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(e)) => Err(StoreError::io(format!("lock {}", path.display()), e)),
+    }
+}
+
+/// Compares the directory's identity; writes it, durably, if there is none and `is_new`.
+///
+/// # Errors
+///
+/// [`StoreError::NotOurs`] if it is another's, or nobody's though it is not new; [`StoreError::Damaged`] if
+/// the file is not what was written; [`StoreError::Io`].
+pub(super) fn claim(dir: &Path, identity: &StoreIdentity, is_new: bool) -> Result<(), StoreError> {
+    let path = dir.join(IDENTITY_FILE);
+    let not_ours = |found: String| StoreError::NotOurs {
+        path: dir.to_owned(),
+        found,
+        wanted: identity.to_string(),
+    };
+    let found = match fs::read(&path) {
+        Ok(found) => found,
+        Err(e) if e.kind() == ErrorKind::NotFound && is_new => return write(dir, identity),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Err(not_ours("nobody: its identity file is gone".into()));
+        }
+        Err(e) => return Err(StoreError::io(format!("read {}", path.display()), e)),
+    };
+    if found == identity.to_text().as_bytes() {
+        return Ok(());
+    }
+    match std::str::from_utf8(&found).ok().and_then(unseal) {
+        Some(body) => Err(not_ours(body.trim_end().replace('\n', ", "))),
+        None => Err(StoreError::Damaged {
+            path,
+            what: "its checksum fails".into(),
+        }),
+    }
+}
+
+/// Creates a directory and those above it that are missing, so that they outlive a crash.
+///
+/// # Errors
+///
+/// [`StoreError::Io`].
+pub(super) fn create_dir_durably(dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent != Path::new("") => {
+            create_dir_durably(parent)?;
+            parent
+        }
+        _ => Path::new("."),
+    };
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+            return Err(StoreError::io(format!("create {}", dir.display()), e));
+        }
+        _ => (),
+    }
+    sync_dir(parent)
+}
+
+/// Makes what was created, renamed and removed in a directory durable.
+///
+/// # Errors
+///
+/// [`StoreError::Io`].
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| StoreError::io(format!("sync {}", dir.display()), e))
+}
+
+fn write(dir: &Path, identity: &StoreIdentity) -> Result<(), StoreError> {
+    let new = dir.join(IDENTITY_FILE_NEW);
+    File::create(&new)
+        .and_then(|mut file| {
+            file.write_all(identity.to_text().as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&new, dir.join(IDENTITY_FILE)))
+        .map_err(|e| StoreError::io(format!("write {}", new.display()), e))?;
+    sync_dir(dir)
+}
+
+/// Adds the checksum as the last line.
+fn seal(body: String) -> String {
+    let checksum = crc32fast::hash(body.as_bytes());
+    body + &format!("crc32 {checksum:08x}\n")
+}
+
+/// What stands above the checksum, if that holds.
+fn unseal(text: &str) -> Option<&str> {
+    let body = text.get(..text.rfind("crc32 ")?)?;
+    (seal(body.to_owned()) == text).then_some(body)
+}

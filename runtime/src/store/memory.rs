@@ -1,0 +1,143 @@
+//! A store that forgets when the process ends.
+
+use super::refusal::{Refusal, check_entries};
+use super::shape::LogShape;
+use super::{GroupRecord, LogStore, RecoveredGroup, StoreError};
+use parking_lot::Mutex;
+use raftyard_groups::{Entry, GroupId, HardState, LogId, LogIndex, Persist};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Logs in memory, for simulations and for clusters inside one process. What was written is "durable" at
+/// once. A clone is another handle on the same disk: give a clone to a node, drop the node, give another
+/// clone to its next life.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryLogStore {
+    disk: Arc<Mutex<BTreeMap<GroupId, MemoryGroup>>>,
+}
+
+#[derive(Debug)]
+struct MemoryGroup {
+    record: GroupRecord,
+    hard_state: HardState,
+    /// The entry with index i stands at i - 1.
+    log: Vec<Entry>,
+}
+
+impl MemoryLogStore {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl MemoryGroup {
+    /// The identity of the entry right before `index`, or of the log's last one if that comes earlier.
+    fn last_before(&self, index: LogIndex) -> LogId {
+        let standing = position(index).min(self.log.len());
+        match standing.checked_sub(1).and_then(|at| self.log.get(at)) {
+            Some(entry) => entry.id(),
+            None => LogId::ZERO,
+        }
+    }
+
+    fn check(&self, persist: &Persist) -> Result<(), StoreError> {
+        let Some(first) = persist.entries.first() else {
+            return Ok(());
+        };
+        check_entries(persist, self.last_before(first.index))
+    }
+
+    fn write(&mut self, persist: &Persist) {
+        if let Some(hard_state) = persist.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(first) = persist.entries.first() {
+            self.log.truncate(position(first.index));
+            self.log.extend_from_slice(&persist.entries);
+        }
+    }
+}
+
+impl LogStore for MemoryLogStore {
+    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+        let disk = self.disk.lock();
+        disk.iter()
+            .map(|(id, group)| {
+                let mut shape = LogShape::default();
+                for entry in &group.log {
+                    shape
+                        .push(entry.id())
+                        .map_err(|misfit| StoreError::corrupt(*id, &misfit))?;
+                }
+                Ok(RecoveredGroup {
+                    record: group.record.clone(),
+                    state: shape.into_recovered(group.hard_state),
+                })
+            })
+            .collect()
+    }
+
+    fn create(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        let mut disk = self.disk.lock();
+        if disk.contains_key(&record.group) {
+            return Err(StoreError::refused(record.group, Refusal::Exists));
+        }
+        let group = MemoryGroup {
+            record: record.clone(),
+            hard_state: HardState::default(),
+            log: Vec::new(),
+        };
+        disk.insert(record.group, group);
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        let mut disk = self.disk.lock();
+        let mut seen = BTreeSet::new();
+        for persist in batch {
+            if !seen.insert(persist.group) {
+                return Err(StoreError::refused(persist.group, Refusal::TwiceInBatch));
+            }
+            match disk.get(&persist.group) {
+                Some(group) => group.check(persist)?,
+                None => return Err(StoreError::refused(persist.group, Refusal::UnknownGroup)),
+            }
+        }
+        for persist in batch {
+            if let Some(group) = disk.get_mut(&persist.group) {
+                group.write(persist);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        group: GroupId,
+        from: LogIndex,
+        through: LogIndex,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let disk = self.disk.lock();
+        let Some(held) = disk.get(&group) else {
+            return Err(StoreError::refused(group, Refusal::UnknownGroup));
+        };
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bytes = 0_usize;
+        for entry in held.log.iter().skip(position(from)) {
+            bytes = bytes.saturating_add(entry.size());
+            if entry.index > through || (bytes > bytes_max && !entries.is_empty()) {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        Ok(entries)
+    }
+}
+
+/// Where the entry with this index stands; beyond every log if it can't be addressed.
+fn position(index: LogIndex) -> usize {
+    usize::try_from(index.prev().0).unwrap_or(usize::MAX)
+}

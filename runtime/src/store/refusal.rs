@@ -1,0 +1,74 @@
+//! What a store does not take.
+
+use super::StoreError;
+use raftyard_groups::{Entry, LogId, LogIndex, Persist};
+
+/// The largest entry a store takes, by [`Entry::size`]: 1 GiB. What stands below can't hold more than
+/// 4 GiB in one piece; messages between nodes are far smaller.
+pub const ENTRY_BYTES_MAX: usize = 1 << 30;
+
+/// Why a request can't be. Every one is a fault of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No replica of the group was noted, or the store has not recovered yet.
+    #[error("the group was never created")]
+    UnknownGroup,
+    /// A replica of the group was noted before.
+    #[error("the group was created before")]
+    Exists,
+    /// A batch holds at most one write of a group.
+    #[error("the group appears twice in one batch")]
+    TwiceInBatch,
+    /// It would leave a gap in the log, or let its terms fall.
+    #[error("entry {next} can't follow {last}")]
+    OutOfOrder {
+        /// What it would follow.
+        last: LogId,
+        /// The entry that can't.
+        next: LogId,
+    },
+    /// Larger than [`ENTRY_BYTES_MAX`].
+    #[error("entry {index} has {bytes} bytes, more than {ENTRY_BYTES_MAX}")]
+    TooLarge {
+        /// The entry.
+        index: LogIndex,
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// Whether `next` may stand right behind `last`: no gap, no falling term.
+pub(super) fn check_follows(last: LogId, next: LogId) -> Result<(), Refusal> {
+    if last.index.0.checked_add(1) == Some(next.index.0) && last.term <= next.term {
+        Ok(())
+    } else {
+        Err(Refusal::OutOfOrder { last, next })
+    }
+}
+
+/// Whether the entries of one write are in order among themselves and against the log's `last` entry. How
+/// they fit to what they leave standing when they replace is not checked here: that takes a read.
+pub(super) fn check_entries(persist: &Persist, last: LogId) -> Result<(), StoreError> {
+    let refuse = |reason| StoreError::refused(persist.group, reason);
+    if let Some(first) = persist.entries.first()
+        && (first.index > last.index || first.index == LogIndex::ZERO)
+    {
+        check_follows(last, first.id()).map_err(refuse)?;
+    }
+    for pair in persist.entries.windows(2) {
+        if let [one, next] = pair {
+            check_follows(one.id(), next.id()).map_err(refuse)?;
+        }
+    }
+    match persist.entries.iter().find(|entry| too_large(entry)) {
+        Some(entry) => Err(refuse(Refusal::TooLarge {
+            index: entry.index,
+            bytes: entry.size(),
+        })),
+        None => Ok(()),
+    }
+}
+
+fn too_large(entry: &Entry) -> bool {
+    entry.size() > ENTRY_BYTES_MAX
+}

@@ -1,0 +1,89 @@
+//! Takes the connections of a node's peers.
+
+use super::codec::{self, ServerTransport};
+use super::config::TransportLimits;
+use super::network::{ByteStream, Listener};
+use super::service::Peer;
+use super::session::{Reception, Session, SessionService};
+use futures::StreamExt;
+use std::rc::Rc;
+use std::time::Duration;
+use tarpc::server::{self, BaseChannel, Channel};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Pause after a failed accept: the reason (no file descriptors left) rarely goes away at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves every connection on a local task of its own until `stop`; then all of them are closed. No single
+/// connection can end it.
+pub(crate) async fn accept(
+    mut listener: Box<dyn Listener>,
+    reception: Reception,
+    limits: TransportLimits,
+    stop: CancellationToken,
+) {
+    let reception = Rc::new(reception);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection's task failed");
+                }
+            }
+            accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= limits.connections_max => {
+                    tracing::warn!(connections = connections.len(), "connection closed, there are too many");
+                }
+                Ok(stream) => {
+                    let session = Rc::new(Session::new(Rc::clone(&reception)));
+                    connections.spawn_local(serve(stream, session, limits.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+/// Answers one connection's calls, one after the other, so that its frames keep their order.
+async fn serve(stream: Box<dyn ByteStream>, session: Rc<Session>, limits: TransportLimits) {
+    let transport: ServerTransport = codec::server(stream, limits.frame_bytes_max);
+    let config = server::Config {
+        pending_response_buffer: limits.window_calls,
+    };
+    let mut calls = Box::pin(BaseChannel::new(config, transport).requests());
+    let service = SessionService(Rc::clone(&session));
+    let hello_deadline = tokio::time::sleep(limits.connect_deadline);
+    tokio::pin!(hello_deadline);
+    loop {
+        let call = tokio::select! {
+            biased;
+            () = session.replaced.cancelled() => return,
+            () = &mut hello_deadline, if !session.is_open() => return,
+            call = calls.next() => call,
+        };
+        match call {
+            Some(Ok(call)) => {
+                let was_open = session.is_open();
+                call.execute(service.clone().serve()).await;
+                if was_open && !session.is_open() {
+                    // A frame was refused: closed soon, but not before the caller could read why.
+                    let soon = tokio::time::Instant::now() + limits.connect_deadline;
+                    hello_deadline.as_mut().reset(soon);
+                }
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "connection of a peer failed");
+                return;
+            }
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Keeps one connection to one peer, for one lane, and sends on it what queues in its outbox.
+
+use super::backoff::Backoff;
+use super::codec;
+use super::config::TransportLimits;
+use super::counters::Counters;
+use super::frame::Frame;
+use super::lane::Lane;
+use super::network::Network;
+use super::outbox::Outbox;
+use super::service::{Hello, PROTOCOL, PeerClient, Receipt, Refusal, Welcome};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use raftyard_groups::NodeId;
+use std::fmt::Display;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tarpc::client::{self, RpcError};
+use tokio_util::sync::CancellationToken;
+
+/// One peer, one lane.
+pub(crate) struct Link {
+    pub(crate) cluster: String,
+    pub(crate) node: NodeId,
+    pub(crate) peer: NodeId,
+    pub(crate) address: String,
+    pub(crate) lane: Lane,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: TransportLimits,
+    pub(crate) seed: u64,
+}
+
+/// Why a connection ended, or never was.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("can't connect: {0}")]
+    Connect(#[from] io::Error),
+    #[error("no answer within {0:?}")]
+    ConnectDeadline(Duration),
+    #[error("a frame was not acknowledged within {0:?}")]
+    CallDeadline(Duration),
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    #[error("call failed: {0}")]
+    Call(#[from] RpcError),
+    #[error("connection ended: {0}")]
+    Ended(String),
+}
+
+/// How far attempts got.
+#[derive(Default)]
+struct Progress {
+    /// Whether any connection was welcomed so far.
+    was_welcomed: bool,
+    /// Whether the current one was.
+    is_welcomed: bool,
+}
+
+impl Link {
+    /// Connects, sends, and connects again whenever that fails, until `stop`.
+    ///
+    /// What was handed to a connection that breaks, and what then waits, is dropped: Raft sends again what
+    /// still matters. Until the next connection the heartbeat lane takes nothing, since an old heartbeat is
+    /// worth nothing; the data lane keeps what came since the last failed attempt.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max, self.seed);
+        let mut progress = Progress::default();
+        let mut reported = String::new();
+        loop {
+            let error = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                error = self.connection(&mut backoff, &mut progress) => error,
+            };
+            if std::mem::take(&mut progress.is_welcomed) {
+                reported.clear();
+            }
+            match self.lane {
+                Lane::Heartbeat => self.outbox.close(),
+                Lane::Data => self.outbox.clear(),
+            }
+            if matches!(error, LinkError::Refused(_)) {
+                backoff.to_cap();
+            }
+            self.report(&error, &mut reported);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(backoff.wait()) => {}
+            }
+        }
+        self.outbox.close();
+    }
+
+    /// Logs each new reason once, not at every attempt.
+    fn report(&self, error: &LinkError, reported: &mut String) {
+        let text = error.to_string();
+        let Self {
+            peer, lane, address, ..
+        } = self;
+        if text == *reported {
+            tracing::debug!(%peer, ?lane, address, error = text, "still not connected");
+        } else if matches!(error, LinkError::Refused(_)) {
+            tracing::error!(%peer, ?lane, address, error = text, "peer refuses this node");
+        } else {
+            tracing::warn!(%peer, ?lane, address, error = text, "not connected");
+        }
+        *reported = text;
+    }
+
+    /// One connection, from the attempt to its end.
+    async fn connection(&self, backoff: &mut Backoff, progress: &mut Progress) -> LinkError {
+        let connect_by = tokio::time::Instant::now() + self.limits.connect_deadline;
+        let too_late = || LinkError::ConnectDeadline(self.limits.connect_deadline);
+        let connecting = self.network.connect(&self.address);
+        let stream = match tokio::time::timeout_at(connect_by, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return too_late(),
+        };
+        let mut config = client::Config::default();
+        config.pending_request_buffer = self.limits.window_calls;
+        let transport = codec::client(stream, self.limits.frame_bytes_max);
+        let client::NewClient { client, dispatch } = PeerClient::new(config, transport);
+        let mut dispatch = pin!(dispatch);
+
+        let welcome = tokio::select! {
+            biased;
+            ended = &mut dispatch => return ended_by(ended),
+            welcome = client.hello(codec::context(), self.hello()) => welcome,
+            () = tokio::time::sleep_until(connect_by) => return too_late(),
+        };
+        match welcome {
+            Ok(Ok(Welcome)) => {}
+            Ok(Err(refusal)) => return refusal.into(),
+            Err(error) => return error.into(),
+        }
+        tracing::info!(peer = %self.peer, lane = ?self.lane, address = self.address, "connected");
+        if progress.was_welcomed {
+            self.counters.add_reconnect();
+        }
+        progress.was_welcomed = true;
+        progress.is_welcomed = true;
+        self.outbox.open();
+        match self.send(&client, dispatch, backoff).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    /// Sends what queues until something fails.
+    async fn send<E: Display>(
+        &self,
+        client: &PeerClient,
+        mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<(), E>>>,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, LinkError> {
+        let mut next_seq = 0;
+        let mut bytes_in_flight = 0;
+        let mut calls = FuturesUnordered::new();
+        loop {
+            let has_room =
+                |calls: usize, bytes: usize| calls < self.limits.window_calls && bytes < self.limits.window_bytes;
+            while has_room(calls.len(), bytes_in_flight)
+                && let Some(batch) = self.outbox.take()
+            {
+                let bytes = batch.payload.len();
+                self.counters.add_sent(batch.messages, bytes);
+                let frame = Frame::seal(next_seq, batch.payload);
+                next_seq += 1;
+                bytes_in_flight += bytes;
+                // The order of the calls is the order in which they are first polled.
+                let mut call = Box::pin(self.deliver(client, frame, bytes));
+                match futures::poll!(call.as_mut()) {
+                    Poll::Ready(received) => bytes_in_flight -= received?,
+                    Poll::Pending => calls.push(call),
+                }
+            }
+            tokio::select! {
+                biased;
+                ended = &mut dispatch => return Err(ended_by(ended)),
+                Some(received) = calls.next(), if !calls.is_empty() => {
+                    bytes_in_flight -= received?;
+                    backoff.reset();
+                }
+                () = self.outbox.filled(), if has_room(calls.len(), bytes_in_flight) => {}
+            }
+        }
+    }
+
+    /// One call. Returns `bytes`, once they are acknowledged.
+    async fn deliver(&self, client: &PeerClient, frame: Frame, bytes: usize) -> Result<usize, LinkError> {
+        let deadline = self.limits.call_deadline;
+        let call = client.deliver(codec::context(), frame);
+        match tokio::time::timeout(deadline, call).await {
+            Ok(received) => {
+                let Receipt = received??;
+                Ok(bytes)
+            }
+            Err(_) => Err(LinkError::CallDeadline(deadline)),
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            cluster: self.cluster.clone(),
+            from: self.node.0,
+            to: self.peer.0,
+            lane: self.lane,
+        }
+    }
+}
+
+fn ended_by<E: Display>(ended: Result<(), E>) -> LinkError {
+    LinkError::Ended(match ended {
+        Ok(()) => "closed by the peer".to_owned(),
+        Err(error) => error.to_string(),
+    })
+}

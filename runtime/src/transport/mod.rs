@@ -1,0 +1,43 @@
+//! How the nodes talk: one transport per node, shared by all its groups.
+//!
+//! The way of a message, and the file that has each step:
+//!
+//! 1. A worker hands a batch to [`TransportHandle::send`] (`handle`), which writes each message in packed
+//!    form (`wire`) into the [`outbox`] of its peer and [`lane`]: serialisation happens on the worker.
+//! 2. What queued while earlier frames were on their way leaves as one [`frame`], one tarpc call
+//!    ([`service`]) on the connection of that peer and lane ([`link`]), a few calls in flight, in order.
+//! 3. The peer's [`acceptor`] has one [`session`] per connection: it refuses whom it does not know,
+//!    checks each frame, and hands its messages, in order, to [`Inbound`].
+//!
+//! What is promised: messages of one lane between two nodes arrive in order, each at most once, unchanged.
+//! What is not: that they arrive. A full outbox, a broken connection or an absent peer drops messages,
+//! counted; Raft sends again what still matters, and what is older would only delay it.
+//!
+//! Nothing here starts a thread, reads a random source or opens a socket on its own: the tasks run where the
+//! [`TransportActor`] is started, jitter is seeded, and connections come from the injected [`Network`].
+
+mod acceptor;
+mod actor;
+mod backoff;
+mod codec;
+mod config;
+mod counters;
+mod frame;
+mod handle;
+mod lane;
+mod link;
+mod network;
+mod outbox;
+mod service;
+mod session;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub(crate) use actor::{BoundTransport, Stop, TransportActor, bind};
+pub use config::TransportError;
+pub(crate) use config::{TransportConfig, TransportLimits};
+pub(crate) use counters::TransportCounts;
+pub(crate) use handle::TransportHandle;
+pub use network::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork};
+pub(crate) use session::Inbound;

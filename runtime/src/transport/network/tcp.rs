@@ -1,0 +1,39 @@
+//! TCP.
+
+use super::{ByteStream, Listener, Network, NetworkFuture};
+use std::io;
+use tokio::net::{TcpListener, TcpStream};
+
+/// TCP without delay (`TCP_NODELAY`). Addresses are `host:port`; names are resolved at each connect.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpNetwork;
+
+impl Network for TcpNetwork {
+    fn bind<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, Box<dyn Listener>> {
+        Box::pin(async move {
+            let listener = TcpListener::bind(address).await?;
+            Ok(Box::new(Tcp(listener)) as Box<dyn Listener>)
+        })
+    }
+
+    fn connect<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, Box<dyn ByteStream>> {
+        Box::pin(async move { without_delay(TcpStream::connect(address).await?) })
+    }
+}
+
+struct Tcp(TcpListener);
+
+impl Listener for Tcp {
+    fn accept(&mut self) -> NetworkFuture<'_, Box<dyn ByteStream>> {
+        Box::pin(async move { without_delay(self.0.accept().await?.0) })
+    }
+
+    fn local_address(&self) -> io::Result<String> {
+        Ok(self.0.local_addr()?.to_string())
+    }
+}
+
+fn without_delay(stream: TcpStream) -> io::Result<Box<dyn ByteStream>> {
+    stream.set_nodelay(true)?;
+    Ok(Box::new(stream))
+}

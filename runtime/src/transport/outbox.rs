@@ -1,0 +1,165 @@
+//! What waits to be sent to one peer on one lane.
+
+use super::counters::Counters;
+use super::wire::{self, WireError};
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use raftyard_groups::Message;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Filled by the workers, in encoded form, and emptied by the peer's link, a frame at a time.
+///
+/// Bounded in bytes: what doesn't fit is dropped and counted, like what comes while it is closed. Raft
+/// repairs the loss: a leader sends again what a follower did not acknowledge.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    bounds: OutboxBounds,
+    queue: Mutex<Queue>,
+    filled: Notify,
+    counters: Arc<Counters>,
+}
+
+/// Sizes in bytes, as encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutboxBounds {
+    /// What may wait. A message beyond it is taken if nothing else waits, so that it is not stuck for ever.
+    pub(crate) bytes_max: usize,
+    /// A batch takes no further message that would bring it beyond this.
+    pub(crate) batch_bytes_target: usize,
+    /// A larger message is dropped: no frame could carry it.
+    pub(crate) message_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    open: bool,
+    batches: VecDeque<OpenBatch>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct OpenBatch {
+    payload: BytesMut,
+    messages: usize,
+}
+
+/// What leaves as one frame.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Encoded messages, back to back.
+    pub(crate) payload: Bytes,
+    /// How many they are.
+    pub(crate) messages: usize,
+}
+
+impl Outbox {
+    /// An empty, closed outbox.
+    pub(crate) fn new(bounds: OutboxBounds, counters: Arc<Counters>) -> Self {
+        Self {
+            bounds,
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            counters,
+        }
+    }
+
+    /// Encodes `messages` into the outbox, in order: one lock, and one wake-up if it was empty.
+    pub(crate) fn push_all<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) {
+        let mut dropped = 0;
+        let mut too_large = None;
+        let wake = {
+            let mut queue = self.queue.lock();
+            let was_empty = queue.batches.is_empty();
+            for message in messages {
+                match queue.push(message, &self.bounds) {
+                    Ok(true) => {}
+                    Ok(false) => dropped += 1,
+                    Err(error) => {
+                        dropped += 1;
+                        too_large = Some((message.group, error));
+                    }
+                }
+            }
+            was_empty && !queue.batches.is_empty()
+        };
+        if wake {
+            self.filled.notify_one();
+        }
+        if dropped > 0 {
+            self.counters.add_dropped(dropped);
+        }
+        if let Some((group, error)) = too_large {
+            tracing::error!(%group, %error, "message dropped, it can never be sent");
+        }
+    }
+
+    /// What is next to leave, if anything waits.
+    pub(crate) fn take(&self) -> Option<Batch> {
+        let mut queue = self.queue.lock();
+        let batch = queue.batches.pop_front()?;
+        queue.bytes -= batch.payload.len();
+        Some(Batch {
+            payload: batch.payload.freeze(),
+            messages: batch.messages,
+        })
+    }
+
+    /// Returns once something was pushed into the empty outbox. May return early; `take` tells.
+    pub(crate) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Takes messages from now on.
+    pub(crate) fn open(&self) {
+        self.queue.lock().open = true;
+    }
+
+    /// Drops what waits, and all that comes until it is opened.
+    pub(crate) fn close(&self) {
+        self.queue.lock().open = false;
+        self.clear();
+    }
+
+    /// Drops what waits.
+    pub(crate) fn clear(&self) {
+        let stale = {
+            let mut queue = self.queue.lock();
+            queue.bytes = 0;
+            std::mem::take(&mut queue.batches)
+        };
+        let messages = stale.iter().map(|batch| batch.messages).sum();
+        self.counters.add_dropped(messages);
+    }
+
+    /// Encoded bytes that wait.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+}
+
+impl Queue {
+    /// Whether the message was taken.
+    fn push(&mut self, message: &Message, bounds: &OutboxBounds) -> Result<bool, WireError> {
+        let len = wire::encoded_len(message);
+        let full = self.bytes > 0 && self.bytes.saturating_add(len) > bounds.bytes_max;
+        if !self.open || full {
+            return Ok(false);
+        }
+        match self.batches.back_mut() {
+            Some(batch) if batch.payload.len() + len <= bounds.batch_bytes_target => {
+                wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
+                batch.messages += 1;
+            }
+            _ => {
+                let mut payload = BytesMut::new();
+                wire::encode(message, len, bounds.message_bytes_max, &mut payload)?;
+                self.batches.push_back(OpenBatch { payload, messages: 1 });
+            }
+        }
+        self.bytes += len;
+        Ok(true)
+    }
+}

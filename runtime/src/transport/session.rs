@@ -1,0 +1,191 @@
+//! One connection from a peer, as the receiving node sees it.
+
+use super::counters::Counters;
+use super::frame::Frame;
+use super::lane::Lane;
+use super::service::{Hello, PROTOCOL, Peer, Receipt, Refusal, Welcome};
+use super::wire;
+use crate::budget::{InboundBudget, InboundPermit};
+use raftyard_groups::{Message, NodeId};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use tarpc::context::Context;
+use tokio_util::sync::CancellationToken;
+
+/// Takes what peers send. Called on the transport's thread, which serves all connections: it hands the
+/// messages on and returns.
+pub(crate) trait Inbound: Send + Sync + 'static {
+    /// The messages of one frame, in the order in which `from` sent them; never empty. The permit counts
+    /// their bytes; it is to be kept until they are taken care of.
+    fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: Option<InboundPermit>);
+}
+
+/// What all sessions of a node share. Lives on the transport's thread.
+pub(crate) struct Reception {
+    pub(crate) cluster: String,
+    pub(crate) node: NodeId,
+    pub(crate) peers: BTreeSet<NodeId>,
+    pub(crate) inbound: Arc<dyn Inbound>,
+    /// Bytes of the data lane that may be received and not yet taken care of.
+    pub(crate) budget: InboundBudget,
+    pub(crate) counters: Arc<Counters>,
+    /// How to end the session that serves a peer and lane.
+    pub(crate) current: RefCell<BTreeMap<(NodeId, Lane), CancellationToken>>,
+}
+
+/// What a connection has become.
+pub(crate) struct Session {
+    reception: Rc<Reception>,
+    open: RefCell<Option<Opened>>,
+    /// Ends the session: a newer connection of the same peer and lane takes its place. Without this a
+    /// connection whose other end vanished would stay for ever, and its late frames could follow newer ones.
+    pub(crate) replaced: CancellationToken,
+}
+
+/// Whom an accepted hello named.
+#[derive(Clone, Copy)]
+struct Opened {
+    from: NodeId,
+    lane: Lane,
+    /// Number of the next frame.
+    next_seq: u64,
+}
+
+impl Session {
+    pub(crate) fn new(reception: Rc<Reception>) -> Self {
+        Self {
+            reception,
+            open: RefCell::new(None),
+            replaced: CancellationToken::new(),
+        }
+    }
+
+    /// Whether the caller has been welcomed, and none of its frames refused.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.borrow().is_some()
+    }
+
+    fn welcome(&self, hello: &Hello) -> Result<Welcome, Refusal> {
+        let reception = &self.reception;
+        let from = NodeId(hello.from);
+        if hello.protocol != PROTOCOL {
+            return Err(Refusal::Protocol(PROTOCOL));
+        }
+        if hello.cluster != reception.cluster {
+            return Err(Refusal::Cluster(reception.cluster.clone()));
+        }
+        if hello.to != reception.node.0 {
+            return Err(Refusal::Target(reception.node.0));
+        }
+        if !reception.peers.contains(&from) {
+            return Err(Refusal::UnknownNode);
+        }
+        if self.is_open() {
+            return Err(Refusal::SecondHello);
+        }
+        let mut current = reception.current.borrow_mut();
+        if let Some(older) = current.insert((from, hello.lane), self.replaced.clone()) {
+            older.cancel();
+        }
+        *self.open.borrow_mut() = Some(Opened {
+            from,
+            lane: hello.lane,
+            next_seq: 0,
+        });
+        Ok(Welcome)
+    }
+
+    /// Waits until the frame's bytes fit into what the node may hold: the peer, whose call is answered only
+    /// then, sends no faster than this node works. Heartbeats never wait.
+    async fn room_for(&self, frame: &Frame) -> Option<InboundPermit> {
+        let lane = self.open.borrow().as_ref().map(|opened| opened.lane);
+        if lane == Some(Lane::Data) {
+            self.reception.budget.acquire(frame.payload_len()).await
+        } else {
+            None
+        }
+    }
+
+    fn receive(&self, frame: Frame, permit: Option<InboundPermit>) -> Result<Receipt, Refusal> {
+        // Taken, so that a refused frame closes the session: a later one must not be accepted after a gap.
+        let Some(opened) = self.open.borrow_mut().take() else {
+            return Err(Refusal::NoHello);
+        };
+        let Opened { from, lane, .. } = opened;
+        let refuse = |refusal: Refusal, error: &dyn std::fmt::Display| {
+            tracing::error!(peer = %from, ?lane, %error, "frame refused");
+            Err(refusal)
+        };
+        if frame.seq() != opened.next_seq {
+            let error = format!("frame {} instead of {}", frame.seq(), opened.next_seq);
+            return refuse(Refusal::Sequence(opened.next_seq), &error);
+        }
+        let payload = match frame.open() {
+            Ok(payload) => payload,
+            Err(error) => return refuse(Refusal::Checksum, &error),
+        };
+        let mut messages = match wire::decode(&payload) {
+            Ok(messages) => messages,
+            Err(error) => return refuse(Refusal::Payload, &error),
+        };
+        *self.open.borrow_mut() = Some(Opened {
+            next_seq: opened.next_seq + 1,
+            ..opened
+        });
+
+        let reception = &self.reception;
+        let received = messages.len();
+        messages.retain(|message| message.from == from && message.to == reception.node);
+        let misaddressed = received - messages.len();
+        if misaddressed > 0 {
+            tracing::warn!(peer = %from, ?lane, misaddressed, "misaddressed messages dropped");
+        }
+        reception.counters.add_received(received, misaddressed);
+        if !messages.is_empty() {
+            reception.inbound.deliver(from, messages, permit);
+        }
+        Ok(Receipt)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A cancelled one has already made room.
+        if let Some(opened) = self.open.borrow().as_ref()
+            && !self.replaced.is_cancelled()
+        {
+            let key = (opened.from, opened.lane);
+            self.reception.current.borrow_mut().remove(&key);
+        }
+    }
+}
+
+/// Answers the calls of one connection.
+#[derive(Clone)]
+pub(crate) struct SessionService(pub(crate) Rc<Session>);
+
+impl Peer for SessionService {
+    async fn hello(self, _: Context, hello: Hello) -> Result<Welcome, Refusal> {
+        let answer = self.0.welcome(&hello);
+        match &answer {
+            Ok(Welcome) => {
+                tracing::debug!(peer = hello.from, lane = ?hello.lane, "peer connected");
+            }
+            Err(_) => tracing::warn!(
+                peer = hello.from,
+                cluster = hello.cluster,
+                protocol = hello.protocol,
+                target_node = hello.to,
+                "peer refused"
+            ),
+        }
+        answer
+    }
+
+    async fn deliver(self, _: Context, frame: Frame) -> Result<Receipt, Refusal> {
+        let permit = self.0.room_for(&frame).await;
+        self.0.receive(frame, permit)
+    }
+}

@@ -1,0 +1,10 @@
+//! The transport as its node and its peers see it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod calls;
+mod exchange;
+mod faults;
+mod harness;
+mod outbox;
+mod wire;

@@ -1,0 +1,247 @@
+//! Who may call, and what a caller may not do.
+
+use super::harness::{
+    CLUSTER, Node, append, cluster, config, connected, heartbeat, numbers, quick, run, start, wait_until,
+};
+use crate::transport::codec;
+use crate::transport::frame::Frame;
+use crate::transport::service::{Hello, PROTOCOL, PeerClient, Receipt, Refusal, Welcome};
+use crate::transport::wire::{encode, encoded_len};
+use crate::transport::{Lane, Network, TcpNetwork, bind};
+use bytes::{Bytes, BytesMut};
+use raftyard_groups::{Message, NodeId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tarpc::client::{Config, NewClient};
+use tarpc::context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const LOOPBACK: &str = "127.0.0.1:0";
+
+fn tcp(node: u64) -> crate::transport::TransportConfig {
+    config(node, Arc::new(TcpNetwork), LOOPBACK)
+}
+
+/// Node 2, which knows a node 1 that is played by the test.
+async fn node_two(hello_deadline: Duration) -> Node {
+    let mut config = tcp(2);
+    config.limits.connect_deadline = hello_deadline;
+    let peers = BTreeMap::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
+    start(bind(config).await.unwrap(), 2, &peers)
+}
+
+async fn caller(of: &Node) -> PeerClient {
+    let stream = TcpNetwork.connect(&of.address).await.unwrap();
+    let transport = codec::client(stream, quick().frame_bytes_max);
+    let NewClient { client, dispatch } = PeerClient::new(Config::default(), transport);
+    tokio::task::spawn_local(dispatch);
+    client
+}
+
+fn hello() -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        cluster: CLUSTER.to_owned(),
+        from: 1,
+        to: 2,
+        lane: Lane::Data,
+    }
+}
+
+fn payload(messages: &[Message]) -> Bytes {
+    let mut buf = BytesMut::new();
+    for message in messages {
+        encode(message, encoded_len(message), usize::MAX, &mut buf).unwrap();
+    }
+    buf.freeze()
+}
+
+/// A message as node 1 would send it to `to`.
+fn from_one(to: &Node, number: u64) -> Message {
+    Message {
+        from: NodeId(1),
+        ..append(to, to, number, 16)
+    }
+}
+
+#[test]
+fn strangers_are_refused_by_name() {
+    run(async {
+        let node = node_two(quick().connect_deadline).await;
+        let cases = [
+            (Hello { protocol: 9, ..hello() }, Refusal::Protocol(PROTOCOL)),
+            (
+                Hello {
+                    cluster: "other".to_owned(),
+                    ..hello()
+                },
+                Refusal::Cluster(CLUSTER.to_owned()),
+            ),
+            (Hello { to: 3, ..hello() }, Refusal::Target(2)),
+            (Hello { from: 3, ..hello() }, Refusal::UnknownNode),
+            (Hello { from: 2, ..hello() }, Refusal::UnknownNode),
+        ];
+        for (hello, refusal) in cases {
+            let stranger = caller(&node).await;
+            let answer = stranger.hello(context::current(), hello).await.unwrap();
+            assert_eq!(answer, Err(refusal));
+            let frame = Frame::seal(0, payload(&[from_one(&node, 1)]));
+            let answer = stranger.deliver(context::current(), frame).await.unwrap();
+            assert_eq!(answer, Err(Refusal::NoHello));
+        }
+        let known = caller(&node).await;
+        let answer = known.hello(context::current(), hello()).await.unwrap();
+        assert_eq!(answer, Ok(Welcome));
+        let answer = known.hello(context::current(), hello()).await.unwrap();
+        assert_eq!(answer, Err(Refusal::SecondHello));
+        assert_eq!(node.inbox.len(), 0);
+    });
+}
+
+#[test]
+fn a_damaged_or_misplaced_frame_is_refused_and_so_are_all_after_it() {
+    run(async {
+        let node = node_two(quick().connect_deadline).await;
+        let frame = |seq, number| Frame::seal(seq, payload(&[from_one(&node, number)]));
+        let damaged = {
+            let packed = postcard::to_allocvec(&frame(1, 8)).unwrap();
+            let mut damaged = packed.clone();
+            *damaged.last_mut().unwrap() ^= 1;
+            postcard::from_bytes::<Frame>(&damaged).unwrap()
+        };
+        let cases = [
+            (damaged, Refusal::Checksum),
+            (frame(2, 8), Refusal::Sequence(1)),
+            (frame(0, 8), Refusal::Sequence(1)),
+            (Frame::seal(1, Bytes::from_static(b"noise")), Refusal::Payload),
+        ];
+        for (bad, refusal) in cases {
+            let before = node.inbox.len();
+            let peer = caller(&node).await;
+            peer.hello(context::current(), hello()).await.unwrap().unwrap();
+            let answer = peer.deliver(context::current(), frame(0, 7)).await.unwrap();
+            assert_eq!(answer, Ok(Receipt));
+            let answer = peer.deliver(context::current(), bad).await.unwrap();
+            assert_eq!(answer, Err(refusal));
+            let answer = peer.deliver(context::current(), frame(1, 8)).await.unwrap();
+            assert_eq!(answer, Err(Refusal::NoHello));
+            assert_eq!(node.inbox.len(), before + 1);
+        }
+    });
+}
+
+#[test]
+fn a_newer_connection_ends_the_older_one_of_its_lane() {
+    run(async {
+        let node = node_two(quick().connect_deadline).await;
+        let frame = |seq, number| Frame::seal(seq, payload(&[from_one(&node, number)]));
+        let heartbeats = Hello {
+            lane: Lane::Heartbeat,
+            ..hello()
+        };
+        let [other, older, newer] = [caller(&node).await, caller(&node).await, caller(&node).await];
+        other.hello(context::current(), heartbeats).await.unwrap().unwrap();
+        older.hello(context::current(), hello()).await.unwrap().unwrap();
+        newer.hello(context::current(), hello()).await.unwrap().unwrap();
+        assert!(older.deliver(context::current(), frame(0, 1)).await.is_err());
+        for peer in [&newer, &other] {
+            let answer = peer.deliver(context::current(), frame(0, 2)).await.unwrap();
+            assert_eq!(answer, Ok(Receipt));
+        }
+        assert_eq!(numbers(&node.inbox.from(NodeId(1))), [2, 2]);
+    });
+}
+
+#[test]
+fn misaddressed_messages_are_dropped_alone() {
+    run(async {
+        let node = node_two(quick().connect_deadline).await;
+        let peer = caller(&node).await;
+        peer.hello(context::current(), hello()).await.unwrap().unwrap();
+        let good = from_one(&node, 1);
+        let messages = [
+            Message {
+                from: NodeId(3),
+                ..good.clone()
+            },
+            good.clone(),
+            Message {
+                to: NodeId(3),
+                ..good.clone()
+            },
+        ];
+        let frame = Frame::seal(0, payload(&messages));
+        let answer = peer.deliver(context::current(), frame).await.unwrap();
+        assert_eq!(answer, Ok(Receipt));
+        assert_eq!(node.inbox.from(NodeId(1)), [good]);
+        let counts = node.handle.counts();
+        assert_eq!((counts.messages_received, counts.messages_misaddressed), (3, 2));
+    });
+}
+
+#[test]
+fn who_says_no_hello_is_closed() {
+    run(async {
+        let node = node_two(Duration::from_millis(50)).await;
+        let mut silent = TcpNetwork.connect(&node.address).await.unwrap();
+        assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
+
+        let refused = caller(&node).await;
+        let strange = Hello { from: 3, ..hello() };
+        let answer = refused.hello(context::current(), strange).await.unwrap();
+        assert_eq!(answer, Err(Refusal::UnknownNode));
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while refused
+            .hello(context::current(), hello())
+            .await
+            .is_ok_and(|a| a.is_err())
+        {
+            assert!(std::time::Instant::now() < deadline, "never closed");
+        }
+    });
+}
+
+#[test]
+fn garbage_does_not_end_the_accept_loop() {
+    run(async {
+        let nodes = cluster(vec![tcp(1), tcp(2)]).await;
+        let garbage: [&[u8]; 4] = [
+            b"GET / HTTP/1.1\r\n\r\n",
+            &[0xff; 64],
+            &[0; 64],
+            // A call of the right length and wrong content.
+            &[0, 0, 0, 4, 9, 9, 9, 9],
+        ];
+        for bytes in garbage {
+            let mut stream = TcpNetwork.connect(&nodes[1].address).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            // Closed at once, or when the time for a hello is over: not waited for.
+            drop(stream);
+        }
+        connected(&nodes[0], &nodes[1]).await;
+    });
+}
+
+#[test]
+fn a_node_of_another_cluster_disturbs_nobody() {
+    run(async {
+        let mut stranger = tcp(3);
+        stranger.cluster = "other".to_owned();
+        let nodes = cluster(vec![tcp(1), tcp(2), stranger]).await;
+        connected(&nodes[0], &nodes[1]).await;
+        for number in 0..50 {
+            let [one, two, three] = [&nodes[0], &nodes[1], &nodes[2]];
+            three
+                .handle
+                .send(&[heartbeat(three, one, number), append(three, one, number, 16)]);
+            one.handle
+                .send(&[heartbeat(one, three, number), heartbeat(one, two, number)]);
+            let arrived = heartbeat(one, two, number);
+            wait_until("members talk on", || two.inbox.has(&arrived)).await;
+        }
+        assert_eq!(nodes[2].inbox.len(), 0);
+        assert!(nodes[0].inbox.from(NodeId(3)).is_empty());
+        assert_eq!(nodes[2].handle.counts().messages_sent, 0);
+    });
+}

@@ -1,0 +1,118 @@
+//! What waits is bounded, ordered, and accounted for.
+
+use crate::transport::Counters;
+use crate::transport::outbox::{Outbox, OutboxBounds};
+use crate::transport::wire::{decode, encoded_len};
+use bytes::Bytes;
+use raftyard_groups::{Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Prompt, Term};
+use std::sync::Arc;
+
+fn append(group: u64, size: usize) -> Message {
+    Message {
+        group: GroupId(group),
+        incarnation: Incarnation(1),
+        from: NodeId(1),
+        to: NodeId(2),
+        term: Term(1),
+        body: Body::Prompt(Prompt::Append {
+            prev: LogId::ZERO,
+            entries: vec![Entry {
+                index: LogIndex(1),
+                term: Term(1),
+                payload: Payload::Command(Bytes::from(vec![0; size])),
+            }],
+            commit: LogIndex::ZERO,
+        }),
+    }
+}
+
+fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Counters>) {
+    let counters = Arc::new(Counters::default());
+    let outbox = Outbox::new(bounds, Arc::clone(&counters));
+    outbox.open();
+    (outbox, counters)
+}
+
+fn groups(outbox: &Outbox) -> Vec<Vec<u64>> {
+    std::iter::from_fn(|| outbox.take())
+        .map(|batch| {
+            let messages = decode(&batch.payload).unwrap();
+            assert_eq!(messages.len(), batch.messages);
+            messages.iter().map(|message| message.group.0).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn what_queued_leaves_as_one_batch_up_to_the_target() {
+    let messages: Vec<_> = (0..10).map(|group| append(group, 100)).collect();
+    let len = encoded_len(&messages[0]);
+    let (whole, _) = outbox(OutboxBounds {
+        bytes_max: 100 * len,
+        batch_bytes_target: 100 * len,
+        message_bytes_max: len,
+    });
+    whole.push_all(&messages[..4]);
+    whole.push_all(&messages[4..]);
+    assert_eq!(groups(&whole), [(0..10).collect::<Vec<_>>()]);
+    assert_eq!(whole.bytes(), 0);
+
+    let (split, _) = outbox(OutboxBounds {
+        bytes_max: 100 * len,
+        batch_bytes_target: 4 * len,
+        message_bytes_max: len,
+    });
+    split.push_all(&messages);
+    assert_eq!(groups(&split), [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
+}
+
+#[test]
+fn what_does_not_fit_is_dropped_and_counted() {
+    let messages: Vec<_> = (0..10).map(|group| append(group, 100)).collect();
+    let len = encoded_len(&messages[0]);
+    let (outbox, counters) = outbox(OutboxBounds {
+        bytes_max: 3 * len,
+        batch_bytes_target: 100 * len,
+        message_bytes_max: 100 * len,
+    });
+    outbox.push_all(&messages);
+    assert_eq!(outbox.bytes(), 3 * len);
+    assert_eq!(counters.read().messages_dropped, 7);
+    assert_eq!(groups(&outbox), [[0, 1, 2]]);
+
+    // One that is larger than the whole outbox is not stuck for ever: it goes alone.
+    outbox.push_all(&[append(77, 4 * len), append(78, 100)]);
+    assert_eq!(groups(&outbox), [[77]]);
+    assert_eq!(counters.read().messages_dropped, 8);
+}
+
+#[test]
+fn what_no_frame_could_carry_is_dropped_without_harm_to_others() {
+    let len = encoded_len(&append(1, 100));
+    let (outbox, counters) = outbox(OutboxBounds {
+        bytes_max: 1 << 20,
+        batch_bytes_target: 1 << 20,
+        message_bytes_max: len,
+    });
+    outbox.push_all(&[append(1, 100), append(2, 101), append(3, 100)]);
+    assert_eq!(groups(&outbox), [[1, 3]]);
+    assert_eq!(counters.read().messages_dropped, 1);
+}
+
+#[test]
+fn a_closed_outbox_holds_nothing() {
+    let (outbox, counters) = outbox(OutboxBounds {
+        bytes_max: 1 << 20,
+        batch_bytes_target: 1 << 20,
+        message_bytes_max: 1 << 20,
+    });
+    outbox.push_all(&[append(1, 1), append(2, 1)]);
+    outbox.close();
+    outbox.push_all(&[append(3, 1)]);
+    assert_eq!(outbox.bytes(), 0);
+    assert!(outbox.take().is_none());
+    assert_eq!(counters.read().messages_dropped, 3);
+    outbox.open();
+    outbox.push_all(&[append(4, 1)]);
+    assert_eq!(groups(&outbox), [[4]]);
+}

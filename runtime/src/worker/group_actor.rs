@@ -1,0 +1,230 @@
+//! The actor of one replica. It does three things: translate what came into inputs, let the core step,
+//! carry out what that wants. No rule of Raft is here.
+
+use super::dispatcher::{Shared, Stop};
+use super::proposals::{self, Proposals};
+use super::reads::{self, Reads};
+use super::turn::{GroupWork, Turn};
+use super::{Create, Proposal, ReadJob};
+use crate::error::ProposeError;
+use crate::machine::Machine;
+use crate::registry::{GroupSlot, GroupStatus};
+use actix::{Actor, ActorContext, Context, Handler};
+use raftyard_groups::{Effects, Entry, Group, Input, LogIndex, Moment, Payload, ProposalId, Proposed};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Batches of committed entries that a group may apply in one turn; the rest waits for its next, so that the
+/// other groups of the worker get theirs.
+const APPLY_BATCHES_PER_TURN: usize = 4;
+
+pub(crate) struct GroupActor {
+    core: Group,
+    effects: Effects,
+    machine: Box<dyn Machine>,
+    proposals: Proposals,
+    reads: Reads,
+    slot: Arc<GroupSlot>,
+    shared: Rc<Shared>,
+    /// Where its deadline is kept.
+    position: usize,
+    /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
+    halted: bool,
+}
+
+impl GroupActor {
+    pub(crate) fn new(create: Create, shared: Rc<Shared>, position: usize) -> Self {
+        Self {
+            core: Group::new(create.config, create.recovered, shared.clock.now()),
+            effects: Effects::default(),
+            machine: create.machine,
+            proposals: Proposals::default(),
+            reads: Reads::default(),
+            slot: create.slot,
+            shared,
+            position,
+            halted: false,
+        }
+    }
+
+    fn turn(&mut self, work: Vec<GroupWork>) {
+        let now = self.shared.clock.now();
+        let role = self.core.role();
+        let mut inputs = Vec::with_capacity(work.len().min(64));
+        let (mut commands, mut jobs) = (Vec::new(), Vec::new());
+        for work in work {
+            match work {
+                GroupWork::Message(message) => inputs.push(Input::Message(message)),
+                GroupWork::Persisted(seq) => inputs.push(Input::Persisted { seq }),
+                GroupWork::Loaded(loaded) => inputs.push(Input::Loaded {
+                    purpose: loaded.purpose,
+                    from: loaded.from,
+                    entries: loaded.entries,
+                }),
+                GroupWork::Propose(proposal) => commands.push(proposal),
+                GroupWork::Read(job) => jobs.push(job),
+                GroupWork::Campaign => inputs.push(Input::Campaign),
+                GroupWork::Tick => inputs.push(Input::Tick),
+                GroupWork::StorageFailed => self.halt("the store failed"),
+            }
+        }
+        if self.halted {
+            proposals::refuse(commands, &ProposeError::NotLeader { leader: None });
+            reads::refuse(jobs, &reads::HALTED);
+            return;
+        }
+        inputs.extend(self.ask_for_reads(jobs, now));
+        let proposed = self.propose(commands, &mut inputs);
+        self.core.step_all(now, inputs, &mut self.effects);
+        self.note_proposed(proposed, now);
+        self.carry_out(now);
+        self.proposals.expire(now);
+        self.reads.expire(now);
+        if self.core.role() != role {
+            tracing::debug!(group = self.slot.group.0, replica = %self.core, "role changed");
+        }
+        self.publish();
+    }
+
+    fn ask_for_reads(&mut self, jobs: Vec<ReadJob>, now: Moment) -> Option<Input> {
+        (!jobs.is_empty()).then(|| Input::Read {
+            id: self.reads.ask(jobs, now.plus(self.shared.limits.request_timeout_ms)),
+        })
+    }
+
+    /// Puts all commands of a turn into one input. They come last: so a read of the same turn, which was
+    /// not asked after them by anyone who knows their outcome, need not wait for them.
+    fn propose(&self, commands: Vec<Proposal>, inputs: &mut Vec<Input>) -> Vec<Proposal> {
+        if !commands.is_empty() {
+            inputs.push(Input::Propose {
+                id: ProposalId::default(),
+                commands: commands.iter().map(|proposal| proposal.command.clone()).collect(),
+            });
+        }
+        commands
+    }
+
+    /// There is at most one proposing input per turn, so there is at most one answer.
+    fn note_proposed(&mut self, commands: Vec<Proposal>, now: Moment) {
+        match self.effects.proposed.pop() {
+            Some((_, Proposed::Appended { first, term })) => {
+                let deadline = now.plus(self.shared.limits.request_timeout_ms);
+                let waiting = commands.into_iter().map(|proposal| (proposal.reply, proposal.permit));
+                self.proposals.appended(first, term, deadline, waiting);
+            }
+            Some((_, Proposed::NotLeader { leader })) => {
+                proposals::refuse(commands, &ProposeError::NotLeader { leader });
+            }
+            None => {}
+        }
+    }
+
+    /// Carries out what the core wants. Applying leads to more: until all is applied, or the turn's share is.
+    fn carry_out(&mut self, now: Moment) {
+        for _ in 0..APPLY_BATCHES_PER_TURN {
+            for (id, outcome) in self.effects.reads.drain(..) {
+                self.reads.decided(id, outcome);
+            }
+            self.reads.answer(self.core.applied(), self.machine.as_any());
+            if self.effects.apply.is_empty() {
+                break;
+            }
+            let Some(through) = self.apply() else {
+                break;
+            };
+            self.core.step(now, Input::Applied { through }, &mut self.effects);
+        }
+        let output = &mut *self.shared.output.borrow_mut();
+        if !self.effects.apply.is_empty() && !self.halted {
+            output.again.push(self.slot.group);
+        }
+        output.send.append(&mut self.effects.send);
+        output.persist.extend(self.effects.persist.take());
+        let group = self.slot.group;
+        output
+            .load
+            .extend(self.effects.load.drain(..).map(|load| (group, load)));
+    }
+
+    /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
+    fn apply(&mut self) -> Option<LogIndex> {
+        let entries = std::mem::take(&mut self.effects.apply);
+        let mut last = None;
+        for Entry { index, term, payload } in entries {
+            last = Some(index);
+            let Payload::Command(command) = payload else {
+                continue;
+            };
+            let id = raftyard_groups::LogId { term, index };
+            let wanted = self.proposals.is_awaited(id);
+            let machine = &mut self.machine;
+            match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
+                Ok(Ok(response)) => self.proposals.applied(id, response),
+                Ok(Err(error)) => {
+                    self.halt(&format!("entry {id} can't be decoded: {error}"));
+                    return None;
+                }
+                Err(_) => {
+                    self.halt(&format!("the state machine panicked at entry {id}"));
+                    return None;
+                }
+            }
+        }
+        last
+    }
+
+    /// Stops this replica for good: what it was asked is answered as unknown, what comes is refused.
+    fn halt(&mut self, reason: &str) {
+        if !self.halted {
+            tracing::error!(group = self.slot.group.0, replica = %self.core, reason, "replica halted");
+            self.halted = true;
+            self.proposals.expire(Moment(u64::MAX));
+            self.reads.expire(Moment(u64::MAX));
+            self.effects = Effects::default();
+            self.publish();
+        }
+    }
+
+    /// Says how it stands, and when it wants to be ticked.
+    fn publish(&mut self) {
+        self.slot.status.set(&GroupStatus {
+            role: self.core.role(),
+            leader: self.core.leader().filter(|_| !self.halted),
+            term: self.core.term().0,
+            last: self.core.last().index.0,
+            commit: self.core.commit().0,
+            applied: self.core.applied().0,
+            halted: self.halted,
+        });
+        let deadline = if self.halted {
+            Moment(u64::MAX)
+        } else {
+            [self.proposals.deadline(), self.reads.deadline()]
+                .into_iter()
+                .flatten()
+                .fold(self.core.deadline(), Moment::min)
+        };
+        self.shared.deadlines.borrow_mut().set(self.position, deadline);
+    }
+}
+
+impl Actor for GroupActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Turn> for GroupActor {
+    type Result = ();
+
+    fn handle(&mut self, turn: Turn, _: &mut Context<Self>) {
+        self.turn(turn.0);
+    }
+}
+
+impl Handler<Stop> for GroupActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,73 @@
+//! The threads that host the group actors. Each has one dispatcher, which takes what queued for all its
+//! groups, lets each run once, and gathers what they want done into one batch for the storage and one per
+//! peer for the transport: a **turn**.
+
+mod deadlines;
+mod dispatcher;
+mod group_actor;
+mod proposals;
+mod reads;
+mod turn;
+
+pub(crate) use dispatcher::{Dispatcher, Stop};
+
+use crate::budget::{BytePermit, InboundPermit};
+use crate::error::{ProposeError, ReadError};
+use crate::machine::Machine;
+use crate::registry::GroupSlot;
+use bytes::Bytes;
+use raftyard_groups::{Entry, GroupId, LoadPurpose, LogIndex, Message, PersistSeq, Recovered, ReplicaConfig};
+use std::any::Any;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What a worker can be given.
+pub(crate) enum Work {
+    /// A replica to host from now on.
+    Create(Box<Create>),
+    /// What a peer said to groups of this worker, in its order.
+    Messages(Vec<Message>, Option<InboundPermit>),
+    /// Writes that are durable: the newest of each group.
+    Persisted(Vec<(GroupId, PersistSeq)>),
+    /// Entries that were asked for.
+    Loaded(Box<Loaded>),
+    /// A command for a group.
+    Propose(GroupId, Proposal),
+    /// A read of a group.
+    Read(GroupId, ReadJob),
+    /// A group has more to apply than fitted into its turn.
+    Continue(GroupId),
+    /// The store failed: nothing here can be made durable any more.
+    StorageFailed,
+}
+
+/// A replica to host.
+pub(crate) struct Create {
+    pub(crate) config: ReplicaConfig,
+    pub(crate) recovered: Recovered,
+    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) slot: Arc<GroupSlot>,
+    /// Campaign at once instead of waiting for an election timeout.
+    pub(crate) campaign: bool,
+}
+
+/// Entries read from the log store.
+pub(crate) struct Loaded {
+    pub(crate) group: GroupId,
+    pub(crate) purpose: LoadPurpose,
+    pub(crate) from: LogIndex,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// A command, who waits for its response, and the bytes it counts for.
+pub(crate) struct Proposal {
+    pub(crate) command: Bytes,
+    pub(crate) reply: oneshot::Sender<Result<Vec<u8>, ProposeError>>,
+    pub(crate) permit: BytePermit,
+}
+
+/// A read: to be called once with the state machine, or with why not.
+pub(crate) struct ReadJob {
+    pub(crate) run: Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>,
+    pub(crate) permit: BytePermit,
+}

@@ -1,0 +1,90 @@
+//! Reads between being asked and being answered.
+
+use super::ReadJob;
+use crate::error::ReadError;
+use raftyard_groups::{LogIndex, Moment, NodeId, ReadId, ReadOutcome};
+use std::any::Any;
+use std::collections::VecDeque;
+
+#[derive(Default)]
+pub(crate) struct Reads {
+    next: u64,
+    /// Batches whose read index is not known yet, ascending by id.
+    asked: VecDeque<Batch>,
+    /// Batches that wait until their read index is applied. (Read indexes ascend within a term; a handful of
+    /// batches is all that ever waits.)
+    ready: Vec<(LogIndex, Batch)>,
+}
+
+struct Batch {
+    id: ReadId,
+    deadline: Moment,
+    jobs: Vec<ReadJob>,
+}
+
+impl Reads {
+    /// All reads of a turn: they share one read index.
+    pub(crate) fn ask(&mut self, jobs: Vec<ReadJob>, deadline: Moment) -> ReadId {
+        self.next += 1;
+        let id = ReadId(self.next);
+        self.asked.push_back(Batch { id, deadline, jobs });
+        id
+    }
+
+    /// The core said what becomes of a batch.
+    pub(crate) fn decided(&mut self, id: ReadId, outcome: ReadOutcome) {
+        let Ok(position) = self.asked.binary_search_by_key(&id, |batch| batch.id) else {
+            return;
+        };
+        let Some(batch) = self.asked.remove(position) else {
+            return;
+        };
+        match outcome {
+            ReadOutcome::Ready { index } => self.ready.push((index, batch)),
+            ReadOutcome::NotLeader { leader } => batch.fail(&ReadError::NotLeader { leader }),
+        }
+    }
+
+    /// Answers all whose read index is applied.
+    pub(crate) fn answer(&mut self, applied: LogIndex, machine: &dyn Any) {
+        for (_, batch) in self.ready.extract_if(.., |(index, _)| *index <= applied) {
+            for job in batch.jobs {
+                (job.run)(Ok(machine));
+                drop(job.permit);
+            }
+        }
+    }
+
+    /// Gives up on those whose deadline has come.
+    pub(crate) fn expire(&mut self, now: Moment) {
+        while let Some(batch) = self.asked.pop_front_if(|batch| batch.deadline <= now) {
+            batch.fail(&ReadError::TimedOut);
+        }
+        for (_, batch) in self.ready.extract_if(.., |(_, batch)| batch.deadline <= now) {
+            batch.fail(&ReadError::TimedOut);
+        }
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        let asked = self.asked.front().map(|batch| batch.deadline);
+        let ready = self.ready.iter().map(|(_, batch)| batch.deadline).min();
+        asked.into_iter().chain(ready).min()
+    }
+}
+
+impl Batch {
+    fn fail(self, error: &ReadError) {
+        refuse(self.jobs, error);
+    }
+}
+
+/// Answers reads that are not served.
+pub(crate) fn refuse(jobs: impl IntoIterator<Item = ReadJob>, error: &ReadError) {
+    for job in jobs {
+        (job.run)(Err(error.clone()));
+    }
+}
+
+/// A replica that stopped leads nobody, and knows nobody who does.
+pub(crate) const HALTED: ReadError = ReadError::NotLeader { leader: None::<NodeId> };

@@ -1,0 +1,19 @@
+//! What every log store owes, checked against both; then what only the one on a disk owes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "log_store/conformance.rs"]
+mod conformance;
+#[path = "log_store/damage.rs"]
+mod damage;
+#[path = "log_store/directory.rs"]
+mod directory;
+#[path = "log_store/full_disk.rs"]
+mod full_disk;
+#[path = "log_store/harness.rs"]
+mod harness;
+#[path = "log_store/model.rs"]
+mod model;
+#[path = "log_store/random.rs"]
+mod random;
+#[path = "log_store/tables.rs"]
+mod tables;

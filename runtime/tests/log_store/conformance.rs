@@ -1,0 +1,314 @@
+//! What every log store owes.
+
+use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, append, entries, hard_state, record, vote};
+use bytes::Bytes;
+use raftyard::store::{ENTRY_BYTES_MAX, LogStore, Refusal, StoreError};
+use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Membership, NodeId, Payload, Persist};
+
+/// Each check as a test of its own, against both stores.
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            use super::*;
+            $(#[test] fn $name() { super::$name::<MemoryDisk>(); })*
+        }
+        mod fjall {
+            use super::*;
+            $(#[test] fn $name() { super::$name::<FjallDisk>(); })*
+        }
+    };
+}
+
+conformance!(
+    a_new_store_is_empty,
+    created_groups_come_back_empty_in_order,
+    a_group_is_created_once,
+    appended_entries_are_read_back,
+    reads_stop_at_their_limits,
+    reads_cross_records,
+    hard_state_alone,
+    hard_state_with_entries,
+    a_barrier_writes_nothing,
+    several_groups_in_one_batch,
+    truncation_at_a_record_boundary,
+    truncation_inside_a_record,
+    truncation_over_several_records,
+    truncation_to_the_first_index,
+    truncation_at_the_last_entry,
+    a_shorter_log_can_grow_again,
+    terms_make_runs,
+    a_gap_is_refused,
+    a_falling_term_is_refused,
+    entries_in_disorder_are_refused,
+    an_unknown_group_is_refused,
+    a_group_twice_in_a_batch_is_refused,
+    an_entry_too_large_is_refused,
+    a_refused_batch_leaves_nothing_of_its_other_groups,
+);
+
+const G: GroupId = GroupId(1);
+
+fn a_new_store_is_empty<D: Disk>() {
+    Harness::<D>::new().reopen();
+}
+
+fn created_groups_come_back_empty_in_order<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[7, u64::MAX, 0, 300, 256]);
+    let mut joint = record(8);
+    joint.membership = Membership::new([NodeId(1), NodeId(2)], [NodeId(2), NodeId(3)], [NodeId(4)]).unwrap();
+    h.create(&joint);
+    h.check_logs();
+    h.reopen();
+    h.check_logs();
+}
+
+fn a_group_is_created_once<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write(&[append(1, entries(1, 3, 1))]);
+    for _ in 0..2 {
+        let error = h.store().create(&record(1)).unwrap_err();
+        assert_eq!(refusal(&error), Refusal::Exists);
+        h.check_logs();
+        h.reopen();
+    }
+}
+
+fn appended_entries_are_read_back<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write_and_check(&[append(1, entries(1, 1, 1))]);
+    h.write_and_check(&[append(1, entries(2, 9, 1))]);
+    h.write_and_check(&[append(1, entries(11, 200, 1))]);
+    assert_eq!(h.check_read(G, 1, u64::MAX, usize::MAX).len(), 210);
+}
+
+fn reads_stop_at_their_limits<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write(&[append(1, entries(1, 4, 1))]);
+    h.write(&[append(1, entries(5, 4, 1))]);
+    let sizes: Vec<usize> = h.check_read(G, 1, 8, usize::MAX).iter().map(Entry::size).collect();
+    assert_eq!(h.check_read(G, 1, 8, 0).len(), 1, "at least one");
+    assert_eq!(h.check_read(G, 1, 8, sizes[0]).len(), 1);
+    assert_eq!(h.check_read(G, 1, 8, sizes[0] + sizes[1] - 1).len(), 1);
+    assert_eq!(h.check_read(G, 1, 8, sizes[0] + sizes[1]).len(), 2);
+    assert_eq!(h.check_read(G, 3, 6, usize::MAX).len(), 4);
+    assert_eq!(h.check_read(G, 8, 8, 1).len(), 1);
+    assert_eq!(h.check_read(G, 0, 2, usize::MAX).len(), 2);
+    assert_eq!(h.check_read(G, 9, u64::MAX, usize::MAX), []);
+    assert_eq!(h.check_read(G, 5, 4, usize::MAX), []);
+    assert_eq!(h.check_read(G, u64::MAX, u64::MAX, usize::MAX), []);
+    for bytes_max in 0..sizes.iter().sum::<usize>() + 2 {
+        h.check_read(G, 2, 7, bytes_max);
+    }
+}
+
+fn reads_cross_records<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[0, 1, 2]);
+    for first in [1, 4, 5, 9] {
+        let count = if first == 4 { 1 } else { 3 + first / 5 };
+        let batch = [0, 1, 2].map(|group| append(group, entries(first, count, 1)));
+        h.write(&batch);
+    }
+    h.reopen();
+    for from in 0..15 {
+        for through in from..15 {
+            h.check_read(G, from, through, usize::MAX);
+        }
+    }
+}
+
+fn hard_state_alone<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write_and_check(&[vote(1, hard_state(1, None))]);
+    h.write_and_check(&[vote(1, hard_state(1, Some(0)))]);
+    h.write_and_check(&[vote(1, hard_state(u64::MAX, Some(u64::MAX)))]);
+    h.write_and_check(&[append(1, entries(1, 1, 1))]);
+}
+
+fn hard_state_with_entries<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    let mut both = append(1, entries(1, 2, 5));
+    both.hard_state = Some(hard_state(5, Some(3)));
+    h.write_and_check(&[both]);
+}
+
+fn a_barrier_writes_nothing<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1, 2]);
+    h.write_and_check(&[append(1, entries(1, 2, 1))]);
+    let barrier = || append(1, Vec::new());
+    h.write_and_check(&[barrier()]);
+    h.write_and_check(&[]);
+    h.write_and_check(&[barrier(), append(2, entries(1, 1, 1))]);
+}
+
+fn several_groups_in_one_batch<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1, 2, 3, 258]);
+    h.write_and_check(&[
+        append(258, entries(1, 3, 1)),
+        vote(2, hard_state(4, Some(2))),
+        append(1, entries(1, 5, 2)),
+    ]);
+    h.write_and_check(&[
+        append(1, entries(4, 1, 3)),
+        append(2, entries(1, 1, 4)),
+        append(258, entries(4, 3, 1)),
+        vote(3, hard_state(1, None)),
+    ]);
+}
+
+/// Three records of four entries: 1 to 4, 5 to 8, 9 to 12.
+fn three_records<D: Disk>() -> Harness<D> {
+    let mut h = Harness::<D>::with_groups(&[0, 1, 2]);
+    for first in [1, 5, 9] {
+        let batch = [0, 1, 2].map(|group| append(group, entries(first, 4, 1)));
+        h.write(&batch);
+    }
+    h
+}
+
+fn truncation_at_a_record_boundary<D: Disk>() {
+    let mut h = three_records::<D>();
+    h.write_and_check(&[append(1, entries(9, 1, 2))]);
+    h.write_and_check(&[append(1, entries(5, 2, 3))]);
+}
+
+fn truncation_inside_a_record<D: Disk>() {
+    for first in [10, 11, 12] {
+        for count in 1..6 {
+            let mut h = three_records::<D>();
+            h.write_and_check(&[append(1, entries(first, count, 2))]);
+        }
+    }
+}
+
+fn truncation_over_several_records<D: Disk>() {
+    let mut h = three_records::<D>();
+    h.write_and_check(&[append(1, entries(3, 1, 2))]);
+    let mut h = three_records::<D>();
+    h.write_and_check(&[append(1, entries(2, 20, 2))]);
+    let mut h = three_records::<D>();
+    h.write_and_check(&[append(1, entries(4, 5, 2)), append(0, entries(6, 1, 2))]);
+}
+
+fn truncation_to_the_first_index<D: Disk>() {
+    let mut h = three_records::<D>();
+    h.write_and_check(&[append(1, entries(1, 1, 2))]);
+    h.write_and_check(&[append(1, entries(1, 1, 3))]);
+    h.write_and_check(&[append(1, entries(2, 3, 3))]);
+}
+
+fn truncation_at_the_last_entry<D: Disk>() {
+    let mut h = three_records::<D>();
+    for term in 2..6 {
+        h.write_and_check(&[append(1, entries(12, 1, term))]);
+    }
+}
+
+fn a_shorter_log_can_grow_again<D: Disk>() {
+    let mut h = three_records::<D>();
+    h.write_and_check(&[append(1, entries(6, 1, 2))]);
+    for first in 7..14 {
+        h.write_and_check(&[append(1, entries(first, 1, 2))]);
+    }
+}
+
+fn terms_make_runs<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    let mut mixed = entries(1, 2, 1);
+    mixed.extend(entries(3, 1, 4));
+    mixed.extend(entries(4, 3, 9));
+    h.write_and_check(&[append(1, mixed)]);
+    h.write_and_check(&[append(1, entries(7, 2, 9))]);
+    h.write_and_check(&[append(1, entries(9, 2, 11))]);
+    let recovered = h.store().recover().unwrap();
+    let state = &recovered[0].state;
+    assert_eq!(
+        state.runs,
+        [(1, 1), (4, 3), (9, 4), (11, 9)].map(|(term, index)| LogId::new(term, index))
+    );
+    assert_eq!(state.last, LogIndex(10));
+    h.write_and_check(&[append(1, entries(5, 1, 12))]);
+}
+
+fn a_gap_is_refused<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    for first in [0, 2, u64::MAX - 1] {
+        h.check_refused(&[append(1, entries(first, 1, 1))]);
+    }
+    h.write_and_check(&[append(1, entries(1, 3, 2))]);
+    let error = h.check_refused(&[append(1, entries(5, 1, 2))]);
+    let reason = Refusal::OutOfOrder {
+        last: LogId::new(2, 3),
+        next: LogId::new(2, 5),
+    };
+    assert_eq!(refusal(&error), reason);
+    h.check_refused(&[append(1, entries(0, 5, 2))]);
+    h.write_and_check(&[append(1, entries(4, 1, 2))]);
+}
+
+fn a_falling_term_is_refused<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write(&[append(1, entries(1, 4, 3))]);
+    h.check_refused(&[append(1, entries(5, 1, 2))]);
+    h.check_refused(&[append(1, entries(3, 1, 2))]);
+    h.write_and_check(&[append(1, entries(1, 1, 2))]);
+}
+
+fn entries_in_disorder_are_refused<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write(&[append(1, entries(1, 2, 1))]);
+    let mut skips = entries(3, 1, 1);
+    skips.extend(entries(5, 1, 1));
+    h.check_refused(&[append(1, skips)]);
+    let mut falls = entries(3, 1, 3);
+    falls.extend(entries(4, 1, 2));
+    h.check_refused(&[append(1, falls)]);
+    let mut repeats = entries(2, 2, 2);
+    repeats.extend(entries(3, 1, 2));
+    h.check_refused(&[append(1, repeats)]);
+}
+
+fn an_unknown_group_is_refused<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    let error = h.check_refused(&[append(2, entries(1, 1, 1))]);
+    assert_eq!(refusal(&error), Refusal::UnknownGroup);
+    let error = h.store().read(GroupId(2), LogIndex(1), LogIndex(1), 1).unwrap_err();
+    assert_eq!(refusal(&error), Refusal::UnknownGroup);
+}
+
+fn a_group_twice_in_a_batch_is_refused<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1, 2]);
+    let error = h.check_refused(&[
+        append(1, entries(1, 1, 1)),
+        append(2, entries(1, 1, 1)),
+        append(1, entries(2, 1, 1)),
+    ]);
+    assert_eq!(refusal(&error), Refusal::TwiceInBatch);
+}
+
+fn an_entry_too_large_is_refused<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    let mut large = entries(1, 1, 1);
+    // Fresh zeroes take no memory until they are touched, and they never are.
+    large[0].payload = Payload::Command(Bytes::from(vec![0; ENTRY_BYTES_MAX]));
+    let error = h.check_refused(&[append(1, large)]);
+    assert!(matches!(refusal(&error), Refusal::TooLarge { .. }));
+}
+
+fn a_refused_batch_leaves_nothing_of_its_other_groups<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1, 2]);
+    h.write(&[append(1, entries(1, 3, 5)), append(2, entries(1, 3, 5))]);
+    for bad in [entries(9, 1, 5), entries(3, 1, 4)] {
+        let mut first = append(1, entries(2, 5, 6));
+        first.hard_state = Some(hard_state(6, None));
+        h.check_refused(&[first, append(2, bad)]);
+    }
+    let still_works: [Persist; 2] = [append(1, entries(4, 1, 5)), append(2, entries(4, 1, 5))];
+    h.write_and_check(&still_works);
+}
+
+fn refusal(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Refused { reason, .. } => *reason,
+        other => panic!("not a refusal: {other}"),
+    }
+}

@@ -1,0 +1,190 @@
+//! A store beside its model: each step goes to both, and both must agree.
+
+use crate::model::Model;
+use bytes::Bytes;
+use raftyard::store::{FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreError, StoreIdentity};
+use raftyard_groups::{
+    Entry, GroupId, HardState, Incarnation, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq, Term,
+};
+use std::path::Path;
+use tempfile::TempDir;
+
+/// Something that outlives the stores opened on it.
+pub(crate) trait Disk {
+    type Store: LogStore;
+    fn blank() -> Self;
+    fn open(&self) -> Self::Store;
+}
+
+pub(crate) struct MemoryDisk(MemoryLogStore);
+
+impl Disk for MemoryDisk {
+    type Store = MemoryLogStore;
+
+    fn blank() -> Self {
+        Self(MemoryLogStore::new())
+    }
+
+    fn open(&self) -> MemoryLogStore {
+        self.0.clone()
+    }
+}
+
+pub(crate) struct FjallDisk(TempDir);
+
+impl FjallDisk {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Disk for FjallDisk {
+    type Store = FjallLogStore;
+
+    fn blank() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn open(&self) -> FjallLogStore {
+        FjallLogStore::open(self.path(), &identity()).unwrap()
+    }
+}
+
+pub(crate) struct Harness<D: Disk> {
+    disk: D,
+    /// None only while it is reopened.
+    store: Option<D::Store>,
+    pub(crate) model: Model,
+}
+
+impl<D: Disk> Harness<D> {
+    pub(crate) fn new() -> Self {
+        let disk = D::blank();
+        let mut store = disk.open();
+        assert_eq!(store.recover().unwrap(), []);
+        Self {
+            disk,
+            store: Some(store),
+            model: Model::default(),
+        }
+    }
+
+    /// With these groups created.
+    pub(crate) fn with_groups(groups: &[u64]) -> Self {
+        let mut harness = Self::new();
+        for group in groups {
+            harness.create(&record(*group));
+        }
+        harness
+    }
+
+    pub(crate) fn store(&mut self) -> &mut D::Store {
+        self.store.as_mut().unwrap()
+    }
+
+    pub(crate) fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    pub(crate) fn create(&mut self, record: &GroupRecord) {
+        self.store().create(record).unwrap();
+        self.model.create(record);
+    }
+
+    pub(crate) fn write(&mut self, batch: &[Persist]) {
+        self.store().write(batch).unwrap();
+        self.model.write(batch);
+    }
+
+    /// Writes, reads it back, and looks once more after reopening.
+    pub(crate) fn write_and_check(&mut self, batch: &[Persist]) {
+        self.write(batch);
+        self.check_logs();
+        self.reopen();
+        self.check_logs();
+    }
+
+    /// Ends the store; another one must find what this one held.
+    pub(crate) fn reopen(&mut self) {
+        self.store = None;
+        let mut store = self.disk.open();
+        assert_eq!(store.recover().unwrap(), self.model.recovered());
+        self.store = Some(store);
+    }
+
+    /// Closes the store.
+    pub(crate) fn into_disk(self) -> D {
+        drop(self.store);
+        self.disk
+    }
+
+    /// Every log, from end to end.
+    pub(crate) fn check_logs(&mut self) {
+        for group in self.model.groups() {
+            self.check_read(group, 1, u64::MAX, usize::MAX);
+        }
+    }
+
+    pub(crate) fn check_read(&mut self, group: GroupId, from: u64, through: u64, bytes_max: usize) -> Vec<Entry> {
+        let found = self
+            .store()
+            .read(group, LogIndex(from), LogIndex(through), bytes_max)
+            .unwrap();
+        let wanted = self.model.read(group, from, through, bytes_max);
+        assert_eq!(found, wanted, "{group}: {from}..={through}, {bytes_max} B");
+        found
+    }
+
+    /// The batch must be refused, and nothing of it be there afterwards.
+    pub(crate) fn check_refused(&mut self, batch: &[Persist]) -> StoreError {
+        let error = self.store().write(batch).unwrap_err();
+        assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+        self.check_logs();
+        self.reopen();
+        error
+    }
+}
+
+pub(crate) fn identity() -> StoreIdentity {
+    StoreIdentity {
+        cluster: "test".into(),
+        node: NodeId(1),
+    }
+}
+
+pub(crate) fn record(group: u64) -> GroupRecord {
+    GroupRecord {
+        group: GroupId(group),
+        incarnation: Incarnation(group ^ 1),
+        membership: Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]).unwrap(),
+    }
+}
+
+pub(crate) fn hard_state(term: u64, vote: Option<u64>) -> HardState {
+    HardState {
+        term: Term(term),
+        vote: vote.map(NodeId),
+    }
+}
+
+/// `count` entries of one term from `first` on, told apart by their commands.
+pub(crate) fn entries(first: u64, count: u64, term: u64) -> Vec<Entry> {
+    (first..first + count)
+        .map(|index| Entry {
+            index: LogIndex(index),
+            term: Term(term),
+            payload: match index % 4 {
+                0 => Payload::Noop,
+                _ => Payload::Command(Bytes::from(format!("command {index}@{term}"))),
+            },
+        })
+        .collect()
+}
+
+pub(crate) fn append(group: u64, entries: Vec<Entry>) -> Persist {
+    Persist::new(GroupId(group), PersistSeq(1), None, entries)
+}
+
+pub(crate) fn vote(group: u64, hard_state: HardState) -> Persist {
+    Persist::new(GroupId(group), PersistSeq(1), Some(hard_state), Vec::new())
+}

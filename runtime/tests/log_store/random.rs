@@ -1,0 +1,119 @@
+//! Random steps against the model. `RAFTYARD_SEED` takes a printed seed back.
+
+use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, entries, hard_state, record};
+use raftyard_groups::{Entry, GroupId, Persist, PersistSeq};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[test]
+fn memory_agrees_with_the_model() {
+    agrees_with_the_model::<MemoryDisk>(20, 300);
+}
+
+#[test]
+fn fjall_agrees_with_the_model() {
+    agrees_with_the_model::<FjallDisk>(2, 300);
+}
+
+fn agrees_with_the_model<D: Disk>(rounds: u64, steps: u64) {
+    let first = match std::env::var("RAFTYARD_SEED") {
+        Ok(seed) => seed.parse().expect("RAFTYARD_SEED is a number"),
+        Err(_) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            u64::from(now.subsec_nanos())
+        }
+    };
+    for seed in first..first + rounds {
+        println!("RAFTYARD_SEED={seed}");
+        let mut rng = Rng(seed);
+        let mut h = Harness::<D>::new();
+        for _ in 0..steps {
+            step(&mut h, &mut rng);
+        }
+        h.check_logs();
+        h.reopen();
+        h.check_logs();
+    }
+}
+
+fn step<D: Disk>(h: &mut Harness<D>, rng: &mut Rng) {
+    let groups = h.model.groups();
+    match rng.below(20) {
+        _ if groups.is_empty() => h.create(&record(rng.below(1000))),
+        0 => {
+            let group = rng.below(1000);
+            if !groups.contains(&GroupId(group)) {
+                h.create(&record(group));
+            }
+        }
+        1 => h.reopen(),
+        2..=6 => {
+            let group = groups[rng.index(groups.len())];
+            let last = h.model.last(group).index.0;
+            let from = rng.below(last + 2);
+            let through = from + rng.below(last + 2);
+            let bytes_max = rng.index(2000);
+            h.check_read(group, from, through, bytes_max);
+        }
+        _ => {
+            let mut batch: Vec<Persist> = Vec::new();
+            for group in groups {
+                if rng.below(3) == 0 {
+                    batch.push(random_persist(h, rng, group));
+                }
+            }
+            h.write(&batch);
+        }
+    }
+}
+
+fn random_persist<D: Disk>(h: &Harness<D>, rng: &mut Rng, group: GroupId) -> Persist {
+    let state = (rng.below(4) == 0).then(|| {
+        let term = h.model.hard_state(group).term.0 + rng.below(2);
+        hard_state(term, (rng.below(2) == 0).then(|| rng.below(5)))
+    });
+    let last = h.model.last(group);
+    let new = match rng.below(10) {
+        0 => Vec::new(),
+        1 | 2 => {
+            let before = rng.below(last.index.0 + 1);
+            let term = h.model.id_at(group, before).term.0;
+            random_entries(rng, before + 1, term)
+        }
+        _ => random_entries(rng, last.index.0 + 1, last.term.0),
+    };
+    Persist::new(group, PersistSeq(1), state, new)
+}
+
+/// Entries from `first` on, in one or several terms no older than `term`.
+fn random_entries(rng: &mut Rng, first: u64, mut term: u64) -> Vec<Entry> {
+    let mut new = Vec::new();
+    let mut next = first;
+    for _ in 0..1 + rng.below(3) {
+        term += rng.below(2);
+        let count = 1 + rng.below(8);
+        new.extend(entries(next, count, term.max(1)));
+        next += count;
+    }
+    new
+}
+
+/// SplitMix64: a few lines, the same on every machine.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).unwrap()
+    }
+}
