@@ -433,6 +433,7 @@ impl Group {
         self.applied
     }
 
+    #[cfg(debug_assertions)]
     pub(crate) fn applying(&self) -> LogIndex {
         self.applying
     }

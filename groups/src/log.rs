@@ -54,6 +54,7 @@ impl Log {
         }
     }
 
+    #[cfg(debug_assertions)]
     pub(crate) fn base(&self) -> LogId {
         self.base
     }
@@ -202,6 +203,7 @@ impl Log {
     }
 
     /// Checks what must hold between the parts.
+    #[cfg(debug_assertions)]
     pub(crate) fn check(&self) {
         assert!(self.durable <= self.last, "durable beyond last: {self:?}");
         assert!(self.base.index <= self.last, "base beyond last: {self:?}");

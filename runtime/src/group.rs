@@ -100,6 +100,7 @@ impl<S: StateMachine> Group<S> {
     ///
     /// The future's [`ProposeError`]; [`ProposeError::may_have_happened`] tells whether the command may have
     /// been applied.
+    #[expect(clippy::needless_pass_by_value, reason = "whoever proposes a command gives it away")]
     pub fn propose(
         &self,
         command: S::Command,

@@ -49,6 +49,26 @@ pub struct HostMetrics {
 }
 
 impl HostMetrics {
+    /// What was done since `earlier`, an older reading of the same nodes.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.combine(earlier, u64::saturating_sub)
+    }
+
+    fn combine(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            fsyncs: with(self.fsyncs, other.fsyncs),
+            entries_written: with(self.entries_written, other.entries_written),
+            turns: with(self.turns, other.turns),
+            strays: with(self.strays, other.strays),
+            frames_sent: with(self.frames_sent, other.frames_sent),
+            messages_sent: with(self.messages_sent, other.messages_sent),
+            bytes_sent: with(self.bytes_sent, other.bytes_sent),
+            messages_dropped: with(self.messages_dropped, other.messages_dropped),
+            frames_received: with(self.frames_received, other.frames_received),
+        }
+    }
+
     pub(crate) fn read(counters: &Counters, transport: &TransportCounts) -> Self {
         Self {
             fsyncs: counters.fsyncs.get(),
@@ -61,5 +81,12 @@ impl HostMetrics {
             messages_dropped: transport.messages_dropped,
             frames_received: transport.frames_received,
         }
+    }
+}
+
+/// Over several nodes.
+impl std::iter::Sum for HostMetrics {
+    fn sum<I: Iterator<Item = Self>>(readings: I) -> Self {
+        readings.fold(Self::default(), |sum, reading| sum.combine(&reading, |a, b| a + b))
     }
 }

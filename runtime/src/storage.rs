@@ -107,17 +107,30 @@ impl StorageActor {
             return;
         }
         let (records, replies): (Vec<_>, Vec<_>) = creates.into_iter().unzip();
-        let result = if self.failed {
-            Err(StoreError::Poisoned)
-        } else {
-            records.iter().try_for_each(|record| self.store.create(record))
-        };
-        if let Err(error) = &result {
-            self.fail(error);
-        }
-        for reply in replies {
-            // All are noted or none; the first to ask is told why, the others that it failed.
-            drop(reply.send(result.as_ref().copied().map_err(|_| StoreError::Poisoned)));
+        match self.store.create(&records) {
+            // One of them makes no sense, none was noted: each for itself, then.
+            Err(StoreError::Refused { .. }) if records.len() > 1 => {
+                for one in records.into_iter().zip(replies) {
+                    self.create(vec![one]);
+                }
+            }
+            result => {
+                if let Err(error) = &result
+                    && !matches!(error, StoreError::Refused { .. })
+                {
+                    self.fail(error);
+                }
+                let mut result = Some(result);
+                for reply in replies {
+                    // The first who asked is told why, the others that the store failed.
+                    let answer = match &result {
+                        Some(Ok(())) => Ok(()),
+                        _ => result.take().unwrap_or(Err(StoreError::Poisoned)),
+                    };
+                    // Who gave up waiting has dropped the other end.
+                    reply.send(answer).ok();
+                }
+            }
         }
     }
 

@@ -309,6 +309,7 @@ impl BoundHost {
             tuning,
             seed: self.seed,
             recovered: Mutex::new(recovered),
+            creating: Mutex::default(),
             actors: Actors {
                 dispatchers,
                 storage,

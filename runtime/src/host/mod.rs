@@ -54,6 +54,8 @@ pub(crate) struct Node {
     seed: u64,
     /// What the disk holds of groups that were not opened yet.
     recovered: Mutex<IdMap<GroupId, RecoveredGroup>>,
+    /// Groups that are being created.
+    creating: Mutex<BTreeSet<GroupId>>,
     actors: Actors,
     /// Where there are timers, whatever runtime a user's call comes from.
     place: Spot,
@@ -112,9 +114,7 @@ impl RaftHost {
         let node = &self.0;
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
-        if node.registry.contains_key(&group) {
-            return Err(CreateGroupError::Exists(group));
-        }
+        let _reserved = Reservation::of(node, group)?;
         let machine = Box::new(Typed(machine()));
         let (record, recovered) = node.recover_or_note(group, membership).await?;
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
@@ -125,23 +125,18 @@ impl RaftHost {
             inbox: inbox.clone(),
             status: StatusCell::default(),
         });
-        match node.registry.entry(group) {
-            dashmap::Entry::Occupied(_) => return Err(CreateGroupError::Exists(group)),
-            dashmap::Entry::Vacant(vacant) => {
-                vacant.insert(slot.clone());
-            }
-        }
         // One of the members campaigns at once, a different one from group to group: so new groups have
         // leaders without waiting, spread over the nodes.
         let voters: Vec<NodeId> = record.membership.voters().collect();
-        let first = voters.get(worker_of(group, voters.len()));
+        let turn = usize::try_from(group.0 % voters.len() as u64).unwrap_or_default();
+        let first = voters.get(turn);
         let create = Create {
             config: ReplicaConfig {
                 group,
                 incarnation: record.incarnation,
                 node: node.id,
                 seed: mix(mix(node.seed, node.id.0), group.0),
-                membership: record.membership.clone(),
+                membership: record.membership,
                 tuning: node.tuning,
             },
             recovered,
@@ -152,6 +147,7 @@ impl RaftHost {
         if !inbox.push(Work::Create(Box::new(create))) {
             return Err(CreateGroupError::Closed);
         }
+        node.registry.insert(group, slot.clone());
         Ok(Group::new(slot, node.clone()))
     }
 
@@ -255,9 +251,41 @@ impl Node {
     }
 }
 
+/// That nobody else creates the same group at the same time.
+struct Reservation<'a> {
+    node: &'a Node,
+    group: GroupId,
+}
+
+impl<'a> Reservation<'a> {
+    fn of(node: &'a Node, group: GroupId) -> Result<Self, CreateGroupError> {
+        // In this order: who finds the reservation gone finds the group in the registry.
+        let reserved = node.creating.lock().insert(group);
+        if !reserved {
+            return Err(CreateGroupError::Exists(group));
+        }
+        let reservation = Self { node, group };
+        if node.registry.contains_key(&group) {
+            return Err(CreateGroupError::Exists(group));
+        }
+        Ok(reservation)
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.node.creating.lock().remove(&self.group);
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
-        // Without a shutdown the node ends as if it had crashed, but for its threads.
+        // Without a shutdown the node ends as if it had crashed.
+        self.actors.transport.do_send(transport::Stop);
+        for dispatcher in &self.actors.dispatchers {
+            dispatcher.do_send(worker::Stop);
+        }
+        self.actors.storage.do_send(storage::Stop);
         if let Some(threads) = self.threads.lock().take() {
             threads.stop();
         }

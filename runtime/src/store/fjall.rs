@@ -37,7 +37,8 @@ pub struct FjallLogStore {
     groups: HashMap<GroupId, GroupState>,
     /// Number of the last batch, to notice a group that appears twice in one.
     batch: u64,
-    /// A write failed: whether it is on disk is unknown, and so is what a later fsync would say of it.
+    /// A write failed: whether it is on disk is unknown, and so is what a later fsync would say of it. Barriers
+    /// fail too from then on, because they wait for that write.
     poisoned: bool,
     /// A record while it is put together.
     scratch: Vec<u8>,
@@ -110,11 +111,11 @@ impl LogStore for FjallLogStore {
         self.recover_all()
     }
 
-    fn create(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
         if self.poisoned {
             return Err(StoreError::Poisoned);
         }
-        let result = self.create_group(record);
+        let result = self.create_groups(records);
         self.poison_unless_refused(&result);
         result
     }

@@ -79,17 +79,22 @@ impl LogStore for MemoryLogStore {
             .collect()
     }
 
-    fn create(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
         let mut disk = self.disk.lock();
-        if disk.contains_key(&record.group) {
-            return Err(StoreError::refused(record.group, Refusal::Exists));
+        let mut seen = BTreeSet::new();
+        for GroupRecord { group, .. } in records {
+            if disk.contains_key(group) || !seen.insert(*group) {
+                return Err(StoreError::refused(*group, Refusal::Exists));
+            }
         }
-        let group = MemoryGroup {
-            record: record.clone(),
-            hard_state: HardState::default(),
-            log: Vec::new(),
-        };
-        disk.insert(record.group, group);
+        for record in records {
+            let group = MemoryGroup {
+                record: record.clone(),
+                hard_state: HardState::default(),
+                log: Vec::new(),
+            };
+            disk.insert(record.group, group);
+        }
         Ok(())
     }
 

@@ -30,14 +30,14 @@ pub trait LogStore: Send + 'static {
     /// [`StoreError::Corrupt`] or [`StoreError::Damaged`] if a record fails its checks; [`StoreError::Io`].
     fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError>;
 
-    /// Notes a new replica, durably, before its first write.
+    /// Notes new replicas, durably, before their first write: all with one fsync, or none.
     ///
     /// # Errors
     ///
     /// [`StoreError::Refused`] with [`Refusal::Exists`] if it was noted before: nothing was written. After
     /// any other [`StoreError`], whether the note was taken is unknown and every later write fails with
     /// [`StoreError::Poisoned`].
-    fn create(&mut self, record: &GroupRecord) -> Result<(), StoreError>;
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
 
     /// Writes all of the batch, atomically, and returns once it is durable: one fsync, whatever the number
     /// of groups. Entries replace all that their group's log holds from the first of them on. Each group
@@ -47,7 +47,7 @@ pub trait LogStore: Send + 'static {
     ///
     /// [`StoreError::Refused`] if the batch makes no sense for what the logs hold: nothing was written, and
     /// the store goes on. After any other [`StoreError`], whether the batch is on disk is unknown and every
-    /// later write fails with [`StoreError::Poisoned`]: a failed fsync is never retried.
+    /// later write, barriers included, fails with [`StoreError::Poisoned`]: a failed fsync is never retried.
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError>;
 
     /// Reads entries of a group's log: consecutive from `from` on, up to `through` or the end of the log,

@@ -97,7 +97,8 @@ impl BoundTransport {
 }
 
 /// Owns the tasks of a node's transport: one that accepts, one per peer and lane. They run beside the actor
-/// on its thread; the actor itself only starts and stops them.
+/// on its thread; the actor itself only starts and stops them. Ends by [`Stop`], or when its last address
+/// is dropped.
 pub(crate) struct TransportActor {
     config: TransportConfig,
     peers: BTreeMap<NodeId, String>,

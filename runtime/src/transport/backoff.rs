@@ -36,7 +36,7 @@ impl Backoff {
     }
 
     /// Trying again soon can't help.
-    pub(crate) fn to_cap(&mut self) {
+    pub(crate) fn jump_to_max(&mut self) {
         self.next = self.max;
     }
 }
@@ -82,7 +82,7 @@ mod tests {
 
         backoff.reset();
         assert!(backoff.wait() <= min);
-        backoff.to_cap();
+        backoff.jump_to_max();
         assert!(backoff.wait() >= max / 2);
     }
 }

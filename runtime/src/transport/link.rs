@@ -12,7 +12,7 @@ use super::service::{Hello, PROTOCOL, PeerClient, Receipt, Refusal, Welcome};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use raftyard_groups::NodeId;
-use std::fmt::Display;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -47,7 +47,7 @@ enum LinkError {
     CallDeadline(Duration),
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
-    #[error("call failed: {0}")]
+    #[error("call failed: {}", with_sources(.0))]
     Call(#[from] RpcError),
     #[error("connection ended: {0}")]
     Ended(String),
@@ -86,7 +86,7 @@ impl Link {
                 Lane::Data => self.outbox.clear(),
             }
             if matches!(error, LinkError::Refused(_)) {
-                backoff.to_cap();
+                backoff.jump_to_max();
             }
             self.report(&error, &mut reported);
             tokio::select! {
@@ -155,7 +155,7 @@ impl Link {
     }
 
     /// Sends what queues until something fails.
-    async fn send<E: Display>(
+    async fn send<E: Error>(
         &self,
         client: &PeerClient,
         mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<(), E>>>,
@@ -218,9 +218,20 @@ impl Link {
     }
 }
 
-fn ended_by<E: Display>(ended: Result<(), E>) -> LinkError {
+fn ended_by<E: Error>(ended: Result<(), E>) -> LinkError {
     LinkError::Ended(match ended {
         Ok(()) => "closed by the peer".to_owned(),
-        Err(error) => error.to_string(),
+        Err(error) => with_sources(&error),
     })
+}
+
+/// tarpc's errors say what failed, and only their sources why.
+fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }

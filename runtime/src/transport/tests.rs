@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod calls;
+mod codec;
 mod exchange;
 mod faults;
 mod harness;
 mod outbox;
+mod window;
 mod wire;

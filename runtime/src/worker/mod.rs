@@ -66,8 +66,11 @@ pub(crate) struct Proposal {
     pub(crate) permit: BytePermit,
 }
 
+/// Queries the state machine of a group and answers who asked.
+pub(crate) type RunRead = Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>;
+
 /// A read: to be called once with the state machine, or with why not.
 pub(crate) struct ReadJob {
-    pub(crate) run: Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>,
+    pub(crate) run: RunRead,
     pub(crate) permit: BytePermit,
 }

@@ -66,7 +66,7 @@ fn a_group_is_created_once<D: Disk>() {
     let mut h = Harness::<D>::with_groups(&[1]);
     h.write(&[append(1, entries(1, 3, 1))]);
     for _ in 0..2 {
-        let error = h.store().create(&record(1)).unwrap_err();
+        let error = h.store().create(&[record(2), record(1)]).unwrap_err();
         assert_eq!(refusal(&error), Refusal::Exists);
         h.check_logs();
         h.reopen();

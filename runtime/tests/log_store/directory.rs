@@ -117,7 +117,7 @@ fn a_first_start_that_was_cut_short_is_done_again() {
     fs::create_dir(disk.path().join("log.new")).unwrap();
     fs::write(disk.path().join("log.new/0.jnl"), b"half").unwrap();
     let mut store = disk.open();
-    store.create(&record(1)).unwrap();
+    store.create(&[record(1)]).unwrap();
     drop(store);
     assert_eq!(disk.open().recover().unwrap().len(), 1);
 }

@@ -41,12 +41,14 @@ fn inside_the_limit() {
     let error = h.store().write(&[too_much()]).unwrap_err();
     assert!(matches!(error, StoreError::Io { .. }), "{error}");
 
-    // What would fit is not taken any more, nor is anything else but a read.
-    for batch in [&[append(1, entries(6, 1, 1))], &[vote(1, hard_state(9, None))]] {
+    // What would fit is not taken any more. Nor is a barrier: what waits for it waits for the failed write too.
+    let barrier = append(1, Vec::new());
+    let fits = append(1, entries(6, 1, 1));
+    for batch in [&[barrier], &[fits], &[vote(1, hard_state(9, None))]] {
         let error = h.store().write(batch).unwrap_err();
         assert!(matches!(error, StoreError::Poisoned), "{error}");
     }
-    let error = h.store().create(&crate::harness::record(2)).unwrap_err();
+    let error = h.store().create(&[crate::harness::record(2)]).unwrap_err();
     assert!(matches!(error, StoreError::Poisoned), "{error}");
     h.check_logs();
 

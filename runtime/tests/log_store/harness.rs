@@ -87,7 +87,7 @@ impl<D: Disk> Harness<D> {
     }
 
     pub(crate) fn create(&mut self, record: &GroupRecord) {
-        self.store().create(record).unwrap();
+        self.store().create(std::slice::from_ref(record)).unwrap();
         self.model.create(record);
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn logs_outlive_their_way_into_tables() {
     let mut h = Harness::<FjallDisk>::with_groups(&[1, 2]);
-    for first in (1..=96).step_by(4) {
+    for first in (1..=80).step_by(4) {
         h.write(&[large(1, first, 4, 1), append(2, entries(first, 4, 1))]);
     }
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -22,7 +22,7 @@ fn logs_outlive_their_way_into_tables() {
     h.reopen();
     // Replaces what is in tables by then, then reads across tables, journal and the cut.
     h.write_and_check(&[large(1, 6, 3, 2), append(2, entries(7, 2, 2))]);
-    h.write_and_check(&[large(1, 9, 40, 2), append(2, entries(3, 90, 3))]);
+    h.write_and_check(&[large(1, 9, 20, 2), append(2, entries(3, 70, 3))]);
 }
 
 /// Entries of 512 KiB each.

@@ -9,6 +9,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 const RECORDS: &str = "records";
+
+/// However few the cores. fjall keeps one thread free for flushes; that one passes compactions to and fro
+/// through the queue while all others are busy, so with two threads a core spins during every compaction.
+/// A single thread is no way out: nothing holds writers back while it compacts, and memory fills.
+const WORKER_THREADS: usize = 4;
 const MEMTABLE_BYTES_MAX: u64 = 32 << 20;
 const BLOCK_BYTES: u32 = 16 << 10;
 
@@ -47,12 +52,13 @@ pub(super) fn open(path: &Path) -> Result<(Database, Keyspace), StoreError> {
 fn start(path: &Path) -> Result<Database, StoreError> {
     Database::builder(path)
         .journal_compression(CompressionType::None)
+        .worker_threads(WORKER_THREADS)
         .open()
         .map_err(|e| failed("open", path, e))
 }
 
-/// - No compression, here or in the journal: entries are small, often compressed or encrypted by their owners, and
-///   most are read from memory or never.
+/// - No compression, here or in the journal: entries are small, often compressed or encrypted by their
+///   owners, and most are never read again.
 /// - No bloom filters: records are found by range, which filters can't help with, and building one costs
 ///   a hash per record and flush.
 /// - Blocks larger than the default of 4 KiB: what is read is a run of records, not one.

@@ -7,35 +7,38 @@ use super::read::log_record;
 use super::{FjallLogStore, GroupRecord, GroupState, Refusal, StoreError, failed};
 use ::fjall::{OwnedWriteBatch, PersistMode};
 use raftyard_groups::{Entry, LogId, LogIndex, Persist};
+use std::collections::BTreeSet;
 
 /// A record closes once its entries reach this many bytes, so that reading a few of them never means
 /// checking very many.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 
 impl FjallLogStore {
-    pub(super) fn create_group(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        // Asked of the disk, so that not even a store that has not recovered writes over a group.
-        let key = group_key(record.group);
-        if self
-            .records
-            .contains_key(key)
-            .map_err(|e| failed("read", &self.path, e))?
-        {
-            return Err(StoreError::refused(record.group, Refusal::Exists));
+    pub(super) fn create_groups(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        let mut writes = self.new_batch(records.len());
+        let mut seen = BTreeSet::new();
+        for record in records {
+            // Asked of the disk, so that not even a store that has not recovered writes over a group.
+            let key = group_key(record.group);
+            let found = self.records.contains_key(key);
+            if found.map_err(|e| failed("read", &self.path, e))? || !seen.insert(record.group) {
+                return Err(StoreError::refused(record.group, Refusal::Exists));
+            }
+            encode_group(&mut self.scratch, record);
+            writes.insert(&self.records, key, self.scratch.as_slice());
         }
-        let mut writes = self.new_batch(1);
-        encode_group(&mut self.scratch, record);
-        writes.insert(&self.records, key, self.scratch.as_slice());
         self.commit(writes)?;
-        let state = GroupState {
-            owner: Owner {
-                group: record.group,
-                incarnation: record.incarnation,
-            },
-            last: LogId::ZERO,
-            batch: 0,
-        };
-        self.groups.insert(record.group, state);
+        for record in records {
+            let state = GroupState {
+                owner: Owner {
+                    group: record.group,
+                    incarnation: record.incarnation,
+                },
+                last: LogId::ZERO,
+                batch: 0,
+            };
+            self.groups.insert(record.group, state);
+        }
         Ok(())
     }
 
@@ -49,17 +52,21 @@ impl FjallLogStore {
                 let key = hard_state_key(owner.group);
                 writes.insert(&self.records, key, self.scratch.as_slice());
             }
-            if let Some(first) = persist.entries.first() {
-                let written = self.add_entries(&mut writes, owner, &persist.entries);
-                if first.index <= last.index {
-                    self.replace(&mut writes, owner, first.id(), last.index, &written)?;
-                }
+            for entries in records(&persist.entries) {
+                self.add_entries(&mut writes, owner, entries);
+            }
+            if let Some(first) = persist.entries.first()
+                && first.index <= last.index
+            {
+                self.replace(&mut writes, owner, &persist.entries, last.index)?;
             }
         }
         if writes.is_empty() {
             return Ok(());
         }
         self.commit(writes)?;
+        self.scratch.clear();
+        self.scratch.shrink_to(RECORD_BYTES_MAX);
         for persist in batch {
             if let Some(last) = persist.entries.last()
                 && let Some(state) = self.groups.get_mut(&persist.group)
@@ -86,32 +93,30 @@ impl FjallLogStore {
         Ok(())
     }
 
-    /// Adds records of entries; returns the first index of each.
-    fn add_entries(&mut self, writes: &mut OwnedWriteBatch, owner: Owner, entries: &[Entry]) -> Vec<LogIndex> {
-        let mut written = Vec::new();
-        let mut rest = entries;
-        while let Some(first) = rest.first() {
-            let (record, next) = rest.split_at(record_len(rest));
-            encode_entries(&mut self.scratch, owner, record);
+    /// Adds one record of entries.
+    fn add_entries(&mut self, writes: &mut OwnedWriteBatch, owner: Owner, entries: &[Entry]) {
+        if let Some(first) = entries.first() {
+            encode_entries(&mut self.scratch, owner, entries);
             let key = log_key(owner.group, first.index);
             writes.insert(&self.records, key, self.scratch.as_slice());
-            written.push(first.index);
-            rest = next;
         }
-        written
     }
 
-    /// Removes what the log holds from `first` on. Records that start at an index that was `written` are
-    /// replaced already: within a batch a key must appear only once, because all of it is one point in
-    /// time and nothing says which came last. The record that holds entries on both sides is cut.
+    /// Removes what the log holds, up to `last`, from the first of the `new` entries on. Records that start
+    /// where a new one does are replaced already: within a batch a key must appear only once, because all
+    /// of it is one point in time and nothing says which came last. The record that holds entries on both
+    /// sides is cut.
     fn replace(
         &mut self,
         writes: &mut OwnedWriteBatch,
         owner: Owner,
-        first: LogId,
+        new: &[Entry],
         last: LogIndex,
-        written: &[LogIndex],
     ) -> Result<(), StoreError> {
+        let first = new.first().map_or(LogId::ZERO, Entry::id);
+        let written: Vec<LogIndex> = records(new)
+            .filter_map(|record| record.first().map(|entry| entry.index))
+            .collect();
         for item in self.records.range(log_keys(owner.group, first.index, last)) {
             let (start, _) = log_record(owner.group, item)?;
             if !written.contains(&start) {
@@ -137,9 +142,7 @@ impl FjallLogStore {
         let before = kept.last().map_or(LogId::ZERO, Entry::id);
         check_follows(before, first).map_err(|reason| StoreError::refused(owner.group, reason))?;
         if is_cut {
-            encode_entries(&mut self.scratch, owner, &kept);
-            let key = log_key(owner.group, start);
-            writes.insert(&self.records, key, self.scratch.as_slice());
+            self.add_entries(writes, owner, &kept);
         }
         Ok(())
     }
@@ -154,14 +157,17 @@ impl FjallLogStore {
     }
 }
 
-/// How many of the entries go into one record: at least one.
-fn record_len(entries: &[Entry]) -> usize {
-    let mut bytes = 0_usize;
-    entries
-        .iter()
-        .position(|entry| {
+/// The entries, as they are divided into records.
+fn records(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
+    let mut rest = entries;
+    std::iter::from_fn(move || {
+        let mut bytes = 0_usize;
+        let last = rest.iter().position(|entry| {
             bytes = bytes.saturating_add(entry.size());
             bytes >= RECORD_BYTES_MAX
-        })
-        .map_or(entries.len(), |at| at + 1)
+        });
+        let (record, next) = rest.split_at(last.map_or(rest.len(), |last| last + 1));
+        rest = next;
+        (!record.is_empty()).then_some(record)
+    })
 }

@@ -5,9 +5,10 @@ use super::harness::{
 };
 use crate::transport::codec;
 use crate::transport::frame::Frame;
+use crate::transport::lane::Lane;
 use crate::transport::service::{Hello, PROTOCOL, PeerClient, Receipt, Refusal, Welcome};
 use crate::transport::wire::{encode, encoded_len};
-use crate::transport::{Lane, Network, TcpNetwork, bind};
+use crate::transport::{Network, TcpNetwork, bind};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{Message, NodeId};
 use std::collections::BTreeMap;
@@ -105,8 +106,7 @@ fn a_damaged_or_misplaced_frame_is_refused_and_so_are_all_after_it() {
         let node = node_two(quick().connect_deadline).await;
         let frame = |seq, number| Frame::seal(seq, payload(&[from_one(&node, number)]));
         let damaged = {
-            let packed = postcard::to_allocvec(&frame(1, 8)).unwrap();
-            let mut damaged = packed.clone();
+            let mut damaged = postcard::to_allocvec(&frame(1, 8)).unwrap();
             *damaged.last_mut().unwrap() ^= 1;
             postcard::from_bytes::<Frame>(&damaged).unwrap()
         };
@@ -185,7 +185,9 @@ fn who_says_no_hello_is_closed() {
     run(async {
         let node = node_two(Duration::from_millis(50)).await;
         let mut silent = TcpNetwork.connect(&node.address).await.unwrap();
-        assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
+        let mut byte = [0];
+        let closed = tokio::time::timeout(Duration::from_secs(20), silent.read(&mut byte));
+        assert_eq!(closed.await.expect("never closed").unwrap_or(0), 0);
 
         let refused = caller(&node).await;
         let strange = Hello { from: 3, ..hello() };

@@ -1,7 +1,13 @@
 //! What a node sends arrives, in order and in few frames.
 
-use super::harness::{Node, append, cluster, config, connected, heartbeat, numbers, quick, run, start, wait_until};
-use crate::transport::{MemoryNetwork, Network, TcpNetwork, TransportConfig, TransportError, TransportLimits, bind};
+use super::harness::{
+    Node, append, cluster, config, connected, heartbeat, numbers, quick, run, start, start_with, wait_until,
+};
+use crate::transport::wire::encoded_len;
+use crate::transport::{
+    MemoryNetwork, Network, TcpNetwork, TransportActor, TransportConfig, TransportError, TransportLimits, bind,
+};
+use actix::Actor;
 use raftyard_groups::{Message, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,11 +38,11 @@ async fn all_arrive_in_order(nodes: &[Node]) {
             from.handle.send(&messages);
         }
     }
-    let is_heartbeat = |m: &Message| crate::transport::Lane::of(m) == crate::transport::Lane::Heartbeat;
+    let is_heartbeat = |m: &Message| crate::transport::lane::Lane::of(m) == crate::transport::lane::Lane::Heartbeat;
     for to in nodes {
         for from in nodes.iter().filter(|from| from.id != to.id) {
             wait_until("all messages arrive", || {
-                numbers(&to.inbox.from(from.id)).len() >= 2 * COUNT as usize
+                numbers(&to.inbox.from(from.id)).len() as u64 >= 2 * COUNT
             })
             .await;
             let received = to.inbox.from(from.id);
@@ -78,6 +84,33 @@ fn over_memory_between_three() {
     });
 }
 
+/// As a node runs it: bound and started on an arbiter of its own, from whatever thread.
+#[test]
+fn on_an_arbiter_of_its_own() {
+    run(async {
+        let arbiter = actix_rt::Arbiter::new();
+        let (bound_tx, bound_rx) = tokio::sync::oneshot::channel();
+        let config = tcp(1).remove(0);
+        arbiter.spawn(async move {
+            let _ = bound_tx.send(bind(config).await);
+        });
+        let bound = bound_rx.await.unwrap().unwrap();
+        let other = bind(tcp(2).remove(1)).await.unwrap();
+        let peers = BTreeMap::from([
+            (NodeId(1), bound.address().to_owned()),
+            (NodeId(2), other.address().to_owned()),
+        ]);
+        let far = start_with(bound, 1, &peers, |actor| {
+            TransportActor::start_in_arbiter(&arbiter.handle(), |_| actor)
+        });
+        let near = start(other, 2, &peers);
+        connected(&far, &near).await;
+        far.stop().await;
+        arbiter.stop();
+        arbiter.join().unwrap();
+    });
+}
+
 /// Workers share an outbox: what each of them sends keeps its order.
 #[test]
 fn from_several_threads() {
@@ -113,21 +146,27 @@ fn from_several_threads() {
 }
 
 #[test]
-fn a_message_larger_than_a_frame_target_and_an_outbox_arrives() {
+fn the_largest_message_arrives_though_larger_than_the_outbox() {
     run(async {
+        let limits = TransportLimits {
+            outbox_bytes_max: 1 << 20,
+            // Beyond the 8 MiB that length-delimited frames have by default.
+            frame_bytes_max: 12 << 20,
+            ..quick()
+        };
         let mut configs = tcp(2);
         for config in &mut configs {
-            config.limits = TransportLimits {
-                outbox_bytes_max: 1 << 20,
-                ..quick()
-            };
+            config.limits = limits.clone();
         }
         let nodes = cluster(configs).await;
         connected(&nodes[0], &nodes[1]).await;
-        // Beyond the 8 MiB that length-delimited frames have by default.
-        let large = append(&nodes[0], &nodes[1], 1, 12 << 20);
-        nodes[0].handle.send(std::slice::from_ref(&large));
-        wait_until("the large message arrives", || nodes[1].inbox.has(&large)).await;
+        let dropped = nodes[0].handle.counts().messages_dropped;
+        let of_size = |size| append(&nodes[0], &nodes[1], 1, size);
+        let room = limits.message_bytes_max() - encoded_len(&of_size(0));
+        let [largest, too_large] = [of_size(room), of_size(room + 1)];
+        nodes[0].handle.send(&[too_large, largest.clone()]);
+        wait_until("the large message arrives", || nodes[1].inbox.has(&largest)).await;
+        assert_eq!(nodes[0].handle.counts().messages_dropped, dropped + 1);
     });
 }
 

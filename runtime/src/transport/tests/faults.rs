@@ -3,7 +3,8 @@
 use super::harness::{
     Random, append, cluster, config, connected, heartbeat, numbers, quick, run, seed, start, wait_until,
 };
-use crate::transport::{ByteStream, Lane, Listener, MemoryNetwork, Network, NetworkFuture, TransportLimits, bind};
+use crate::transport::lane::Lane;
+use crate::transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TransportLimits, bind};
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
 use std::io;

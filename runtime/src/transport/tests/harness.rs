@@ -1,5 +1,6 @@
 //! Nodes with an inbox, and messages with a number.
 
+use crate::budget::{InboundBudget, InboundPermit};
 use crate::transport::{
     BoundTransport, Inbound, Network, Stop, TransportActor, TransportConfig, TransportHandle, TransportLimits, bind,
 };
@@ -47,7 +48,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbound for Inbox {
-    fn deliver(&self, from: NodeId, messages: Vec<Message>) {
+    fn deliver(&self, from: NodeId, messages: Vec<Message>, _: Option<InboundPermit>) {
         assert!(!messages.is_empty());
         let mut received = self.received.lock();
         received.extend(messages.into_iter().map(|message| (from, message)));
@@ -96,15 +97,25 @@ pub(crate) fn config(node: u64, network: Arc<dyn Network>, listen: &str) -> Tran
 }
 
 pub(crate) fn start(bound: BoundTransport, id: u64, peers: &BTreeMap<NodeId, String>) -> Node {
+    start_with(bound, id, peers, Actor::start)
+}
+
+/// Starts a node's actor by `place`.
+pub(crate) fn start_with(
+    bound: BoundTransport,
+    id: u64,
+    peers: &BTreeMap<NodeId, String>,
+    place: impl FnOnce(TransportActor) -> Addr<TransportActor>,
+) -> Node {
     let inbox = Arc::new(Inbox::default());
     let address = bound.address().to_owned();
-    let (actor, handle) = bound.into_actor(peers.clone(), inbox.clone());
+    let (actor, handle) = bound.into_actor(peers.clone(), inbox.clone(), InboundBudget::new(64 << 20));
     Node {
         id: NodeId(id),
         address,
         inbox,
         handle,
-        actor: actor.start(),
+        actor: place(actor),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What waits is bounded, ordered, and accounted for.
 
-use crate::transport::Counters;
+use crate::transport::counters::Counters;
 use crate::transport::outbox::{Outbox, OutboxBounds};
 use crate::transport::wire::{decode, encoded_len};
 use bytes::Bytes;

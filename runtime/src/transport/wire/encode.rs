@@ -1,0 +1,123 @@
+//! From messages to bytes.
+
+use super::{APPEND_BYTES, ENTRY_BYTES, HEADER_BYTES, LOG_ID_BYTES, NOOP, PREFIX_BYTES, VERSION, WireError, tag};
+use bytes::{BufMut, BytesMut};
+use raftyard_groups::{Body, Entry, LogId, Message, Payload, Promise, Prompt};
+
+/// Bytes that [`encode`] writes for `message`, its length prefix included.
+pub(crate) fn encoded_len(message: &Message) -> usize {
+    let body = match &message.body {
+        Body::Prompt(prompt) => match prompt {
+            Prompt::PreVote { .. } => LOG_ID_BYTES,
+            Prompt::PreVoteReply { .. } => 1,
+            Prompt::VoteRefused => 0,
+            Prompt::Append { entries, .. } => APPEND_BYTES + entries.iter().map(entry_len).sum::<usize>(),
+            Prompt::AppendRejected { .. } => 8 + LOG_ID_BYTES,
+            Prompt::Heartbeat { .. } => 16,
+            Prompt::HeartbeatReply { .. } => 8,
+        },
+        Body::Promise(promise) => match promise {
+            Promise::Vote { .. } => LOG_ID_BYTES,
+            Promise::VoteGranted => 0,
+            Promise::AppendAccepted { .. } => 8,
+        },
+    };
+    PREFIX_BYTES + HEADER_BYTES + body
+}
+
+fn entry_len(entry: &Entry) -> usize {
+    ENTRY_BYTES
+        + match &entry.payload {
+            Payload::Noop => 0,
+            Payload::Command(command) => command.len(),
+        }
+}
+
+/// Appends `message`, with its length prefix, to `buf`. `len` is its [`encoded_len`].
+///
+/// # Errors
+///
+/// [`WireError::TooLarge`] if `len` is beyond `bytes_max`; `buf` is then untouched.
+pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut BytesMut) -> Result<(), WireError> {
+    debug_assert_eq!(len, encoded_len(message));
+    let too_large = WireError::TooLarge { bytes: len, bytes_max };
+    if len > bytes_max {
+        return Err(too_large);
+    }
+    // Every length and count inside is smaller than this one, but the value of `NOOP` means something else.
+    let prefix = u32::try_from(len - PREFIX_BYTES).map_err(|_| too_large)?;
+    if prefix == NOOP {
+        return Err(too_large);
+    }
+    buf.reserve(len);
+    buf.put_u32_le(prefix);
+    buf.put_u8(VERSION);
+    buf.put_u8(tag_of(&message.body));
+    buf.put_u64_le(message.group.0);
+    buf.put_u64_le(message.incarnation.0);
+    buf.put_u64_le(message.from.0);
+    buf.put_u64_le(message.to.0);
+    buf.put_u64_le(message.term.0);
+    match &message.body {
+        Body::Prompt(prompt) => match prompt {
+            Prompt::PreVote { last } => put_log_id(*last, buf),
+            Prompt::PreVoteReply { granted } => buf.put_u8(u8::from(*granted)),
+            Prompt::VoteRefused => {}
+            Prompt::Append { prev, entries, commit } => {
+                put_log_id(*prev, buf);
+                buf.put_u64_le(commit.0);
+                buf.put_u32_le(u32::try_from(entries.len()).map_err(|_| too_large)?);
+                for (offset, entry) in entries.iter().enumerate() {
+                    debug_assert_eq!(entry.index, prev.index.plus(offset + 1));
+                    buf.put_u64_le(entry.term.0);
+                    match &entry.payload {
+                        Payload::Noop => buf.put_u32_le(NOOP),
+                        Payload::Command(command) => {
+                            buf.put_u32_le(u32::try_from(command.len()).map_err(|_| too_large)?);
+                            buf.put_slice(command);
+                        }
+                    }
+                }
+            }
+            Prompt::AppendRejected { refused, hint } => {
+                buf.put_u64_le(refused.0);
+                put_log_id(*hint, buf);
+            }
+            Prompt::Heartbeat { commit, round } => {
+                buf.put_u64_le(commit.0);
+                buf.put_u64_le(round.0);
+            }
+            Prompt::HeartbeatReply { round } => buf.put_u64_le(round.0),
+        },
+        Body::Promise(promise) => match promise {
+            Promise::Vote { last } => put_log_id(*last, buf),
+            Promise::VoteGranted => {}
+            Promise::AppendAccepted { matched } => buf.put_u64_le(matched.0),
+        },
+    }
+    Ok(())
+}
+
+fn tag_of(body: &Body) -> u8 {
+    match body {
+        Body::Prompt(prompt) => match prompt {
+            Prompt::PreVote { .. } => tag::PRE_VOTE,
+            Prompt::PreVoteReply { .. } => tag::PRE_VOTE_REPLY,
+            Prompt::VoteRefused => tag::VOTE_REFUSED,
+            Prompt::Append { .. } => tag::APPEND,
+            Prompt::AppendRejected { .. } => tag::APPEND_REJECTED,
+            Prompt::Heartbeat { .. } => tag::HEARTBEAT,
+            Prompt::HeartbeatReply { .. } => tag::HEARTBEAT_REPLY,
+        },
+        Body::Promise(promise) => match promise {
+            Promise::Vote { .. } => tag::VOTE,
+            Promise::VoteGranted => tag::VOTE_GRANTED,
+            Promise::AppendAccepted { .. } => tag::APPEND_ACCEPTED,
+        },
+    }
+}
+
+fn put_log_id(id: LogId, buf: &mut BytesMut) {
+    buf.put_u64_le(id.term.0);
+    buf.put_u64_le(id.index.0);
+}

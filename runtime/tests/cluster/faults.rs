@@ -1,0 +1,219 @@
+//! What happens when nodes and links fail.
+
+use super::support::{Cluster, eventually, leader_of, propose, read, slot};
+use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreError};
+use raftyard::{Consistency, Limits, NodeId, ProposeError, RaftHost, ReadError};
+use raftyard_groups::{Entry, GroupId, LogIndex, Persist};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[tokio::test]
+async fn when_the_leader_stops_another_goes_on_and_nothing_is_lost() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    for n in 0..20 {
+        propose(&replicas, &n.to_string()).await;
+    }
+    let old = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    cluster.stop(old).await;
+    propose(&replicas, "after").await;
+    let lines = read(&replicas).await;
+    assert_eq!(lines.len(), 21);
+    assert_eq!(lines.last().unwrap(), "after");
+
+    // It comes back with its log and catches up.
+    cluster.open(old).await;
+    let back = cluster.create_on(old, 1).await;
+    eventually("the restarted replica applied all", || back.status().applied >= 21).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_neither_commits_nor_serves_reads() {
+    let limits = Limits {
+        request_timeout_ms: 3_000,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::start_with(3, limits).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "before").await;
+    let old = leader_of(&replicas, &cluster.ids()).await.clone();
+    let id = old.leader().unwrap();
+    cluster.isolate(id);
+
+    // Asked while it still believes that it leads: it can't find out whether they commit, or prove that it leads.
+    let lost = old.propose("lost".to_owned());
+    let stale = old.read((), Consistency::Linearizable);
+    let majority: Vec<_> = replicas
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| *n != slot(id))
+        .map(|(_, r)| r.clone())
+        .collect();
+    propose(&majority, "after").await;
+    assert_eq!(read(&majority).await, ["before", "after"]);
+    assert!(matches!(
+        stale.await,
+        Err(ReadError::NotLeader { .. } | ReadError::TimedOut)
+    ));
+    let outcome = lost.await.unwrap_err();
+    assert_eq!(outcome, ProposeError::OutcomeUnknown, "cut off, nobody can know");
+
+    cluster.heal(id);
+    let applied = leader_of(
+        &majority,
+        &cluster.ids().into_iter().filter(|n| *n != id).collect::<Vec<_>>(),
+    )
+    .await
+    .status()
+    .applied;
+    eventually("the old leader has the new log", || old.status().applied >= applied).await;
+    assert_eq!(read(&replicas).await, ["before", "after"]);
+    cluster.stop_all().await;
+}
+
+/// The old leader's entry is replaced in its log: who proposed it and still waits is told that it never
+/// happened.
+#[tokio::test]
+async fn a_replaced_proposal_is_reported_as_dropped() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "before").await;
+    let old = leader_of(&replicas, &cluster.ids()).await.clone();
+    let id = old.leader().unwrap();
+    cluster.isolate(id);
+    let lost = old.propose("lost".to_owned());
+    let majority: Vec<_> = replicas
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| *n != slot(id))
+        .map(|(_, r)| r.clone())
+        .collect();
+    propose(&majority, "after").await;
+    cluster.heal(id);
+    assert_eq!(lost.await, Err(ProposeError::Dropped));
+    assert_eq!(read(&replicas).await, ["before", "after"]);
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn without_a_majority_nothing_is_accepted_and_with_one_again_all_goes_on() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "before").await;
+    let ids = cluster.ids();
+    for id in &ids {
+        cluster.isolate(*id);
+    }
+    eventually("every leader stepped down", || {
+        replicas.iter().all(|replica| replica.leader().is_none())
+    })
+    .await;
+    for replica in &replicas {
+        let refused = replica.propose("never".to_owned()).await;
+        assert_eq!(refused, Err(ProposeError::NotLeader { leader: None }));
+    }
+    for id in &ids {
+        cluster.heal(*id);
+    }
+    propose(&replicas, "after").await;
+    assert_eq!(read(&replicas).await, ["before", "after"]);
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_state_machine_that_panics_halts_its_replica_and_nothing_else() {
+    let mut cluster = Cluster::start(1).await;
+    let bad = cluster.create(1).await.remove(0);
+    // Both on one worker: it has to survive.
+    let good = cluster.create(3).await;
+    leader_of(std::slice::from_ref(&bad), &cluster.ids()).await;
+    assert_eq!(bad.propose("panic".to_owned()).await, Err(ProposeError::OutcomeUnknown));
+    assert!(bad.status().halted);
+    assert_eq!(
+        bad.propose("more".to_owned()).await,
+        Err(ProposeError::NotLeader { leader: None })
+    );
+    assert!(bad.read((), Consistency::Linearizable).await.is_err());
+    assert_eq!(propose(&good, "lives").await, 1);
+    cluster.stop_all().await;
+}
+
+/// A store whose writes fail from a certain moment on.
+struct Breakable {
+    inner: MemoryLogStore,
+    broken: Arc<AtomicBool>,
+}
+
+impl LogStore for Breakable {
+    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+        self.inner.recover()
+    }
+
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        self.inner.create(records)
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Poisoned);
+        }
+        self.inner.write(batch)
+    }
+
+    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        self.inner.read(group, from, to, bytes)
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
+    let mut cluster = Cluster::start(3).await;
+    let broken = Arc::new(AtomicBool::new(false));
+    let id = NodeId(1);
+    cluster.stop(id).await;
+    let builder = RaftHost::builder("")
+        .node(id)
+        .listen(id.to_string())
+        .network(cluster.network.node(id))
+        .log_store(Breakable {
+            inner: MemoryLogStore::default(),
+            broken: broken.clone(),
+        });
+    let builder = cluster
+        .ids()
+        .into_iter()
+        .fold(builder, |b, peer| b.peer(peer, peer.to_string()));
+    let host = builder.open().await.expect("opens");
+    // Group 0 is led by its first member, if all goes as it should.
+    let on_one = host
+        .create_group(GroupId(0), cluster.ids(), super::Journal::default)
+        .await
+        .unwrap();
+    let others = [
+        cluster.create_on(NodeId(2), 0).await,
+        cluster.create_on(NodeId(3), 0).await,
+    ];
+    let all = [on_one.clone(), others[0].clone(), others[1].clone()];
+    propose(&all, "before").await;
+
+    broken.store(true, Ordering::SeqCst);
+    eventually("the node with the broken disk stops", || {
+        // Whatever it may be asked; the others may have to elect first.
+        drop(
+            all.iter()
+                .map(|replica| replica.propose("during".to_owned()))
+                .collect::<Vec<_>>(),
+        );
+        on_one.status().halted
+    })
+    .await;
+    propose(&others, "after").await;
+    assert_eq!(read(&others).await.last().unwrap(), "after");
+    assert_eq!(
+        on_one.propose("more".to_owned()).await,
+        Err(ProposeError::NotLeader { leader: None })
+    );
+    host.shutdown().await;
+    cluster.stop_all().await;
+}

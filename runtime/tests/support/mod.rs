@@ -1,0 +1,182 @@
+//! A cluster in memory that tests can cut, crash and restart.
+
+use raftyard::store::MemoryLogStore;
+use raftyard::{Consistency, Group, GroupId, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine};
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true before a test fails: far longer than it ever should.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A log of what was applied, in order.
+#[derive(Default)]
+pub struct Journal(pub Vec<String>);
+
+impl StateMachine for Journal {
+    type Command = String;
+    type Response = usize;
+    type Query = ();
+    type Answer = Vec<String>;
+
+    fn apply(&mut self, line: String) -> usize {
+        assert!(line != "panic", "asked to");
+        self.0.push(line);
+        self.0.len()
+    }
+
+    fn query(&self, (): ()) -> Vec<String> {
+        self.0.clone()
+    }
+}
+
+/// Nodes with ids from 1; each keeps its log across restarts.
+pub struct Cluster {
+    pub network: MemoryNetwork,
+    pub limits: Limits,
+    stores: Vec<MemoryLogStore>,
+    hosts: Vec<Option<RaftHost>>,
+}
+
+impl Cluster {
+    pub async fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, Limits::default()).await
+    }
+
+    pub async fn start_with(nodes: usize, limits: Limits) -> Self {
+        let mut cluster = Self {
+            network: MemoryNetwork::new(),
+            limits,
+            stores: Vec::new(),
+            hosts: Vec::new(),
+        };
+        for _ in 0..nodes {
+            cluster.stores.push(MemoryLogStore::default());
+            cluster.hosts.push(None);
+        }
+        for id in cluster.ids() {
+            cluster.open(id).await;
+        }
+        cluster
+    }
+
+    pub fn ids(&self) -> Vec<NodeId> {
+        (1..=self.stores.len() as u64).map(NodeId).collect()
+    }
+
+    /// Starts a node on what its log store holds.
+    pub async fn open(&mut self, id: NodeId) {
+        let builder = RaftHost::builder("")
+            .node(id)
+            .listen(id.to_string())
+            .workers(2)
+            .seed(id.0)
+            .limits(self.limits)
+            .network(self.network.node(id))
+            .log_store(self.stores[slot(id)].clone());
+        let builder = self
+            .ids()
+            .into_iter()
+            .fold(builder, |builder, peer| builder.peer(peer, peer.to_string()));
+        self.hosts[slot(id)] = Some(builder.open().await.expect("the node opens"));
+    }
+
+    pub fn host(&self, id: NodeId) -> &RaftHost {
+        self.hosts[slot(id)].as_ref().expect("the node runs")
+    }
+
+    pub async fn stop(&mut self, id: NodeId) {
+        if let Some(host) = self.hosts[slot(id)].take() {
+            host.shutdown().await;
+        }
+    }
+
+    pub async fn stop_all(&mut self) {
+        for id in self.ids() {
+            self.stop(id).await;
+        }
+    }
+
+    /// The replicas of a group on all nodes, in the order of their ids.
+    pub async fn create(&self, group: u64) -> Vec<Group<Journal>> {
+        let mut replicas = Vec::new();
+        for id in self.ids() {
+            replicas.push(self.create_on(id, group).await);
+        }
+        replicas
+    }
+
+    pub async fn create_on(&self, id: NodeId, group: u64) -> Group<Journal> {
+        let created = self.host(id).create_group(GroupId(group), self.ids(), Journal::default);
+        created.await.expect("the group is created")
+    }
+
+    /// Cuts a node off from all others.
+    pub fn isolate(&self, id: NodeId) {
+        self.others(id).for_each(|other| self.network.cut(id, other));
+    }
+
+    pub fn heal(&self, id: NodeId) {
+        self.others(id).for_each(|other| self.network.heal(id, other));
+    }
+
+    fn others(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        self.ids().into_iter().filter(move |other| *other != id)
+    }
+}
+
+pub fn slot(id: NodeId) -> usize {
+    usize::try_from(id.0).expect("ids are small") - 1
+}
+
+/// Waits until `condition` is true; fails the test, naming what it waited for, when patience ends.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The replica that leads, once one of `replicas` says that it does.
+pub async fn leader_of<'a, S: StateMachine>(replicas: &'a [Group<S>], ids: &[NodeId]) -> &'a Group<S> {
+    let mut found = None;
+    eventually("a replica leads", || {
+        found = replicas
+            .iter()
+            .zip(ids)
+            .find(|(replica, id)| replica.leader() == Some(**id))
+            .map(|(replica, _)| replica);
+        found.is_some()
+    })
+    .await;
+    found.expect("just found")
+}
+
+/// Proposes until it is accepted, at whichever replica leads. A refusal is retried; an unknown outcome fails
+/// the test, since this would apply it twice.
+pub async fn propose(replicas: &[Group<Journal>], line: &str) -> usize {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for replica in replicas {
+            match replica.propose(line.to_owned()).await {
+                Ok(response) => return response,
+                Err(error) => assert!(!error.may_have_happened(), "{error}"),
+            }
+        }
+        assert!(Instant::now() < deadline, "{line} was never accepted");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Reads what is current, at whichever replica leads.
+pub async fn read(replicas: &[Group<Journal>]) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for replica in replicas {
+            if let Ok(lines) = replica.read((), Consistency::Linearizable).await {
+                return lines;
+            }
+        }
+        assert!(Instant::now() < deadline, "no replica served a read");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
