@@ -1,7 +1,7 @@
 //! A replicated counter on three nodes in one process.
 
-use raftyard::{Consistency, GroupId, NodeId, RaftHost, StateMachine};
-use std::error::Error;
+use raftyard::{Consistency, GroupId, RaftHost, StateMachine};
+use std::{collections::BTreeMap, error::Error};
 
 #[derive(Default)]
 struct Counter(i64);
@@ -11,12 +11,10 @@ impl StateMachine for Counter {
     type Response = i64;
     type Query = ();
     type Answer = i64;
-
     fn apply(&mut self, add: i64) -> i64 {
         self.0 += add;
         self.0
     }
-
     fn query(&self, (): ()) -> i64 {
         self.0
     }
@@ -25,20 +23,14 @@ impl StateMachine for Counter {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let hosts = RaftHost::in_memory(3).await?;
-    let mut replicas = Vec::new();
+    let members: Vec<_> = hosts.iter().map(RaftHost::node).collect();
+    let mut replicas = BTreeMap::new();
     for host in &hosts {
-        replicas.push(
-            host.create_group(GroupId(1), (1..=3).map(NodeId), Counter::default)
-                .await?,
-        );
+        let replica = host.create_group(GroupId(1), members.clone(), Counter::default).await?;
+        replicas.insert(host.node(), replica);
     }
-    let leader = replicas[0].wait_for_leader().await?;
-    let counter = replicas
-        .into_iter()
-        .zip(&hosts)
-        .find(|(_, host)| host.node() == leader)
-        .ok_or("no such node")?
-        .0;
+    let leader = replicas[&members[0]].wait_for_leader().await?;
+    let counter = &replicas[&leader];
     for add in [1, 2, 39] {
         println!("add {add}: {}", counter.propose(add).await?);
     }
