@@ -136,11 +136,11 @@ impl Group {
     }
 
     pub(crate) fn on_append_accepted(&mut self, from: NodeId, matched: LogIndex) {
-        let last = self.log.last();
+        let (base, last) = (self.log.base().index, self.log.last());
         if let Some(progress) = self.progress(from)
             && matched <= last
         {
-            progress.accepted(matched);
+            progress.accepted(matched, base);
         }
     }
 
@@ -272,11 +272,13 @@ impl Group {
         if !progress.loading || progress.next != from {
             return;
         }
+        if entries.is_empty() {
+            return progress.pause();
+        }
         progress.loading = false;
         let Some(prev) = self.log.id_at(from.prev()) else {
             return;
         };
-        // With nothing read this is a probe: its answer, or the next heartbeat's, leads to another try.
         let bytes = entries.iter().map(Entry::size).sum();
         progress.sent(prev.index.plus(entries.len()), bytes);
         let commit = self.commit;
