@@ -73,6 +73,7 @@ scripts! {
     b24_compaction_and_snapshot
     b25_compaction_limits
     b26_snapshot_overtaken
+    b27_lost_then_compacted
     c01_leaders_own_disk_counts_when_durable
     c02_followers_commit_before_the_leader
     c03_crash_between_send_and_fsync
