@@ -216,8 +216,8 @@ impl Schedule {
             }
             let node = self.cluster.node_mut(id);
             (node.hold_fsync, node.hold_apply, node.hold_load) = (false, false, false);
-            self.cluster
-                .fsync(id, usize::MAX.min(self.cluster.node(id).writes.len()));
+            let queued = self.cluster.node(id).writes.len();
+            self.cluster.fsync(id, queued);
             self.cluster.apply(id);
             while !self.cluster.node(id).loads.is_empty() {
                 self.cluster.load(id, false);
