@@ -551,9 +551,9 @@ fn thesis_6_2_a_leader_without_a_quorum_steps_down() {
     while leader.group.role() == RoleKind::Leader {
         leader.time_out();
         leader.hear(2, 1, reply(0));
+        assert!(leader.now.since(last) < 800, "leads on with one of four");
     }
-    let after = leader.now.since(last);
-    assert!((600..800).contains(&after), "stepped down after {after} ms");
+    assert!(leader.now.since(last) >= 600);
     assert_eq!(leader.group.leader(), None);
 }
 

@@ -84,6 +84,7 @@ scripts! {
     c08_load_of_truncated_entries
     c09_slow_state_machine
     c10_all_restart_with_pending_writes
+    c11_memory_keeps_what_the_disk_lacks
     d01_read_index
     d02_read_waits_for_noop
     d03_reads_share_a_round

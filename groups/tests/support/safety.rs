@@ -59,6 +59,12 @@ impl Safety {
             }
         }
         self.commits.insert(id, group.commit());
+        let durable = group.durable();
+        let on_disk = nodes[&id].disk.term_at(durable);
+        assert!(
+            group.term_at(durable) == on_disk || is_compacted(group, durable),
+            "{group}: the disk holds {on_disk:?} at {durable}"
+        );
     }
 
     fn leads(&mut self, group: &Group) {
