@@ -311,7 +311,6 @@ impl Group {
     pub(crate) fn persist<'a>(&mut self, effects: &'a mut Effects) -> &'a mut Persist {
         effects.persist.get_or_insert_with(|| {
             self.persist_seq.0 += 1;
-            self.log.writing(self.persist_seq);
             Persist::new(self.config.group, self.persist_seq, None, Vec::new())
         })
     }

@@ -33,7 +33,8 @@ fn writes_fold_as_if_they_had_been_one() {
     let old = entries_of_terms(&[1, 1, 1, 1, 1]);
     let new = entries_of_terms(&[2, 2, 2, 2, 2]);
     // What was queued, what comes later, and what has to be on disk.
-    let table: &[(&[Entry], &[Entry], &[(u64, u64)])] = &[
+    type Case<'a> = (&'a [Entry], &'a [Entry], &'a [(u64, u64)]);
+    let table: &[Case<'_>] = &[
         (&old[2..4], &old[4..], &[(3, 1), (4, 1), (5, 1)]),
         (&old[2..], &new[3..4], &[(3, 1), (4, 2)]),
         (&old[2..], &new[2..4], &[(3, 2), (4, 2)]),
@@ -214,7 +215,13 @@ fn a_late_refusal_does_not_move_a_probe() {
         hint: raftyard_groups::LogId::new(1, 0),
     };
     for late in [1, 2, 3, 5] {
-        assert!(leader.hear(2, 2, refused(late)).at_once.is_empty(), "refused at {late}");
+        let before = leader.group.describe_peers();
+        let said = leader.hear(2, 2, refused(late));
+        assert!(
+            said.at_once.is_empty() && said.effects.load.is_empty(),
+            "refused at {late}"
+        );
+        assert_eq!(leader.group.describe_peers(), before);
     }
     let said = leader.hear(2, 2, refused(4));
     assert!(
@@ -266,6 +273,15 @@ fn a_replica_is_deterministic() {
         told
     };
     assert_eq!(story(), story());
+}
+
+#[test]
+fn a_message_to_somebody_else_is_dropped() {
+    let mut replica = Replica::new(3, 1, &[]);
+    let mut astray = message(2, 9, heartbeat(0));
+    astray.to = n(3);
+    replica.tell(Input::Message(astray));
+    assert_eq!((replica.group.term(), replica.group.leader()), (Term(1), None));
 }
 
 #[test]

@@ -168,6 +168,10 @@ fn paper_5_2_one_vote_per_term() {
     assert_eq!(replica.hear(3, 1, vote(9, 1)).at_once, ["n1→n3 @1 vote refused"]);
     // The one who has it may ask again: the answer may have been lost.
     assert_eq!(replica.hear(2, 1, vote(0, 0)).after_write(), ["n1→n2 @1 vote granted"]);
+    // Who knows the term's leader needs no vote of its own to refuse another.
+    let mut follower = Replica::new(3, 1, &[]);
+    follower.hear(2, 1, heartbeat(0));
+    assert_eq!(follower.hear(3, 1, vote(9, 1)).at_once, ["n1→n3 @1 vote refused"]);
     // A new term, a new vote.
     assert_eq!(replica.hear(3, 2, vote(9, 1)).after_write(), ["n1→n3 @2 vote granted"]);
 }
@@ -631,6 +635,11 @@ fn thesis_9_6_pre_vote_raises_no_term() {
             (replica.group.role(), replica.group.term()),
             (RoleKind::PreCandidate, Term(4))
         );
+        // A grant for another term is a late one.
+        for term in [3, 4, 6] {
+            replica.hear(2, term, Prompt::PreVoteReply { granted: true });
+        }
+        assert_eq!(replica.group.role(), RoleKind::PreCandidate);
     }
 }
 
