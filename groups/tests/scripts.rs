@@ -31,8 +31,8 @@ scripts! {
     a01_first_election
     a02_no_majority_no_leader
     a03_leader_fails
-    a04_split_vote
-    a05_split_vote_real
+    a04_two_candidates
+    a05_split_vote
     a06_single_node
     a07_older_log_loses
     a08_vote_is_durable_before_reply
@@ -46,7 +46,7 @@ scripts! {
     a16_asymmetric_cannot_hear
     a17_asymmetric_leader_deaf
     a18_asymmetric_leader_mute
-    a19_crossing_campaign_follower_believes
+    a19_a_candidate_yields
     b01_figure7_a
     b02_figure7_b
     b03_figure7_c
@@ -87,7 +87,7 @@ scripts! {
     c11_memory_keeps_what_the_disk_lacks
     d01_read_index
     d02_read_waits_for_noop
-    d03_reads_share_a_round
+    d03_a_newer_round_confirms_older_reads
     d04_old_round_confirms_nothing_newer
     d05_read_abandoned
     d06_partitioned_leader_never_serves
