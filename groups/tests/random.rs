@@ -322,12 +322,12 @@ fn run_all(voters: u64, count: u64) {
 
 #[test]
 fn three_voters_stay_safe_and_get_on() {
-    run_all(3, 1_500);
+    run_all(3, 2_000);
 }
 
 #[test]
 fn five_voters_stay_safe_and_get_on() {
-    run_all(5, 600);
+    run_all(5, 800);
 }
 
 #[test]
