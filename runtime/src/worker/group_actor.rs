@@ -90,6 +90,7 @@ impl GroupActor {
     fn ask_for_reads(&mut self, jobs: Vec<ReadJob>, now: Moment) -> Option<Input> {
         (!jobs.is_empty()).then(|| Input::Read {
             id: self.reads.ask(jobs, now.plus(self.shared.limits.request_timeout_ms)),
+            forwarded: false,
         })
     }
 
