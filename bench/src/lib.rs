@@ -24,6 +24,7 @@ use interrupt::Interrupt;
 use output::{DataDir, JsonFile};
 use report::Report;
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,11 +43,8 @@ pub fn run() -> ExitCode {
         .map_err(Failure::from)
         .and_then(|plan| measure(&plan))
     {
-        Ok(Some(report)) => {
-            print!("{report}");
-            ExitCode::SUCCESS
-        }
-        Ok(None) => {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
             eprintln!("interrupted: the nodes are shut down and their data is removed");
             ExitCode::from(130)
         }
@@ -57,8 +55,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Runs all rounds, each on a cluster of its own; `None` if interrupted.
-fn measure(plan: &Plan) -> Result<Option<Report>, Failure> {
+/// Runs all rounds, each on a cluster of its own, and reports; false if interrupted.
+fn measure(plan: &Plan) -> Result<bool, Failure> {
     // What is written to is tried before the run, not after it.
     let json = plan.json.as_deref().map(JsonFile::open).transpose()?;
     let parent = plan.data.clone().unwrap_or_else(std::env::temp_dir);
@@ -81,20 +79,21 @@ fn measure(plan: &Plan) -> Result<Option<Report>, Failure> {
                 return Ok::<_, Failure>(None);
             };
             if plan.rounds > 1 {
-                println!("{}", report::round_line(number, plan.rounds, &round));
+                writeln!(std::io::stdout(), "{}", report::round_line(number, plan.rounds, &round))?;
             }
             rounds.push(round);
         }
         Ok(Some(rounds))
     })?;
     let Some(rounds) = rounds else {
-        return Ok(None);
+        return Ok(false);
     };
     let report = Report::new(plan, system, rounds);
     if let Some(json) = json {
         json.write(&serde_json::to_vec_pretty(&report)?)?;
     }
-    Ok(Some(report))
+    write!(std::io::stdout(), "{report}")?;
+    Ok(true)
 }
 
 async fn one_round(

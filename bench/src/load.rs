@@ -19,7 +19,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// If a write failed in a way that makes the round worthless.
+/// If a write failed in a way that makes the round worthless, or none was answered.
 pub(crate) async fn run(cluster: &Cluster, plan: &Plan, interrupt: &Interrupt) -> Result<Option<Round>, Failure> {
     // Up to a minute, in microseconds, with three significant digits.
     let empty = Histogram::<u64>::new_with_max(60_000_000, 3)?;
@@ -48,6 +48,9 @@ pub(crate) async fn run(cluster: &Cluster, plan: &Plan, interrupt: &Interrupt) -
     }
     if interrupt.is_asked() {
         return Ok(None);
+    }
+    if after.acknowledged == before.acknowledged {
+        return Err("no write was answered while it was measured, so that there are no figures".into());
     }
     Ok(Some(Round {
         seconds: elapsed.as_secs_f64(),

@@ -132,6 +132,17 @@ impl fmt::Display for Report {
             "{}: {} nodes, {} groups, {} clients x {} in flight, {} B, durable on a quorum",
             self.load, config.nodes, config.groups, config.clients, config.depth, config.payload_bytes
         )?;
+        let machine = &self.machine;
+        let told = |what: &Option<String>| what.clone().unwrap_or_else(|| "unknown".to_owned());
+        writeln!(
+            f,
+            "  on {}, {} cores, kernel {}, data on {}, {}",
+            told(&machine.cpu_model),
+            machine.cores.map_or_else(|| "?".to_owned(), |cores| cores.to_string()),
+            told(&machine.kernel),
+            told(&machine.data_filesystem),
+            machine.date_utc
+        )?;
         if config.groups_written < config.groups {
             writeln!(f, "  only {} groups have a client", config.groups_written)?;
         }

@@ -32,6 +32,7 @@ fn report(rounds: Vec<Round>) -> Report {
 fn one_round_is_a_table_of_one_column() {
     let expected = "\
 write48: 3 nodes, 48 groups, 96 clients x 64 in flight, 16 B, durable on a quorum
+  on Some CPU, 2 cores, kernel unknown, data on ext4, 2026-01-01T00:00:00Z
   throughput                      1000 writes/s
   latency p50                     1.00 ms
   latency p99                     1.00 ms
@@ -51,7 +52,7 @@ write48: 3 nodes, 48 groups, 96 clients x 64 in flight, 16 B, durable on a quoru
 #[test]
 fn several_rounds_show_median_and_spread() {
     let shown = report(vec![round(600), round(200), round(400)]).to_string();
-    let mut lines = shown.lines().skip(1);
+    let mut lines = shown.lines().skip(2);
     assert_eq!(
         lines.next().unwrap(),
         "                                median         min         max"
