@@ -1,7 +1,6 @@
 //! A replicated counter on three nodes in one process.
 
 use raftyard::{Consistency, GroupId, NodeId, RaftHost, StateMachine};
-use std::error::Error;
 
 #[derive(Default)]
 struct Counter(i64);
@@ -23,22 +22,15 @@ impl StateMachine for Counter {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let hosts = RaftHost::in_memory(3).await?;
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (group, members) = (GroupId(1), [1, 2, 3].map(NodeId));
     let mut replicas = Vec::new();
-    for host in &hosts {
-        replicas.push(
-            host.create_group(GroupId(1), (1..=3).map(NodeId), Counter::default)
-                .await?,
-        );
+    for host in RaftHost::in_memory(3).await? {
+        replicas.push(host.create_group(group, members, Counter::default).await?);
     }
     let leader = replicas[0].wait_for_leader().await?;
-    let counter = replicas
-        .into_iter()
-        .zip(&hosts)
-        .find(|(_, host)| host.node() == leader)
-        .ok_or("no such node")?
-        .0;
+    let led = members.iter().position(|node| *node == leader).ok_or("no such node")?;
+    let counter = &replicas[led];
     for add in [1, 2, 39] {
         println!("add {add}: {}", counter.propose(add).await?);
     }
