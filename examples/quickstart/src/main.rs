@@ -1,6 +1,7 @@
 //! A replicated counter on three nodes in one process.
 
-use raftyard::{Consistency, GroupId, NodeId, RaftHost, StateMachine};
+use raftyard::{Consistency, GroupId, RaftHost, StateMachine};
+use std::{collections::BTreeMap, error::Error};
 
 #[derive(Default)]
 struct Counter(i64);
@@ -10,27 +11,26 @@ impl StateMachine for Counter {
     type Response = i64;
     type Query = ();
     type Answer = i64;
-
     fn apply(&mut self, add: i64) -> i64 {
         self.0 += add;
         self.0
     }
-
     fn query(&self, (): ()) -> i64 {
         self.0
     }
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (group, members) = (GroupId(1), [1, 2, 3].map(NodeId));
-    let mut replicas = Vec::new();
-    for host in RaftHost::in_memory(3).await? {
-        replicas.push(host.create_group(group, members, Counter::default).await?);
+async fn main() -> Result<(), Box<dyn Error>> {
+    let hosts = RaftHost::in_memory(3).await?;
+    let members: Vec<_> = hosts.iter().map(RaftHost::node).collect();
+    let mut replicas = BTreeMap::new();
+    for host in &hosts {
+        let replica = host.create_group(GroupId(1), members.clone(), Counter::default).await?;
+        replicas.insert(host.node(), replica);
     }
-    let leader = replicas[0].wait_for_leader().await?;
-    let led = members.iter().position(|node| *node == leader).ok_or("no such node")?;
-    let counter = &replicas[led];
+    let leader = replicas[&members[0]].wait_for_leader().await?;
+    let counter = &replicas[&leader];
     for add in [1, 2, 39] {
         println!("add {add}: {}", counter.propose(add).await?);
     }
