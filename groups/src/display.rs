@@ -139,7 +139,11 @@ impl fmt::Display for Persist {
         if !self.entries.is_empty() {
             write!(f, " {}", List(&self.entries))?;
         }
-        Ok(())
+        match self.then.len() {
+            0 => Ok(()),
+            1 => write!(f, ", then 1 message"),
+            count => write!(f, ", then {count} messages"),
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Group {
     applied: LogIndex,
     /// Committed entries are being read from the log store.
     loading_apply: bool,
+    /// They could not be read: the step that says so does not ask again.
+    loading_apply_failed: bool,
     pub(crate) now: Moment,
     rng: Rng,
     persist_seq: PersistSeq,
@@ -74,6 +76,7 @@ impl Group {
             applying: LogIndex::ZERO,
             applied: LogIndex::ZERO,
             loading_apply: false,
+            loading_apply_failed: false,
             now,
             rng,
             persist_seq: PersistSeq::default(),
@@ -239,7 +242,7 @@ impl Group {
         let bytes_max = self.config.tuning.apply_bytes_max;
         if let Some((entries, _)) = self.log.cached(from, self.commit, bytes_max) {
             self.apply(entries, effects);
-        } else {
+        } else if !std::mem::take(&mut self.loading_apply_failed) {
             self.loading_apply = true;
             effects.load.push(Load {
                 purpose: LoadPurpose::Apply,
@@ -269,6 +272,7 @@ impl Group {
         match purpose {
             LoadPurpose::Apply => {
                 self.loading_apply = false;
+                self.loading_apply_failed = entries.is_empty();
                 if from == self.applying.next() {
                     let committed = entries
                         .into_iter()
@@ -307,7 +311,6 @@ impl Group {
     pub(crate) fn persist<'a>(&mut self, effects: &'a mut Effects) -> &'a mut Persist {
         effects.persist.get_or_insert_with(|| {
             self.persist_seq.0 += 1;
-            self.log.writing(self.persist_seq);
             Persist::new(self.config.group, self.persist_seq, None, Vec::new())
         })
     }

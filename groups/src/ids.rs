@@ -61,10 +61,10 @@ impl LogIndex {
     /// The position before the first entry.
     pub const ZERO: Self = Self(0);
 
-    /// The position after this one.
+    /// The position after this one; the greatest stays: a message may name any.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The position before this one; 0 stays 0.
@@ -73,10 +73,10 @@ impl LogIndex {
         Self(self.0.saturating_sub(1))
     }
 
-    /// The position `count` entries further on.
+    /// The position `count` entries further on, at most the greatest.
     #[must_use]
     pub fn plus(self, count: usize) -> Self {
-        Self(self.0 + count as u64)
+        Self(self.0.saturating_add(count as u64))
     }
 }
 

@@ -55,7 +55,7 @@ pub enum Input {
         through: LogIndex,
     },
     /// Entries that were asked for, from the first index wanted on; empty if they could not be read (they
-    /// are asked for again later).
+    /// are asked for again in a later step).
     Loaded {
         /// As it was asked.
         purpose: LoadPurpose,

@@ -120,27 +120,33 @@ impl Group {
         }
     }
 
-    /// An empty append at the end of what was sent: its answer tells whether something got lost.
-    fn ask_for_end(&self, peer: NodeId, effects: &mut Effects) {
-        if let Role::Leader(leader) = &self.role
-            && let Some(progress) = leader.peers.get(&peer)
-            && let Some(prev) = self.log.id_at(progress.next.prev())
-        {
-            let append = Prompt::Append {
-                prev,
-                entries: Vec::new(),
-                commit: self.commit,
-            };
-            self.send(peer, append, effects);
-        }
+    /// An empty append at the end of what was sent: its answer tells whether something got lost. If that end
+    /// is compacted, only a snapshot helps a peer that lost something.
+    fn ask_for_end(&mut self, peer: NodeId, effects: &mut Effects) {
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let Some(progress) = leader.peers.get_mut(&peer) else {
+            return;
+        };
+        let Some(prev) = self.log.id_at(progress.next.prev()) else {
+            progress.needs_snapshot();
+            return effects.snapshots.push(peer);
+        };
+        let append = Prompt::Append {
+            prev,
+            entries: Vec::new(),
+            commit: self.commit,
+        };
+        self.send(peer, append, effects);
     }
 
     pub(crate) fn on_append_accepted(&mut self, from: NodeId, matched: LogIndex) {
-        let last = self.log.last();
+        let (base, last) = (self.log.base().index, self.log.last());
         if let Some(progress) = self.progress(from)
             && matched <= last
         {
-            progress.accepted(matched);
+            progress.accepted(matched, base);
         }
     }
 
@@ -272,11 +278,13 @@ impl Group {
         if !progress.loading || progress.next != from {
             return;
         }
+        if entries.is_empty() {
+            return progress.pause();
+        }
         progress.loading = false;
         let Some(prev) = self.log.id_at(from.prev()) else {
             return;
         };
-        // With nothing read this is a probe: its answer, or the next heartbeat's, leads to another try.
         let bytes = entries.iter().map(Entry::size).sum();
         progress.sent(prev.index.plus(entries.len()), bytes);
         let commit = self.commit;

@@ -2,8 +2,8 @@
 //!
 //! The types carry the durability rule. A [`Prompt`] may leave at once. A [`Promise`] speaks of what is
 //! on the sender's disk, so it leaves the core only inside a [`Persist`](crate::Persist) and may be sent
-//! only after that write is durable (paper §5.1: "respond to RPCs after updating stable storage";
-//! thesis §10.2.1 for why the leader's own appends need not wait).
+//! only after that write is durable (paper figure 2, "persistent state": updated
+//! before responding; thesis §10.2.1 for why the leader's own appends need not wait).
 
 use crate::entry::Entry;
 use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};

@@ -35,7 +35,7 @@ pub(crate) struct Progress {
 pub(crate) enum Mode {
     /// Where the logs match is not known: one message at a time; `paused` while it is on its way.
     Probe { paused: bool },
-    /// They match: messages are sent ahead of their answers, within a window (pipelining, thesis §10.2.1).
+    /// They match: messages are sent ahead of their answers, within a window (pipelining, thesis §10.2.2).
     Replicate { inflight: Inflight },
     /// What the peer needs next is compacted: it waits for a snapshot.
     Snapshot,
@@ -105,11 +105,14 @@ impl Progress {
         }
     }
 
-    /// The peer has everything up to `matched`. Returns whether that is news.
-    pub(crate) fn accepted(&mut self, matched: LogIndex) -> bool {
-        let news = matched > self.matched;
+    /// The peer has everything up to `matched`; the leader's own log is compacted up to `base`.
+    pub(crate) fn accepted(&mut self, matched: LogIndex, base: LogIndex) {
         self.matched = self.matched.max(matched);
-        self.next = self.next.max(self.matched.next());
+        if self.next <= self.matched {
+            self.next = self.matched.next();
+            // What is being read begins before `next`: its arrival will not answer what is needed now.
+            self.loading = false;
+        }
         match &mut self.mode {
             Mode::Probe { .. } => {
                 self.next = self.matched.next();
@@ -120,10 +123,9 @@ impl Progress {
             }
             Mode::Replicate { inflight } => inflight.free_through(matched),
             // It caught up by appends that were on their way all along.
-            Mode::Snapshot if news => self.probe_from(self.next),
+            Mode::Snapshot if matched >= base => self.probe_from(self.next),
             Mode::Snapshot => {}
         }
-        news
     }
 
     /// The append whose `prev` stood at `refused` did not match; the peer's log may match up to `hint`.
@@ -150,7 +152,17 @@ impl Progress {
         if matches!(self.mode, Mode::Snapshot) {
             self.matched = self.matched.max(through.unwrap_or_default());
             self.probe_from(self.matched.next());
+            if through.is_none() {
+                self.pause();
+            }
         }
+    }
+
+    /// What the peer needs can't be had now: it is tried again when the peer answers a heartbeat, not at once
+    /// and for ever.
+    pub(crate) fn pause(&mut self) {
+        self.loading = false;
+        self.mode = Mode::Probe { paused: true };
     }
 
     /// It answered a heartbeat: a probe that got no answer may have been lost.

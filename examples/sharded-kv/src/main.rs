@@ -1,2 +1,177 @@
-//! stub
-fn main() {}
+//! `raftyard-kv`: a sharded, replicated key-value store that Redis clients use as a Redis Cluster.
+//!
+//! The way of a command: [`server`] accepts, [`connection`] receives, [`resp`] finds the command in the bytes,
+//! [`command`] says what is to be done, [`node`] puts it to the group that holds the key's slot ([`slots`]), the group's
+//! state machine ([`machine`]) answers, and [`pipeline`] keeps the replies in order.
+
+mod address;
+mod command;
+mod config;
+mod connection;
+mod dev;
+mod launch;
+mod machine;
+mod node;
+mod pipeline;
+mod resp;
+mod server;
+mod session;
+mod shard_file;
+mod slots;
+mod status;
+mod topology;
+mod wire;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use futures::future::join_all;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig};
+use crate::dev::DevCluster;
+use crate::launch::{RunningNode, StartError};
+use crate::slots::{SLOT_COUNT, ShardMap};
+
+/// A sharded, replicated key-value store that Redis clients use as a Redis Cluster.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Debug, Subcommand)]
+enum Mode {
+    /// Run a whole cluster in this process, on the loopback address.
+    ///
+    /// Node i (from 1) serves Redis clients on PORT + i - 1 and the other nodes on PORT + 1000 + i - 1, and keeps its
+    /// data in DIR/node-i.
+    Dev {
+        /// Number of nodes.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+        nodes: u16,
+        /// Number of Raft groups that share the 16,384 slots; can't be changed once there is data.
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=i64::from(SLOT_COUNT)))]
+        groups: u16,
+        /// Where data is kept.
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+        data: PathBuf,
+        /// RESP port of node 1.
+        #[arg(long, default_value_t = 7001, value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+    },
+    /// Run one node of a cluster.
+    Server {
+        /// The node's configuration; node.example.toml describes it.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Why the process ends before it is asked to.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("--port {port}: the ports of {nodes} nodes would be above 65535")]
+    Ports { port: u16, nodes: u16 },
+    #[error("--groups {0} is not between 1 and {SLOT_COUNT}")]
+    Groups(u16),
+    #[error("can't start: {0}")]
+    Process(io::Error),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,tarpc=warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+    match run(arguments.mode) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("raftyard-kv: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mode: Mode) -> Result<(), RunError> {
+    let (configs, dev) = match mode {
+        Mode::Dev {
+            nodes,
+            groups,
+            data,
+            port,
+        } => {
+            let cluster = DevCluster {
+                nodes,
+                shard_map: ShardMap::new(groups).ok_or(RunError::Groups(groups))?,
+                data,
+                port,
+            };
+            let configs = cluster.configs().ok_or(RunError::Ports { port, nodes })?;
+            (configs, true)
+        }
+        Mode::Server { config } => (vec![NodeConfig::load(&config)?], false),
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::Process)?
+        .block_on(run_nodes(&configs, dev))
+}
+
+/// Runs the nodes until the process is asked to end.
+async fn run_nodes(configs: &[NodeConfig], dev: bool) -> Result<(), RunError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Process)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Process)?;
+    let mut nodes = Vec::new();
+    for config in configs {
+        match RunningNode::start(config).await {
+            Ok(node) => nodes.push(node),
+            Err(error) => {
+                stop(nodes).await;
+                return Err(error.into());
+            }
+        }
+    }
+    let serve = async {
+        for node in &nodes {
+            node.ready().await;
+            announce(&node.describe());
+        }
+        if let (true, Some(config)) = (dev, configs.first()) {
+            let groups = config.shard_map.groups();
+            announce(&format!("cluster ready nodes={} groups={groups}", nodes.len()));
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = serve => {}
+        _ = interrupt.recv() => tracing::info!("interrupted, shutting down"),
+        _ = terminate.recv() => tracing::info!("terminated, shutting down"),
+    }
+    stop(nodes).await;
+    Ok(())
+}
+
+/// Lets every node answer its clients while all groups still have their quorum, then stops the nodes.
+async fn stop(mut nodes: Vec<RunningNode>) {
+    join_all(nodes.iter_mut().map(RunningNode::stop_serving)).await;
+    join_all(nodes.into_iter().map(RunningNode::shutdown)).await;
+}
+
+/// Reports to whoever started the process, who may not listen any more.
+fn announce(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}");
+    let _ = stdout.flush();
+}

@@ -35,6 +35,11 @@ impl Backoff {
         self.next = self.min;
     }
 
+    /// Whether it has waited ever longer for a while.
+    pub(crate) fn is_at_max(&self) -> bool {
+        self.next >= self.max
+    }
+
     /// Trying again soon can't help.
     pub(crate) fn jump_to_max(&mut self) {
         self.next = self.max;

@@ -78,9 +78,12 @@ impl Link {
                 () = stop.cancelled() => break,
                 error = self.connection(&mut backoff, &mut progress) => error,
             };
-            if std::mem::take(&mut progress.is_welcomed) {
+            // A peer that is not up yet, or just restarts, is no news.
+            let was_connected = std::mem::take(&mut progress.is_welcomed);
+            if was_connected {
                 reported.clear();
             }
+            let is_news = was_connected || backoff.is_at_max();
             match self.lane {
                 Lane::Heartbeat => self.outbox.close(),
                 Lane::Data => self.outbox.clear(),
@@ -88,7 +91,7 @@ impl Link {
             if matches!(error, LinkError::Refused(_)) {
                 backoff.jump_to_max();
             }
-            self.report(&error, &mut reported);
+            self.report(&error, is_news, &mut reported);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -99,14 +102,16 @@ impl Link {
     }
 
     /// Logs each new reason once, not at every attempt.
-    fn report(&self, error: &LinkError, reported: &mut String) {
+    fn report(&self, error: &LinkError, is_news: bool, reported: &mut String) {
         let text = error.to_string();
         let Self {
             peer, lane, address, ..
         } = self;
-        if text == *reported {
-            tracing::debug!(%peer, ?lane, address, error = text, "still not connected");
-        } else if matches!(error, LinkError::Refused(_)) {
+        let is_refusal = matches!(error, LinkError::Refused(_));
+        if text == *reported || !(is_news || is_refusal) {
+            return tracing::debug!(%peer, ?lane, address, error = text, "still not connected");
+        }
+        if is_refusal {
             tracing::error!(%peer, ?lane, address, error = text, "peer refuses this node");
         } else {
             tracing::warn!(%peer, ?lane, address, error = text, "not connected");
@@ -141,9 +146,11 @@ impl Link {
             Ok(Err(refusal)) => return refusal.into(),
             Err(error) => return error.into(),
         }
-        tracing::info!(peer = %self.peer, lane = ?self.lane, address = self.address, "connected");
         if progress.was_welcomed {
             self.counters.add_reconnect();
+            tracing::info!(peer = %self.peer, lane = ?self.lane, address = self.address, "connected again");
+        } else {
+            tracing::debug!(peer = %self.peer, lane = ?self.lane, address = self.address, "connected");
         }
         progress.was_welcomed = true;
         progress.is_welcomed = true;

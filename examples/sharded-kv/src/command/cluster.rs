@@ -1,0 +1,156 @@
+//! `CLUSTER …`: how clients discover who leads which slots.
+//!
+//! A slot belongs to the node that leads its group; a slot whose group has no known leader belongs to nobody. The other
+//! nodes hold replicas of it, and answer `MOVED` when asked for its keys.
+
+use bytes::Bytes;
+
+use super::{Action, Parsed, Spec, argument, subcommand};
+use crate::resp::Reply;
+use crate::session::Session;
+use crate::slots::{SLOT_COUNT, slot_of};
+use crate::status::Status;
+use crate::topology::{LedRange, Member};
+
+pub(super) const COMMANDS: &[Spec] = &[Spec {
+    name: "cluster",
+    arity: -2,
+    flags: &["loading", "stale"],
+    keys: None,
+    categories: &["@slow"],
+    run: cluster,
+}];
+
+const SUBCOMMANDS: &[(&str, i64)] = &[
+    ("SLOTS", 2),
+    ("SHARDS", 2),
+    ("NODES", 2),
+    ("INFO", 2),
+    ("MYID", 2),
+    ("KEYSLOT", 3),
+];
+
+fn cluster(_: &mut Session, arguments: &[Bytes]) -> Parsed {
+    let describe: fn(&Status) -> Reply = match subcommand("cluster", SUBCOMMANDS, arguments)? {
+        "SLOTS" => slots,
+        "SHARDS" => shards,
+        "NODES" => nodes,
+        "INFO" => info,
+        "MYID" => |status| Reply::text(status.topology.my_name()),
+        _ => {
+            let slot = slot_of(argument(arguments, 2)?);
+            return Ok(Action::Reply(Reply::Integer(slot.into())));
+        }
+    };
+    Ok(Action::Describe(Box::new(describe)))
+}
+
+fn ranges(status: &Status) -> Vec<LedRange> {
+    status.topology.led_ranges(&status.leaders)
+}
+
+/// The range's leader, then the nodes that hold its replicas.
+fn holders(status: &Status, range: LedRange) -> impl Iterator<Item = &Member> {
+    let topology = &status.topology;
+    let others = topology
+        .members()
+        .iter()
+        .filter(move |member| member.node != range.leader);
+    topology.member(range.leader).into_iter().chain(others)
+}
+
+/// An entry per range: first slot, last slot, then host, port and name of each holder, the leader first.
+fn slots(status: &Status) -> Reply {
+    let entry = |range: LedRange| {
+        let holder = |member: &Member| {
+            Reply::Array(vec![
+                Reply::text(&member.resp.host),
+                Reply::Integer(member.resp.port.into()),
+                Reply::text(&member.name),
+            ])
+        };
+        let bounds = [range.first, range.last].map(|slot| Reply::Integer(slot.into()));
+        Reply::Array(bounds.into_iter().chain(holders(status, range).map(holder)).collect())
+    };
+    Reply::Array(ranges(status).into_iter().map(entry).collect())
+}
+
+/// An entry per range: its bounds and the holders with their roles.
+fn shards(status: &Status) -> Reply {
+    let field = |name: &str, value: Reply| (Reply::text(name), value);
+    let entry = |range: LedRange| {
+        let holder = |member: &Member| {
+            let leads = member.node == range.leader;
+            Reply::Map(vec![
+                field("id", Reply::text(&member.name)),
+                field("port", Reply::Integer(member.resp.port.into())),
+                field("ip", Reply::text(&member.resp.host)),
+                field("endpoint", Reply::text(&member.resp.host)),
+                field("role", Reply::text(if leads { "master" } else { "replica" })),
+                field("replication-offset", Reply::Integer(0)),
+                field("health", Reply::text("online")),
+            ])
+        };
+        let bounds = [range.first, range.last].map(|slot| Reply::Integer(slot.into()));
+        Reply::Map(vec![
+            field("slots", Reply::Array(bounds.into())),
+            field("nodes", Reply::Array(holders(status, range).map(holder).collect())),
+        ])
+    };
+    Reply::Array(ranges(status).into_iter().map(entry).collect())
+}
+
+/// A line per node: name, address, flags, and the slots it leads. Every node is a master to clients, because
+/// every node can lead.
+fn nodes(status: &Status) -> Reply {
+    let (topology, ranges) = (&status.topology, ranges(status));
+    let line = |member: &Member| {
+        let mut line = format!(
+            "{} {}:{}@{} {} - 0 0 {} connected",
+            member.name,
+            member.resp.host,
+            member.resp.port,
+            member.peer_port,
+            if member.node == topology.me() {
+                "myself,master"
+            } else {
+                "master"
+            },
+            member.node.0,
+        );
+        for range in ranges.iter().filter(|range| range.leader == member.node) {
+            line.push_str(&match range {
+                LedRange { first, last, .. } if first == last => format!(" {first}"),
+                LedRange { first, last, .. } => format!(" {first}-{last}"),
+            });
+        }
+        line.push('\n');
+        line
+    };
+    Reply::Verbatim(topology.members().iter().map(line).collect())
+}
+
+/// `cluster_state` is `ok` while every slot has a known leader.
+fn info(status: &Status) -> Reply {
+    let ranges = ranges(status);
+    let led: u32 = ranges.iter().map(|range| u32::from(range.last - range.first) + 1).sum();
+    let members = status.topology.members();
+    let leading = members
+        .iter()
+        .filter(|member| ranges.iter().any(|range| range.leader == member.node));
+    let state = if led == u32::from(SLOT_COUNT) { "ok" } else { "fail" };
+    let epoch_max = members.iter().map(|member| member.node.0).max().unwrap_or(0);
+    let fields = [
+        ("cluster_state", state.to_owned()),
+        ("cluster_slots_assigned", SLOT_COUNT.to_string()),
+        ("cluster_slots_ok", led.to_string()),
+        ("cluster_slots_pfail", "0".into()),
+        ("cluster_slots_fail", (u32::from(SLOT_COUNT) - led).to_string()),
+        ("cluster_known_nodes", members.len().to_string()),
+        ("cluster_size", leading.count().to_string()),
+        ("cluster_current_epoch", epoch_max.to_string()),
+        ("cluster_my_epoch", status.topology.me().0.to_string()),
+    ];
+    let text = fields.map(|(name, value)| format!("{name}:{value}\r\n"));
+    Reply::Verbatim(text.concat())
+}

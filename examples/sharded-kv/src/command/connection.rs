@@ -1,0 +1,164 @@
+//! `HELLO`, `PING` and the other commands about the connection itself.
+
+use bytes::Bytes;
+
+use super::client::set_name;
+use super::error::quote;
+use super::{Action, CommandError, Parsed, Spec, argument, arguments_from};
+use crate::machine::parse_integer;
+use crate::resp::{Protocol, Reply};
+use crate::session::Session;
+use crate::status::{COMPATIBLE_VERSION, SERVER_NAME};
+
+const FAST: &[&str] = &["@fast", "@connection"];
+const ANYTIME: &[&str] = &["noscript", "loading", "stale", "fast"];
+
+pub(super) const COMMANDS: &[Spec] = &[
+    Spec {
+        name: "ping",
+        arity: -1,
+        flags: &["fast"],
+        keys: None,
+        categories: FAST,
+        run: ping,
+    },
+    Spec {
+        name: "echo",
+        arity: 2,
+        flags: &["fast"],
+        keys: None,
+        categories: FAST,
+        run: |_, arguments| Ok(Action::Reply(Reply::Bulk(argument(arguments, 1)?.clone()))),
+    },
+    Spec {
+        name: "hello",
+        arity: -1,
+        flags: ANYTIME,
+        keys: None,
+        categories: FAST,
+        run: hello,
+    },
+    Spec {
+        name: "auth",
+        arity: -2,
+        flags: ANYTIME,
+        keys: None,
+        categories: FAST,
+        run: |_, _| Err(no_password()),
+    },
+    Spec {
+        name: "quit",
+        arity: -1,
+        flags: ANYTIME,
+        keys: None,
+        categories: FAST,
+        run: |_, _| Ok(Action::Close(Reply::OK)),
+    },
+    Spec {
+        name: "reset",
+        arity: 1,
+        flags: ANYTIME,
+        keys: None,
+        categories: FAST,
+        run: reset,
+    },
+    Spec {
+        name: "select",
+        arity: 2,
+        flags: &["loading", "stale", "fast"],
+        keys: None,
+        categories: FAST,
+        run: select,
+    },
+    // Every key is read through its group's leader, which is never stale: both leave that as it is, and a client that
+    // asks a follower is sent to the leader.
+    Spec {
+        name: "readonly",
+        arity: 1,
+        flags: &["loading", "stale", "fast"],
+        keys: None,
+        categories: FAST,
+        run: |_, _| Ok(Action::Reply(Reply::OK)),
+    },
+    Spec {
+        name: "readwrite",
+        arity: 1,
+        flags: &["loading", "stale", "fast"],
+        keys: None,
+        categories: FAST,
+        run: |_, _| Ok(Action::Reply(Reply::OK)),
+    },
+];
+
+fn ping(_: &mut Session, arguments: &[Bytes]) -> Parsed {
+    match arguments_from(arguments, 1) {
+        [] => Ok(Action::Reply(Reply::Status("PONG"))),
+        [message] => Ok(Action::Reply(Reply::Bulk(message.clone()))),
+        _ => Err(CommandError::Arity("ping".into())),
+    }
+}
+
+/// There are no users and no passwords.
+fn no_password() -> CommandError {
+    CommandError::other(
+        "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+         configuration is correct?",
+    )
+}
+
+/// `HELLO [version [AUTH …] [SETNAME name]]`: chooses the protocol of all replies from this one on.
+fn hello(session: &mut Session, arguments: &[Bytes]) -> Parsed {
+    let mut protocol = session.protocol;
+    if let Some(version) = arguments.get(1) {
+        protocol = match parse_integer(version) {
+            Some(2) => Protocol::Resp2,
+            Some(3) => Protocol::Resp3,
+            Some(_) => return Err(CommandError::other("NOPROTO unsupported protocol version")),
+            None => {
+                let text = "ERR Protocol version is not an integer or out of range";
+                return Err(CommandError::other(text));
+            }
+        };
+    }
+    let mut rest = arguments_from(arguments, 2).iter();
+    while let Some(option) = rest.next() {
+        if option.eq_ignore_ascii_case(b"AUTH") {
+            return Err(no_password());
+        }
+        match (option.eq_ignore_ascii_case(b"SETNAME"), rest.next()) {
+            (true, Some(name)) => set_name(session, name)?,
+            _ => {
+                let text = format!("ERR Syntax error in HELLO option '{}'", quote(option, 64));
+                return Err(CommandError::Other(text));
+            }
+        }
+    }
+    session.protocol = protocol;
+    let id = i64::try_from(session.id).unwrap_or(i64::MAX);
+    let field = |name: &str, value: Reply| (Reply::text(name), value);
+    Ok(Action::Reply(Reply::Map(vec![
+        field("server", Reply::text(SERVER_NAME)),
+        field("version", Reply::text(COMPATIBLE_VERSION)),
+        field("proto", Reply::Integer(protocol.number())),
+        field("id", Reply::Integer(id)),
+        field("mode", Reply::text("cluster")),
+        field("role", Reply::text("master")),
+        field("modules", Reply::Array(vec![])),
+    ])))
+}
+
+fn reset(session: &mut Session, _: &[Bytes]) -> Parsed {
+    *session = Session::new(session.id, session.client, session.server);
+    Ok(Action::Reply(Reply::Status("RESET")))
+}
+
+fn select(_: &mut Session, arguments: &[Bytes]) -> Parsed {
+    match parse_integer(argument(arguments, 1)?) {
+        Some(0) => Ok(Action::Reply(Reply::OK)),
+        Some(_) => {
+            let text = "ERR SELECT is not allowed in cluster mode";
+            Err(CommandError::other(text))
+        }
+        None => Err(CommandError::NotAnInteger),
+    }
+}

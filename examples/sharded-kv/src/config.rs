@@ -1,0 +1,335 @@
+//! `node.toml`: what one node of a cluster is told at its start.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use raftyard::NodeId;
+use serde::Deserialize;
+
+use crate::address::{AddressError, HostPort};
+use crate::slots::{SLOT_COUNT, ShardMap};
+
+/// Client connections of a node unless the configuration says otherwise (as in Redis).
+pub(crate) const DEFAULT_MAX_CLIENTS: usize = 10_000;
+
+/// Where data is kept unless the configuration says otherwise.
+pub(crate) const DEFAULT_DATA_DIR: &str = "./raftyard-data";
+
+/// One node, checked and complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeConfig {
+    /// Nodes of different clusters never talk to each other.
+    pub(crate) cluster: String,
+    pub(crate) node: NodeId,
+    /// Where Redis clients connect.
+    pub(crate) listen_resp: HostPort,
+    /// Where the other nodes connect.
+    pub(crate) listen_peer: HostPort,
+    /// Where clients are told to find this node.
+    pub(crate) announce_resp: HostPort,
+    pub(crate) data_dir: PathBuf,
+    /// How the slots are dealt to groups; the same on every node, for ever.
+    pub(crate) shard_map: ShardMap,
+    /// Threads that run groups.
+    pub(crate) workers: usize,
+    /// Client connections at most.
+    pub(crate) max_clients: usize,
+    /// The other nodes. Every group has a replica on every node.
+    pub(crate) peers: Vec<PeerConfig>,
+}
+
+/// Another node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerConfig {
+    pub(crate) node: NodeId,
+    /// Where this node reaches it.
+    pub(crate) peer: HostPort,
+    /// Where clients are told to find it.
+    pub(crate) resp: HostPort,
+}
+
+/// Why a configuration can't be used. Each names the file, and the field where there is one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// Not TOML, a field that is missing, unknown or of another type.
+    #[error("{}: {problem}", path.display())]
+    Parse { path: PathBuf, problem: String },
+    #[error("{}: {field}: {problem}", path.display())]
+    Field {
+        path: PathBuf,
+        field: String,
+        problem: String,
+    },
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    cluster: String,
+    node: u64,
+    listen_resp: String,
+    listen_peer: String,
+    announce_resp: Option<String>,
+    data: Option<PathBuf>,
+    groups: u64,
+    workers: Option<usize>,
+    max_clients: Option<usize>,
+    #[serde(default)]
+    peers: Vec<FilePeer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilePeer {
+    node: u64,
+    peer: String,
+    resp: String,
+}
+
+impl NodeConfig {
+    /// Reads and checks the file at `path`.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            problem: one_line(text, &error),
+        })?;
+        file.check().map_err(|(field, problem)| ConfigError::Field {
+            path: path.to_owned(),
+            field,
+            problem,
+        })
+    }
+}
+
+/// A field and what is wrong with it.
+type Problem = (String, String);
+
+impl File {
+    fn check(self) -> Result<NodeConfig, Problem> {
+        check_cluster(&self.cluster)?;
+        let listen_resp = address("listen_resp", &self.listen_resp)?;
+        let announce_resp = match &self.announce_resp {
+            Some(text) => address("announce_resp", text)?,
+            None => listen_resp.clone(),
+        };
+        check_reachable("announce_resp", &announce_resp)?;
+        let shard_map = u16::try_from(self.groups).ok().and_then(ShardMap::new).ok_or_else(|| {
+            let problem = format!("{} is not between 1 and {SLOT_COUNT}", self.groups);
+            ("groups".to_owned(), problem)
+        })?;
+        let config = NodeConfig {
+            cluster: self.cluster,
+            node: node_id("node", self.node)?,
+            listen_peer: address("listen_peer", &self.listen_peer)?,
+            listen_resp,
+            announce_resp,
+            data_dir: self.data.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+            shard_map,
+            workers: at_least_one("workers", self.workers.unwrap_or_else(cores))?,
+            max_clients: at_least_one("max_clients", self.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS))?,
+            peers: self
+                .peers
+                .iter()
+                .enumerate()
+                .map(|(place, peer)| peer.check(place))
+                .collect::<Result<_, _>>()?,
+        };
+        let mut seen = BTreeSet::from([config.node.0]);
+        for (place, peer) in config.peers.iter().enumerate() {
+            if !seen.insert(peer.node.0) {
+                let problem = format!("node {} is there twice", peer.node.0);
+                return Err((format!("peers[{place}].node"), problem));
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl FilePeer {
+    fn check(&self, place: usize) -> Result<PeerConfig, Problem> {
+        let field = |name: &str| format!("peers[{place}].{name}");
+        Ok(PeerConfig {
+            node: node_id(&field("node"), self.node)?,
+            peer: reachable(&field("peer"), &self.peer)?,
+            resp: reachable(&field("resp"), &self.resp)?,
+        })
+    }
+}
+
+/// The name appears in replies and on disk.
+fn check_cluster(name: &str) -> Result<(), Problem> {
+    let valid = (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if valid {
+        return Ok(());
+    }
+    let problem = format!("{name:?} is not a name of 1 to 64 letters, digits, '-', '_' and '.'");
+    Err(("cluster".into(), problem))
+}
+
+fn address(field: &str, text: &str) -> Result<HostPort, Problem> {
+    text.parse()
+        .map_err(|error: AddressError| (field.to_owned(), error.to_string()))
+}
+
+fn reachable(field: &str, text: &str) -> Result<HostPort, Problem> {
+    let address = address(field, text)?;
+    check_reachable(field, &address)?;
+    Ok(address)
+}
+
+fn check_reachable(field: &str, address: &HostPort) -> Result<(), Problem> {
+    if address.is_unspecified() {
+        let problem = format!("nobody can connect to {address}, name an address of one machine");
+        return Err((field.to_owned(), problem));
+    }
+    Ok(())
+}
+
+fn node_id(field: &str, id: u64) -> Result<NodeId, Problem> {
+    if id == 0 {
+        return Err((field.to_owned(), "node ids start at 1".into()));
+    }
+    Ok(NodeId(id))
+}
+
+fn at_least_one(field: &str, count: usize) -> Result<usize, Problem> {
+    if count == 0 {
+        return Err((field.to_owned(), "must be at least 1".into()));
+    }
+    Ok(count)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What is wrong and on which line, without the drawing that toml adds.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', ", ");
+    let start = error.span().map_or(0, |span| span.start);
+    match text.get(..start) {
+        // What is missing has no line.
+        None | Some("") => message,
+        Some(before) => {
+            let number = before.matches('\n').count();
+            let line = text.lines().nth(number).unwrap_or_default();
+            format!("line {} (`{}`): {message}", number + 1, line.trim())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../node.example.toml");
+
+    fn parse(text: &str) -> Result<NodeConfig, ConfigError> {
+        NodeConfig::parse(Path::new("node.toml"), text)
+    }
+
+    #[test]
+    fn the_example_is_valid() {
+        let config = parse(EXAMPLE).unwrap();
+        assert_eq!(config.node, NodeId(1));
+        assert_eq!(config.announce_resp.to_string(), "kv1.example:7001");
+        assert_eq!(config.shard_map.groups(), 48);
+        assert_eq!(config.peers.len(), 2);
+        assert_eq!(config.peers[1].resp.to_string(), "kv3.example:7001");
+    }
+
+    #[test]
+    fn a_short_file_has_defaults() {
+        let config =
+            parse("cluster = 'c'\nnode = 7\nlisten_resp = '127.0.0.1:1'\nlisten_peer = '127.0.0.1:2'\ngroups = 1")
+                .unwrap();
+        assert_eq!(config.announce_resp, config.listen_resp);
+        assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR));
+        assert_eq!(config.max_clients, DEFAULT_MAX_CLIENTS);
+        assert!(config.workers >= 1);
+        assert_eq!(config.peers, []);
+    }
+
+    #[test]
+    fn an_error_names_file_field_and_problem() {
+        for (from, to, error) in [
+            ("node = 1\n", "", "node.toml: missing field `node`"),
+            ("node = 1\n", "node = 0\n", "node.toml: node: node ids start at 1"),
+            (
+                "groups = 48",
+                "groups = 0",
+                "node.toml: groups: 0 is not between 1 and 16384",
+            ),
+            (
+                "groups = 48",
+                "groups = 16385",
+                "node.toml: groups: 16385 is not between 1 and 16384",
+            ),
+            ("workers = 2", "workers = 0", "node.toml: workers: must be at least 1"),
+            (
+                "node = 3",
+                "node = 2",
+                "node.toml: peers[1].node: node 2 is there twice",
+            ),
+            (
+                "node = 3",
+                "node = 1",
+                "node.toml: peers[1].node: node 1 is there twice",
+            ),
+            (
+                "resp = \"kv3.example:7001\"",
+                "resp = \"kv3.example\"",
+                "node.toml: peers[1].resp: \"kv3.example\" is not host:port",
+            ),
+            (
+                "announce_resp = \"kv1.example:7001\"\n",
+                "",
+                "node.toml: announce_resp: nobody can connect to 0.0.0.0:7001, name an address of one machine",
+            ),
+            (
+                "cluster = \"example\"",
+                "cluster = \"a b\"",
+                "node.toml: cluster: \"a b\" is not a name of 1 to 64 letters, digits, '-', '_' and '.'",
+            ),
+        ] {
+            assert!(EXAMPLE.contains(from), "{from}");
+            let text = EXAMPLE.replace(from, to);
+            assert_eq!(parse(&text).unwrap_err().to_string(), error);
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_wrong_types_are_refused() {
+        let unknown = parse(&EXAMPLE.replace("groups = 48", "grups = 48"));
+        let unknown = unknown.unwrap_err().to_string();
+        assert!(
+            unknown.starts_with("node.toml: line ") && unknown.contains("(`grups = 48`): unknown field `grups`"),
+            "{unknown}"
+        );
+        let kind = parse(&EXAMPLE.replace("groups = 48", "groups = \"x\""));
+        let kind = kind.unwrap_err().to_string();
+        assert!(
+            kind.starts_with("node.toml: line ") && kind.contains("(`groups = \"x\"`): invalid type"),
+            "{kind}"
+        );
+        let missing = NodeConfig::load(Path::new("/nowhere/node.toml"));
+        let missing = missing.unwrap_err().to_string();
+        assert!(missing.starts_with("/nowhere/node.toml: "), "{missing}");
+    }
+}

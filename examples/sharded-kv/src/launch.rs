@@ -1,0 +1,172 @@
+//! Starts a node and stops it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use raftyard::{CreateGroupError, GroupId, NodeId, OpenError, RaftHost};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::NodeConfig;
+use crate::machine::KvMachine;
+use crate::node::Node;
+use crate::server;
+use crate::shard_file::{self, ShardFileError};
+use crate::slots::ShardMap;
+use crate::topology::{Member, Topology};
+
+/// Groups that are created or opened at the same time.
+const OPENING_MAX: usize = 64;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    ShardFile(#[from] ShardFileError),
+    #[error("node {}: {source}", node.0)]
+    Open { node: NodeId, source: OpenError },
+    #[error("node {}: group {}: {source}", node.0, group.0)]
+    CreateGroup {
+        node: NodeId,
+        group: GroupId,
+        source: CreateGroupError,
+    },
+    #[error("node {}: can't listen for clients on {address}: {source}", node.0)]
+    Listen {
+        node: NodeId,
+        address: String,
+        source: io::Error,
+    },
+}
+
+/// A node that serves clients.
+pub(crate) struct RunningNode {
+    node: Arc<Node>,
+    host: RaftHost,
+    resp: String,
+    data_dir: PathBuf,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+impl RunningNode {
+    /// Opens the data directory, creates or reopens the groups, then serves clients. Until a group has a leader, its keys
+    /// are answered `CLUSTERDOWN`.
+    pub(crate) async fn start(config: &NodeConfig) -> Result<Self, StartError> {
+        shard_file::check(&config.data_dir, config.shard_map)?;
+        let host = open_host(config).await?;
+        match Self::serve(config, &host).await {
+            Ok(running) => Ok(running),
+            Err(error) => {
+                host.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn serve(config: &NodeConfig, host: &RaftHost) -> Result<Self, StartError> {
+        shard_file::write(&config.data_dir, config.shard_map)?;
+        let groups = create_groups(config, host).await?;
+        let node = Arc::new(Node::new(topology(config), groups, config.max_clients));
+        let address = config.listen_resp.to_string();
+        let listen_error = |source| StartError::Listen {
+            node: config.node,
+            address: address.clone(),
+            source,
+        };
+        let listener = TcpListener::bind(&address).await.map_err(listen_error)?;
+        let resp = listener.local_addr().map_err(listen_error)?.to_string();
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(server::run(listener, Arc::clone(&node), stopped));
+        Ok(Self {
+            node,
+            host: host.clone(),
+            resp,
+            data_dir: config.data_dir.clone(),
+            stop,
+            server,
+        })
+    }
+
+    /// Returns once this node knew a leader of every group.
+    pub(crate) async fn ready(&self) {
+        self.node.leaders_known().await;
+    }
+
+    /// What to say when it is ready.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "node {} ready resp={} peer={} data={}",
+            self.host.node().0,
+            self.resp,
+            self.host.peer_addr(),
+            self.data_dir.display(),
+        )
+    }
+
+    /// Stops serving clients: what was received is answered first.
+    pub(crate) async fn stop_serving(&mut self) {
+        self.stop.send_replace(true);
+        if let Err(error) = (&mut self.server).await {
+            tracing::error!(%error, "the server panicked");
+        }
+    }
+
+    /// Stops the node, which serves no clients any more.
+    pub(crate) async fn shutdown(self) {
+        self.host.shutdown().await;
+    }
+}
+
+async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
+    let mut builder = RaftHost::builder(&config.data_dir)
+        .cluster(&config.cluster)
+        .node(config.node)
+        .listen(config.listen_peer.to_string())
+        .workers(config.workers);
+    for peer in &config.peers {
+        builder = builder.peer(peer.node, peer.peer.to_string());
+    }
+    builder.open().await.map_err(|source| StartError::Open {
+        node: config.node,
+        source,
+    })
+}
+
+/// All groups of the shard map, in its order. Every node has a replica of each.
+async fn create_groups(config: &NodeConfig, host: &RaftHost) -> Result<Vec<raftyard::Group<KvMachine>>, StartError> {
+    let mut members: Vec<NodeId> = config.peers.iter().map(|peer| peer.node).collect();
+    members.push(config.node);
+    members.sort_unstable();
+    let create = |place| {
+        let (members, group) = (members.clone(), ShardMap::group_id(place));
+        async move {
+            host.create_group(group, members, KvMachine::default)
+                .await
+                .map_err(|source| StartError::CreateGroup {
+                    node: config.node,
+                    group,
+                    source,
+                })
+        }
+    };
+    stream::iter((0..config.shard_map.groups()).map(create))
+        .buffered(OPENING_MAX)
+        .try_collect()
+        .await
+}
+
+fn topology(config: &NodeConfig) -> Topology {
+    let member = |node, resp, peer_port| Member::new(&config.cluster, node, resp, peer_port);
+    let me = member(config.node, config.announce_resp.clone(), config.listen_peer.port);
+    let members = config
+        .peers
+        .iter()
+        .map(|peer| member(peer.node, peer.resp.clone(), peer.peer.port))
+        .chain([me])
+        .collect();
+    Topology::new(config.node, config.shard_map, members)
+}

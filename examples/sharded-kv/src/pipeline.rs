@@ -1,0 +1,176 @@
+//! Commands of one connection that were begun and not yet answered.
+//!
+//! A client that sends many commands at once has them in flight together, and yet each group sees them as if executed one
+//! after the other: writes to a group keep their order, and so do reads, because both queue at the moment they are begun;
+//! where reads and writes of one group meet, the later waits for the earlier to be answered.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::node::Started;
+use crate::resp::{Protocol, Reply};
+
+/// Commands in flight per connection at most.
+const IN_FLIGHT_MAX: usize = 1024;
+
+/// Bytes of their arguments at most, unless it is a single command.
+const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a command has to do with groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touch {
+    Nothing,
+    Reads(u16),
+    Writes(u16),
+    ReadsAll,
+}
+
+/// The replies that are owed, in order.
+#[derive(Default)]
+pub(crate) struct Pipeline<'a> {
+    owed: VecDeque<Owed<'a>>,
+    /// The number of the first that is owed; commands are numbered as they are begun.
+    first: u64,
+    bytes: usize,
+    /// The last command on each group.
+    last: HashMap<u16, (u64, Touch)>,
+    /// The last command on all groups.
+    last_on_all: Option<u64>,
+}
+
+struct Owed<'a> {
+    started: Started<'a>,
+    /// What the connection spoke when the command came.
+    protocol: Protocol,
+    bytes: usize,
+}
+
+impl<'a> Pipeline<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// Whether a command of `bytes` has to wait until one that is in flight is answered.
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
+        self.owed.len() >= IN_FLIGHT_MAX || (!self.owed.is_empty() && self.bytes + bytes > IN_FLIGHT_BYTES_MAX)
+    }
+
+    /// Whether a command that does `touch` has to wait until one that is in flight is answered.
+    pub(crate) fn must_wait(&self, touch: Touch) -> bool {
+        let before = match touch {
+            Touch::Nothing => None,
+            Touch::ReadsAll => return !self.owed.is_empty(),
+            Touch::Reads(group) | Touch::Writes(group) => {
+                let other = self.last.get(&group).filter(|(_, last)| *last != touch);
+                other.map(|(number, _)| *number).max(self.last_on_all)
+            }
+        };
+        before.is_some_and(|number| number >= self.first)
+    }
+
+    /// Takes a command in that does not have to wait.
+    pub(crate) fn push(&mut self, started: Started<'a>, touch: Touch, protocol: Protocol, bytes: usize) {
+        let number = self.first + self.owed.len() as u64;
+        match touch {
+            Touch::Nothing => {}
+            Touch::Reads(group) | Touch::Writes(group) => {
+                self.last.insert(group, (number, touch));
+            }
+            Touch::ReadsAll => self.last_on_all = Some(number),
+        }
+        self.bytes += bytes;
+        self.owed.push_back(Owed {
+            started,
+            protocol,
+            bytes,
+        });
+    }
+
+    /// Waits for the first reply that is owed. `None` if none is.
+    pub(crate) async fn finish_one(&mut self) -> Option<(Reply, Protocol)> {
+        let owed = self.owed.pop_front()?;
+        self.first += 1;
+        self.bytes -= owed.bytes;
+        if self.owed.is_empty() {
+            self.last.clear();
+        }
+        let reply = match owed.started {
+            Started::Ready(reply) => reply,
+            Started::Later(reply) => reply.await,
+        };
+        Some((reply, owed.protocol))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    const READ: Touch = Touch::Reads(1);
+    const WRITE: Touch = Touch::Writes(1);
+
+    fn push(pipeline: &mut Pipeline<'_>, touch: Touch, bytes: usize) {
+        let started = Started::Later(async { Reply::OK }.boxed());
+        pipeline.push(started, touch, Protocol::Resp2, bytes);
+    }
+
+    fn finish(pipeline: &mut Pipeline<'_>) {
+        let done = pipeline.finish_one().now_or_never();
+        assert_eq!(done, Some(Some((Reply::OK, Protocol::Resp2))));
+    }
+
+    #[test]
+    fn commands_of_one_kind_go_together() {
+        let mut pipeline = Pipeline::default();
+        push(&mut pipeline, WRITE, 1);
+        assert!(!pipeline.must_wait(WRITE));
+        assert!(!pipeline.must_wait(Touch::Nothing));
+        assert!(!pipeline.must_wait(Touch::Reads(2)), "another group");
+        assert!(pipeline.must_wait(READ));
+    }
+
+    #[test]
+    fn a_read_waits_for_the_last_write_and_no_longer() {
+        let mut pipeline = Pipeline::default();
+        push(&mut pipeline, WRITE, 1);
+        push(&mut pipeline, WRITE, 1);
+        push(&mut pipeline, Touch::Writes(2), 1);
+        finish(&mut pipeline);
+        assert!(pipeline.must_wait(READ));
+        finish(&mut pipeline);
+        assert!(!pipeline.must_wait(READ));
+        push(&mut pipeline, READ, 1);
+        assert!(pipeline.must_wait(WRITE));
+        finish(&mut pipeline);
+        finish(&mut pipeline);
+        assert!(pipeline.is_empty() && !pipeline.must_wait(WRITE));
+    }
+
+    #[test]
+    fn what_reads_all_groups_goes_alone() {
+        let mut pipeline = Pipeline::default();
+        assert!(!pipeline.must_wait(Touch::ReadsAll));
+        push(&mut pipeline, Touch::Writes(9), 1);
+        assert!(pipeline.must_wait(Touch::ReadsAll));
+        finish(&mut pipeline);
+        push(&mut pipeline, Touch::ReadsAll, 1);
+        assert!(pipeline.must_wait(WRITE) && pipeline.must_wait(READ));
+        finish(&mut pipeline);
+        assert!(!pipeline.must_wait(WRITE));
+    }
+
+    #[test]
+    fn what_is_in_flight_is_bounded() {
+        let mut pipeline = Pipeline::default();
+        assert!(!pipeline.is_full(usize::MAX), "a large command goes alone");
+        for _ in 0..IN_FLIGHT_MAX {
+            assert!(!pipeline.is_full(1));
+            push(&mut pipeline, Touch::Nothing, 1);
+        }
+        assert!(pipeline.is_full(1));
+        finish(&mut pipeline);
+        assert!(!pipeline.is_full(1));
+        assert!(pipeline.is_full(IN_FLIGHT_BYTES_MAX));
+    }
+}

@@ -1,0 +1,41 @@
+//! What a connection remembers between commands.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::resp::Protocol;
+
+/// The state of one client connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Counts from 1 and is never used twice by one process.
+    pub(crate) id: u64,
+    pub(crate) client: SocketAddr,
+    pub(crate) server: SocketAddr,
+    pub(crate) since: Instant,
+    pub(crate) protocol: Protocol,
+    /// `CLIENT SETNAME`; empty if it has none.
+    pub(crate) name: Bytes,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub(crate) library: Bytes,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub(crate) library_version: Bytes,
+}
+
+impl Session {
+    /// A connection on which nothing was said yet.
+    pub(crate) fn new(id: u64, client: SocketAddr, server: SocketAddr) -> Self {
+        Self {
+            id,
+            client,
+            server,
+            since: Instant::now(),
+            protocol: Protocol::default(),
+            name: Bytes::new(),
+            library: Bytes::new(),
+            library_version: Bytes::new(),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What the tests share: processes, a RESP client, and a client that follows `MOVED`.
+
+mod cluster;
+mod node_config;
+mod process;
+mod resp;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use cluster::{ClusterClient, Outcome};
+pub(crate) use node_config::ServerCluster;
+pub(crate) use process::{Process, free_dev_port, free_ports, run_to_end};
+pub(crate) use resp::{Connection, Value};
+
+/// Longer than anything here takes, also on a slow and busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
+
+/// Looks until `condition` gives something, and fails with `what` if it does not within [`DEADLINE`].
+pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,104 @@
+//! A cluster of `server` processes.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use super::{Process, free_ports};
+
+/// Configurations and processes of a cluster; the nodes are numbered from 1.
+pub(crate) struct ServerCluster {
+    dir: tempfile::TempDir,
+    groups: u16,
+    resp: Vec<u16>,
+    peer: Vec<u16>,
+    processes: Vec<Option<Process>>,
+}
+
+impl ServerCluster {
+    /// Writes the configurations; nothing runs yet.
+    pub(crate) fn new(nodes: usize, groups: u16) -> Self {
+        let mut resp = free_ports(nodes * 2);
+        let peer = resp.split_off(nodes);
+        let cluster = Self {
+            dir: tempfile::tempdir().unwrap(),
+            groups,
+            resp,
+            peer,
+            processes: (0..nodes).map(|_| None).collect(),
+        };
+        for node in 1..=nodes {
+            std::fs::write(cluster.config_path(node), cluster.config(node)).unwrap();
+        }
+        cluster
+    }
+
+    pub(crate) fn config_path(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("node-{node}.toml"))
+    }
+
+    pub(crate) fn data_dir(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("data-{node}"))
+    }
+
+    /// The text of a node's configuration.
+    pub(crate) fn config(&self, node: usize) -> String {
+        let mut text = format!(
+            "cluster = \"test\"\nnode = {node}\nlisten_resp = \"{}\"\nlisten_peer = \"127.0.0.1:{}\"\ndata = {:?}\n\
+             groups = {}\nworkers = 1\n",
+            self.resp(node),
+            self.peer[node - 1],
+            self.data_dir(node),
+            self.groups,
+        );
+        for other in (1..=self.processes.len()).filter(|other| *other != node) {
+            write!(
+                text,
+                "[[peers]]\nnode = {other}\npeer = \"127.0.0.1:{}\"\nresp = \"{}\"\n",
+                self.peer[other - 1],
+                self.resp(other),
+            )
+            .unwrap();
+        }
+        text
+    }
+
+    /// Where clients find the node.
+    pub(crate) fn resp(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.resp[node - 1])
+    }
+
+    pub(crate) fn all_resp(&self) -> Vec<String> {
+        (1..=self.processes.len()).map(|node| self.resp(node)).collect()
+    }
+
+    pub(crate) fn start(&mut self, node: usize) {
+        let config = self.config_path(node);
+        let process = Process::spawn(&["server", "--config", config.to_str().unwrap()]);
+        self.processes[node - 1] = Some(process);
+    }
+
+    pub(crate) fn start_all(&mut self) {
+        for node in 1..=self.processes.len() {
+            self.start(node);
+        }
+        for node in 1..=self.processes.len() {
+            self.wait_ready(node);
+        }
+    }
+
+    /// Waits until the node knows a leader of every group.
+    pub(crate) fn wait_ready(&mut self, node: usize) -> String {
+        let process = self.processes[node - 1].as_mut().expect("it runs");
+        process.line(&format!("node {node} ready"))
+    }
+
+    /// Asks the node to end and returns how it did.
+    pub(crate) fn terminate(&mut self, node: usize) -> ExitStatus {
+        self.processes[node - 1].take().expect("it runs").terminate()
+    }
+
+    pub(crate) fn kill(&mut self, node: usize) {
+        self.processes[node - 1].take().expect("it runs").kill();
+    }
+}

@@ -1,0 +1,134 @@
+//! The binary as a child process, which never outlives its test.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Instant;
+
+use super::{DEADLINE, eventually};
+
+/// A running `raftyard-kv`.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    stderr: PathBuf,
+    _stderr_dir: tempfile::TempDir,
+}
+
+impl Process {
+    pub(crate) fn spawn(arguments: &[&str]) -> Self {
+        let stderr_dir = tempfile::tempdir().unwrap();
+        let stderr = stderr_dir.path().join("stderr");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_raftyard-kv"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            lines,
+            stderr,
+            _stderr_dir: stderr_dir,
+        }
+    }
+
+    /// The next line of standard output that begins with `beginning`.
+    pub(crate) fn line(&mut self, beginning: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let left = DEADLINE.saturating_sub(start.elapsed());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.starts_with(beginning) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("no line {beginning:?}, standard error:\n{}", self.stderr()),
+            }
+        }
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// Ends the process without a warning (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks the process to end (SIGTERM) and returns how it did.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let kill = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(kill.success());
+        eventually("the process ends after SIGTERM", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- standard error of the process:\n{}", self.stderr());
+        }
+    }
+}
+
+/// Runs the binary with arguments that it must refuse, and returns what it said.
+pub(crate) fn run_to_end(arguments: &[&str]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_raftyard-kv"))
+        .args(arguments)
+        .env("RUST_LOG", "off")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > DEADLINE {
+            let _ = child.kill();
+            panic!("{arguments:?} is still running: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Ports that nobody listens on right now.
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..count).map(|_| listen(0).unwrap()).collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().unwrap().port())
+        .collect()
+}
+
+/// A `--port` for `dev` with `nodes` nodes: all the ports that follow from it are free right now.
+pub(crate) fn free_dev_port(nodes: u16) -> u16 {
+    eventually("ports for a cluster are free", || {
+        let port = listen(0)?.local_addr().ok()?.port();
+        let wanted = (0..nodes).flat_map(|node| [port.checked_add(node), port.checked_add(1000 + node)]);
+        let all: Option<Vec<TcpListener>> = wanted.map(|port| listen(port?)).collect();
+        all.map(|_| port)
+    })
+}
+
+fn listen(port: u16) -> Option<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port)).ok()
+}

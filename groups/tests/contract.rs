@@ -1,0 +1,294 @@
+//! What the core owes its driver whatever the driver tells it: answers that come late, twice, short or with more
+//! than was asked for, and effects of several steps that are carried out as one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use raftyard_groups::{
+    Effects, Entry, GroupId, HardState, Input, LoadPurpose, LogIndex, NodeId, Persist, PersistSeq, Promise, ProposalId,
+    Proposed, RoleKind, Term,
+};
+use support::replica::{Replica, accepted, append, heartbeat, message, vote};
+use support::{entries_of_terms, n};
+
+fn write(seq: u64, vote: Option<u64>, entries: &[Entry]) -> Persist {
+    let hard = vote.map(|vote| HardState {
+        term: Term(seq),
+        vote: Some(NodeId(vote)),
+    });
+    Persist::new(GroupId(1), PersistSeq(seq), hard, entries.to_vec())
+}
+
+fn terms(write: &Persist) -> Vec<(u64, u64)> {
+    write
+        .entries
+        .iter()
+        .map(|entry| (entry.index.0, entry.term.0))
+        .collect()
+}
+
+#[test]
+fn writes_fold_as_if_they_had_been_one() {
+    let old = entries_of_terms(&[1, 1, 1, 1, 1]);
+    let new = entries_of_terms(&[2, 2, 2, 2, 2]);
+    // What was queued, what comes later, and what has to be on disk.
+    type Case<'a> = (&'a [Entry], &'a [Entry], &'a [(u64, u64)]);
+    let table: &[Case<'_>] = &[
+        (&old[2..4], &old[4..], &[(3, 1), (4, 1), (5, 1)]),
+        (&old[2..], &new[3..4], &[(3, 1), (4, 2)]),
+        (&old[2..], &new[2..4], &[(3, 2), (4, 2)]),
+        (&old[3..], &new[1..3], &[(2, 2), (3, 2)]),
+        (&[], &new[1..3], &[(2, 2), (3, 2)]),
+        (&old[2..], &[], &[(3, 1), (4, 1), (5, 1)]),
+    ];
+    for (first, later, expected) in table {
+        let mut folded = write(4, Some(1), first);
+        folded.absorb(write(7, None, later));
+        assert_eq!(terms(&folded), *expected);
+        assert_eq!(folded.seq, PersistSeq(7));
+        assert_eq!(
+            folded.hard_state.unwrap().term,
+            Term(4),
+            "kept, as the later one has none"
+        );
+    }
+    let mut folded = write(4, Some(1), &[]);
+    assert!(write(5, None, &[]).is_barrier() && !folded.is_barrier());
+    folded.absorb(write(7, Some(2), &[]));
+    assert_eq!(folded.hard_state.unwrap().vote, Some(n(2)), "the later one wins");
+}
+
+/// Two steps share one `Effects`: entries that the second replaced are not written, both answers wait.
+#[test]
+fn steps_that_share_their_effects_write_once() {
+    let mut replica = Replica::new(3, 1, &[1]);
+    let mut effects = Effects::default();
+    let inputs = [
+        message(2, 1, append((1, 1), &[1, 1], 0)),
+        message(3, 2, append((2, 1), &[2], 0)),
+    ];
+    for input in inputs {
+        replica.group.step(replica.now, Input::Message(input), &mut effects);
+    }
+    let write = effects.persist.unwrap();
+    assert_eq!(terms(&write), [(2, 1), (3, 2)]);
+    assert_eq!(write.hard_state.map(|hard| hard.term), Some(Term(2)));
+    let durable = write.into_durable();
+    assert_eq!(durable.send.len(), 2);
+    replica.tell(Input::Persisted { seq: durable.seq });
+    assert_eq!(replica.group.durable(), LogIndex(3));
+}
+
+#[test]
+fn numbers_of_writes_ascend_and_acknowledge_all_before() {
+    let mut replica = Replica::new(3, 1, &[]);
+    let seqs: Vec<PersistSeq> = (0..3)
+        .map(|index| replica.hear(2, 1, append((index, u64::from(index > 0)), &[1], 0)))
+        .map(|said| said.write.unwrap().seq)
+        .collect();
+    assert!(seqs.is_sorted_by(|a, b| a < b));
+    replica.tell(Input::Persisted { seq: seqs[1] });
+    assert_eq!(replica.group.durable(), LogIndex(2));
+    // Said again, or late: nothing goes back.
+    replica.tell(Input::Persisted { seq: seqs[0] });
+    assert_eq!(replica.group.durable(), LogIndex(2));
+}
+
+/// The requests for votes wait for the candidate's own write; should a grant be there before, it is not enough.
+#[test]
+fn a_candidate_is_not_elected_before_its_own_vote_is_durable() {
+    let mut replica = Replica::new(3, 0, &[]);
+    replica.time_out();
+    replica.hear(2, 1, raftyard_groups::Prompt::PreVoteReply { granted: true });
+    replica.hear(2, 1, Promise::VoteGranted);
+    assert_eq!(replica.group.role(), RoleKind::Candidate);
+    replica.sync();
+    assert_eq!(replica.group.role(), RoleKind::Leader);
+}
+
+/// A leader of 3 whose proposal is committed by its followers while its own disk holds the no-op only.
+fn leader_ahead_of_its_disk() -> Replica {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.tell(Input::Propose {
+        id: ProposalId(1),
+        commands: vec!["x".into()],
+    });
+    leader.hear(2, 1, accepted(2));
+    leader.tell(Input::Applied { through: LogIndex(1) });
+    leader.hear(3, 1, accepted(2));
+    leader.tell(Input::Applied { through: LogIndex(1) });
+    leader
+}
+
+#[test]
+fn nothing_is_compacted_that_is_not_durable() {
+    let mut leader = leader_ahead_of_its_disk();
+    leader.tell(Input::Applied { through: LogIndex(2) });
+    assert_eq!(
+        (leader.group.applied(), leader.group.durable()),
+        (LogIndex(2), LogIndex(1))
+    );
+    leader.tell(Input::Compacted { through: LogIndex(2) });
+    assert_eq!(
+        leader.group.term_at(LogIndex(1)),
+        Some(Term(1)),
+        "the last one compacted"
+    );
+    assert_eq!(leader.group.term_at(LogIndex(0)), None);
+    leader.sync();
+    leader.tell(Input::Compacted { through: LogIndex(2) });
+    assert_eq!(leader.group.term_at(LogIndex(1)), None);
+}
+
+#[test]
+fn more_than_was_handed_out_is_not_taken_as_applied() {
+    let mut leader = Replica::leader(1, 0, &[]);
+    leader.tell(Input::Applied { through: LogIndex(9) });
+    assert_eq!(leader.group.applied(), LogIndex(0));
+    leader.sync();
+    leader.tell(Input::Applied { through: LogIndex(9) });
+    assert_eq!(leader.group.applied(), LogIndex(1));
+}
+
+#[test]
+fn loaded_entries_beyond_the_commit_index_are_not_applied() {
+    let mut replica = Replica::new(3, 1, &[1, 1, 1, 1]);
+    let said = replica.hear(2, 1, append((2, 1), &[], 2));
+    assert_eq!(said.effects.load[0].through, LogIndex(2));
+    let loaded = |entries: Vec<Entry>| Input::Loaded {
+        purpose: LoadPurpose::Apply,
+        from: LogIndex(1),
+        entries,
+    };
+    let said = replica.tell(loaded(entries_of_terms(&[1, 1, 1, 1])));
+    assert_eq!(said.applied.len(), 2);
+    // The same answer twice applies nothing twice.
+    let said = replica.tell(loaded(entries_of_terms(&[1, 1])));
+    assert!(said.applied.is_empty());
+}
+
+#[test]
+fn loads_that_nobody_asked_for_change_nothing() {
+    let mut leader = Replica::leader(3, 1, &[1, 1]);
+    let before = leader.group.describe_peers();
+    for (peer, from) in [(2, 1), (2, 3), (9, 1), (1, 1)] {
+        let said = leader.tell(Input::Loaded {
+            purpose: LoadPurpose::Peer(n(peer)),
+            from: LogIndex(from),
+            entries: entries_of_terms(&[1, 1]),
+        });
+        assert!(said.at_once.is_empty());
+    }
+    assert_eq!(leader.group.describe_peers(), before);
+}
+
+#[test]
+fn a_snapshot_that_nobody_waits_for_changes_nothing() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    let before = leader.group.describe_peers();
+    for (to, through) in [(2, Some(1)), (2, None), (3, Some(9)), (9, Some(1))] {
+        let through = through.map(LogIndex);
+        let said = leader.tell(Input::SnapshotDone { to: n(to), through });
+        assert!(said.at_once.is_empty());
+    }
+    assert_eq!(leader.group.describe_peers(), before);
+}
+
+/// What lies beyond its commit index may be another leader's: a late append that ends before is acknowledged up to
+/// there, not up to the end of the log.
+#[test]
+fn a_late_append_is_acknowledged_up_to_the_commit_index() {
+    let mut replica = Replica::new(3, 2, &[1, 1, 1, 1]);
+    replica.hear(2, 2, append((2, 1), &[], 2));
+    let mut said = replica.hear(2, 2, append((0, 0), &[1], 0));
+    assert_eq!(said.after_write(), ["n1→n2 @2 append accepted matched=2"]);
+}
+
+/// While a probe is under way, the late refusal of another one starts nothing.
+#[test]
+fn a_late_refusal_does_not_move_a_probe() {
+    let mut leader = Replica::leader(3, 1, &[1, 1, 1, 1]);
+    let refused = |index: u64| raftyard_groups::Prompt::AppendRejected {
+        refused: LogIndex(index),
+        hint: raftyard_groups::LogId::new(1, 0),
+    };
+    for late in [1, 2, 3, 5] {
+        let before = leader.group.describe_peers();
+        let said = leader.hear(2, 2, refused(late));
+        assert!(
+            said.at_once.is_empty() && said.effects.load.is_empty(),
+            "refused at {late}"
+        );
+        assert_eq!(leader.group.describe_peers(), before);
+    }
+    let said = leader.hear(2, 2, refused(4));
+    assert!(
+        said.at_once.len() + said.effects.load.len() == 1,
+        "the one that is under way"
+    );
+}
+
+#[test]
+fn time_never_goes_back() {
+    let mut replica = Replica::new(3, 1, &[]);
+    replica.hear(2, 1, heartbeat(0));
+    let (now, deadline) = (replica.now, replica.group.deadline());
+    replica.now = raftyard_groups::Moment(0);
+    replica.hear(2, 1, heartbeat(0));
+    assert!(replica.group.deadline().since(now) >= 600, "{deadline:?}");
+    replica.tell(Input::Tick);
+    assert_eq!(replica.group.role(), RoleKind::Follower);
+}
+
+#[test]
+fn no_commands_are_appended_as_no_entries() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    let said = leader.tell(Input::Propose {
+        id: ProposalId(1),
+        commands: Vec::new(),
+    });
+    assert!(matches!(said.effects.proposed[..], [(_, Proposed::Appended { .. })]));
+    assert_eq!(leader.group.last().index, LogIndex(1));
+}
+
+/// The same seed and the same inputs: the same effects, in the same order.
+#[test]
+fn a_replica_is_deterministic() {
+    let story = || {
+        let mut replica = Replica::leader(5, 3, &[1, 2, 2]);
+        let mut told = Vec::new();
+        for peer in [4, 5, 2, 3] {
+            told.push(format!("{:?}", replica.hear(peer, 4, accepted(4)).effects));
+        }
+        for _ in 0..20 {
+            told.push(format!(
+                "{:?} {:?}",
+                replica.time_out().effects,
+                replica.group.deadline()
+            ));
+        }
+        told.push(format!("{:?}", replica.hear(2, 9, vote(9, 9)).effects));
+        told
+    };
+    assert_eq!(story(), story());
+}
+
+#[test]
+fn a_message_to_somebody_else_is_dropped() {
+    let mut replica = Replica::new(3, 1, &[]);
+    let mut astray = message(2, 9, heartbeat(0));
+    astray.to = n(3);
+    replica.tell(Input::Message(astray));
+    assert_eq!((replica.group.term(), replica.group.leader()), (Term(1), None));
+}
+
+#[test]
+fn messages_of_former_members_do_no_harm() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.hear(9, 1, accepted(1));
+    leader.hear(8, 1, accepted(1));
+    assert_eq!(leader.group.commit(), LogIndex(0));
+}

@@ -1,0 +1,338 @@
+//! Random schedules of a simulated cluster: lost, doubled, late and reordered messages, partitions, slow disks
+//! and crashes that lose what was not synced. The safety checks run after every step. In the end the cluster is
+//! healed and must get on: one log for all, a proposal committed, a read served.
+//!
+//! `RAFTYARD_SEED=7 cargo test -p raftyard-groups --test random` runs one seed again;
+//! `RAFTYARD_SEEDS=100000` runs more of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use raftyard_groups::{Input, LogIndex, Membership, NodeId, Proposed, ReadId, ReadOutcome, Tuning};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use support::cluster::{Cluster, Trace};
+use support::rng::{Seed, TestRng, seeds};
+
+/// Lines shown of what happened before a failure.
+const TRACE_LINES: usize = 120;
+
+struct Schedule {
+    rng: TestRng,
+    cluster: Cluster,
+    reads: u64,
+}
+
+impl Schedule {
+    fn new(seed: u64, voters: u64) -> Self {
+        let mut rng = TestRng::new(seed);
+        let mut pick = |values: &[usize]| values[rng.position(values.len())];
+        let usual = Tuning::default();
+        let tuning = Tuning {
+            message_bytes_max: pick(&[1, 60, usual.message_bytes_max]),
+            inflight_messages_max: pick(&[1, 3, usual.inflight_messages_max]),
+            inflight_bytes_max: pick(&[1, 100, usual.inflight_bytes_max]),
+            cache_bytes_max: pick(&[0, 100, usual.cache_bytes_max]),
+            apply_bytes_max: pick(&[1, 60, usual.apply_bytes_max]),
+            ..usual
+        };
+        // Some groups have a learner, some a joint configuration.
+        let all = (1..=voters).map(NodeId);
+        let membership = match rng.below(6) {
+            0 => Membership::new(all, [], [NodeId(voters + 1)]),
+            1 => Membership::new(all, [1, voters, voters + 1].map(NodeId), []),
+            _ => Membership::of_voters(all),
+        };
+        let cluster = Cluster::new(&membership.expect("a membership"), tuning, seed);
+        Self { rng, cluster, reads: 0 }
+    }
+
+    fn any_node(&mut self) -> NodeId {
+        let ids = self.cluster.ids();
+        ids[self.rng.position(ids.len())]
+    }
+
+    /// The leader more often than not.
+    fn likely_leader(&mut self) -> NodeId {
+        match self.cluster.leader() {
+            Some(leader) if self.rng.chance(70) => leader,
+            _ => self.any_node(),
+        }
+    }
+
+    fn act(&mut self) {
+        match self.rng.below(100) {
+            0..45 => self.deliver(),
+            45..57 => {
+                let millis = [1, 30, 100, 100, 300, 700][self.rng.position(6)];
+                self.cluster.pass(millis, false);
+            }
+            57..67 => {
+                let id = self.likely_leader();
+                let commands = ["a", "bb", "a command of some length"];
+                let count = 1 + self.rng.position(3);
+                self.cluster.propose(id, &commands[..count]);
+            }
+            67..73 => {
+                let id = self.likely_leader();
+                self.read(id);
+            }
+            73..85 => self.disk(),
+            85..89 => {
+                let id = self.any_node();
+                match self.cluster.is_up(id) {
+                    true => {
+                        let durable = self.rng.position(3);
+                        self.cluster.crash(id, durable);
+                    }
+                    false => self.cluster.start(id),
+                }
+            }
+            89..93 => self.partition(),
+            93..95 => self.compact(),
+            95..98 => self.depose(),
+            98 => {
+                let id = self.any_node();
+                self.cluster.step(id, Input::Campaign);
+            }
+            _ => {
+                self.cluster.settle();
+            }
+        }
+        if self.rng.chance(50) {
+            self.snapshots();
+        }
+    }
+
+    /// The leader is cut off, with somebody or alone; the others have the time to elect another.
+    fn depose(&mut self) {
+        let Some(leader) = self.cluster.leader() else {
+            return;
+        };
+        let with = self.any_node();
+        let is_cut_off = |id: &NodeId| *id == leader || *id == with;
+        let (one, other): (Vec<NodeId>, Vec<NodeId>) = self.cluster.ids().into_iter().partition(is_cut_off);
+        self.cluster.network.cut_between(&one, &other);
+        self.cluster.propose(leader, &["perhaps", "lost"]);
+        self.cluster.propose(leader, &["perhaps"]);
+        self.deliver();
+        self.cluster.now = self.cluster.now.plus(1_300);
+        if let Some(id) = other.first() {
+            self.cluster.step(*id, Input::Campaign);
+            self.cluster.settle();
+        }
+        if self.rng.chance(70) {
+            self.cluster.network.heal();
+        }
+    }
+
+    fn read(&mut self, id: NodeId) {
+        self.reads += 1;
+        if self.cluster.is_up(id) {
+            self.cluster.read(id, ReadId(self.reads));
+        }
+    }
+
+    /// One message, mostly the next of its link, sometimes another; it may be lost, doubled, or come late.
+    fn deliver(&mut self) {
+        for _ in 0..=self.rng.below(4) {
+            let links = self.cluster.network.busy_links();
+            if links.is_empty() {
+                return;
+            }
+            let link = links[self.rng.position(links.len())];
+            let queue = self.cluster.network.queue(link);
+            let position = match self.rng.chance(15) {
+                true => self.rng.position(queue.len()),
+                false => 0,
+            };
+            let message = queue.remove(position).expect("it is there");
+            match self.rng.below(20) {
+                0 => {}
+                1 => {
+                    queue.push_back(message.clone());
+                    self.cluster.hand_over(message);
+                }
+                _ => self.cluster.hand_over(message),
+            }
+        }
+    }
+
+    fn disk(&mut self) {
+        let id = self.any_node();
+        let (what, flips) = (self.rng.below(3), self.rng.chance(30));
+        let fails = self.rng.chance(20);
+        let node = self.cluster.node_mut(id);
+        let held = match what {
+            0 => &mut node.hold_fsync,
+            1 => &mut node.hold_apply,
+            _ => &mut node.hold_load,
+        };
+        *held ^= flips;
+        match what {
+            0 => self.cluster.fsync(id, 1),
+            1 => self.cluster.apply(id),
+            _ => self.cluster.load(id, fails),
+        }
+    }
+
+    fn partition(&mut self) {
+        if self.rng.chance(50) {
+            return self.cluster.network.heal();
+        }
+        let ids = self.cluster.ids();
+        let (one, other): (Vec<NodeId>, Vec<NodeId>) = ids.into_iter().partition(|_| self.rng.chance(50));
+        if self.rng.chance(70) {
+            return self.cluster.network.cut_between(&one, &other);
+        }
+        for a in one {
+            for b in &other {
+                self.cluster.network.cut((a, *b));
+            }
+        }
+    }
+
+    fn compact(&mut self) {
+        let id = self.any_node();
+        if self.cluster.is_up(id) {
+            let applied = self.cluster.group(id).applied().0;
+            let through = LogIndex(applied.saturating_sub(self.rng.below(3)));
+            self.cluster.step(id, Input::Compacted { through });
+        }
+    }
+
+    /// Snapshots are the driver's business: the peer's disk gets what the leader's holds, unless it has it.
+    fn snapshots(&mut self) {
+        for (from, to) in std::mem::take(&mut self.cluster.snapshots) {
+            if !self.cluster.is_up(from) {
+                continue;
+            }
+            let group = self.cluster.group(from);
+            let through = group.applied().min(group.durable());
+            let fails = !self.cluster.is_up(to) || self.rng.chance(30);
+            if !fails {
+                self.install(from, to, through);
+            }
+            let through = (!fails).then_some(through);
+            self.cluster.step(from, Input::SnapshotDone { to, through });
+        }
+    }
+
+    fn install(&mut self, from: NodeId, to: NodeId, through: LogIndex) {
+        let source = &self.cluster.node(from).disk;
+        let count = usize::try_from(through.0).expect("an index fits");
+        let entries = source.entries[..count].to_vec();
+        self.cluster.crash(to, usize::MAX);
+        let disk = &mut self.cluster.node_mut(to).disk;
+        if disk.term_at(through) != entries.last().map(|entry| entry.term) {
+            disk.entries = entries;
+        }
+        self.cluster.start(to);
+    }
+
+    /// Everything works again: the cluster must get on.
+    fn heal(&mut self) {
+        self.cluster.network.heal();
+        for id in self.cluster.ids() {
+            if !self.cluster.is_up(id) {
+                self.cluster.start(id);
+            }
+            let node = self.cluster.node_mut(id);
+            (node.hold_fsync, node.hold_apply, node.hold_load) = (false, false, false);
+            let queued = self.cluster.node(id).writes.len();
+            self.cluster.fsync(id, queued);
+            self.cluster.apply(id);
+            while !self.cluster.node(id).loads.is_empty() {
+                self.cluster.load(id, false);
+            }
+        }
+        for _ in 0..40 {
+            self.snapshots();
+            if self.cluster.leader().is_some() && self.cluster.all_equal() {
+                return;
+            }
+            self.cluster.pass(500, true);
+        }
+        let cluster = &self.cluster;
+        let groups: Vec<String> = cluster
+            .ids()
+            .into_iter()
+            .map(|id| cluster.group(id).to_string())
+            .collect();
+        let peers = cluster.leader().map(|leader| cluster.group(leader).describe_peers());
+        panic!("the healed cluster does not get on: {groups:#?} {peers:#?}");
+    }
+
+    fn gets_on(&mut self) {
+        let leader = self.cluster.leader().expect("a leader");
+        let proposal = self.cluster.propose(leader, &["last"]);
+        let Some(Proposed::Appended { first, .. }) = self.cluster.proposed.get(&proposal).copied() else {
+            panic!("the leader refuses a proposal");
+        };
+        self.cluster.settle();
+        self.read(leader);
+        self.cluster.pass(300, true);
+        assert!(self.cluster.all_equal(), "a proposal does not reach everyone");
+        assert!(
+            self.cluster.group(leader).commit() >= first,
+            "a proposal does not commit"
+        );
+        let read = self.cluster.reads.get(&ReadId(self.reads));
+        assert!(
+            matches!(read, Some(ReadOutcome::Ready { index }) if *index >= first),
+            "a read is not served, or not fresh: {read:?}"
+        );
+    }
+
+    fn run(&mut self) {
+        for _ in 0..=self.rng.below(160) {
+            self.act();
+        }
+        self.heal();
+        self.gets_on();
+    }
+}
+
+fn run(seed: u64, voters: u64) {
+    if catch_unwind(AssertUnwindSafe(|| Schedule::new(seed, voters).run())).is_ok() {
+        return;
+    }
+    // Once more, to tell what happened before.
+    let mut schedule = Schedule::new(seed, voters);
+    schedule.cluster.trace = Some(Vec::new());
+    let outcome = catch_unwind(AssertUnwindSafe(|| schedule.run()));
+    let trace = schedule.cluster.trace.take().unwrap_or_default();
+    for line in &trace[trace.len().saturating_sub(TRACE_LINES)..] {
+        let (Trace::Message(line) | Trace::Event(line)) = line;
+        eprintln!("{line}");
+    }
+    resume_unwind(outcome.expect_err("the same seed fails again"));
+}
+
+fn run_all(voters: u64, count: u64) {
+    let count = std::env::var("RAFTYARD_SEEDS").map_or(count, |seeds| seeds.parse().expect("a number"));
+    for seed in seeds("RAFTYARD_SEED", count) {
+        let _seed = Seed {
+            variable: "RAFTYARD_SEED",
+            seed,
+        };
+        run(seed, voters);
+    }
+}
+
+#[test]
+fn three_voters_stay_safe_and_get_on() {
+    run_all(3, 2_000);
+}
+
+#[test]
+fn five_voters_stay_safe_and_get_on() {
+    run_all(5, 800);
+}
+
+#[test]
+fn few_voters_stay_safe_and_get_on() {
+    run_all(1, 200);
+    run_all(2, 300);
+    run_all(4, 300);
+}

@@ -1,0 +1,102 @@
+//! Golden scripts: what a cluster of real replicas does, step by step, told as stories. Read them in their
+//! order to learn the protocol; `support/commands.rs` lists the commands.
+//!
+//! `RAFTYARD_GOLDEN=rewrite cargo test -p raftyard-groups --test scripts` writes what the scripts print into
+//! them. Rewrite only what you understood, and read the difference before you commit it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            support::golden::run(stringify!($name));
+        })*
+
+        #[test]
+        fn every_script_is_listed() {
+            let listed = [$(stringify!($name)),*];
+            for file in std::fs::read_dir(support::golden::directory()).unwrap() {
+                let path = file.unwrap().path();
+                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                assert!(listed.contains(&name.as_str()), "{name} is not in tests/scripts.rs");
+            }
+        }
+    };
+}
+
+scripts! {
+    a01_first_election
+    a02_no_majority_no_leader
+    a03_leader_fails
+    a04_two_candidates
+    a05_split_vote
+    a06_single_node
+    a07_older_log_loses
+    a08_vote_is_durable_before_reply
+    a09_crash_before_vote_is_durable
+    a10_vote_survives_crash
+    a11_prevote_isolated_node
+    a12_leader_stickiness
+    a13_check_quorum
+    a14_stranded_candidate
+    a15_split_brain
+    a16_asymmetric_cannot_hear
+    a17_asymmetric_leader_deaf
+    a18_asymmetric_leader_mute
+    a19_a_candidate_yields
+    b01_figure7_a
+    b02_figure7_b
+    b03_figure7_c
+    b04_figure7_d
+    b05_figure7_e
+    b06_figure7_f
+    b07_figure8_old_term_is_not_counted
+    b08_figure8_own_term_commits_all
+    b09_divergence_repair
+    b10_proposals_elsewhere
+    b11_pipelining
+    b12_duplicates_and_reordering
+    b13_old_append_does_not_truncate
+    b14_lost_in_the_pipeline
+    b15_window_of_messages
+    b16_window_of_bytes
+    b17_message_bytes
+    b18_lagging_peer_is_loaded
+    b19_load_fails
+    b20_load_is_overtaken
+    b21_late_answers
+    b22_malformed_appends
+    b23_foreign_messages
+    b24_compaction_and_snapshot
+    b25_compaction_limits
+    b26_snapshot_overtaken
+    b27_lost_then_compacted
+    c01_leaders_own_disk_counts_when_durable
+    c02_followers_commit_before_the_leader
+    c03_crash_between_send_and_fsync
+    c04_acknowledged_only_when_durable
+    c05_late_fsync_after_truncation
+    c06_apply_after_restart
+    c07_apply_load_fails
+    c08_load_of_truncated_entries
+    c09_slow_state_machine
+    c10_all_restart_with_pending_writes
+    c11_memory_keeps_what_the_disk_lacks
+    d01_read_index
+    d02_read_waits_for_noop
+    d03_a_newer_round_confirms_older_reads
+    d04_old_round_confirms_nothing_newer
+    d05_read_abandoned
+    d06_partitioned_leader_never_serves
+    d07_lost_round
+    e01_learner
+    e02_joint_election
+    e03_joint_commit_and_read
+    e04_even_cluster
+    e05_five_nodes_two_down
+    e06_slow_follower_holds_nobody_up
+    e07_learner_catches_up
+}

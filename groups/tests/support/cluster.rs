@@ -1,0 +1,395 @@
+//! A simulated cluster around the real core: the driver's part, with disks, links, state machines and time
+//! that do only what a test tells them to.
+
+use super::disk::Disk;
+use super::network::{Link, Network};
+use super::safety::Safety;
+use bytes::Bytes;
+use raftyard_groups::{
+    Effects, Entry, Group, GroupId, Incarnation, Input, Load, LoadPurpose, LogIndex, Membership, Message, Moment,
+    NodeId, Persist, ProposalId, Proposed, ReadId, ReadOutcome, ReplicaConfig, RoleKind, Tuning,
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// One node with its replica. What completes at once by default (writes, applies, loads) can be held.
+#[derive(Debug, Default)]
+pub(crate) struct Node {
+    /// `None` while it is down.
+    pub(crate) group: Option<Group>,
+    pub(crate) disk: Disk,
+    /// Writes that are not durable yet.
+    pub(crate) writes: VecDeque<Persist>,
+    pub(crate) applying: VecDeque<Entry>,
+    /// What the state machine applied, lost in a crash.
+    pub(crate) applied: Vec<Entry>,
+    pub(crate) loads: VecDeque<Load>,
+    pub(crate) hold_fsync: bool,
+    pub(crate) hold_apply: bool,
+    pub(crate) hold_load: bool,
+    lives: u64,
+}
+
+/// One line of what happened.
+pub(crate) enum Trace {
+    Message(String),
+    Event(String),
+}
+
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) network: Network,
+    pub(crate) now: Moment,
+    pub(crate) safety: Safety,
+    pub(crate) proposed: BTreeMap<ProposalId, Proposed>,
+    pub(crate) reads: BTreeMap<ReadId, ReadOutcome>,
+    /// Peers for which a snapshot was asked, with who asked.
+    pub(crate) snapshots: Vec<(NodeId, NodeId)>,
+    /// `None`: nobody wants to know.
+    pub(crate) trace: Option<Vec<Trace>>,
+    pub(crate) tuning: Tuning,
+    membership: Membership,
+    seed: u64,
+    proposals: u64,
+}
+
+impl Cluster {
+    pub(crate) fn new(membership: &Membership, tuning: Tuning, seed: u64) -> Self {
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            network: Network::default(),
+            now: Moment(0),
+            safety: Safety::new(membership.clone()),
+            proposed: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            snapshots: Vec::new(),
+            trace: None,
+            tuning,
+            membership: membership.clone(),
+            seed,
+            proposals: 0,
+        };
+        for id in membership.peers_of(NodeId(0)) {
+            cluster.nodes.insert(id, Node::default());
+            cluster.start(id);
+        }
+        cluster
+    }
+
+    /// A cluster of voters `n1` to `n{voters}` with everything as by default.
+    pub(crate) fn of(voters: u64) -> Self {
+        let membership = Membership::of_voters((1..=voters).map(NodeId)).expect("there are voters");
+        Self::new(&membership, Tuning::default(), 1)
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
+        self.nodes.get(&id).unwrap_or_else(|| panic!("there is no {id}"))
+    }
+
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"))
+    }
+
+    pub(crate) fn group(&self, id: NodeId) -> &Group {
+        let group = self.node(id).group.as_ref();
+        group.unwrap_or_else(|| panic!("{id} is down"))
+    }
+
+    pub(crate) fn is_up(&self, id: NodeId) -> bool {
+        self.node(id).group.is_some()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// Who leads in the newest term that has a leader.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let up = self.nodes.values().filter_map(|node| node.group.as_ref());
+        let leaders = up.filter(|group| group.role() == RoleKind::Leader);
+        leaders.max_by_key(|group| group.term()).map(Group::node)
+    }
+
+    /// Starts a replica from its disk.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let (tuning, membership, seed, now) = (self.tuning, self.membership.clone(), self.seed, self.now);
+        let node = self.node_mut(id);
+        assert!(node.group.is_none(), "{id} is up already");
+        node.lives += 1;
+        let config = ReplicaConfig {
+            group: GroupId(1),
+            incarnation: Incarnation(1),
+            node: id,
+            membership,
+            tuning,
+            seed: seed.wrapping_mul(1_000_003) + id.0 * 101 + node.lives,
+        };
+        node.group = Some(Group::new(config, node.disk.recover(), now));
+        self.safety.restarted(id);
+    }
+
+    /// Kills a replica. Of the writes under way the first `durable` reach the disk, though nobody is told; the
+    /// rest is lost.
+    pub(crate) fn crash(&mut self, id: NodeId, durable: usize) {
+        let node = self.node_mut(id);
+        node.group = None;
+        for write in std::mem::take(&mut node.writes).iter().take(durable) {
+            node.disk.write(write);
+        }
+        node.applying.clear();
+        node.applied.clear();
+        node.loads.clear();
+    }
+
+    pub(crate) fn propose(&mut self, id: NodeId, commands: &[&str]) -> ProposalId {
+        self.proposals += 1;
+        let proposal = ProposalId(self.proposals);
+        let commands = commands.iter().map(|text| Bytes::from((*text).to_owned())).collect();
+        self.step(id, Input::Propose { id: proposal, commands });
+        proposal
+    }
+
+    pub(crate) fn read(&mut self, id: NodeId, read: ReadId) {
+        self.safety.read_asked(read);
+        self.step(id, Input::Read { id: read });
+    }
+
+    /// Takes the first message of a link to its receiver.
+    pub(crate) fn deliver_one(&mut self, link: Link) -> bool {
+        let Some(message) = self.network.queue(link).pop_front() else {
+            return false;
+        };
+        self.hand_over(message);
+        true
+    }
+
+    pub(crate) fn hand_over(&mut self, message: Message) {
+        let to = message.to;
+        if self.is_up(to) {
+            self.step(to, Input::Message(message));
+        } else {
+            let line = format!("{message} ({to} is down)");
+            self.trace
+                .iter_mut()
+                .for_each(|trace| trace.push(Trace::Message(line.clone())));
+        }
+    }
+
+    /// Delivers all that is on its way now, but nothing that this causes. Returns how many.
+    pub(crate) fn deliver_round(&mut self) -> usize {
+        let mut count = 0;
+        for link in self.network.busy_links() {
+            for message in std::mem::take(self.network.queue(link)) {
+                self.hand_over(message);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Delivers until nothing is on its way. Returns how many.
+    pub(crate) fn settle(&mut self) -> usize {
+        let mut count = 0;
+        for _ in 0..1_000 {
+            match self.deliver_round() {
+                0 => return count,
+                delivered => count += delivered,
+            }
+        }
+        panic!("messages beget messages for ever");
+    }
+
+    /// Lets time pass with a tick for whoever is due; delivers all messages at once if `deliver`.
+    pub(crate) fn pass(&mut self, millis: u64, deliver: bool) {
+        let end = self.now.plus(millis);
+        loop {
+            let up = self.nodes.values().filter_map(|node| node.group.as_ref());
+            let Some(next) = up.map(Group::deadline).min().filter(|due| *due <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            for id in self.ids() {
+                if self.is_up(id) && self.group(id).deadline() <= self.now {
+                    self.step(id, Input::Tick);
+                }
+            }
+            if deliver {
+                self.settle();
+            }
+        }
+        self.now = end;
+    }
+
+    /// Has a replica elected whom nothing hinders.
+    pub(crate) fn elect(&mut self, id: NodeId) {
+        self.step(id, Input::Campaign);
+        self.settle();
+        assert_eq!(self.group(id).role(), RoleKind::Leader, "{id} was not elected");
+    }
+
+    /// Makes the first `count` writes under way durable.
+    pub(crate) fn fsync(&mut self, id: NodeId, count: usize) {
+        for _ in 0..count {
+            if let Some(input) = self.sync_one(id) {
+                self.step(id, input);
+            }
+        }
+    }
+
+    fn sync_one(&mut self, id: NodeId) -> Option<Input> {
+        let node = self.node_mut(id);
+        let write = node.writes.pop_front()?;
+        node.disk.write(&write);
+        if node.hold_fsync {
+            self.event(|| format!("{id} synced #{}", write.seq.0));
+        }
+        let durable = write.into_durable();
+        for message in durable.send {
+            self.safety.promise_leaves(&message, &self.nodes);
+            self.send(message);
+        }
+        Some(Input::Persisted { seq: durable.seq })
+    }
+
+    fn apply_all(&mut self, id: NodeId) -> Option<Input> {
+        let node = self.node_mut(id);
+        let through = node.applying.back()?.index;
+        node.applied.extend(std::mem::take(&mut node.applying));
+        Some(Input::Applied { through })
+    }
+
+    /// Lets the state machine apply what it was given.
+    pub(crate) fn apply(&mut self, id: NodeId) {
+        if let Some(input) = self.apply_all(id) {
+            self.step(id, input);
+        }
+    }
+
+    fn load_one(&mut self, id: NodeId, fails: bool) -> Option<Input> {
+        let node = self.node_mut(id);
+        let load = node.loads.pop_front()?;
+        let entries = if fails { Vec::new() } else { node.disk.load(&load) };
+        let (purpose, from) = (load.purpose, load.from);
+        Some(Input::Loaded { purpose, from, entries })
+    }
+
+    /// Answers the first load under way.
+    pub(crate) fn load(&mut self, id: NodeId, fails: bool) {
+        if let Some(input) = self.load_one(id, fails) {
+            self.step(id, input);
+        }
+    }
+
+    /// Tells a replica, if it is up, and carries out what it wants, with all that completes at once.
+    pub(crate) fn step(&mut self, id: NodeId, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let now = self.now;
+            let Some(group) = &mut self.node_mut(id).group else {
+                return;
+            };
+            let before = (group.role(), group.term(), group.leader());
+            let mut effects = Effects::default();
+            group.step(now, input, &mut effects);
+            let changed = before != (group.role(), group.term(), group.leader());
+            let line = changed.then(|| group.to_string());
+            if let Some(line) = line {
+                self.event(|| line);
+            }
+            self.carry_out(id, effects);
+            self.safety.stepped(id, &self.nodes);
+            while !self.node(id).hold_fsync
+                && let Some(done) = self.sync_one(id)
+            {
+                inputs.push_back(done);
+            }
+            if !self.node(id).hold_apply {
+                inputs.extend(self.apply_all(id));
+            }
+            while !self.node(id).hold_load
+                && let Some(done) = self.load_one(id, false)
+            {
+                inputs.push_back(done);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, effects: Effects) {
+        for (proposal, outcome) in effects.proposed {
+            self.event(|| format!("p{} {outcome}", proposal.0));
+            self.proposed.insert(proposal, outcome);
+        }
+        for (read, outcome) in effects.reads {
+            self.event(|| format!("r{} {outcome}", read.0));
+            self.safety.read_answered(read, outcome);
+            self.reads.insert(read, outcome);
+        }
+        for message in effects.send {
+            self.safety.prompt_leaves(&message);
+            self.send(message);
+        }
+        if let Some(write) = effects.persist {
+            self.safety.written(&write);
+            if self.node(id).hold_fsync {
+                self.event(|| format!("{id} queues {write}"));
+            }
+            self.node_mut(id).writes.push_back(write);
+        }
+        if !effects.apply.is_empty() {
+            let list: Vec<String> = effects.apply.iter().map(Entry::to_string).collect();
+            self.event(|| format!("{id} applies {}", list.join(" ")));
+            self.safety.applies(id, &effects.apply);
+            self.node_mut(id).applying.extend(effects.apply);
+        }
+        for load in effects.load {
+            self.event(|| {
+                let purpose = match load.purpose {
+                    LoadPurpose::Peer(peer) => format!("for {peer}"),
+                    LoadPurpose::Apply => "to apply".to_owned(),
+                };
+                format!("{id} loads {}..{} {purpose}", load.from, load.through)
+            });
+            self.node_mut(id).loads.push_back(load);
+        }
+        for peer in effects.snapshots {
+            self.event(|| format!("{id} wants a snapshot for {peer}"));
+            self.snapshots.push((id, peer));
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        let line = self.trace.is_some().then(|| message.to_string());
+        let sent = self.network.send(message);
+        if let (Some(trace), Some(line)) = (&mut self.trace, line) {
+            trace.push(Trace::Message(if sent { line } else { format!("{line} (lost)") }));
+        }
+    }
+
+    pub(crate) fn event(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(Trace::Event(line()));
+        }
+    }
+
+    /// The terms of a replica's log, as its memory has them.
+    pub(crate) fn log_terms(&self, id: NodeId) -> Vec<Option<u64>> {
+        let group = self.group(id);
+        let indexes = 1..=group.last().index.0;
+        indexes
+            .map(|index| group.term_at(LogIndex(index)).map(|term| term.0))
+            .collect()
+    }
+
+    /// Whether all replicas hold the same log, durable and applied.
+    pub(crate) fn all_equal(&self) -> bool {
+        let mut groups = self.nodes.values().map(|node| node.group.as_ref());
+        let Some(Some(first)) = groups.next() else {
+            return false;
+        };
+        let is_equal = |group: &Group| {
+            group.last() == first.last()
+                && group.applied() == first.last().index
+                && group.durable() == group.last().index
+        };
+        is_equal(first) && groups.all(|group| group.is_some_and(is_equal))
+    }
+}

@@ -1,0 +1,63 @@
+//! Messages that no replica sent: stale, foreign or malformed ones.
+//!
+//! `inject n1 n2 term=3 KIND` with `append prev=1@1 entries=2@1,3@3 commit=1`, `accepted matched=4`,
+//! `rejected refused=4 hint=2@1`, `heartbeat commit=2 round=0`, `heartbeat-reply round=1`, `vote last=4@2`,
+//! `vote-granted`, `pre-vote last=4@2`; `group=9` and `incarnation=9` make it a foreign one.
+
+use super::commands::{Args, parse};
+use raftyard_groups::{
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, Payload, Promise, Prompt, ReadRound, Term,
+};
+
+pub(crate) fn message(args: &Args<'_>) -> Message {
+    let index = |name| LogIndex(args.named(name).unwrap_or_default());
+    let id_of = |name| args.named::<String>(name).map_or(LogId::ZERO, |word| id(&word));
+    let round = ReadRound(args.named("round").unwrap_or_default());
+    let body = match args.word(3) {
+        "append" => Body::Prompt(Prompt::Append {
+            prev: id_of("prev"),
+            entries: args
+                .named::<String>("entries")
+                .map_or(Vec::new(), |list| list.split(',').map(entry).collect()),
+            commit: index("commit"),
+        }),
+        "rejected" => Body::Prompt(Prompt::AppendRejected {
+            refused: index("refused"),
+            hint: id_of("hint"),
+        }),
+        "heartbeat" => Body::Prompt(Prompt::Heartbeat {
+            commit: index("commit"),
+            round,
+        }),
+        "heartbeat-reply" => Body::Prompt(Prompt::HeartbeatReply { round }),
+        "pre-vote" => Body::Prompt(Prompt::PreVote { last: id_of("last") }),
+        "accepted" => Body::Promise(Promise::AppendAccepted {
+            matched: index("matched"),
+        }),
+        "vote" => Body::Promise(Promise::Vote { last: id_of("last") }),
+        "vote-granted" => Body::Promise(Promise::VoteGranted),
+        other => panic!("no such message: {other}"),
+    };
+    Message {
+        group: GroupId(args.named("group").unwrap_or(1)),
+        incarnation: Incarnation(args.named("incarnation").unwrap_or(1)),
+        from: args.node(1),
+        to: args.node(2),
+        term: Term(args.named("term").expect("a message has a term")),
+        body,
+    }
+}
+
+fn id(word: &str) -> LogId {
+    let (index, term) = word.split_once('@').expect("an id is index@term");
+    LogId::new(parse(term), parse(index))
+}
+
+fn entry(word: &str) -> Entry {
+    let id = id(word);
+    Entry {
+        index: id.index,
+        term: id.term,
+        payload: Payload::Command(format!("old{}", id.index).into()),
+    }
+}

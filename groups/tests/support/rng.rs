@@ -1,0 +1,55 @@
+//! A seeded generator for tests: the same seed, the same test.
+
+/// SplitMix64.
+pub(crate) struct TestRng(u64);
+
+impl TestRng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `[0, bound)`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// True in `percent` of a hundred cases.
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// A position in a list of `len`.
+    pub(crate) fn position(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("a position fits")
+    }
+}
+
+/// The seeds of a randomised test: those given by the environment variable, or the first `count`.
+pub(crate) fn seeds(variable: &str, count: u64) -> Vec<u64> {
+    match std::env::var(variable) {
+        Ok(seed) => vec![seed.parse().expect("a seed is a number")],
+        Err(_) => (0..count).collect(),
+    }
+}
+
+/// Prints the seed if the test fails while this lives.
+pub(crate) struct Seed {
+    pub(crate) variable: &'static str,
+    pub(crate) seed: u64,
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with {}={}", self.variable, self.seed);
+        }
+    }
+}

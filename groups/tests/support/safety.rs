@@ -1,0 +1,207 @@
+//! What must hold in the whole cluster after every step of every test (paper, figure 3), checked against
+//! what the disks really hold, not against what the replicas believe.
+
+use super::cluster::Node;
+use raftyard_groups::{
+    Body, Entry, Group, LogId, LogIndex, Membership, Message, NodeId, Persist, Promise, ReadId, ReadOutcome, RoleKind,
+    Term,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Nodes = BTreeMap<NodeId, Node>;
+
+pub(crate) struct Safety {
+    membership: Membership,
+    leaders: BTreeMap<Term, NodeId>,
+    /// Position `i - 1` holds the entry committed at index `i`.
+    pub(crate) committed: Vec<LogId>,
+    /// What each leader put at each position: the same id never names two entries.
+    written: BTreeMap<LogId, Entry>,
+    votes: BTreeMap<(Term, NodeId), NodeId>,
+    /// Up to here each replica's commit index was checked.
+    commits: BTreeMap<NodeId, LogIndex>,
+    applied: BTreeMap<NodeId, LogIndex>,
+    /// What each read must see at least: all that was committed when it was asked.
+    reads: BTreeMap<ReadId, LogIndex>,
+}
+
+impl Safety {
+    pub(crate) fn new(membership: Membership) -> Self {
+        Self {
+            membership,
+            leaders: BTreeMap::new(),
+            committed: Vec::new(),
+            written: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            reads: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn restarted(&mut self, id: NodeId) {
+        self.commits.remove(&id);
+        self.applied.remove(&id);
+    }
+
+    /// After a step of one replica.
+    pub(crate) fn stepped(&mut self, id: NodeId, nodes: &Nodes) {
+        let Some(group) = nodes.get(&id).and_then(|node| node.group.as_ref()) else {
+            return;
+        };
+        if group.role() == RoleKind::Leader {
+            self.leads(group);
+        }
+        let checked = self.commits.get(&id).copied().unwrap_or_default();
+        for index in checked.0 + 1..=group.commit().0 {
+            if let Some(term) = group.term_at(LogIndex(index)) {
+                self.commits_entry(id, LogId::new(term.0, index), nodes);
+            }
+        }
+        self.commits.insert(id, group.commit());
+        let durable = group.durable();
+        let on_disk = nodes[&id].disk.term_at(durable);
+        assert!(
+            group.term_at(durable) == on_disk || is_compacted(group, durable),
+            "{group}: the disk holds {on_disk:?} at {durable}"
+        );
+    }
+
+    fn leads(&mut self, group: &Group) {
+        let (term, id) = (group.term(), group.node());
+        if let Some(other) = self.leaders.insert(term, id) {
+            assert_eq!(other, id, "Election Safety: two leaders in {term}");
+            return;
+        }
+        // New in its term. Leader Completeness: it holds all that was committed before.
+        for entry in &self.committed {
+            let held = group.term_at(entry.index);
+            assert!(
+                held == Some(entry.term) || is_compacted(group, entry.index),
+                "Leader Completeness: {group} lacks the committed {entry}"
+            );
+        }
+    }
+
+    fn commits_entry(&mut self, id: NodeId, entry: LogId, nodes: &Nodes) {
+        let position = usize::try_from(entry.index.prev().0).expect("an index fits");
+        if let Some(committed) = self.committed.get(position) {
+            assert_eq!(*committed, entry, "State Machine Safety: {id} commits another entry");
+            return;
+        }
+        assert_eq!(
+            position,
+            self.committed.len(),
+            "{id} commits {entry} with a gap before it"
+        );
+        let holds = |node: &NodeId| nodes[node].disk.term_at(entry.index) == Some(entry.term);
+        let is_majority = |voters: BTreeSet<NodeId>| {
+            voters.is_empty() || voters.iter().filter(|node| holds(node)).count() * 2 > voters.len()
+        };
+        assert!(
+            is_majority(self.membership.voters().collect()) && is_majority(self.membership.outgoing().collect()),
+            "{id} commits {entry}, which is not on the disks of a quorum"
+        );
+        self.committed.push(entry);
+    }
+
+    pub(crate) fn prompt_leaves(&self, message: &Message) {
+        assert!(
+            matches!(message.body, Body::Prompt(_)),
+            "a promise leaves without its write: {message}"
+        );
+    }
+
+    /// A message leaves of which the sender's disk must know.
+    pub(crate) fn promise_leaves(&mut self, message: &Message, nodes: &Nodes) {
+        let (term, from, to) = (message.term, message.from, message.to);
+        let disk = &nodes[&from].disk;
+        let Body::Promise(promise) = message.body else {
+            panic!("a prompt waits for a write: {message}");
+        };
+        assert!(disk.hard.term >= term, "{message} left before its term was durable");
+        let is_current = disk.hard.term == term;
+        match promise {
+            Promise::Vote { .. } => {
+                assert!(
+                    !is_current || disk.hard.vote == Some(from),
+                    "{message}: own vote is not durable"
+                );
+                self.voted(term, from, from);
+            }
+            Promise::VoteGranted => {
+                assert!(
+                    !is_current || disk.hard.vote == Some(to),
+                    "{message}: vote is not durable"
+                );
+                self.voted(term, from, to);
+            }
+            Promise::AppendAccepted { matched } => {
+                let leader = nodes.get(&to).and_then(|node| node.group.as_ref());
+                let leader = leader.filter(|leader| leader.term() == term && leader.role() == RoleKind::Leader);
+                if let (true, Some(leader)) = (is_current, leader) {
+                    let held = disk.term_at(matched);
+                    assert!(
+                        held.is_some() && (held == leader.term_at(matched) || is_compacted(leader, matched)),
+                        "{message}: the disk holds {held:?} there"
+                    );
+                }
+            }
+        }
+    }
+
+    fn voted(&mut self, term: Term, voter: NodeId, candidate: NodeId) {
+        let before = self.votes.insert((term, voter), candidate);
+        assert!(
+            before.is_none_or(|before| before == candidate),
+            "{voter} votes for {before:?} and {candidate} in {term}"
+        );
+    }
+
+    pub(crate) fn written(&mut self, write: &Persist) {
+        for entry in &write.entries {
+            let before = self.written.insert(entry.id(), entry.clone());
+            assert!(
+                before.as_ref().is_none_or(|before| before == entry),
+                "Log Matching: {entry} and {before:?} share an id"
+            );
+        }
+    }
+
+    pub(crate) fn applies(&mut self, id: NodeId, entries: &[Entry]) {
+        let applied = self.applied.entry(id).or_default();
+        for entry in entries {
+            assert_eq!(entry.index, applied.next(), "{id} applies out of order");
+            *applied = entry.index;
+            let position = usize::try_from(entry.index.prev().0).expect("an index fits");
+            // The replica's own step made the entry committed, at the latest; that is checked after it.
+            if let Some(committed) = self.committed.get(position) {
+                assert_eq!(
+                    *committed,
+                    entry.id(),
+                    "State Machine Safety: {id} applies another entry"
+                );
+            }
+            let written = self.written.get(&entry.id());
+            assert!(
+                written.is_none_or(|written| written == entry),
+                "{id} applies a changed entry"
+            );
+        }
+    }
+
+    pub(crate) fn read_asked(&mut self, read: ReadId) {
+        self.reads.insert(read, LogIndex(self.committed.len() as u64));
+    }
+
+    pub(crate) fn read_answered(&mut self, read: ReadId, outcome: ReadOutcome) {
+        let must_see = self.reads.remove(&read).expect("a read is answered once");
+        if let ReadOutcome::Ready { index } = outcome {
+            assert!(index >= must_see, "stale read: ready at {index}, must see {must_see}");
+        }
+    }
+}
+
+fn is_compacted(group: &Group, index: LogIndex) -> bool {
+    index < group.applied() && group.term_at(index).is_none()
+}

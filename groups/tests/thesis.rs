@@ -1,0 +1,198 @@
+//! One test per rule of the thesis that the sources cite, named for its section.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use raftyard_groups::{Input, LogIndex, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound, RoleKind, Term};
+use support::n;
+use support::replica::{Replica, accepted, heartbeat, vote};
+
+fn propose(command: &'static str) -> Input {
+    Input::Propose {
+        id: ProposalId(1),
+        commands: vec![command.into()],
+    }
+}
+
+fn reply(round: u64) -> Prompt {
+    Prompt::HeartbeatReply {
+        round: ReadRound(round),
+    }
+}
+
+/// thesis §4.2.3: "if a server receives a RequestVote request within the minimum election timeout of hearing from a
+/// current leader, it does not update its term or grant its vote". A message from the leader itself still does.
+#[test]
+fn thesis_4_2_3_a_disruptive_server_is_not_heard() {
+    let mut replica = Replica::new(3, 1, &[]);
+    replica.hear(2, 1, heartbeat(0));
+    let said = replica.hear(3, 9, vote(0, 0));
+    assert!(said.at_once.is_empty() && said.write.is_none(), "no answer at all");
+    assert_eq!((replica.group.term(), replica.group.leader()), (Term(1), Some(n(2))));
+    replica.hear(3, 9, heartbeat(0));
+    assert_eq!((replica.group.term(), replica.group.leader()), (Term(9), Some(n(3))));
+}
+
+/// thesis §6.2: "a leader steps down if an election timeout elapses without a successful round of heartbeats to a
+/// majority of its cluster".
+#[test]
+fn thesis_6_2_a_leader_without_a_quorum_steps_down() {
+    let mut leader = Replica::leader(5, 0, &[]);
+    for _ in 0..30 {
+        leader.time_out();
+        leader.hear(2, 1, reply(0));
+        leader.hear(3, 1, reply(0));
+    }
+    assert_eq!(
+        leader.group.role(),
+        RoleKind::Leader,
+        "two of four answer: with itself a majority"
+    );
+    let last = leader.now;
+    while leader.group.role() == RoleKind::Leader {
+        leader.time_out();
+        leader.hear(2, 1, reply(0));
+        assert!(leader.now.since(last) < 800, "leads on with one of four");
+    }
+    assert!(leader.now.since(last) >= 600);
+    assert_eq!(leader.group.leader(), None);
+}
+
+/// thesis §6.4: the read index is the commit index when the read was asked, once the leader has committed an entry
+/// of its term (step 1); served after a round of heartbeats that began afterwards (step 3).
+#[test]
+fn thesis_6_4_read_index() {
+    let mut leader = Replica::leader(3, 1, &[1, 1]);
+    leader.sync();
+    let said = leader.tell(Input::Read { id: ReadId(1) });
+    assert!(
+        said.at_once.is_empty() && said.effects.reads.is_empty(),
+        "its no-op is not committed"
+    );
+
+    // Step 1: now it knows what is committed. Step 3: a round of heartbeats begins.
+    let said = leader.hear(2, 2, accepted(3));
+    assert_eq!(said.at_once.iter().filter(|line| line.contains("round=1")).count(), 2);
+    assert!(said.effects.reads.is_empty());
+
+    // An answer to heartbeats of before confirms nothing.
+    assert!(leader.hear(2, 2, reply(0)).effects.reads.is_empty());
+
+    // What is committed meanwhile, the read need not see; whoever asks later has a round of their own.
+    leader.tell(propose("x"));
+    leader.sync();
+    leader.hear(2, 2, accepted(4));
+    leader.tell(Input::Read { id: ReadId(2) });
+    let index = LogIndex(3);
+    let said = leader.hear(3, 2, reply(1));
+    assert_eq!(said.effects.reads, [(ReadId(1), ReadOutcome::Ready { index })]);
+    let index = LogIndex(4);
+    let said = leader.hear(3, 2, reply(2));
+    assert_eq!(said.effects.reads, [(ReadId(2), ReadOutcome::Ready { index })]);
+}
+
+/// thesis §6.4: one round of heartbeats serves any number of reads that have gathered: all of one step share it.
+#[test]
+fn thesis_6_4_reads_share_a_round() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.hear(2, 1, accepted(1));
+    let said = leader.tell_all((1..=50).map(|id| Input::Read { id: ReadId(id) }));
+    assert_eq!(said.at_once.len(), 2);
+    assert_eq!(leader.hear(2, 1, reply(1)).effects.reads.len(), 50);
+}
+
+/// thesis §6.4: a leader that is deposed serves none of the reads it took.
+#[test]
+fn thesis_6_4_a_deposed_leader_serves_nothing() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.tell(Input::Read { id: ReadId(1) });
+    leader.hear(2, 1, accepted(1));
+    leader.tell(Input::Read { id: ReadId(2) });
+    let said = leader.hear(3, 2, heartbeat(0));
+    let elsewhere = ReadOutcome::NotLeader { leader: Some(n(3)) };
+    assert_eq!(said.effects.reads, [(ReadId(1), elsewhere), (ReadId(2), elsewhere)]);
+    assert!(leader.hear(2, 1, reply(2)).effects.reads.is_empty());
+}
+
+/// thesis §9.6: "a candidate only increments its term if it first learns from a majority of the cluster that they
+/// would be willing to grant the candidate their votes".
+#[test]
+fn thesis_9_6_pre_vote_raises_no_term() {
+    let mut replica = Replica::new(3, 4, &[1]);
+    for _ in 0..20 {
+        let said = replica.time_out();
+        assert_eq!(
+            said.at_once,
+            ["n1→n2 @5 pre-vote last=1@1", "n1→n3 @5 pre-vote last=1@1"]
+        );
+        assert!(said.write.is_none(), "nothing is written");
+        assert_eq!(
+            (replica.group.role(), replica.group.term()),
+            (RoleKind::PreCandidate, Term(4))
+        );
+        // A grant for another term is a late one.
+        for term in [3, 4, 6] {
+            replica.hear(2, term, Prompt::PreVoteReply { granted: true });
+        }
+        assert_eq!(replica.group.role(), RoleKind::PreCandidate);
+    }
+}
+
+/// thesis §9.6: the asked one grants "if the candidate's log is sufficiently up-to-date, and the voters have not
+/// received heartbeats from a valid leader for at least a baseline election timeout". Neither changes its state.
+#[test]
+fn thesis_9_6_a_pre_vote_binds_nobody() {
+    let mut replica = Replica::new(3, 1, &[1]);
+    let pre_vote = |index| Prompt::PreVote {
+        last: raftyard_groups::LogId::new(1, index),
+    };
+    let before = (replica.group.to_string(), replica.group.deadline());
+    for (from, index, answer) in [(2, 1, "granted"), (3, 1, "granted"), (3, 0, "refused")] {
+        let said = replica.hear(from, 2, pre_vote(index));
+        assert!(
+            said.write.is_none() && said.at_once[0].ends_with(answer),
+            "{:?}",
+            said.at_once
+        );
+    }
+    assert_eq!(before, (replica.group.to_string(), replica.group.deadline()));
+    replica.hear(2, 1, heartbeat(0));
+    assert_eq!(replica.hear(3, 2, pre_vote(1)).at_once, ["n1→n3 @1 pre-vote refused"]);
+    replica.wait(600);
+    assert_eq!(replica.hear(3, 2, pre_vote(1)).at_once, ["n1→n3 @2 pre-vote granted"]);
+    // A term that is not new would gain nothing; the answer says which one is.
+    assert_eq!(replica.hear(3, 1, pre_vote(1)).at_once, ["n1→n3 @1 pre-vote refused"]);
+}
+
+/// thesis §10.2.1: the leader writes to its own disk in parallel with replicating to the followers, and may commit an
+/// entry that a majority of followers has on disk before it has itself.
+#[test]
+fn thesis_10_2_1_the_leader_writes_in_parallel() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.hear(2, 1, accepted(1));
+    leader.hear(3, 1, accepted(1));
+    let said = leader.tell(propose("x"));
+    assert_eq!(said.at_once.len(), 2, "sent before the write is durable");
+    leader.hear(2, 1, accepted(2));
+    assert_eq!(leader.group.commit(), LogIndex(1), "its own copy does not count yet");
+    leader.hear(3, 1, accepted(2));
+    assert_eq!(
+        (leader.group.commit(), leader.group.durable()),
+        (LogIndex(2), LogIndex(1))
+    );
+}
+
+/// thesis §10.2.2: new entries are sent to a follower before it has acknowledged the earlier ones; several proposals
+/// of one step go in one message.
+#[test]
+fn thesis_10_2_2_batching_and_pipelining() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.hear(2, 1, accepted(1));
+    leader.tell(propose("a"));
+    let said = leader.tell_all([propose("b"), propose("c")]);
+    assert_eq!(said.at_once, ["n1→n2 @1 append prev=2@1 [3@1:b 4@1:c] commit=0"]);
+}
