@@ -54,7 +54,6 @@ impl Log {
         }
     }
 
-    #[cfg(debug_assertions)]
     pub(crate) fn base(&self) -> LogId {
         self.base
     }

@@ -72,7 +72,7 @@ impl Node {
     pub(crate) async fn leaders_known(&self) {
         for group in &self.groups {
             if group.wait_for_leader().await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

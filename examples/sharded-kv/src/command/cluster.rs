@@ -1,7 +1,11 @@
 //! `CLUSTER …`: how clients discover who leads which slots.
 //!
-//! A slot belongs to the node that leads its group; a slot whose group has no known leader belongs to nobody. The other
-//! nodes hold replicas of it, and answer `MOVED` when asked for its keys.
+//! A slot belongs to the node that leads its group; a slot whose group has no known leader belongs to nobody.
+//!
+//! To Redis clients a node is either a master, with slots of its own, or a replica. So a node that leads any group is a master
+//! and nothing else, although it holds replicas of all other groups: clients that find a node in both roles take it for a
+//! replica altogether, and send its keys elsewhere. A node that leads nothing is shown as a replica of everything, so that
+//! clients know of it when it has to take over.
 
 use bytes::Bytes;
 
@@ -49,19 +53,20 @@ fn ranges(status: &Status) -> Vec<LedRange> {
     status.topology.led_ranges(&status.leaders)
 }
 
-/// The range's leader, then the nodes that hold its replicas.
-fn holders(status: &Status, range: LedRange) -> impl Iterator<Item = &Member> {
+/// The range's leader, then the nodes that lead nothing.
+fn holders<'a>(status: &'a Status, ranges: &'a [LedRange], range: &LedRange) -> impl Iterator<Item = &'a Member> {
     let topology = &status.topology;
-    let others = topology
+    let idle = topology
         .members()
         .iter()
-        .filter(move |member| member.node != range.leader);
-    topology.member(range.leader).into_iter().chain(others)
+        .filter(|member| ranges.iter().all(|range| range.leader != member.node));
+    topology.member(range.leader).into_iter().chain(idle)
 }
 
 /// An entry per range: first slot, last slot, then host, port and name of each holder, the leader first.
 fn slots(status: &Status) -> Reply {
-    let entry = |range: LedRange| {
+    let ranges = ranges(status);
+    let entry = |range: &LedRange| {
         let holder = |member: &Member| {
             Reply::Array(vec![
                 Reply::text(&member.resp.host),
@@ -70,15 +75,21 @@ fn slots(status: &Status) -> Reply {
             ])
         };
         let bounds = [range.first, range.last].map(|slot| Reply::Integer(slot.into()));
-        Reply::Array(bounds.into_iter().chain(holders(status, range).map(holder)).collect())
+        Reply::Array(
+            bounds
+                .into_iter()
+                .chain(holders(status, &ranges, range).map(holder))
+                .collect(),
+        )
     };
-    Reply::Array(ranges(status).into_iter().map(entry).collect())
+    Reply::Array(ranges.iter().map(entry).collect())
 }
 
 /// An entry per range: its bounds and the holders with their roles.
 fn shards(status: &Status) -> Reply {
     let field = |name: &str, value: Reply| (Reply::text(name), value);
-    let entry = |range: LedRange| {
+    let ranges = ranges(status);
+    let entry = |range: &LedRange| {
         let holder = |member: &Member| {
             let leads = member.node == range.leader;
             Reply::Map(vec![
@@ -94,10 +105,13 @@ fn shards(status: &Status) -> Reply {
         let bounds = [range.first, range.last].map(|slot| Reply::Integer(slot.into()));
         Reply::Map(vec![
             field("slots", Reply::Array(bounds.into())),
-            field("nodes", Reply::Array(holders(status, range).map(holder).collect())),
+            field(
+                "nodes",
+                Reply::Array(holders(status, &ranges, range).map(holder).collect()),
+            ),
         ])
     };
-    Reply::Array(ranges(status).into_iter().map(entry).collect())
+    Reply::Array(ranges.iter().map(entry).collect())
 }
 
 /// A line per node: name, address, flags, and the slots it leads. Every node is a master to clients, because

@@ -180,6 +180,29 @@ fn a_pipeline_is_answered_in_order_and_reads_its_own_writes() {
 }
 
 #[test]
+fn large_values_go_through_and_too_large_ones_are_refused() {
+    let dev = start();
+    let mut client = dev.leader_of("k");
+    let mib = 1024 * 1024;
+    let mut set = |length: usize| client.command(&["SET", "k", &"v".repeat(length)]).unwrap();
+    assert_eq!(set(7 * mib), Value::ok());
+    // A value that fits by itself, but not with its key in one log entry.
+    let refused = set(8 * mib);
+    assert!(
+        matches!(&refused, Value::Error(e) if e.starts_with("ERR ") && e.contains("exceeds the limit")),
+        "{refused:?}"
+    );
+    assert_eq!(
+        client.command(&["STRLEN", "k"]).unwrap(),
+        Value::Integer(7 * 1024 * 1024)
+    );
+    let Value::Bulk(value) = client.command(&["GET", "k"]).unwrap() else {
+        panic!("no value")
+    };
+    assert!(value.len() == 7 * mib && value.iter().all(|byte| *byte == b'v'));
+}
+
+#[test]
 fn a_client_that_reads_late_is_answered_in_full() {
     let dev = start();
     let mut client = dev.any();

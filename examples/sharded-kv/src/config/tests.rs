@@ -1,0 +1,97 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../node.example.toml");
+
+fn parse(text: &str) -> Result<NodeConfig, ConfigError> {
+    NodeConfig::parse(Path::new("node.toml"), text)
+}
+
+#[test]
+fn the_example_is_valid() {
+    let config = parse(EXAMPLE).unwrap();
+    assert_eq!(config.node, NodeId(1));
+    assert_eq!(config.announce_resp.to_string(), "kv1.example:7001");
+    assert_eq!(config.shard_map.groups(), 48);
+    assert_eq!(config.peers.len(), 2);
+    assert_eq!(config.peers[1].resp.to_string(), "kv3.example:7001");
+}
+
+#[test]
+fn a_short_file_has_defaults() {
+    let config =
+        parse("cluster = 'c'\nnode = 7\nlisten_resp = '127.0.0.1:1'\nlisten_peer = '127.0.0.1:2'\ngroups = 1").unwrap();
+    assert_eq!(config.announce_resp, config.listen_resp);
+    assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR));
+    assert_eq!(config.max_clients, DEFAULT_MAX_CLIENTS);
+    assert!(config.workers >= 1);
+    assert_eq!(config.peers, []);
+}
+
+#[test]
+fn an_error_names_file_field_and_problem() {
+    for (from, to, error) in [
+        ("node = 1\n", "", "node.toml: missing field `node`"),
+        ("node = 1\n", "node = 0\n", "node.toml: node: node ids start at 1"),
+        (
+            "groups = 48",
+            "groups = 0",
+            "node.toml: groups: 0 is not between 1 and 16384",
+        ),
+        (
+            "groups = 48",
+            "groups = 16385",
+            "node.toml: groups: 16385 is not between 1 and 16384",
+        ),
+        ("workers = 2", "workers = 0", "node.toml: workers: must be at least 1"),
+        (
+            "node = 3",
+            "node = 2",
+            "node.toml: peers[1].node: node 2 is there twice",
+        ),
+        (
+            "node = 3",
+            "node = 1",
+            "node.toml: peers[1].node: node 1 is there twice",
+        ),
+        (
+            "resp = \"kv3.example:7001\"",
+            "resp = \"kv3.example\"",
+            "node.toml: peers[1].resp: \"kv3.example\" is not host:port",
+        ),
+        (
+            "announce_resp = \"kv1.example:7001\"\n",
+            "",
+            "node.toml: announce_resp: nobody can connect to 0.0.0.0:7001, name an address of one machine",
+        ),
+        (
+            "cluster = \"example\"",
+            "cluster = \"a b\"",
+            "node.toml: cluster: \"a b\" is not a name of 1 to 64 letters, digits, '-', '_' and '.'",
+        ),
+    ] {
+        assert!(EXAMPLE.contains(from), "{from}");
+        let text = EXAMPLE.replace(from, to);
+        assert_eq!(parse(&text).unwrap_err().to_string(), error);
+    }
+}
+
+#[test]
+fn unknown_fields_and_wrong_types_are_refused() {
+    let unknown = parse(&EXAMPLE.replace("groups = 48", "grups = 48"));
+    let unknown = unknown.unwrap_err().to_string();
+    assert!(
+        unknown.starts_with("node.toml: line ") && unknown.contains("(`grups = 48`): unknown field `grups`"),
+        "{unknown}"
+    );
+    let kind = parse(&EXAMPLE.replace("groups = 48", "groups = \"x\""));
+    let kind = kind.unwrap_err().to_string();
+    assert!(
+        kind.starts_with("node.toml: line ") && kind.contains("(`groups = \"x\"`): invalid type"),
+        "{kind}"
+    );
+    let missing = NodeConfig::load(Path::new("/nowhere/node.toml"));
+    let missing = missing.unwrap_err().to_string();
+    assert!(missing.starts_with("/nowhere/node.toml: "), "{missing}");
+}
