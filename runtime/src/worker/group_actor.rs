@@ -179,10 +179,11 @@ impl GroupActor {
         if !self.halted {
             tracing::error!(group = self.slot.group.0, replica = %self.core, reason, "replica halted");
             self.halted = true;
+            self.effects = Effects::default();
+            // First: who is told that the outcome is unknown, and asks why, finds the replica halted.
+            self.publish();
             self.proposals.expire(Moment(u64::MAX));
             self.reads.expire(Moment(u64::MAX));
-            self.effects = Effects::default();
-            self.publish();
         }
     }
 
