@@ -153,10 +153,12 @@ impl GroupActor {
         let mut last = None;
         for Entry { index, term, payload } in entries {
             last = Some(index);
+            let id = raftyard_groups::LogId { term, index };
             let Payload::Command(command) = payload else {
+                // Who waits for another entry here waits in vain.
+                self.proposals.applied(id, None);
                 continue;
             };
-            let id = raftyard_groups::LogId { term, index };
             let wanted = self.proposals.is_awaited(id);
             let machine = &mut self.machine;
             match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
