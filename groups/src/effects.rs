@@ -9,7 +9,7 @@ use crate::message::Message;
 /// each other; what must come after what is inside [`Persist`].
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// To be sent at once. Only the core makes them, only from a [`Prompt`].
+    /// To be sent at once. Only the core makes them, only from a [`Prompt`](crate::Prompt).
     pub send: Vec<Message>,
     /// To be written, at most one per drain: what several steps want written is folded into one.
     pub persist: Option<Persist>,

@@ -35,3 +35,8 @@ pub use metrics::HostMetrics;
 pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
 pub use registry::GroupStatus;
 pub use transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork, TransportError};
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -154,10 +154,12 @@ impl GroupActor {
         let mut last = None;
         for Entry { index, term, payload } in entries {
             last = Some(index);
+            let id = raftyard_groups::LogId { term, index };
             let Payload::Command(command) = payload else {
+                // Who waits for another entry here waits in vain.
+                self.proposals.applied(id, None);
                 continue;
             };
-            let id = raftyard_groups::LogId { term, index };
             let wanted = self.proposals.is_awaited(id);
             let machine = &mut self.machine;
             match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
@@ -180,10 +182,11 @@ impl GroupActor {
         if !self.halted {
             tracing::error!(group = self.slot.group.0, replica = %self.core, reason, "replica halted");
             self.halted = true;
+            self.effects = Effects::default();
+            // First: who is told that the outcome is unknown, and asks why, finds the replica halted.
+            self.publish();
             self.proposals.expire(Moment(u64::MAX));
             self.reads.expire(Moment(u64::MAX));
-            self.effects = Effects::default();
-            self.publish();
         }
     }
 

@@ -50,8 +50,9 @@ impl Proposals {
 
     /// Whether somebody waits for the response to this entry.
     pub(crate) fn is_awaited(&self, id: LogId) -> bool {
-        self.waiting.front().is_some_and(|waiting| waiting.id == id)
-            || self.displaced.iter().any(|waiting| waiting.id == id)
+        // Usually the first: those before it stay only if what took their place was not told of.
+        let waiting = self.waiting.iter().take_while(|waiting| waiting.id.index <= id.index);
+        waiting.chain(&self.displaced).any(|waiting| waiting.id == id)
     }
 
     /// The entry `id` was applied, with this response if it was awaited. Whoever waits for another entry at
@@ -59,9 +60,11 @@ impl Proposals {
     pub(crate) fn applied(&mut self, id: LogId, response: Option<Vec<u8>>) {
         let mut response = response;
         let mut settle = |waiting: Waiting| {
-            let result = match response.take() {
-                Some(response) if waiting.id == id => Ok(response),
-                _ => Err(ProposeError::Dropped),
+            let result = if waiting.id == id {
+                // Without a response nobody waited when it was applied. It never says that it was not.
+                response.take().ok_or(ProposeError::OutcomeUnknown)
+            } else {
+                Err(ProposeError::Dropped)
             };
             // Who gave up waiting has dropped the other end.
             drop(waiting.reply.send(result));
@@ -98,5 +101,49 @@ impl Proposals {
 pub(crate) fn refuse(proposals: impl IntoIterator<Item = Proposal>, error: &ProposeError) {
     for proposal in proposals {
         drop(proposal.reply.send(Err(error.clone())));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::budget::ByteBudget;
+
+    type Outcome = oneshot::Receiver<Result<Vec<u8>, ProposeError>>;
+
+    fn append(proposals: &mut Proposals, term: u64, index: u64) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        let permit = ByteBudget::new(1).try_acquire(1).unwrap();
+        proposals.appended(LogIndex(index), Term(term), Moment(1_000), [(reply, permit)]);
+        outcome
+    }
+
+    /// Applies an entry as a group actor does.
+    fn apply(proposals: &mut Proposals, term: u64, index: u64) {
+        let id = LogId::new(term, index);
+        let response = proposals.is_awaited(id).then(|| vec![7]);
+        proposals.applied(id, response);
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_proposal_does_not_take_the_response_of_a_later_one() {
+        let mut proposals = Proposals::default();
+        // Appended in term 1, replaced in term 2, and led again in term 3.
+        let mut replaced = append(&mut proposals, 1, 5);
+        let mut applied = append(&mut proposals, 3, 7);
+        apply(&mut proposals, 3, 7);
+        assert_eq!(replaced.try_recv().unwrap(), Err(ProposeError::Dropped));
+        assert_eq!(applied.try_recv().unwrap(), Ok(vec![7]));
+    }
+
+    #[test]
+    fn a_displaced_proposal_that_is_applied_after_all_gets_its_response() {
+        let mut proposals = Proposals::default();
+        let mut first = append(&mut proposals, 1, 6);
+        let mut second = append(&mut proposals, 3, 6);
+        apply(&mut proposals, 1, 6);
+        assert_eq!(first.try_recv().unwrap(), Ok(vec![7]));
+        assert_eq!(second.try_recv().unwrap(), Err(ProposeError::Dropped));
     }
 }
