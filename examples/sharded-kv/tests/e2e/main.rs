@@ -5,5 +5,6 @@
 mod commands;
 mod crash;
 mod failover;
+mod proxy;
 mod refusals;
 mod support;
