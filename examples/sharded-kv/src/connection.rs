@@ -178,17 +178,19 @@ impl<'a> Connection<'a> {
 
     /// Tries a command that was refused again where its group is led by then, until it is not refused or has come too long
     /// ago. Nothing else is begun meanwhile.
-    async fn retry(&mut self, mut request: Request, mut refusal: Reply) -> Reply {
+    async fn retry(&mut self, mut request: Request, mut refusal: Reply) -> io::Result<Reply> {
+        // This may take long: what is ready does not wait for it.
+        self.wire.flush().await?;
         while let Some(pause) = request.next_pause() {
             tokio::time::sleep(pause).await;
             let route = self.node.route(request.slot);
             let reply = self.attempt(&request, route).reply().await;
             if !proxy::is_refusal(&reply) {
-                return reply;
+                return Ok(reply);
             }
             refusal = reply;
         }
-        proxy::final_refusal(refusal)
+        Ok(proxy::final_refusal(refusal))
     }
 
     fn push_reply(&mut self, reply: Reply) {
@@ -204,7 +206,7 @@ impl<'a> Connection<'a> {
             return Ok(());
         };
         let protocol = finished.protocol;
-        match self.settle(finished).await {
+        match self.settle(finished).await? {
             Reply::Array(items) => {
                 Reply::encode_array_header(items.len(), &mut self.wire.output);
                 for item in items {
@@ -219,16 +221,16 @@ impl<'a> Connection<'a> {
 
     /// What the client is told in the end. A command that was refused is tried again only if no other on its group was
     /// begun since: that one would be overtaken.
-    async fn settle(&mut self, finished: Finished) -> Reply {
+    async fn settle(&mut self, finished: Finished) -> io::Result<Reply> {
         match finished.request {
             Some(request) if proxy::is_refusal(&finished.reply) => {
                 if finished.is_followed {
-                    proxy::final_refusal(finished.reply)
+                    Ok(proxy::final_refusal(finished.reply))
                 } else {
                     self.retry(request, finished.reply).await
                 }
             }
-            _ => finished.reply,
+            _ => Ok(finished.reply),
         }
     }
 

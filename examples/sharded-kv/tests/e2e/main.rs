@@ -6,5 +6,6 @@ mod commands;
 mod crash;
 mod failover;
 mod proxy;
+mod proxy_leader;
 mod refusals;
 mod support;

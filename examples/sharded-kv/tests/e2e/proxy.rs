@@ -208,7 +208,12 @@ struct Written {
     counted: i64,
     /// Increments that may have happened.
     unknown: i64,
+    /// Increments that did not.
+    refused: i64,
 }
+
+/// Increments that a client sends at once.
+const BURST: usize = 5;
 
 /// Whether the cluster may answer so while a leader is replaced.
 fn may_pass(value: &Value) -> bool {
@@ -233,10 +238,26 @@ fn write(client: usize, address: &str, acknowledged: &AtomicU64, stop: &AtomicBo
             }
             reply => assert!(may_pass(&reply), "{reply:?}"),
         }
-        match connection.command(&["INCR", &counter]).unwrap() {
-            Value::Integer(_) => written.counted += 1,
-            reply if is_error(&reply, "UNKNOWN ") => written.unknown += 1,
-            reply => assert!(may_pass(&reply), "{reply:?}"),
+        connection
+            .send(format!("INCR {counter}\r\n").repeat(BURST).as_bytes())
+            .unwrap();
+        let mut last = 0;
+        for _ in 0..BURST {
+            match connection.receive().unwrap() {
+                Value::Integer(count) => {
+                    assert!(
+                        count > last,
+                        "{counter}: {count} after {last}, one has overtaken the other"
+                    );
+                    last = count;
+                    written.counted += 1;
+                }
+                reply if is_error(&reply, "UNKNOWN ") => written.unknown += 1,
+                reply => {
+                    assert!(may_pass(&reply), "{reply:?}");
+                    written.refused += 1;
+                }
+            }
         }
     }
     written
@@ -274,6 +295,15 @@ fn plain_clients_go_on_when_another_node_is_killed() {
     stop.store(true, Ordering::Relaxed);
     let written: Vec<Written> = clients.into_iter().map(|client| client.join().unwrap()).collect();
 
+    for written in &written {
+        let Written {
+            counted,
+            unknown,
+            refused,
+            ..
+        } = written;
+        println!("increments: {counted} done, {unknown} unknown, {refused} refused");
+    }
     let mut connection = Connection::open(&cluster.resp(3)).unwrap();
     for (client, written) in written.iter().enumerate() {
         for key in &written.keys {
