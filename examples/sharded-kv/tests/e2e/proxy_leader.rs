@@ -4,39 +4,40 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::support::{Connection, DEADLINE, ServerCluster, Value, eventually};
+use crate::support::{Connection, DEADLINE, ServerCluster, Value};
 
 const WELCOME: &str = "%0\r\n+OK\r\n";
 
-/// A cluster whose node 1 takes the test for the client port of node 2.
+/// The key of all commands here.
+const KEY: &str = "k";
+
+/// A cluster in which the test is taken for the client port of every node.
 struct Stage {
     _cluster: ServerCluster,
     leader: TcpListener,
+    /// At a node that does not lead the group of [`KEY`].
     client: Connection,
-    /// Node 2 leads its group.
-    key: String,
 }
 
 fn stage() -> Stage {
     let mut cluster = ServerCluster::with_proxy(3, 6, true);
     let leader = TcpListener::bind("127.0.0.1:0").unwrap();
-    let played = format!("resp = \"{}\"", leader.local_addr().unwrap());
-    let real = format!("resp = \"{}\"", cluster.resp(2));
-    let config = cluster.config(1);
-    assert!(config.contains(&real));
-    std::fs::write(cluster.config_path(1), config.replace(&real, &played)).unwrap();
+    let played = format!("resp = \"{}\"\n", leader.local_addr().unwrap());
+    for node in 1..=3 {
+        let mut config = cluster.config(node);
+        for other in (1..=3).filter(|other| *other != node) {
+            let real = format!("\nresp = \"{}\"\n", cluster.resp(other));
+            assert!(config.contains(&real));
+            config = config.replace(&real, &format!("\n{played}"));
+        }
+        std::fs::write(cluster.config_path(node), config).unwrap();
+    }
     cluster.start_all();
-    let mut real = Connection::open(&cluster.resp(2)).unwrap();
-    real.command(&["RAFTYARD", "DIRECT"]).unwrap();
-    let key = eventually("node 2 leads a group", || {
-        let mut keys = (0..100).map(|number| format!("k{number}"));
-        keys.find(|key| real.command(&["GET", key]).unwrap() == Value::Null2)
-    });
+    let other = cluster.leader_of(KEY) % 3 + 1;
     Stage {
-        client: Connection::open(&cluster.resp(1)).unwrap(),
+        client: Connection::open(&cluster.resp(other)).unwrap(),
         _cluster: cluster,
         leader,
-        key,
     }
 }
 
@@ -91,10 +92,10 @@ fn error_code(value: &Value) -> &str {
 #[test]
 fn a_refused_write_is_tried_again_and_a_lost_one_never() {
     let mut stage = stage();
-    let (client, key) = (&mut stage.client, stage.key);
+    let client = &mut stage.client;
     let set = |client: &mut Connection, value: &str| {
-        client.send(format!("SET {key} {value}\r\n").as_bytes()).unwrap();
-        format!("SET {key} {value}")
+        client.send(format!("SET {KEY} {value}\r\n").as_bytes()).unwrap();
+        format!("SET {KEY} {value}")
     };
 
     let refused = set(client, "refused");
@@ -127,8 +128,8 @@ fn a_refused_write_is_tried_again_and_a_lost_one_never() {
 #[test]
 fn a_refused_read_or_a_lost_one_is_tried_again() {
     let mut stage = stage();
-    let words = ["GET", &stage.key];
-    let get = format!("GET {}\r\n", stage.key);
+    let words = ["GET", KEY];
+    let get = format!("GET {KEY}\r\n");
     stage.client.send(get.as_bytes()).unwrap();
     let mut leader = Leader::accept(&stage.leader);
     assert_eq!(leader.command(), words.join(" "));
@@ -142,21 +143,20 @@ fn a_refused_read_or_a_lost_one_is_tried_again() {
 #[test]
 fn no_command_overtakes_another_on_its_group() {
     let mut stage = stage();
-    let key = stage.key.clone();
-    let lines = format!("SET {key} 1\r\nSET {key} 2\r\nSET {key} 3\r\nGET {key}\r\n");
+    let lines = format!("SET {KEY} 1\r\nSET {KEY} 2\r\nSET {KEY} 3\r\nGET {KEY}\r\n");
     stage.client.send(lines.as_bytes()).unwrap();
     let mut leader = Leader::accept(&stage.leader);
     for number in 1..=3 {
-        assert_eq!(leader.command(), format!("SET {key} {number}"));
+        assert_eq!(leader.command(), format!("SET {KEY} {number}"));
     }
     // To try the first again now would put it after the second.
     leader.say("-MOVED 1 127.0.0.1:1\r\n+OK\r\n-MOVED 1 127.0.0.1:1\r\n");
     assert_eq!(error_code(&stage.client.receive().unwrap()), "TRYAGAIN");
     assert_eq!(stage.client.receive().unwrap(), Value::ok());
     // The third was the last, and the read waits for it.
-    assert_eq!(leader.command(), format!("SET {key} 3"));
+    assert_eq!(leader.command(), format!("SET {KEY} 3"));
     leader.say("+OK\r\n");
-    assert_eq!(leader.command(), format!("GET {key}"));
+    assert_eq!(leader.command(), format!("GET {KEY}"));
     leader.say("$1\r\n3\r\n");
     assert_eq!(stage.client.receive().unwrap(), Value::ok());
     assert_eq!(stage.client.receive().unwrap(), Value::bulk("3"));
@@ -165,10 +165,7 @@ fn no_command_overtakes_another_on_its_group() {
 #[test]
 fn attempts_end() {
     let mut stage = stage();
-    stage
-        .client
-        .send(format!("SET {} v\r\n", stage.key).as_bytes())
-        .unwrap();
+    stage.client.send(format!("SET {KEY} v\r\n").as_bytes()).unwrap();
     let mut leader = Leader::accept(&stage.leader);
     let mut attempts = 0;
     let client = &mut stage.client;

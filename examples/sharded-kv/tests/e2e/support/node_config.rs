@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use super::{Process, free_ports};
+use super::{Connection, Process, Value, eventually, free_ports};
 
 /// Configurations and processes of a cluster; the nodes are numbered from 1.
 pub(crate) struct ServerCluster {
@@ -78,6 +78,16 @@ impl ServerCluster {
 
     pub(crate) fn all_resp(&self) -> Vec<String> {
         (1..=self.processes.len()).map(|node| self.resp(node)).collect()
+    }
+
+    /// The node that leads the group of `key`, as it says itself.
+    pub(crate) fn leader_of(&self, key: &str) -> usize {
+        let leads = |node: &usize| {
+            let mut connection = Connection::open(&self.resp(*node)).unwrap();
+            connection.command(&["RAFTYARD", "DIRECT"]).unwrap();
+            !matches!(connection.command(&["GET", key]).unwrap(), Value::Error(_))
+        };
+        eventually("a node leads the group", || (1..=self.processes.len()).find(leads))
     }
 
     pub(crate) fn start(&mut self, node: usize) {
