@@ -31,7 +31,7 @@ enum Next {
 ///
 /// # Errors
 ///
-/// The socket's. A write that was begun goes on without its client.
+/// The socket's. A write that was begun here goes on without its client; one that was forwarded does once it was sent.
 pub(crate) async fn serve(socket: TcpStream, node: &Node, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let session = Session::new(node.count_connection(), socket.peer_addr()?, socket.local_addr()?);
@@ -94,6 +94,7 @@ impl<'a> Connection<'a> {
 
     /// Begins one command, after those that it has to wait for.
     async fn begin(&mut self, arguments: &[Bytes]) -> io::Result<Next> {
+        // However short an argument is, to hold it costs a handle.
         let bytes = arguments
             .iter()
             .map(|argument| argument.len() + size_of::<Bytes>())

@@ -2,7 +2,7 @@
 //!
 //! A client that sends many commands at once has them in flight together, and yet each group sees them as if executed one
 //! after the other: writes to a group keep their order, and so do reads, because both queue at the moment they are begun;
-//! where reads and writes of one group meet, or the group's leader has changed between them, the later waits for the earlier to
+//! where reads and writes of one group meet, or commands on it that go to different nodes, the later waits for the earlier to
 //! be answered.
 
 use std::collections::{HashMap, VecDeque};
@@ -14,7 +14,7 @@ use crate::resp::{Protocol, Reply};
 /// Commands in flight per connection at most.
 const IN_FLIGHT_MAX: usize = 1024;
 
-/// Bytes of their arguments at most, unless it is a single command.
+/// Bytes of their arguments at most, with what it costs to hold them, unless it is a single command.
 const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a command has to do with groups.

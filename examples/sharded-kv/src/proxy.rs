@@ -96,7 +96,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Forwards `request` to `leader`, after those that were forwarded to it before. It is sent whether or not the reply is
-    /// awaited.
+    /// awaited, as long as the proxy lives.
     pub(crate) fn forward(&mut self, leader: &Member, request: &Request) -> impl Future<Output = Reply> + Send + use<> {
         let open = || Upstream::open(leader.resp.clone(), PATIENCE);
         let upstream = self.upstreams.entry(leader.node).or_insert_with(open);

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::address::HostPort;
@@ -99,7 +99,7 @@ impl Upstream {
     /// Begins to connect to the node that serves clients at `address`.
     pub(crate) fn open(address: HostPort, patience: Patience) -> Self {
         let (commands, queued) = mpsc::unbounded_channel();
-        let task: JoinHandle<()> = tokio::spawn(run(address, patience, queued));
+        let task = tokio::spawn(run(address, patience, queued));
         Self {
             commands,
             task: task.abort_handle(),
