@@ -34,6 +34,8 @@ pub(crate) struct NodeConfig {
     pub(crate) workers: usize,
     /// Client connections at most.
     pub(crate) max_clients: usize,
+    /// Commands on groups that other nodes lead are forwarded to them.
+    pub(crate) proxy: bool,
     /// The other nodes. Every group has a replica on every node.
     pub(crate) peers: Vec<PeerConfig>,
 }
@@ -77,6 +79,8 @@ struct File {
     groups: u64,
     workers: Option<usize>,
     max_clients: Option<usize>,
+    #[serde(default)]
+    proxy: bool,
     #[serde(default)]
     peers: Vec<FilePeer>,
 }
@@ -138,6 +142,7 @@ impl File {
             shard_map,
             workers: at_least_one("workers", self.workers.unwrap_or_else(cores))?,
             max_clients: at_least_one("max_clients", self.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS))?,
+            proxy: self.proxy,
             peers: self
                 .peers
                 .iter()

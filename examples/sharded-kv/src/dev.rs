@@ -19,6 +19,7 @@ pub(crate) struct DevCluster {
     pub(crate) data: PathBuf,
     /// The RESP port of node 1.
     pub(crate) port: u16,
+    pub(crate) proxy: bool,
 }
 
 impl DevCluster {
@@ -50,6 +51,7 @@ impl DevCluster {
             // The nodes share one machine.
             workers: 1,
             max_clients: DEFAULT_MAX_CLIENTS,
+            proxy: self.proxy,
             peers: all.iter().filter(|peer| peer.node != me.node).cloned().collect(),
         }
     }
@@ -78,6 +80,7 @@ mod tests {
             shard_map: ShardMap::new(16).unwrap(),
             data: "data".into(),
             port,
+            proxy: false,
         }
     }
 

@@ -5,5 +5,7 @@
 mod commands;
 mod crash;
 mod failover;
+mod proxy;
+mod proxy_leader;
 mod refusals;
 mod support;
