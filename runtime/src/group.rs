@@ -10,6 +10,7 @@ use raftyard_groups::{GroupId, NodeId};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -170,7 +171,9 @@ impl<S: StateMachine> Group<S> {
         let run = Box::new(move |machine: Result<&dyn Any, ReadError>| {
             let answer = machine.and_then(|machine| {
                 let machine = machine.downcast_ref::<S>().ok_or(ReadError::WrongType)?;
-                Ok(machine.query(query))
+                // A query that panics must not take the replica with it: asked again at the next leader, it
+                // would take them all.
+                catch_unwind(AssertUnwindSafe(|| machine.query(query))).map_err(|_| ReadError::Panicked)
             });
             // Who gave up waiting has dropped the other end.
             reply.send(answer).ok();

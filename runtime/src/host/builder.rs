@@ -22,6 +22,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tokio::sync::OnceCell;
 
 /// Puts a node together: [`RaftHost::builder`]. What is not set has a default.
 pub struct HostBuilder {
@@ -318,6 +319,7 @@ impl BoundHost {
             place: self.spots.transport.clone(),
             threads: Mutex::new(self.threads.0.take()),
             closed: AtomicBool::new(false),
+            ended: OnceCell::new(),
         })))
     }
 }

@@ -29,13 +29,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 
 /// How long a shutdown waits for proposals that are on their way.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// One node: it hosts replicas of many groups over one transport and one storage. Clones are handles to the
 /// same node, usable from any thread and any async runtime.
+///
+/// When the last handle is dropped without a [`shutdown`](Self::shutdown), groups' handles included, the node
+/// ends as if it had crashed: soon, but not at once, and until then its data directory stays in use.
 #[derive(Clone)]
 pub struct RaftHost(Arc<Node>);
 
@@ -61,6 +64,8 @@ pub(crate) struct Node {
     place: Spot,
     threads: Mutex<Option<Threads>>,
     closed: AtomicBool,
+    /// Set once the shutdown is over.
+    ended: OnceCell<()>,
 }
 
 struct Actors {
@@ -168,37 +173,40 @@ impl RaftHost {
 
     /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, stops all
     /// groups, writes what is queued, closes the store and all connections. Whoever still waits is told that
-    /// the outcome is unknown. Every handle is closed afterwards.
+    /// the outcome is unknown. Every handle is closed afterwards, and the data directory can be opened again.
+    /// Who calls while another call is at it waits for the same end; if a call is dropped halfway, the next
+    /// one goes on.
     pub async fn shutdown(&self) {
-        let node = &self.0;
-        if node.closed.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        for slot in &node.registry {
-            slot.status.wake_waiters();
-        }
-        let budget = node.budget.clone();
-        let drained = move || async move { tokio::time::timeout(DRAIN, budget.idle()).await.is_ok() };
-        if node.place.run(drained).await != Some(true) {
-            tracing::warn!(node = node.id.0, "proposals are cut off by the shutdown");
-        }
-        // Actors that are gone already need not be stopped.
-        node.actors.transport.send(transport::Stop).await.ok();
-        for dispatcher in &node.actors.dispatchers {
-            dispatcher.send(worker::Stop).await.ok();
-        }
-        node.actors.storage.send(storage::Stop).await.ok();
-        let threads = node.threads.lock().take();
-        if let Some(threads) = threads {
-            threads.stop_and_join().await;
-        }
-        tracing::debug!(node = node.id.0, "node shut down");
+        self.0.ended.get_or_init(|| self.0.end()).await;
     }
 }
 
 impl Node {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    async fn end(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for slot in &self.registry {
+            slot.status.wake_waiters();
+        }
+        let budget = self.budget.clone();
+        let drained = move || async move { tokio::time::timeout(DRAIN, budget.idle()).await.is_ok() };
+        if self.place.run(drained).await != Some(true) {
+            tracing::warn!(node = self.id.0, "proposals are cut off by the shutdown");
+        }
+        // Actors that are gone already need not be stopped.
+        self.actors.transport.send(transport::Stop).await.ok();
+        for dispatcher in &self.actors.dispatchers {
+            dispatcher.send(worker::Stop).await.ok();
+        }
+        self.actors.storage.send(storage::Stop).await.ok();
+        let threads = self.threads.lock().take();
+        if let Some(threads) = threads {
+            threads.stop_and_join().await;
+        }
+        tracing::debug!(node = self.id.0, "node shut down");
     }
 
     fn check_members(&self, group: GroupId, membership: &Membership) -> Result<(), CreateGroupError> {
@@ -246,7 +254,16 @@ impl Node {
         if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
             return Err(CreateGroupError::Closed);
         }
-        noted.await.map_err(|_| CreateGroupError::Closed)??;
+        // Who drops this future leaves a note behind: the next who creates the group has to find it.
+        let state = Recovered::default();
+        let left_behind = RecoveredGroup {
+            record: record.clone(),
+            state,
+        };
+        self.recovered.lock().insert(group, left_behind);
+        let noted = noted.await;
+        self.recovered.lock().remove(&group);
+        noted.map_err(|_| CreateGroupError::Closed)??;
         Ok((record, Recovered::default()))
     }
 }

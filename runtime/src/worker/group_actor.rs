@@ -10,7 +10,7 @@ use crate::error::ProposeError;
 use crate::machine::Machine;
 use crate::registry::{GroupSlot, GroupStatus};
 use actix::{Actor, ActorContext, Context, Handler};
-use raftyard_groups::{Effects, Entry, Group, Input, LogIndex, Moment, Payload, ProposalId, Proposed};
+use raftyard_groups::{Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl GroupActor {
                 GroupWork::Read(job) => jobs.push(job),
                 GroupWork::Campaign => inputs.push(Input::Campaign),
                 GroupWork::Tick => inputs.push(Input::Tick),
-                GroupWork::StorageFailed => self.halt("the store failed"),
+                GroupWork::Halt(reason) => self.halt(reason),
             }
         }
         if self.halted {
@@ -122,17 +122,19 @@ impl GroupActor {
 
     /// Carries out what the core wants. Applying leads to more: until all is applied, or the turn's share is.
     fn carry_out(&mut self, now: Moment) {
-        for _ in 0..APPLY_BATCHES_PER_TURN {
+        let mut batches = 0;
+        loop {
             for (id, outcome) in self.effects.reads.drain(..) {
                 self.reads.decided(id, outcome);
             }
             self.reads.answer(self.core.applied(), self.machine.as_any());
-            if self.effects.apply.is_empty() {
+            if self.effects.apply.is_empty() || batches == APPLY_BATCHES_PER_TURN {
                 break;
             }
             let Some(through) = self.apply() else {
                 break;
             };
+            batches += 1;
             self.core.step(now, Input::Applied { through }, &mut self.effects);
         }
         let output = &mut *self.shared.output.borrow_mut();
@@ -153,14 +155,19 @@ impl GroupActor {
         let mut last = None;
         for Entry { index, term, payload } in entries {
             last = Some(index);
+            let id = LogId { term, index };
             let Payload::Command(command) = payload else {
+                self.proposals.applied(id, None);
                 continue;
             };
-            let id = raftyard_groups::LogId { term, index };
             let wanted = self.proposals.is_awaited(id);
             let machine = &mut self.machine;
             match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
-                Ok(Ok(response)) => self.proposals.applied(id, response),
+                Ok(Ok(response)) => {
+                    let unusable = |error: postcard::Error| ProposeError::UndecodableResponse(error.to_string());
+                    let result = response.map(|response| response.map_err(unusable));
+                    self.proposals.applied(id, result);
+                }
                 Ok(Err(error)) => {
                     self.halt(&format!("entry {id} can't be decoded: {error}"));
                     return None;
@@ -179,10 +186,11 @@ impl GroupActor {
         if !self.halted {
             tracing::error!(group = self.slot.group.0, replica = %self.core, reason, "replica halted");
             self.halted = true;
-            self.proposals.expire(Moment(u64::MAX));
-            self.reads.expire(Moment(u64::MAX));
             self.effects = Effects::default();
             self.publish();
+            // Last, so that who is answered finds it halted.
+            self.proposals.expire(Moment(u64::MAX));
+            self.reads.expire(Moment(u64::MAX));
         }
     }
 
@@ -217,7 +225,10 @@ impl Handler<Turn> for GroupActor {
     type Result = ();
 
     fn handle(&mut self, turn: Turn, _: &mut Context<Self>) {
-        self.turn(turn.0);
+        // Only a fault of this program gets here. It must not leave behind a replica that seems to live.
+        if catch_unwind(AssertUnwindSafe(|| self.turn(turn.0))).is_err() {
+            self.halt("its turn panicked");
+        }
     }
 }
 
