@@ -24,6 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::OnceCell;
 
+/// More than what a message has on the wire beside its entries, in bytes.
+const MESSAGE_OVERHEAD: usize = 4 << 10;
+
 /// Puts a node together: [`RaftHost::builder`]. What is not set has a default.
 pub struct HostBuilder {
     cluster: String,
@@ -165,9 +168,8 @@ impl HostBuilder {
     ///
     /// As [`HostBuilder::open`].
     pub async fn bind(self) -> Result<BoundHost, OpenError> {
-        if self.workers == 0 {
-            return Err(OpenError::Config("a node needs at least one worker".to_owned()));
-        }
+        let transport_limits = TransportLimits::default();
+        self.check(&transport_limits)?;
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(self.node.0));
         let (threads, spots) = match self.placement {
             Placement::Here => (None, Spots::here(self.workers)),
@@ -184,7 +186,7 @@ impl HostBuilder {
             listen: self.listen.clone(),
             network: self.network.clone(),
             seed: mix(seed, self.node.0),
-            limits: TransportLimits::default(),
+            limits: transport_limits,
         };
         let mut bound = BoundHost {
             builder: self,
@@ -199,6 +201,43 @@ impl HostBuilder {
         bound.address = transport.address().to_owned();
         bound.transport = Some(transport);
         Ok(bound)
+    }
+
+    /// Whether what was set can work.
+    fn check(&self, transport: &TransportLimits) -> Result<(), OpenError> {
+        let Tuning {
+            election_timeout_ms,
+            heartbeat_interval_ms,
+            message_bytes_max,
+            inflight_messages_max,
+            inflight_bytes_max,
+            ..
+        } = self.tuning;
+        let refuse = |what: String| Err(OpenError::Config(what));
+        if self.workers == 0 {
+            return refuse("a node needs at least one worker".to_owned());
+        }
+        if heartbeat_interval_ms == 0 || election_timeout_ms <= heartbeat_interval_ms {
+            return refuse(format!(
+                "an election timeout of {election_timeout_ms} ms does not go with a heartbeat every {heartbeat_interval_ms} ms"
+            ));
+        }
+        if inflight_messages_max == 0 || inflight_bytes_max == 0 {
+            return refuse("at least one append message has to be in flight".to_owned());
+        }
+        // A message may exceed its size by its last entry, and has a head. One that no frame can carry would
+        // never arrive.
+        let largest = [self.limits.command_bytes_max, MESSAGE_OVERHEAD]
+            .into_iter()
+            .fold(message_bytes_max, usize::saturating_add);
+        if largest > transport.message_bytes_max() {
+            return refuse(format!(
+                "commands of {} bytes in messages of {message_bytes_max} don't fit a frame of {}",
+                self.limits.command_bytes_max,
+                transport.message_bytes_max()
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -317,7 +356,7 @@ impl BoundHost {
                 transport,
             },
             place: self.spots.transport.clone(),
-            threads: Mutex::new(self.threads.0.take()),
+            threads: self.threads.0.take(),
             closed: AtomicBool::new(false),
             ended: OnceCell::new(),
         })))

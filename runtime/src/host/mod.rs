@@ -62,7 +62,7 @@ pub(crate) struct Node {
     actors: Actors,
     /// Where there are timers, whatever runtime a user's call comes from.
     place: Spot,
-    threads: Mutex<Option<Threads>>,
+    threads: Option<Threads>,
     closed: AtomicBool,
     /// Set once the shutdown is over.
     ended: OnceCell<()>,
@@ -202,9 +202,8 @@ impl Node {
             dispatcher.send(worker::Stop).await.ok();
         }
         self.actors.storage.send(storage::Stop).await.ok();
-        let threads = self.threads.lock().take();
-        if let Some(threads) = threads {
-            threads.stop_and_join().await;
+        if let Some(threads) = &self.threads {
+            threads.stop_and_wait().await;
         }
         tracing::debug!(node = self.id.0, "node shut down");
     }
@@ -303,7 +302,7 @@ impl Drop for Node {
             dispatcher.do_send(worker::Stop);
         }
         self.actors.storage.do_send(storage::Stop);
-        if let Some(threads) = self.threads.lock().take() {
+        if let Some(threads) = &self.threads {
             threads.stop();
         }
     }

@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<Counters>,
     pub(crate) output: RefCell<TurnOutput>,
-    pub(super) deadlines: RefCell<Deadlines>,
+    pub(crate) deadlines: RefCell<Deadlines>,
 }
 
 pub(crate) struct Dispatcher {

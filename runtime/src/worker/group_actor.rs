@@ -15,6 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+#[cfg(test)]
+mod tests;
+
 /// Batches of committed entries that a group may apply in one turn; the rest waits for its next, so that the
 /// other groups of the worker get theirs.
 const APPLY_BATCHES_PER_TURN: usize = 4;
