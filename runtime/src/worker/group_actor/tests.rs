@@ -145,12 +145,21 @@ fn a_read_is_answered_in_the_turn_that_applies_its_index() {
 #[test]
 fn a_halted_replica_says_so_before_it_answers() {
     let mut replica = single();
-    replica.lead();
+    replica.turn(vec![GroupWork::Campaign]);
+    let vote = replica.persisted();
+    replica.turn(vote);
+    // It leads, but its first entry is not durable: nothing is answered yet.
+    let slot = replica.slot.clone();
+    let (seen, mut status_at_answer) = oneshot::channel();
+    let job = ReadJob {
+        run: Box::new(move |_| seen.send(slot.status.get()).unwrap()),
+        permit: ByteBudget::new(1).try_acquire(1).unwrap(),
+    };
     let (work, mut answer) = proposal();
-    replica.turn(vec![work]);
+    replica.turn(vec![work, GroupWork::Read(job)]);
     replica.turn(vec![GroupWork::Halt("told to")]);
     assert_eq!(answer.try_recv(), Ok(Err(ProposeError::OutcomeUnknown)));
-    let status = replica.slot.status.get();
+    let status = status_at_answer.try_recv().unwrap();
     assert!(status.halted && status.leader.is_none());
 
     let (work, mut refused) = proposal();
