@@ -11,6 +11,8 @@
 
 mod support;
 
+#[path = "cluster/chaos.rs"]
+mod chaos;
 #[path = "cluster/errors.rs"]
 mod errors;
 #[path = "cluster/faults.rs"]
