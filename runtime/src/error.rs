@@ -70,7 +70,7 @@ pub enum ReadError {
         /// The limit, in bytes.
         bytes_limit: usize,
     },
-    /// No answer in time.
+    /// No answer in time, or the replica stopped while the read waited.
     #[error("no answer in time")]
     TimedOut,
     /// The group's replica here is gone, or the node shuts down.

@@ -84,7 +84,7 @@ impl<S: StateMachine> Group<S> {
         self.slot.status.wait_for_leader(closed).await.ok_or(Closed)
     }
 
-    /// How this replica stands.
+    /// How this replica stood at the end of its last turn. Who was just answered may find it one turn behind.
     #[must_use]
     pub fn status(&self) -> GroupStatus {
         self.slot.status.get()

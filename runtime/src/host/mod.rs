@@ -1,10 +1,12 @@
 //! A node: what it is built from, and what users hold of it.
 
+mod bound;
 mod builder;
 mod cluster;
 mod placement;
 
-pub use builder::{BoundHost, HostBuilder};
+pub use bound::BoundHost;
+pub use builder::HostBuilder;
 pub use placement::Placement;
 
 use crate::budget::ByteBudget;

@@ -144,7 +144,8 @@ impl GroupActor {
         if !self.effects.apply.is_empty() && !self.halted {
             output.again.push(self.slot.group);
         }
-        output.send.append(&mut self.effects.send);
+        // Taken, not emptied: a group keeps no memory for what it sent.
+        output.send.append(&mut std::mem::take(&mut self.effects.send));
         output.persist.extend(self.effects.persist.take());
         let group = self.slot.group;
         output

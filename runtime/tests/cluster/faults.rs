@@ -1,11 +1,17 @@
 //! What happens when nodes and links fail.
 
-use super::support::{Cluster, eventually, leader_of, propose, read, slot};
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreError};
-use raftyard::{Consistency, CreateGroupError, Limits, NodeId, ProposeError, RaftHost, ReadError};
+use raftyard::{Consistency, CreateGroupError, Group, Limits, NodeId, ProposeError, RaftHost, ReadError};
 use raftyard_groups::{Entry, GroupId, LogIndex, Persist};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The replicas on all other nodes.
+fn without(replicas: &[Group<Journal>], id: NodeId) -> Vec<Group<Journal>> {
+    let others = replicas.iter().enumerate().filter(|(n, _)| *n != slot(id));
+    others.map(|(_, replica)| replica.clone()).collect()
+}
 
 #[tokio::test]
 async fn when_the_leader_stops_another_goes_on_and_nothing_is_lost() {
@@ -44,12 +50,7 @@ async fn a_leader_that_is_cut_off_neither_commits_nor_serves_reads() {
     // Asked while it still believes that it leads: it can't find out whether they commit, or prove that it leads.
     let lost = old.propose("lost".to_owned());
     let stale = old.read((), Consistency::Linearizable);
-    let majority: Vec<_> = replicas
-        .iter()
-        .enumerate()
-        .filter(|(n, _)| *n != slot(id))
-        .map(|(_, r)| r.clone())
-        .collect();
+    let majority = without(&replicas, id);
     propose(&majority, "after").await;
     assert_eq!(read(&majority).await, ["before", "after"]);
     assert!(matches!(
@@ -83,12 +84,7 @@ async fn a_replaced_proposal_is_reported_as_dropped() {
     let id = old.leader().unwrap();
     cluster.isolate(id);
     let lost = old.propose("lost".to_owned());
-    let majority: Vec<_> = replicas
-        .iter()
-        .enumerate()
-        .filter(|(n, _)| *n != slot(id))
-        .map(|(_, r)| r.clone())
-        .collect();
+    let majority = without(&replicas, id);
     propose(&majority, "after").await;
     cluster.heal(id);
     assert_eq!(lost.await, Err(ProposeError::Dropped));
@@ -179,7 +175,7 @@ async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
     let host = builder.open().await.expect("opens");
     // Group 0 is led by its first member, if all goes as it should.
     let on_one = host
-        .create_group(GroupId(0), cluster.ids(), super::Journal::default)
+        .create_group(GroupId(0), cluster.ids(), Journal::default)
         .await
         .unwrap();
     let others = [
@@ -206,7 +202,7 @@ async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
         on_one.propose("more".to_owned()).await,
         Err(ProposeError::NotLeader { leader: None })
     );
-    let created = host.create_group(GroupId(5), [id], super::Journal::default).await;
+    let created = host.create_group(GroupId(5), [id], Journal::default).await;
     assert!(
         matches!(created, Err(CreateGroupError::Store(StoreError::Poisoned))),
         "no note of it could be kept"
@@ -226,7 +222,7 @@ async fn a_group_opened_on_a_failed_disk_is_halted() {
     let broken = Arc::new(AtomicBool::new(false));
     let host = open(broken.clone()).await.unwrap();
     let create = async |host: &RaftHost, group| {
-        let created = host.create_group(GroupId(group), [NodeId(1)], super::Journal::default);
+        let created = host.create_group(GroupId(group), [NodeId(1)], Journal::default);
         created.await.unwrap()
     };
     for group in [1, 2] {
@@ -281,7 +277,7 @@ async fn a_replica_whose_log_is_damaged_halts_and_the_others_go_on() {
     let inner = cluster.disk(NodeId(1));
     let bad = cluster.builder(NodeId(1)).log_store(Bad { inner, panics: false });
     let host = bad.open().await.unwrap();
-    let created = host.create_group(GroupId(0), cluster.ids(), super::Journal::default);
+    let created = host.create_group(GroupId(0), cluster.ids(), Journal::default);
     let damaged = created.await.unwrap();
     for id in [NodeId(2), NodeId(3)] {
         cluster.open(id).await;
@@ -303,7 +299,7 @@ async fn a_store_that_panics_leaves_nobody_waiting() {
     let builder = RaftHost::builder("").log_store(Bad { inner, panics: true });
     let host = builder.open().await.unwrap();
     for group in [1, 2] {
-        let created = host.create_group(GroupId(group), [NodeId(1)], super::Journal::default);
+        let created = host.create_group(GroupId(group), [NodeId(1)], Journal::default);
         assert!(matches!(created.await, Err(CreateGroupError::Closed)));
     }
     host.shutdown().await;

@@ -3,7 +3,9 @@
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read};
 use futures::FutureExt;
 use raftyard::store::{FjallLogStore, MemoryLogStore, StoreIdentity};
-use raftyard::{Consistency, Group, GroupId, Limits, NodeId, OpenError, RaftHost, RoleKind, StateMachine, Tuning};
+use raftyard::{
+    Consistency, Group, GroupId, Limits, NodeId, OpenError, Placement, RaftHost, RoleKind, StateMachine, Tuning,
+};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -145,6 +147,28 @@ async fn open_patiently(cluster: &Cluster, id: NodeId, dir: &Path) -> RaftHost {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// On one thread too: dropped without a shutdown, it ends as soon as the thread gets to it.
+#[tokio::test]
+async fn a_node_on_one_thread_that_is_dropped_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::closed(1);
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let builder = RaftHost::builder(dir.path()).placement(Placement::Here);
+            let host = builder.open().await.unwrap();
+            let created = host.create_group(GroupId(1), [NodeId(1)], Journal::default);
+            let group = created.await.unwrap();
+            group.wait_for_leader().await.unwrap();
+            let on_its_way = group.propose("late".to_owned());
+            drop((host, group));
+            let outcome = tokio::time::timeout(PATIENCE, on_its_way).await.expect("answered");
+            assert!(outcome.is_ok() || outcome.is_err_and(|error| error.may_have_happened()));
+            let host = open_patiently(&cluster, NodeId(1), dir.path()).await;
+            host.shutdown().await;
+        })
+        .await;
 }
 
 /// Far more is asked than fits: all is answered, what was refused never happened, and room comes back.
