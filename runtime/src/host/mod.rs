@@ -3,6 +3,7 @@
 mod bound;
 mod builder;
 mod cluster;
+mod create;
 mod placement;
 
 pub use bound::BoundHost;
@@ -19,19 +20,20 @@ use crate::metrics::{Counters, HostMetrics};
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
 use crate::storage::{self, StorageActor, StorageWork};
-use crate::store::{GroupRecord, RecoveredGroup};
+use crate::store::RecoveredGroup;
 use crate::transport::{self, TransportActor, TransportHandle};
 use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
+use create::Reservation;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
-use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
+use raftyard_groups::{GroupId, Membership, NodeId, ReplicaConfig, Tuning};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 
 /// How long a shutdown waits for proposals that are on their way.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -208,91 +210,6 @@ impl Node {
             threads.stop_and_wait().await;
         }
         tracing::debug!(node = self.id.0, "node shut down");
-    }
-
-    fn check_members(&self, group: GroupId, membership: &Membership) -> Result<(), CreateGroupError> {
-        if self.is_closed() {
-            return Err(CreateGroupError::Closed);
-        }
-        if !membership.contains(self.id) {
-            return Err(CreateGroupError::NotMember { node: self.id, group });
-        }
-        match membership
-            .peers_of(self.id)
-            .into_iter()
-            .find(|peer| !self.members.contains(peer))
-        {
-            Some(member) => Err(CreateGroupError::UnknownPeer { member, group }),
-            None => Ok(()),
-        }
-    }
-
-    /// What the disk holds of the group, or a durable note of a new one.
-    async fn recover_or_note(
-        &self,
-        group: GroupId,
-        membership: Membership,
-    ) -> Result<(GroupRecord, Recovered), CreateGroupError> {
-        let found = self.recovered.lock().remove(&group);
-        if let Some(found) = found {
-            if found.record.membership != membership {
-                let error = CreateGroupError::OtherMembers {
-                    group,
-                    found: found.record.membership.to_string(),
-                    wanted: membership.to_string(),
-                };
-                self.recovered.lock().insert(group, found);
-                return Err(error);
-            }
-            return Ok((found.record, found.state));
-        }
-        let record = GroupRecord {
-            group,
-            incarnation: Incarnation(1),
-            membership,
-        };
-        let (reply, noted) = oneshot::channel();
-        if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
-            return Err(CreateGroupError::Closed);
-        }
-        // Who drops this future leaves a note behind: the next who creates the group has to find it.
-        let state = Recovered::default();
-        let left_behind = RecoveredGroup {
-            record: record.clone(),
-            state,
-        };
-        self.recovered.lock().insert(group, left_behind);
-        let noted = noted.await;
-        self.recovered.lock().remove(&group);
-        noted.map_err(|_| CreateGroupError::Closed)??;
-        Ok((record, Recovered::default()))
-    }
-}
-
-/// That nobody else creates the same group at the same time.
-struct Reservation<'a> {
-    node: &'a Node,
-    group: GroupId,
-}
-
-impl<'a> Reservation<'a> {
-    fn of(node: &'a Node, group: GroupId) -> Result<Self, CreateGroupError> {
-        // In this order: who finds the reservation gone finds the group in the registry.
-        let reserved = node.creating.lock().insert(group);
-        if !reserved {
-            return Err(CreateGroupError::Exists(group));
-        }
-        let reservation = Self { node, group };
-        if node.registry.contains_key(&group) {
-            return Err(CreateGroupError::Exists(group));
-        }
-        Ok(reservation)
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        self.node.creating.lock().remove(&self.group);
     }
 }
 

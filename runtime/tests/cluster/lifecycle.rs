@@ -4,7 +4,8 @@ use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose,
 use futures::FutureExt;
 use raftyard::store::{FjallLogStore, MemoryLogStore, StoreIdentity};
 use raftyard::{
-    Consistency, Group, GroupId, Limits, NodeId, OpenError, Placement, RaftHost, RoleKind, StateMachine, Tuning,
+    Consistency, Group, GroupId, Limits, NodeId, OpenError, Placement, ProposeError, RaftHost, RoleKind, StateMachine,
+    Tuning,
 };
 use std::path::Path;
 use std::sync::OnceLock;
@@ -74,6 +75,54 @@ async fn whoever_waits_for_a_shutdown_can_open_the_directory_again() {
         let next = open(dir.path()).await.expect("the directory is free");
         next.shutdown().await;
         futures::future::join_all(rest).await;
+    }
+}
+
+/// With a quorum and without one, while clients go on asking: the shutdown ends, and so does every call.
+#[tokio::test]
+async fn a_shutdown_under_load_ends_and_answers_everybody() {
+    for cut_off in [false, true] {
+        let mut cluster = Cluster::start(3).await;
+        let replicas = cluster.create(1).await;
+        let leader = leader_of(&replicas, &cluster.ids()).await.clone();
+        let id = leader.leader().unwrap();
+        if cut_off {
+            cluster.isolate(id);
+        }
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                let leader = leader.clone();
+                tokio::spawn(async move {
+                    let mut acknowledged = Vec::new();
+                    for n in 0.. {
+                        let line = format!("{client} {n}");
+                        let read = leader.read((), Consistency::Linearizable);
+                        match leader.propose(line.clone()).await {
+                            Ok(_) => acknowledged.push(line),
+                            Err(ProposeError::Closed) => break,
+                            Err(_) => tokio::task::yield_now().await,
+                        }
+                        drop(read.await);
+                    }
+                    acknowledged
+                })
+            })
+            .collect();
+        if !cut_off {
+            eventually("the clients are at it", || leader.status().applied > 100).await;
+        }
+        let stopped = tokio::time::timeout(PATIENCE, cluster.stop(id)).await;
+        assert!(stopped.is_ok(), "the shutdown did not end");
+        let mut acknowledged = Vec::new();
+        for client in clients {
+            let answered = tokio::time::timeout(PATIENCE, client).await;
+            acknowledged.extend(answered.expect("every call is answered").unwrap());
+        }
+        assert_eq!(acknowledged.is_empty(), cut_off);
+        let lines = read(&replicas).await;
+        let missing: Vec<_> = acknowledged.iter().filter(|line| !lines.contains(line)).collect();
+        assert!(missing.is_empty(), "lost: {missing:?}");
+        cluster.stop_all().await;
     }
 }
 
