@@ -74,7 +74,7 @@ impl<S: StateMachine> Group<S> {
         self.slot.status.leader()
     }
 
-    /// Waits until this replica knows who leads, as long as that takes.
+    /// Waits until this replica knows who leads, as long as that takes; one that halted never does.
     ///
     /// # Errors
     ///

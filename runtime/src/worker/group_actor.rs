@@ -193,7 +193,7 @@ impl GroupActor {
             self.effects = Effects::default();
             self.publish();
             // Last, so that who is answered finds it halted.
-            self.proposals.expire(Moment(u64::MAX));
+            self.proposals.abandon();
             self.reads.expire(Moment(u64::MAX));
         }
     }

@@ -14,6 +14,10 @@ pub(crate) struct Proposals {
     /// Appended in an earlier term at indexes that this replica has since appended to again. Their fate is
     /// open until something is applied there: another replica may still hold them and lead.
     displaced: Vec<Waiting>,
+    /// Those that were given up, ascending by index: nobody waits, but their commands are in the log and in
+    /// memory until they are applied or replaced. Without this a group that commits nothing would take more
+    /// for ever.
+    given_up: VecDeque<(LogIndex, BytePermit)>,
 }
 
 struct Waiting {
@@ -39,6 +43,7 @@ impl Proposals {
         while let Some(displaced) = self.waiting.pop_back_if(|waiting| waiting.id.index >= first) {
             self.displaced.push(displaced);
         }
+        while self.given_up.pop_back_if(|(index, _)| *index >= first).is_some() {}
         let mut index = first;
         for (reply, permit) in proposals {
             self.waiting.push_back(Waiting {
@@ -64,6 +69,7 @@ impl Proposals {
             let result = if waiting.id == id { result.take() } else { None };
             waiting.answer(result.unwrap_or(Err(ProposeError::Dropped)));
         };
+        while self.given_up.pop_front_if(|(index, _)| *index <= id.index).is_some() {}
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.id.index <= id.index) {
             settle(waiting);
         }
@@ -77,7 +83,8 @@ impl Proposals {
     /// Gives up on those whose deadline has come: they may be applied or not.
     pub(crate) fn expire(&mut self, now: Moment) {
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.deadline <= now) {
-            waiting.answer(Err(ProposeError::OutcomeUnknown));
+            self.given_up.push_back((waiting.id.index, waiting.permit));
+            waiting.reply.send(Err(ProposeError::OutcomeUnknown)).ok();
         }
         for waiting in self.displaced.extract_if(.., |waiting| waiting.deadline <= now) {
             waiting.answer(Err(ProposeError::OutcomeUnknown));
@@ -86,6 +93,12 @@ impl Proposals {
             // A group that went quiet gives its memory back.
             self.waiting.shrink_to(0);
         }
+    }
+
+    /// Gives up on all: the replica stops.
+    pub(crate) fn abandon(&mut self) {
+        self.expire(Moment(u64::MAX));
+        self.given_up = VecDeque::new();
     }
 
     /// The earliest deadline.
@@ -185,6 +198,31 @@ mod tests {
         assert_eq!(budget.used(), 1, "held while it waits");
         apply(&mut proposals, LogId::new(1, 1));
         assert_eq!(budget.used(), 0);
+    }
+
+    /// Its command is still in the log: a group that commits nothing must not take more and more.
+    #[test]
+    fn a_proposal_that_was_given_up_keeps_its_room_until_its_entry_is_applied_or_replaced() {
+        let budget = ByteBudget::new(4);
+        let mut proposals = Proposals::default();
+        let (replies, mut answers): (Vec<_>, Vec<_>) = (0..4)
+            .map(|_| {
+                let (reply, answer) = oneshot::channel();
+                ((reply, budget.try_acquire(1).unwrap()), answer)
+            })
+            .unzip();
+        proposals.appended(LogIndex(5), Term(1), Moment(9), replies);
+        proposals.expire(Moment(9));
+        for answer in &mut answers {
+            assert_eq!(outcome(answer), Err(ProposeError::OutcomeUnknown));
+        }
+        assert_eq!(budget.used(), 4);
+        apply(&mut proposals, LogId::new(1, 5));
+        assert_eq!(budget.used(), 3, "applied");
+        proposals.appended(LogIndex(7), Term(3), Moment(19), []);
+        assert_eq!(budget.used(), 1, "replaced from 7 on");
+        proposals.abandon();
+        assert_eq!(budget.used(), 0, "the replica stopped");
     }
 
     #[test]
