@@ -90,6 +90,13 @@ async fn open(cluster: &mut Cluster, id: NodeId, groups: &[Arc<Mutex<Known>>]) {
     }
 }
 
+async fn stop(cluster: &mut Cluster, id: NodeId, groups: &[Arc<Mutex<Known>>]) {
+    for known in groups {
+        known.lock().replicas[super::support::slot(id)] = None;
+    }
+    cluster.stop(id).await;
+}
+
 /// Proposes and reads in turn, at any replica, until told to end.
 async fn client(known: Arc<Mutex<Known>>, commands: u64, seed: u64, end: Arc<AtomicBool>) -> u64 {
     let mut random = Random(seed);
@@ -142,14 +149,20 @@ async fn mishap(cluster: &mut Cluster, groups: &[Arc<Mutex<Known>>], random: &mu
     let ids = cluster.ids();
     let id = ids[usize::try_from(random.below(NODES as u64)).expect("small")];
     let pause = Duration::from_millis(20 + random.below(300));
-    match random.below(4) {
+    match random.below(5) {
         0 | 1 => {
-            for known in groups {
-                known.lock().replicas[super::support::slot(id)] = None;
-            }
-            cluster.stop(id).await;
+            stop(cluster, id, groups).await;
             tokio::time::sleep(pause).await;
             open(cluster, id, groups).await;
+        }
+        4 => {
+            // Whoever leads next has to apply its log anew, while it is asked already.
+            for id in ids.clone() {
+                stop(cluster, id, groups).await;
+            }
+            for id in ids {
+                open(cluster, id, groups).await;
+            }
         }
         2 => {
             cluster.isolate(id);
@@ -180,6 +193,8 @@ async fn groups_keep_their_word_while_nodes_stop_and_links_are_cut() {
     cluster.tuning = Tuning {
         election_timeout_ms: 200,
         heartbeat_interval_ms: 40,
+        // A restarted replica applies its log in many steps, and is asked in between.
+        apply_bytes_max: 500,
         ..Tuning::default()
     };
     let groups: Vec<_> = (0..GROUPS)
