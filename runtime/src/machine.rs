@@ -26,10 +26,14 @@ pub trait StateMachine: Send + 'static {
     fn query(&self, query: Self::Query) -> Self::Answer;
 }
 
+/// What applying a command answered, serialised; an error if it can't be.
+pub(crate) type Response = Result<Vec<u8>, postcard::Error>;
+
 /// A state machine without its types, as a group actor holds it.
 pub(crate) trait Machine: Send {
-    /// Applies a command; returns the response if it is `wanted`: on followers nobody waits for it.
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Vec<u8>>, postcard::Error>;
+    /// Applies a command; returns the response if it is `wanted`: on followers nobody waits for it. An error
+    /// says that the command could not be decoded, and so was not applied.
+    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error>;
 
     /// The user's state machine, to be queried by who knows its type.
     fn as_any(&self) -> &dyn Any;
@@ -38,9 +42,9 @@ pub(crate) trait Machine: Send {
 pub(crate) struct Typed<S>(pub(crate) S);
 
 impl<S: StateMachine> Machine for Typed<S> {
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Vec<u8>>, postcard::Error> {
+    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error> {
         let response = self.0.apply(postcard::from_bytes(command)?);
-        wanted.then(|| postcard::to_stdvec(&response)).transpose()
+        Ok(wanted.then(|| postcard::to_stdvec(&response)))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,9 @@
 //! A cluster in memory that tests can cut, crash and restart.
 
 use raftyard::store::MemoryLogStore;
-use raftyard::{Consistency, Group, GroupId, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine};
+use raftyard::{
+    Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine, Tuning,
+};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true before a test fails: far longer than it ever should.
@@ -32,6 +34,7 @@ impl StateMachine for Journal {
 pub struct Cluster {
     pub network: MemoryNetwork,
     pub limits: Limits,
+    pub tuning: Tuning,
     stores: Vec<MemoryLogStore>,
     hosts: Vec<Option<RaftHost>>,
 }
@@ -42,20 +45,27 @@ impl Cluster {
     }
 
     pub async fn start_with(nodes: usize, limits: Limits) -> Self {
-        let mut cluster = Self {
-            network: MemoryNetwork::new(),
-            limits,
-            stores: Vec::new(),
-            hosts: Vec::new(),
-        };
-        for _ in 0..nodes {
-            cluster.stores.push(MemoryLogStore::default());
-            cluster.hosts.push(None);
-        }
-        for id in cluster.ids() {
-            cluster.open(id).await;
-        }
+        let mut cluster = Self::closed(nodes);
+        cluster.limits = limits;
+        cluster.open_all().await;
         cluster
+    }
+
+    /// Nodes that don't run yet.
+    pub fn closed(nodes: usize) -> Self {
+        Self {
+            network: MemoryNetwork::new(),
+            limits: Limits::default(),
+            tuning: Tuning::default(),
+            stores: (0..nodes).map(|_| MemoryLogStore::default()).collect(),
+            hosts: vec![None; nodes],
+        }
+    }
+
+    pub async fn open_all(&mut self) {
+        for id in self.ids() {
+            self.open(id).await;
+        }
     }
 
     pub fn ids(&self) -> Vec<NodeId> {
@@ -64,19 +74,28 @@ impl Cluster {
 
     /// Starts a node on what its log store holds.
     pub async fn open(&mut self, id: NodeId) {
+        let builder = self.builder(id).log_store(self.disk(id));
+        self.hosts[slot(id)] = Some(builder.open().await.expect("the node opens"));
+    }
+
+    /// A node of this cluster, still without its store.
+    pub fn builder(&self, id: NodeId) -> HostBuilder {
         let builder = RaftHost::builder("")
             .node(id)
             .listen(id.to_string())
             .workers(2)
             .seed(id.0)
             .limits(self.limits)
-            .network(self.network.node(id))
-            .log_store(self.stores[slot(id)].clone());
-        let builder = self
-            .ids()
+            .tuning(self.tuning)
+            .network(self.network.node(id));
+        self.ids()
             .into_iter()
-            .fold(builder, |builder, peer| builder.peer(peer, peer.to_string()));
-        self.hosts[slot(id)] = Some(builder.open().await.expect("the node opens"));
+            .fold(builder, |builder, peer| builder.peer(peer, peer.to_string()))
+    }
+
+    /// What a node keeps its logs on.
+    pub fn disk(&self, id: NodeId) -> MemoryLogStore {
+        self.stores[slot(id)].clone()
     }
 
     pub fn host(&self, id: NodeId) -> &RaftHost {
