@@ -1,12 +1,12 @@
 //! What users hold of a group.
 
-use crate::error::{Closed, ProposeError, ReadError};
+use crate::error::{Closed, ProposeError, ReadError, TransferError};
 use crate::host::Node;
 use crate::machine::StateMachine;
 use crate::registry::{GroupSlot, GroupStatus};
 use crate::worker::{Proposal, ReadJob, Work};
 use bytes::Bytes;
-use raftyard_groups::{GroupId, NodeId};
+use raftyard_groups::{GroupId, NodeId, TransferOutcome, TransferRefusal};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -27,6 +27,10 @@ pub enum Consistency {
     /// peers, that it still leads (ReadIndex, thesis §6.4).
     #[default]
     Linearizable,
+    /// As current as [`Linearizable`](Self::Linearizable), and served by this replica, whichever it is: a
+    /// follower asks the leader for the read index, once for all reads that wait, and answers from its own
+    /// state as soon as that has applied so much. Takes the query's work off the leader.
+    Follower,
 }
 
 /// A group, as this node's replica sees it. Clones are handles to the same; usable from any thread and any
@@ -154,12 +158,15 @@ impl<S: StateMachine> Group<S> {
         query: S::Query,
         consistency: Consistency,
     ) -> impl Future<Output = Result<S::Answer, ReadError>> + Send + use<S> {
-        let Consistency::Linearizable = consistency;
-        let queued = self.queue_read(query);
+        let queued = self.queue_read(query, consistency == Consistency::Follower);
         async move { queued?.await.map_err(|_| ReadError::Closed)? }
     }
 
-    fn queue_read(&self, query: S::Query) -> Result<oneshot::Receiver<Result<S::Answer, ReadError>>, ReadError> {
+    fn queue_read(
+        &self,
+        query: S::Query,
+        forwarded: bool,
+    ) -> Result<oneshot::Receiver<Result<S::Answer, ReadError>>, ReadError> {
         if self.node.is_closed() {
             return Err(ReadError::Closed);
         }
@@ -170,7 +177,8 @@ impl<S: StateMachine> Group<S> {
         let (reply, outcome) = oneshot::channel();
         let run = Box::new(move |machine: Result<&dyn Any, ReadError>| {
             let answer = machine.and_then(|machine| {
-                let machine = machine.downcast_ref::<S>().ok_or(ReadError::WrongType)?;
+                // Handles are made only for the type that the group has.
+                let machine = machine.downcast_ref::<S>().ok_or(ReadError::Closed)?;
                 // A query that panics must not take the replica with it: asked again at the next leader, it
                 // would take them all.
                 catch_unwind(AssertUnwindSafe(|| machine.query(query))).map_err(|_| ReadError::Panicked)
@@ -181,11 +189,39 @@ impl<S: StateMachine> Group<S> {
         if self
             .slot
             .inbox
-            .push(Work::Read(self.slot.group, ReadJob { run, permit }))
+            .push(Work::Read(self.slot.group, ReadJob { forwarded, run, permit }))
         {
             Ok(outcome)
         } else {
             Err(ReadError::Closed)
         }
+    }
+
+    /// Lets another replica lead, without waiting for anyone to time out (thesis §3.10): `to` catches up, is
+    /// told to campaign, and takes over. Proposals that come meanwhile wait a moment. Only the leader's own
+    /// replica can do this.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError`]. Leadership may move to `to` yet after [`TransferError::TimedOut`].
+    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), TransferError> {
+        let outcome = self.queue_transfer(Some(to)).ok_or(TransferError::Closed)?;
+        match outcome.await.map_err(|_| TransferError::Closed)? {
+            TransferOutcome::HandedOver { .. } => Ok(()),
+            TransferOutcome::TimedOut => Err(TransferError::TimedOut),
+            TransferOutcome::SteppedDown => Err(TransferError::NotLeader { leader: self.leader() }),
+            TransferOutcome::Refused(TransferRefusal::NotLeader { leader }) => Err(TransferError::NotLeader { leader }),
+            TransferOutcome::Refused(TransferRefusal::Busy) => Err(TransferError::Busy),
+            TransferOutcome::Refused(TransferRefusal::NotVoter | TransferRefusal::NoSuccessor) => {
+                Err(TransferError::NotVoter(to))
+            }
+        }
+    }
+
+    fn queue_transfer(&self, to: Option<NodeId>) -> Option<oneshot::Receiver<TransferOutcome>> {
+        if self.node.is_closed() {
+            return None;
+        }
+        self.slot.transfer(to)
     }
 }

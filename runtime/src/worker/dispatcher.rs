@@ -150,6 +150,7 @@ impl Dispatcher {
             // For a group that is not here these drop the sender's other end, which tells it so.
             Work::Propose(group, proposal) => self.give(group, GroupWork::Propose(proposal)),
             Work::Read(group, job) => self.give(group, GroupWork::Read(job)),
+            Work::Transfer(group, transfer) => self.give(group, GroupWork::Transfer(transfer)),
             Work::Continue(group) => self.give(group, GroupWork::Tick),
             Work::Unreadable(group) => self.give(group, GroupWork::Halt("its log is damaged")),
             Work::StorageFailed => {
