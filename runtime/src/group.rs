@@ -7,7 +7,9 @@ use crate::registry::{GroupSlot, GroupStatus};
 use crate::worker::{Proposal, ReadJob, Work};
 use bytes::Bytes;
 use raftyard_groups::{GroupId, NodeId, TransferOutcome, TransferRefusal};
+use serde::Serialize;
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -123,7 +125,7 @@ impl<S: StateMachine> Group<S> {
         command: &S::Command,
     ) -> Result<oneshot::Receiver<Result<Vec<u8>, ProposeError>>, ProposeError> {
         let limits = &self.node.limits;
-        let command = postcard::to_stdvec(command).map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
+        let command = serialise(command).map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
         let (bytes, bytes_limit) = (command.len(), limits.command_bytes_max);
         if bytes > bytes_limit {
             return Err(ProposeError::TooLarge { bytes, bytes_limit });
@@ -136,11 +138,7 @@ impl<S: StateMachine> Group<S> {
             bytes_limit: self.node.budget.limit(),
         })?;
         let (reply, outcome) = oneshot::channel();
-        let proposal = Proposal {
-            command: Bytes::from(command),
-            reply,
-            permit,
-        };
+        let proposal = Proposal { command, reply, permit };
         if self.slot.inbox.push(Work::Propose(self.slot.group, proposal)) {
             Ok(outcome)
         } else {
@@ -224,4 +222,24 @@ impl<S: StateMachine> Group<S> {
         }
         self.slot.transfer(to)
     }
+}
+
+thread_local! {
+    /// Memory to serialise in: a command is copied out of it once its length is known, so that each costs one
+    /// allocation of the right size instead of several that grow.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// More than this is not kept for the next command, in bytes.
+const SCRATCH_KEPT: usize = 64 << 10;
+
+fn serialise<T: Serialize>(command: &T) -> Result<Bytes, postcard::Error> {
+    // Taken, not borrowed: what serialises a command may propose another.
+    let mut scratch = postcard::to_extend(command, SCRATCH.take())?;
+    let bytes = Bytes::copy_from_slice(&scratch);
+    if scratch.capacity() <= SCRATCH_KEPT {
+        scratch.clear();
+        SCRATCH.set(scratch);
+    }
+    Ok(bytes)
 }
