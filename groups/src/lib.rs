@@ -35,9 +35,10 @@ mod progress;
 pub mod quorum;
 mod reads;
 mod rng;
+mod snapshot;
 
 pub use config::{Recovered, ReplicaConfig, Tuning};
-pub use effects::{Durable, Effects, Load, LoadPurpose, Persist, PersistSeq, Proposed, ReadOutcome};
+pub use effects::{Durable, Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, Proposed, ReadOutcome};
 pub use entry::{Entry, HardState, Payload};
 pub use group::{Group, RoleKind};
 pub use ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
