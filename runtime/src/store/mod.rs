@@ -40,8 +40,9 @@ pub trait LogStore: Send + 'static {
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
 
     /// Writes all of the batch, atomically, and returns once it is durable: one fsync, whatever the number
-    /// of groups. Entries replace all that their group's log holds from the first of them on. Each group
-    /// appears at most once; what is only a barrier writes nothing.
+    /// of groups. First a new base drops what it says ([`LogBase`](raftyard_groups::LogBase)), then entries
+    /// replace all that their group's log holds from the first of them on. Each group appears at most once;
+    /// what is only a barrier writes nothing.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ pub trait LogStore: Send + 'static {
 
     /// Reads entries of a group's log: consecutive from `from` on, up to `through` or the end of the log,
     /// stopping before they exceed `bytes_max` (by [`Entry::size`]), but at least one if there is one.
-    /// From 0 on means from the first on. Goes on working when the store is poisoned.
+    /// From 0 on means from 1 on; nothing if the entry at `from` was dropped by a new base. Goes on working when the store is poisoned.
     ///
     /// # Errors
     ///
