@@ -15,6 +15,8 @@ mod support;
 mod errors;
 #[path = "cluster/faults.rs"]
 mod faults;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
 #[path = "cluster/sharing.rs"]
 mod sharing;
 

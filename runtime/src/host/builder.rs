@@ -10,10 +10,14 @@ use crate::limits::Limits;
 use crate::metrics::Counters;
 use crate::registry::{IdMap, Registry};
 use crate::router::Router;
+use crate::snapshot::{Compaction, SnapshotActor};
 use crate::storage::StorageActor;
-use crate::store::{FjallLogStore, LogStore, RecoveredGroup, StoreError, StoreIdentity};
+use crate::store::{
+    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, RecoveredGroup, SnapshotStore, StoreError,
+    StoreIdentity,
+};
 use crate::transport::{self, BoundTransport, Network, TcpNetwork, TransportConfig, TransportLimits};
-use crate::worker::Dispatcher;
+use crate::worker::{Dispatcher, Shared};
 use parking_lot::Mutex;
 use raftyard_groups::{NodeId, Tuning};
 use std::collections::BTreeMap;
@@ -32,8 +36,10 @@ pub struct HostBuilder {
     workers: usize,
     tuning: Tuning,
     limits: Limits,
+    compaction: Compaction,
     seed: Option<u64>,
     store: StoreChoice,
+    snapshots: Option<Box<dyn SnapshotStore>>,
     network: Arc<dyn Network>,
     clock: Arc<dyn Clock>,
     placement: Placement,
@@ -54,8 +60,10 @@ impl HostBuilder {
             workers: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             tuning: Tuning::default(),
             limits: Limits::default(),
+            compaction: Compaction::default(),
             seed: None,
             store: StoreChoice::Directory(data_dir),
+            snapshots: None,
             network: Arc::new(TcpNetwork),
             clock: Arc::new(MonotonicClock::default()),
             placement: Placement::Threads,
@@ -112,6 +120,13 @@ impl HostBuilder {
         self
     }
 
+    /// When logs are compacted, and how fast snapshots are sent.
+    #[must_use]
+    pub fn compaction(mut self, compaction: Compaction) -> Self {
+        self.compaction = compaction;
+        self
+    }
+
     /// Seeds all randomness of the node. From the operating system by default.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -119,7 +134,16 @@ impl HostBuilder {
         self
     }
 
-    /// Keeps logs in this store instead of in the data directory.
+    /// Keeps snapshots in this store instead of in the data directory. A log store that is opened again needs
+    /// the same snapshots again: a log that was compacted is of no use without them.
+    #[must_use]
+    pub fn snapshot_store(mut self, store: impl SnapshotStore) -> Self {
+        self.snapshots = Some(Box::new(store));
+        self
+    }
+
+    /// Keeps logs in this store instead of in the data directory; snapshots then lie in memory, unless
+    /// [`HostBuilder::snapshot_store`] says otherwise.
     #[must_use]
     pub fn log_store(mut self, store: impl LogStore) -> Self {
         self.store = StoreChoice::Given(Box::new(store));
@@ -183,7 +207,10 @@ impl HostBuilder {
             listen: self.listen.clone(),
             network: self.network.clone(),
             seed: mix(seed, self.node.0),
-            limits: TransportLimits::default(),
+            limits: TransportLimits {
+                snapshot_bytes_per_second: self.compaction.send_bytes_per_second,
+                ..TransportLimits::default()
+            },
         };
         let mut bound = BoundHost {
             builder: self,
@@ -252,7 +279,9 @@ impl BoundHost {
             workers,
             tuning,
             limits,
+            compaction,
             store,
+            snapshots,
             clock,
             ..
         } = self.builder;
@@ -261,23 +290,27 @@ impl BoundHost {
         let opened = self
             .spots
             .storage
-            .run(move || async move { open_store(store, &identity) })
+            .run(move || async move { open_store(store, snapshots, &identity) })
             .await;
-        let (store, recovered) = opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
+        let (store, snapshots, recovered) = opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
 
         let counters = Arc::new(Counters::default());
         let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
         let storage_inbox = Arc::new(Inbox::new());
+        let snapshot_inbox = Arc::new(Inbox::new());
         let members = peers.keys().copied().chain([node]).collect();
-        let inbound = Arc::new(Router::new(inboxes.clone()));
+        let inbound = Arc::new(Router::new(inboxes.clone(), snapshot_inbox.clone()));
         let budget = InboundBudget::new(limits.inbound_bytes_max);
         let (transport_actor, handle) = transport.into_actor(peers, inbound, budget);
 
         let dispatchers = (self.spots.workers.iter().zip(&inboxes).enumerate())
             .map(|(worker, (spot, inbox))| {
                 let (inbox, storage, handle) = (inbox.clone(), storage_inbox.clone(), handle.clone());
-                let (clock, counters) = (clock.clone(), counters.clone());
-                spot.start(move || Dispatcher::new(worker, inbox, storage, handle, clock, limits, counters))
+                let (clock, counters, snapshots) = (clock.clone(), counters.clone(), snapshot_inbox.clone());
+                spot.start(move || {
+                    let shared = Shared::new(clock, limits, counters, snapshots, compaction);
+                    Dispatcher::new(worker, inbox, storage, handle, shared)
+                })
             })
             .collect();
         let storage = {
@@ -286,6 +319,13 @@ impl BoundHost {
             self.spots
                 .storage
                 .start(move || StorageActor::new(store, inbox, workers, handle, counters))
+        };
+        let snapshots = {
+            let (inbox, workers, handle) = (snapshot_inbox.clone(), inboxes.clone(), handle.clone());
+            let counters = counters.clone();
+            self.spots
+                .snapshots
+                .start(move || SnapshotActor::new(snapshots, inbox, workers, handle, counters))
         };
         let transport = self.spots.transport.start(move || transport_actor);
 
@@ -302,6 +342,7 @@ impl BoundHost {
             registry: Registry::default(),
             workers: inboxes,
             storage: storage_inbox,
+            snapshots: snapshot_inbox,
             transport: handle,
             counters,
             budget: ByteBudget::new(limits.request_bytes_max),
@@ -313,6 +354,7 @@ impl BoundHost {
             actors: Actors {
                 dispatchers,
                 storage,
+                snapshots,
                 transport,
             },
             place: self.spots.transport.clone(),
@@ -322,14 +364,28 @@ impl BoundHost {
     }
 }
 
-type Opened = (Box<dyn LogStore>, IdMap<raftyard_groups::GroupId, RecoveredGroup>);
+type Opened = (
+    Box<dyn LogStore>,
+    Box<dyn SnapshotStore>,
+    IdMap<raftyard_groups::GroupId, RecoveredGroup>,
+);
 
-fn open_store(choice: StoreChoice, identity: &StoreIdentity) -> Result<Opened, StoreError> {
-    let mut store: Box<dyn LogStore> = match choice {
-        StoreChoice::Directory(dir) => Box::new(FjallLogStore::open(&dir, identity)?),
-        StoreChoice::Given(store) => store,
+fn open_store(
+    choice: StoreChoice,
+    snapshots: Option<Box<dyn SnapshotStore>>,
+    identity: &StoreIdentity,
+) -> Result<Opened, StoreError> {
+    let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
+        StoreChoice::Directory(dir) => {
+            // In this order: the log store checks whose directory it is, and locks it.
+            let logs = FjallLogStore::open(&dir, identity)?;
+            let snapshots = DirectorySnapshotStore::open(&dir.join("snapshots"))?;
+            (Box::new(logs), Box::new(snapshots))
+        }
+        StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),
     };
+    let snapshots = snapshots.unwrap_or(default);
     let recovered = store.recover()?;
     let recovered = recovered.into_iter().map(|found| (found.record.group, found)).collect();
-    Ok((store, recovered))
+    Ok((store, snapshots, recovered))
 }

@@ -12,10 +12,11 @@ use crate::error::{CreateGroupError, OpenError};
 use crate::group::Group;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
-use crate::machine::{StateMachine, Typed};
+use crate::machine::{Machine, StateMachine, Typed};
 use crate::metrics::{Counters, HostMetrics};
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
+use crate::snapshot::{self, Opened, SnapshotActor, SnapshotError, SnapshotWork};
 use crate::storage::{self, StorageActor, StorageWork};
 use crate::store::{GroupRecord, RecoveredGroup};
 use crate::transport::{self, TransportActor, TransportHandle};
@@ -23,7 +24,7 @@ use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
-use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
+use raftyard_groups::{GroupId, Incarnation, LogId, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub(crate) struct Node {
     registry: Registry,
     workers: Vec<Arc<Inbox<Work>>>,
     storage: Arc<Inbox<StorageWork>>,
+    snapshots: Arc<Inbox<SnapshotWork>>,
     transport: TransportHandle,
     counters: Arc<Counters>,
     pub(crate) budget: ByteBudget,
@@ -66,6 +68,7 @@ pub(crate) struct Node {
 struct Actors {
     dispatchers: Vec<Addr<Dispatcher>>,
     storage: Addr<StorageActor>,
+    snapshots: Addr<SnapshotActor>,
     transport: Addr<TransportActor>,
 }
 
@@ -99,7 +102,8 @@ impl RaftHost {
 
     /// Starts this node's replica of a group: a new one, or the one an earlier run left on disk. Every
     /// member has to do the same, with the same members. `machine` makes the state machine as it is before
-    /// the first command; committed commands are applied again after a restart.
+    /// the first command; after a restart it is restored from the newest snapshot, and committed commands that
+    /// came after that are applied again.
     ///
     /// # Errors
     ///
@@ -115,8 +119,9 @@ impl RaftHost {
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
         let _reserved = Reservation::of(node, group)?;
-        let machine = Box::new(Typed(machine()));
-        let (record, recovered) = node.recover_or_note(group, membership).await?;
+        let mut machine: Box<dyn Machine> = Box::new(Typed(machine()));
+        let (record, mut recovered) = node.recover_or_note(group, membership).await?;
+        let snapshot = node.restore(&record, &mut recovered, &mut *machine).await?;
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
             return Err(CreateGroupError::Closed);
         };
@@ -141,6 +146,7 @@ impl RaftHost {
             },
             recovered,
             machine,
+            snapshot,
             slot: slot.clone(),
             campaign: first == Some(&node.id),
         };
@@ -187,6 +193,7 @@ impl RaftHost {
         for dispatcher in &node.actors.dispatchers {
             dispatcher.send(worker::Stop).await.ok();
         }
+        node.actors.snapshots.send(snapshot::Stop).await.ok();
         node.actors.storage.send(storage::Stop).await.ok();
         let threads = node.threads.lock().take();
         if let Some(threads) = threads {
@@ -249,6 +256,40 @@ impl Node {
         noted.await.map_err(|_| CreateGroupError::Closed)??;
         Ok((record, Recovered::default()))
     }
+
+    /// Restores a state machine from the newest snapshot that its log goes on from; returns its last entry.
+    async fn restore(
+        &self,
+        record: &GroupRecord,
+        recovered: &mut Recovered,
+        machine: &mut dyn Machine,
+    ) -> Result<Option<LogId>, CreateGroupError> {
+        let (reply, opened) = oneshot::channel();
+        self.snapshots.push(SnapshotWork::Open {
+            record: record.clone(),
+            recovered: recovered.clone(),
+            decode: machine.decoder(),
+            reply,
+        });
+        let opened: Result<Opened, SnapshotError> = opened.await.map_err(|_| CreateGroupError::Closed)?;
+        match opened {
+            Ok(None) => Ok(None),
+            Ok(Some((last, state))) => {
+                // It comes out of the machine's own decoder.
+                machine.restore(state);
+                recovered.applied = last.index;
+                Ok(Some(last))
+            }
+            Err(error) => {
+                let found = RecoveredGroup {
+                    record: record.clone(),
+                    state: recovered.clone(),
+                };
+                self.recovered.lock().insert(record.group, found);
+                Err(error.into())
+            }
+        }
+    }
 }
 
 /// That nobody else creates the same group at the same time.
@@ -285,6 +326,7 @@ impl Drop for Node {
         for dispatcher in &self.actors.dispatchers {
             dispatcher.do_send(worker::Stop);
         }
+        self.actors.snapshots.do_send(snapshot::Stop);
         self.actors.storage.do_send(storage::Stop);
         if let Some(threads) = self.threads.lock().take() {
             threads.stop();

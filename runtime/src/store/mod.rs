@@ -10,11 +10,13 @@ mod memory;
 mod record;
 mod refusal;
 mod shape;
+mod snapshots;
 
 pub use self::fjall::FjallLogStore;
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
 pub use refusal::{ENTRY_BYTES_MAX, Refusal};
+pub use snapshots::{DirectorySnapshotStore, MemorySnapshotStore, SnapshotStore};
 
 use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Membership, Persist, Recovered};
 use std::fmt;

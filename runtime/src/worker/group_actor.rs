@@ -4,6 +4,7 @@
 use super::dispatcher::{Shared, Stop};
 use super::proposals::{self, Proposals};
 use super::reads::{self, Reads};
+use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};
 use super::{Create, Proposal, ReadJob};
 use crate::error::ProposeError;
@@ -20,17 +21,18 @@ use std::sync::Arc;
 const APPLY_BATCHES_PER_TURN: usize = 4;
 
 pub(crate) struct GroupActor {
-    core: Group,
+    pub(super) core: Group,
     effects: Effects,
-    machine: Box<dyn Machine>,
-    proposals: Proposals,
+    pub(super) machine: Box<dyn Machine>,
+    pub(super) snapshots: Snapshots,
+    pub(super) proposals: Proposals,
     reads: Reads,
-    slot: Arc<GroupSlot>,
-    shared: Rc<Shared>,
+    pub(super) slot: Arc<GroupSlot>,
+    pub(super) shared: Rc<Shared>,
     /// Where its deadline is kept.
     position: usize,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
-    halted: bool,
+    pub(super) halted: bool,
 }
 
 impl GroupActor {
@@ -39,6 +41,7 @@ impl GroupActor {
             core: Group::new(create.config, create.recovered, shared.clock.now()),
             effects: Effects::default(),
             machine: create.machine,
+            snapshots: Snapshots::new(shared.compaction, create.snapshot),
             proposals: Proposals::default(),
             reads: Reads::default(),
             slot: create.slot,
@@ -56,7 +59,12 @@ impl GroupActor {
         for work in work {
             match work {
                 GroupWork::Message(message) => inputs.push(Input::Message(message)),
-                GroupWork::Persisted(seq) => inputs.push(Input::Persisted { seq }),
+                GroupWork::Persisted(seq) => {
+                    inputs.push(Input::Persisted { seq });
+                    if let Some(before) = self.snapshots.persisted(seq) {
+                        self.forget_snapshots(before);
+                    }
+                }
                 GroupWork::Loaded(loaded) => inputs.push(Input::Loaded {
                     purpose: loaded.purpose,
                     from: loaded.from,
@@ -66,6 +74,7 @@ impl GroupActor {
                 GroupWork::Read(job) => jobs.push(job),
                 GroupWork::Campaign => inputs.push(Input::Campaign),
                 GroupWork::Tick => inputs.push(Input::Tick),
+                GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
                 GroupWork::StorageFailed => self.halt("the store failed"),
             }
         }
@@ -122,6 +131,9 @@ impl GroupActor {
 
     /// Carries out what the core wants. Applying leads to more: until all is applied, or the turn's share is.
     fn carry_out(&mut self, now: Moment) {
+        if let Some(last) = self.effects.install.take() {
+            self.install(last);
+        }
         for _ in 0..APPLY_BATCHES_PER_TURN {
             for (id, outcome) in self.effects.reads.drain(..) {
                 self.reads.decided(id, outcome);
@@ -134,6 +146,13 @@ impl GroupActor {
                 break;
             };
             self.core.step(now, Input::Applied { through }, &mut self.effects);
+        }
+        for peer in std::mem::take(&mut self.effects.snapshots) {
+            self.send_snapshot(peer);
+        }
+        self.snapshot_if_due();
+        if let Some(before) = self.snapshots.note_write(self.effects.persist.as_ref()) {
+            self.forget_snapshots(before);
         }
         let output = &mut *self.shared.output.borrow_mut();
         if !self.effects.apply.is_empty() && !self.halted {
@@ -156,6 +175,7 @@ impl GroupActor {
             let Payload::Command(command) = payload else {
                 continue;
             };
+            self.snapshots.count_applied(command.len());
             let id = raftyard_groups::LogId { term, index };
             let wanted = self.proposals.is_awaited(id);
             let machine = &mut self.machine;
@@ -175,7 +195,7 @@ impl GroupActor {
     }
 
     /// Stops this replica for good: what it was asked is answered as unknown, what comes is refused.
-    fn halt(&mut self, reason: &str) {
+    pub(super) fn halt(&mut self, reason: &str) {
         if !self.halted {
             tracing::error!(group = self.slot.group.0, replica = %self.core, reason, "replica halted");
             self.halted = true;

@@ -124,8 +124,11 @@ async fn a_handle_of_another_type_is_told_so() {
         type Response = ();
         type Query = ();
         type Answer = ();
+        type Snapshot = ();
         fn apply(&mut self, (): ()) {}
         fn query(&self, (): ()) {}
+        fn snapshot(&self) {}
+        fn restore(&mut self, (): ()) {}
     }
     let other = cluster.host(NodeId(1)).group::<Other>(GroupId(1)).unwrap();
     assert_eq!(

@@ -1,7 +1,7 @@
 //! A cluster in memory that tests can cut, crash and restart.
 
-use raftyard::store::MemoryLogStore;
-use raftyard::{Consistency, Group, GroupId, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine};
+use raftyard::store::{MemoryLogStore, MemorySnapshotStore};
+use raftyard::{Compaction, Consistency, Group, GroupId, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true before a test fails: far longer than it ever should.
@@ -16,6 +16,7 @@ impl StateMachine for Journal {
     type Response = usize;
     type Query = ();
     type Answer = Vec<String>;
+    type Snapshot = Vec<String>;
 
     fn apply(&mut self, line: String) -> usize {
         assert!(line != "panic", "asked to");
@@ -26,13 +27,23 @@ impl StateMachine for Journal {
     fn query(&self, (): ()) -> Vec<String> {
         self.0.clone()
     }
+
+    fn snapshot(&self) -> Vec<String> {
+        self.0.clone()
+    }
+
+    fn restore(&mut self, lines: Vec<String>) {
+        self.0 = lines;
+    }
 }
 
 /// Nodes with ids from 1; each keeps its log across restarts.
 pub struct Cluster {
     pub network: MemoryNetwork,
     pub limits: Limits,
+    pub compaction: Compaction,
     stores: Vec<MemoryLogStore>,
+    pub snapshots: Vec<MemorySnapshotStore>,
     hosts: Vec<Option<RaftHost>>,
 }
 
@@ -42,14 +53,21 @@ impl Cluster {
     }
 
     pub async fn start_with(nodes: usize, limits: Limits) -> Self {
+        Self::start_compacting(nodes, limits, Compaction::default()).await
+    }
+
+    pub async fn start_compacting(nodes: usize, limits: Limits, compaction: Compaction) -> Self {
         let mut cluster = Self {
             network: MemoryNetwork::new(),
             limits,
+            compaction,
             stores: Vec::new(),
+            snapshots: Vec::new(),
             hosts: Vec::new(),
         };
         for _ in 0..nodes {
             cluster.stores.push(MemoryLogStore::default());
+            cluster.snapshots.push(MemorySnapshotStore::default());
             cluster.hosts.push(None);
         }
         for id in cluster.ids() {
@@ -70,6 +88,8 @@ impl Cluster {
             .workers(2)
             .seed(id.0)
             .limits(self.limits)
+            .compaction(self.compaction)
+            .snapshot_store(self.snapshots[slot(id)].clone())
             .network(self.network.node(id))
             .log_store(self.stores[slot(id)].clone());
         let builder = self
