@@ -37,6 +37,19 @@ async fn a_follower(cluster: &Cluster, replicas: &[Group<Journal>]) -> NodeId {
     cluster.ids().into_iter().find(|id| *id != leader).unwrap()
 }
 
+/// Waits until the others compacted their logs beyond what `away` has.
+async fn compacted(cluster: &Cluster, away: NodeId) {
+    eventually("both others compacted their logs", || {
+        let taken = |id: &NodeId| cluster.host(*id).metrics().snapshots_taken > 1;
+        cluster.ids().iter().filter(|id| **id != away).all(taken)
+    })
+    .await;
+}
+
+fn applied_by_leader(replicas: &[Group<Journal>]) -> u64 {
+    replicas.iter().map(|replica| replica.status().applied).max().unwrap()
+}
+
 /// Lets `id` become the leader, by stopping whoever else does.
 async fn lead(cluster: &Cluster, replicas: &[Group<Journal>], id: NodeId) {
     let replica = &replicas[slot(id)];
@@ -60,19 +73,16 @@ async fn lead(cluster: &Cluster, replicas: &[Group<Journal>], id: NodeId) {
 #[tokio::test]
 async fn a_follower_that_missed_what_was_compacted_comes_back_and_can_lead() {
     let mut cluster = start(3).await;
-    let replicas = cluster.create(1).await;
+    let mut replicas = cluster.create(1).await;
     fill(&replicas, 0..5).await;
     let away = a_follower(&cluster, &replicas).await;
-    cluster.isolate(away);
+    cluster.stop(away).await;
     let others = without(&replicas, away);
     fill(&others, 5..60).await;
-    eventually("both others compacted their logs", || {
-        let taken = |id: &NodeId| cluster.host(*id).metrics().snapshots_taken > 1;
-        cluster.ids().iter().filter(|id| **id != away).all(taken)
-    })
-    .await;
-    cluster.heal(away);
-    let applied = leader_of(&others, &cluster.ids()).await.status().applied;
+    compacted(&cluster, away).await;
+    cluster.open(away).await;
+    replicas[slot(away)] = cluster.create_on(away, 1).await;
+    let applied = applied_by_leader(&others);
     let back = &replicas[slot(away)];
     eventually("it applied all", || back.status().applied >= applied).await;
     let metrics = cluster.host(away).metrics();
@@ -147,5 +157,127 @@ async fn a_log_without_the_snapshot_it_goes_on_from_is_refused() {
     cluster.open(NodeId(1)).await;
     let group = cluster.create(1).await;
     assert_eq!(read(&group).await, numbers(40), "nor anything else");
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_after_a_restart_is_received_again_and_damage_in_what_was_received_is_noticed() {
+    let mut cluster = start(3).await;
+    let mut replicas = cluster.create(1).await;
+    fill(&replicas, 0..5).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    fill(&others, 5..60).await;
+    compacted(&cluster, away).await;
+
+    // What an interrupted transfer left, of every snapshot that may be offered: the first half, once intact and
+    // once damaged.
+    let mut store = cluster.snapshots[slot(away)].clone();
+    for other in cluster.ids().into_iter().filter(|id| *id != away) {
+        let snapshots = &cluster.snapshots[slot(other)];
+        for name in snapshots.list().unwrap() {
+            let bytes = snapshots.read(&name, 0, usize::MAX).unwrap();
+            let (body, crc) = bytes.split_at(bytes.len() - 4);
+            let crc = u32::from_le_bytes(crc.try_into().unwrap());
+            let mut half = body[..body.len() / 2].to_vec();
+            if other.0 % 2 == 0 {
+                half[20] ^= 1;
+            }
+            let stem = name.strip_suffix(".snapshot").unwrap();
+            store.write(&format!("{stem}-{}-{crc}.incoming", bytes.len()), 0, &half).unwrap();
+        }
+    }
+    cluster.open(away).await;
+    replicas[slot(away)] = cluster.create_on(away, 1).await;
+    let back = &replicas[slot(away)];
+    let applied = applied_by_leader(&others);
+    eventually("it applied all", || back.status().applied >= applied).await;
+    fill(&replicas, 60..80).await;
+    assert_eq!(read(&replicas).await, numbers(80));
+    eventually("what was being received is gone", || {
+        store.list().unwrap().iter().all(|name| !name.ends_with(".incoming"))
+    })
+    .await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_held_up() {
+    let compaction = Compaction {
+        bytes: 1 << 20,
+        tail_entries: 0,
+        // The whole takes about two seconds.
+        send_bytes_per_second: 4 << 20,
+        ..Compaction::default()
+    };
+    let mut cluster = Cluster::start_compacting(3, Limits::default(), compaction).await;
+    let mut replicas = cluster.create(1).await;
+    let quick = cluster.create(2).await;
+    fill(&replicas, 0..1).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    for n in 0..16 {
+        propose(&others, &n.to_string().repeat(500_000 / n.to_string().len())).await;
+    }
+    compacted(&cluster, away).await;
+    cluster.open(away).await;
+    replicas[slot(away)] = cluster.create_on(away, 1).await;
+    cluster.create_on(away, 2).await;
+    let sent = |cluster: &Cluster| -> u64 {
+        let ids = cluster.ids().into_iter();
+        ids.map(|id| cluster.host(id).metrics().snapshot_bytes_sent).sum()
+    };
+    for cut in [1_u64 << 20, 3 << 20] {
+        eventually("a part of it was sent", || sent(&cluster) > cut).await;
+        let installed = cluster.host(away).metrics().snapshots_installed;
+        assert_eq!(installed, 0, "not before all of it is there");
+        cluster.isolate(away);
+        propose(&without(&quick, away), "meanwhile").await;
+        cluster.heal(away);
+    }
+    let back = replicas[slot(away)].clone();
+    let applied = applied_by_leader(&others);
+    eventually("it applied all", || back.status().applied >= applied).await;
+    assert_eq!(read(&replicas).await.len(), 17);
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn the_leader_changes_while_it_sends_a_snapshot() {
+    let compaction = Compaction {
+        bytes: 1 << 20,
+        tail_entries: 0,
+        send_bytes_per_second: 4 << 20,
+        ..Compaction::default()
+    };
+    let mut cluster = Cluster::start_compacting(3, Limits::default(), compaction).await;
+    let mut replicas = cluster.create(1).await;
+    fill(&replicas, 0..1).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    for n in 0..12 {
+        propose(&others, &n.to_string().repeat(500_000 / n.to_string().len())).await;
+    }
+    compacted(&cluster, away).await;
+    cluster.open(away).await;
+    replicas[slot(away)] = cluster.create_on(away, 1).await;
+    let old = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    let sender = cluster.host(old).clone();
+    eventually("a part of it was sent", || sender.metrics().snapshot_bytes_sent > 1 << 20).await;
+    cluster.stop(old).await;
+    // The receiver is needed for a majority, and its log is behind: the third leads, and sends it its own.
+    let alive = without(&replicas, old);
+    propose(&alive, "after").await;
+    cluster.open(old).await;
+    replicas[slot(old)] = cluster.create_on(old, 1).await;
+    let applied = applied_by_leader(&alive);
+    eventually("all applied all", || {
+        replicas.iter().all(|replica| replica.status().applied >= applied)
+    })
+    .await;
+    assert_eq!(read(&replicas).await.len(), 14);
     cluster.stop_all().await;
 }
