@@ -15,10 +15,10 @@ mod support;
 mod errors;
 #[path = "cluster/faults.rs"]
 mod faults;
-#[path = "cluster/snapshots.rs"]
-mod snapshots;
 #[path = "cluster/sharing.rs"]
 mod sharing;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
 
 use raftyard::{Consistency, GroupId, NodeId, RaftHost};
 use support::{Cluster, Journal, eventually, leader_of, propose, read};

@@ -40,9 +40,17 @@ pub(crate) enum SnapshotWork {
         reply: oneshot::Sender<Result<Opened, SnapshotError>>,
     },
     /// To be written and made durable.
-    Take { group: GroupId, last: LogId, encode: Encode },
+    Take {
+        group: GroupId,
+        last: LogId,
+        encode: Encode,
+    },
     /// A snapshot that was received is to be read back.
-    Restore { group: GroupId, last: LogId, decode: Decode },
+    Restore {
+        group: GroupId,
+        last: LogId,
+        decode: Decode,
+    },
     /// The group's log durably holds this snapshot's last entry: older ones are of no use.
     Forget { group: GroupId, before: LogIndex },
     /// To be sent.
@@ -60,7 +68,11 @@ pub(crate) enum SnapshotWork {
         reply: oneshot::Sender<Option<Bytes>>,
     },
     /// Was sent, or not.
-    Sent { id: SnapshotId, to: NodeId, is_complete: bool },
+    Sent {
+        id: SnapshotId,
+        to: NodeId,
+        is_complete: bool,
+    },
     /// A part of one that a peer sends.
     Receive {
         from: NodeId,

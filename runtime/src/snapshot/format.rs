@@ -159,7 +159,9 @@ fn check(
         what: what.to_owned(),
     };
     let size = store.size(name).map_err(failed)?.ok_or_else(|| damaged("it is gone"))?;
-    let checked = size.checked_sub(CRC_BYTES as u64).ok_or_else(|| damaged("it is cut off"))?;
+    let checked = size
+        .checked_sub(CRC_BYTES as u64)
+        .ok_or_else(|| damaged("it is cut off"))?;
     let (mut crc, mut at, mut beginning) = (crc32fast::Hasher::new(), 0, Bytes::new());
     while at < checked {
         let len = usize::try_from(checked - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);

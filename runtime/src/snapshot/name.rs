@@ -25,7 +25,11 @@ pub(super) enum Name {
 impl Name {
     pub(super) fn text(self) -> String {
         let stem = |id: SnapshotId| {
-            let SnapshotId { group, incarnation, last } = id;
+            let SnapshotId {
+                group,
+                incarnation,
+                last,
+            } = id;
             format!("{}-{}-{}-{}", group.0, incarnation.0, last.index.0, last.term.0)
         };
         match self {
@@ -38,7 +42,10 @@ impl Name {
     /// `None` if it is no name of ours.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (stem, kind) = text.rsplit_once('.')?;
-        let numbers: Vec<u64> = stem.split('-').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        let numbers: Vec<u64> = stem
+            .split('-')
+            .map(|number| number.parse().ok())
+            .collect::<Option<_>>()?;
         let (&[group, incarnation, index, term], rest) = numbers.split_first_chunk::<4>()?;
         let id = SnapshotId {
             group: GroupId(group),
@@ -76,10 +83,25 @@ mod tests {
             incarnation: Incarnation(1),
             last: LogId::new(3, u64::MAX),
         };
-        for name in [Name::Complete(id), Name::Taking(id), Name::Incoming { id, size: 9, crc: u32::MAX }] {
+        for name in [
+            Name::Complete(id),
+            Name::Taking(id),
+            Name::Incoming {
+                id,
+                size: 9,
+                crc: u32::MAX,
+            },
+        ] {
             assert_eq!(Name::parse(&name.text()), Some(name));
         }
-        for text in ["", "7-1-2-3", "7-1-2.snapshot", "7-1-2-3-4.snapshot", "07-1-2-3.snapshot", "7-1-2-3.other"] {
+        for text in [
+            "",
+            "7-1-2-3",
+            "7-1-2.snapshot",
+            "7-1-2-3-4.snapshot",
+            "07-1-2-3.snapshot",
+            "7-1-2-3.other",
+        ] {
             assert_eq!(Name::parse(text), None, "{text}");
         }
     }

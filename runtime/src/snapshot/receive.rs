@@ -49,12 +49,22 @@ impl SnapshotActor {
             incarnation: Incarnation(offer.incarnation),
             last: LogId::new(offer.last_term, offer.last_index),
         };
-        if self.record(group).is_none_or(|record| record.incarnation != id.incarnation) {
+        if self
+            .record(group)
+            .is_none_or(|record| record.incarnation != id.incarnation)
+        {
             return Ok(SnapshotAnswer::Refused);
         }
         let term = Term(offer.term);
         if self.is_ready(id) {
-            self.tell(group, SnapshotEvent::Received { from, term, last: id.last });
+            self.tell(
+                group,
+                SnapshotEvent::Received {
+                    from,
+                    term,
+                    last: id.last,
+                },
+            );
             return Ok(SnapshotAnswer::Complete);
         }
         let is_older = self.incoming.get(&group).is_some_and(|incoming| incoming.term > term);
@@ -123,11 +133,20 @@ impl SnapshotActor {
                 self.store.publish(&name.text(), &Name::Complete(id).text())?;
                 self.is_ready_now(id, seal);
                 tracing::debug!(group = group.0, last = %id.last, bytes = seal.size, "snapshot received");
-                self.tell(group, SnapshotEvent::Received { from, term, last: id.last });
+                self.tell(
+                    group,
+                    SnapshotEvent::Received {
+                        from,
+                        term,
+                        last: id.last,
+                    },
+                );
                 Ok(SnapshotAnswer::Complete)
             }
             checked => {
-                let error = checked.err().map_or_else(|| "another was offered".to_owned(), |error| error.to_string());
+                let error = checked
+                    .err()
+                    .map_or_else(|| "another was offered".to_owned(), |error| error.to_string());
                 tracing::error!(group = group.0, peer = from.0, error, "received snapshot rejected");
                 self.remove(name);
                 Ok(SnapshotAnswer::Refused)

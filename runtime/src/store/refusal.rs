@@ -68,9 +68,7 @@ pub(super) fn rebased(persist: &Persist, base: LogId, last: LogId) -> Result<(Lo
         None => Ok((base, last)),
         Some(LogBase::Installed(id)) => Ok((id, id)),
         Some(LogBase::Compacted(id)) if base.index <= id.index && id.index <= last.index => Ok((id, last)),
-        Some(LogBase::Compacted(wanted)) => {
-            Err(StoreError::refused(persist.group, Refusal::NotHeld { last, wanted }))
-        }
+        Some(LogBase::Compacted(wanted)) => Err(StoreError::refused(persist.group, Refusal::NotHeld { last, wanted })),
     }
 }
 
@@ -83,7 +81,10 @@ pub(super) fn check_entries(persist: &Persist, base: LogId, last: LogId) -> Resu
         if first.index > last.index || first.index == LogIndex::ZERO {
             check_follows(last, first.id()).map_err(refuse)?;
         } else if first.index <= base.index {
-            return Err(refuse(Refusal::Compacted { base, index: first.index }));
+            return Err(refuse(Refusal::Compacted {
+                base,
+                index: first.index,
+            }));
         }
     }
     for pair in persist.entries.windows(2) {

@@ -96,7 +96,9 @@ impl Snapshots {
 
     /// Writes up to `seq` are durable; returns the index before which snapshots are of no more use.
     pub(crate) fn persisted(&mut self, seq: PersistSeq) -> Option<LogIndex> {
-        self.rebasing.take_if(|(rebasing, _)| *rebasing <= seq).map(|(_, before)| before)
+        self.rebasing
+            .take_if(|(rebasing, _)| *rebasing <= seq)
+            .map(|(_, before)| before)
     }
 
     pub(crate) fn sending(&mut self) {

@@ -62,7 +62,9 @@ async fn lead(cluster: &Cluster, replicas: &[Group<Journal>], id: NodeId) {
         cluster.isolate(leader);
         let others = without(replicas, leader);
         eventually("another leads", || {
-            others.iter().any(|other| other.leader().is_some_and(|new| new != leader))
+            others
+                .iter()
+                .any(|other| other.leader().is_some_and(|new| new != leader))
         })
         .await;
         cluster.heal(leader);
@@ -109,11 +111,18 @@ async fn a_restart_begins_with_the_snapshot_and_goes_on_with_the_log() {
     }
     cluster.stop_all().await;
     for id in cluster.ids() {
-        assert!(cluster.snapshots[slot(id)].list().unwrap().len() <= 2, "older ones are removed");
+        assert!(
+            cluster.snapshots[slot(id)].list().unwrap().len() <= 2,
+            "older ones are removed"
+        );
         cluster.open(id).await;
     }
     let replicas = cluster.create(1).await;
-    assert!(replicas.iter().all(|replica| replica.status().applied >= 20 || replica.status().last == 0));
+    assert!(
+        replicas
+            .iter()
+            .all(|replica| replica.status().applied >= 20 || replica.status().last == 0)
+    );
     assert_eq!(read(&replicas).await, numbers(77));
     fill(&replicas, 77..99).await;
     assert_eq!(read(&replicas).await, numbers(99));
@@ -150,7 +159,11 @@ async fn a_log_without_the_snapshot_it_goes_on_from_is_refused() {
         assert!(damaged.iter().any(|what| what.contains("checksum")), "{damaged:?}");
         cluster.stop_all().await;
     }
-    assert_eq!(snapshots.list().unwrap().len(), names.len(), "a damaged snapshot is not removed");
+    assert_eq!(
+        snapshots.list().unwrap().len(),
+        names.len(),
+        "a damaged snapshot is not removed"
+    );
     for (name, bytes) in kept {
         snapshots.write(&name, 0, &bytes).unwrap();
     }
@@ -185,7 +198,9 @@ async fn a_snapshot_after_a_restart_is_received_again_and_damage_in_what_was_rec
                 half[20] ^= 1;
             }
             let stem = name.strip_suffix(".snapshot").unwrap();
-            store.write(&format!("{stem}-{}-{crc}.incoming", bytes.len()), 0, &half).unwrap();
+            store
+                .write(&format!("{stem}-{}-{crc}.incoming", bytes.len()), 0, &half)
+                .unwrap();
         }
     }
     cluster.open(away).await;
@@ -266,7 +281,10 @@ async fn the_leader_changes_while_it_sends_a_snapshot() {
     replicas[slot(away)] = cluster.create_on(away, 1).await;
     let old = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
     let sender = cluster.host(old).clone();
-    eventually("a part of it was sent", || sender.metrics().snapshot_bytes_sent > 1 << 20).await;
+    eventually("a part of it was sent", || {
+        sender.metrics().snapshot_bytes_sent > 1 << 20
+    })
+    .await;
     cluster.stop(old).await;
     // The receiver is needed for a majority, and its log is behind: the third leads, and sends it its own.
     let alive = without(&replicas, old);

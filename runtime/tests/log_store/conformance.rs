@@ -1,6 +1,8 @@
 //! What every log store owes.
 
-use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, append, compact, entries, hard_state, install, record, vote};
+use crate::harness::{
+    Disk, FjallDisk, Harness, MemoryDisk, append, compact, entries, hard_state, install, record, vote,
+};
 use bytes::Bytes;
 use raftyard::store::{ENTRY_BYTES_MAX, LogStore, Refusal, StoreError};
 use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Membership, NodeId, Payload, Persist};
@@ -326,7 +328,10 @@ fn compaction_anywhere_in_a_log_of_several_records<D: Disk>() {
     for index in 1..=12 {
         h.write_and_check(&[compact(1, index, 1, Vec::new())]);
         assert_eq!(h.check_read(G, 1, u64::MAX, usize::MAX), [], "it was dropped");
-        assert_eq!(h.check_read(G, index + 1, u64::MAX, usize::MAX).len() as u64, 12 - index);
+        assert_eq!(
+            h.check_read(G, index + 1, u64::MAX, usize::MAX).len() as u64,
+            12 - index
+        );
     }
     h.write_and_check(&[compact(1, 12, 1, Vec::new())]);
     h.write_and_check(&[append(1, entries(13, 3, 2))]);

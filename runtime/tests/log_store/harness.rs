@@ -4,7 +4,8 @@ use crate::model::Model;
 use bytes::Bytes;
 use raftyard::store::{FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreError, StoreIdentity};
 use raftyard_groups::{
-    Entry, GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq, Term,
+    Entry, GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq,
+    Term,
 };
 use std::path::Path;
 use tempfile::TempDir;

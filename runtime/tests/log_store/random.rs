@@ -92,7 +92,11 @@ fn random_persist<D: Disk>(h: &Harness<D>, rng: &mut Rng, group: GroupId) -> Per
         0 => Vec::new(),
         1 | 2 => {
             let before = base.index.0 + rng.below(last.index.0 + 1 - base.index.0);
-            let standing = if before == base.index.0 { base } else { h.model.id_at(group, before) };
+            let standing = if before == base.index.0 {
+                base
+            } else {
+                h.model.id_at(group, before)
+            };
             random_entries(rng, before + 1, standing.term.0)
         }
         _ => random_entries(rng, last.index.0 + 1, last.term.0),

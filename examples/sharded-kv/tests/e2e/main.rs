@@ -6,4 +6,5 @@ mod commands;
 mod crash;
 mod failover;
 mod refusals;
+mod snapshots;
 mod support;

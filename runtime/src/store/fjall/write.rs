@@ -157,7 +157,13 @@ impl FjallLogStore {
         state: &GroupState,
         new: &[Entry],
     ) -> Result<LogIndex, StoreError> {
-        let GroupState { owner, base, start: oldest, last, .. } = *state;
+        let GroupState {
+            owner,
+            base,
+            start: oldest,
+            last,
+            ..
+        } = *state;
         let first = new.first().map_or(LogId::ZERO, Entry::id);
         let written = starts(new);
         for item in self.records.range(log_keys(owner.group, first.index, last.index)) {

@@ -2,7 +2,8 @@
 
 use crate::budget::{InboundBudget, InboundPermit};
 use crate::transport::{
-    BoundTransport, Inbound, Network, SnapshotAnswer, SnapshotPart, Stop, TransportActor, TransportConfig, TransportHandle, TransportLimits, bind,
+    BoundTransport, Inbound, Network, SnapshotAnswer, SnapshotPart, Stop, TransportActor, TransportConfig,
+    TransportHandle, TransportLimits, bind,
 };
 use actix::{Actor, Addr};
 use bytes::Bytes;
