@@ -2,7 +2,6 @@
 
 use futures::future::try_join_all;
 use raftyard::{Consistency, GroupId, RaftHost, StateMachine};
-use std::{collections::BTreeMap, error::Error};
 #[derive(Default)]
 struct Counter(i64);
 impl StateMachine for Counter {
@@ -26,13 +25,12 @@ impl StateMachine for Counter {
     }
 }
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hosts = RaftHost::in_memory(3).await?;
     let members: Vec<_> = hosts.iter().map(RaftHost::node).collect();
-    let created = hosts
-        .iter()
-        .map(|host| host.create_group(GroupId(1), members.clone(), Counter::default));
-    let replicas: BTreeMap<_, _> = members.iter().zip(try_join_all(created).await?).collect();
+    let create = |host| RaftHost::create_group(host, GroupId(1), members.clone(), Counter::default);
+    let replicas = try_join_all(hosts.iter().map(create)).await?;
+    let replicas: std::collections::BTreeMap<_, _> = members.iter().zip(replicas).collect();
     let counter = &replicas[&replicas[&members[0]].wait_for_leader().await?];
     for add in [1, 2, 39] {
         println!("add {add}: {}", counter.propose(add).await?);
