@@ -1,106 +1,180 @@
 //! The figures of a run: a table for people, JSON for tools.
 
 use crate::cli::Plan;
-use hdrhistogram::Histogram;
-use raftyard::HostMetrics;
+use crate::figures::{FIGURES, Figure, Round, Spread};
+use crate::kv::KEY_BYTES;
+use crate::system::System;
 use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
+/// All of a run. Its serialised form is the JSON.
 #[derive(Serialize)]
 pub(crate) struct Report {
     load: &'static str,
+    version: &'static str,
+    machine: System,
+    config: Config,
+    /// Refused, surely not applied, and asked again; all rounds.
+    retried: u64,
+    /// Nobody knows whether they were applied; not counted as written; all rounds.
+    outcome_unknown: u64,
+    /// Dropped between the nodes, which Raft makes good; all rounds.
+    messages_dropped: u64,
+    /// By name, over all rounds; absent what can't be told.
+    figures: BTreeMap<&'static str, Spread>,
+    #[serde(serialize_with = "serialize_rounds")]
+    rounds: Vec<Round>,
+}
+
+#[derive(Serialize)]
+struct Config {
+    /// Every client waits for answers before it asks for more: latencies are not those at a given rate.
+    arrival: &'static str,
     nodes: u64,
     groups: u64,
+    /// Groups that have a client.
+    groups_written: u64,
     clients: u64,
     depth: usize,
     payload_bytes: usize,
+    payload: String,
+    durability: &'static str,
     workers_per_node: usize,
     client_threads: usize,
-    seconds: f64,
-    writes: u64,
-    writes_per_second: f64,
-    latency_p50_us: u64,
-    latency_p99_us: u64,
-    latency_p999_us: u64,
-    latency_max_us: u64,
-    /// All three nodes and the clients; absent where the system does not tell.
-    cpu_us_per_write: Option<f64>,
-    fsyncs_per_write: f64,
-    tarpc_calls_per_write: f64,
-    messages_per_write: f64,
-    entries_per_fsync: f64,
-    fsyncs_per_second: f64,
-    messages_dropped: u64,
+    seconds_per_round: f64,
 }
 
 impl Report {
-    #[expect(clippy::cast_precision_loss, reason = "ratios, shown with few digits")]
-    pub(crate) fn new(
-        plan: &Plan,
-        writes: u64,
-        elapsed: Duration,
-        latency_us: &Histogram<u64>,
-        cpu: Option<Duration>,
-        did: HostMetrics,
-    ) -> Self {
-        let seconds = elapsed.as_secs_f64();
-        let per_write = |count: u64| count as f64 / writes.max(1) as f64;
+    pub(crate) fn new(plan: &Plan, machine: System, rounds: Vec<Round>) -> Self {
+        let total = |of: fn(&Round) -> u64| rounds.iter().map(of).sum();
+        let spreads = FIGURES
+            .iter()
+            .filter_map(|figure| Some((figure.name, Spread::of(figure, &rounds)?)));
         Self {
             load: plan.load,
-            nodes: 3,
-            groups: plan.groups,
-            clients: plan.clients,
-            depth: plan.depth,
-            payload_bytes: plan.payload,
-            workers_per_node: plan.workers,
-            client_threads: plan.client_threads,
-            seconds,
-            writes,
-            writes_per_second: writes as f64 / seconds,
-            latency_p50_us: latency_us.value_at_quantile(0.5),
-            latency_p99_us: latency_us.value_at_quantile(0.99),
-            latency_p999_us: latency_us.value_at_quantile(0.999),
-            latency_max_us: latency_us.max(),
-            cpu_us_per_write: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / writes.max(1) as f64),
-            fsyncs_per_write: per_write(did.fsyncs),
-            tarpc_calls_per_write: per_write(did.frames_sent),
-            messages_per_write: per_write(did.messages_sent),
-            entries_per_fsync: did.entries_written as f64 / did.fsyncs.max(1) as f64,
-            fsyncs_per_second: did.fsyncs as f64 / seconds,
-            messages_dropped: did.messages_dropped,
+            version: env!("CARGO_PKG_VERSION"),
+            machine,
+            config: Config {
+                arrival: "closed loop",
+                nodes: 3,
+                groups: plan.groups,
+                groups_written: plan.groups.min(plan.clients),
+                clients: plan.clients,
+                depth: plan.depth,
+                payload_bytes: KEY_BYTES + plan.value_bytes,
+                payload: format!("a key of {KEY_BYTES} B and a value of {} B", plan.value_bytes),
+                durability: "fsynced by a quorum of nodes before the answer; state machines in memory",
+                workers_per_node: plan.workers,
+                client_threads: plan.client_threads,
+                seconds_per_round: plan.measure.as_secs_f64(),
+            },
+            retried: total(|round| round.retried),
+            outcome_unknown: total(|round| round.unknown),
+            messages_dropped: total(|round| round.did.messages_dropped),
+            figures: spreads.collect(),
+            rounds,
         }
     }
+}
+
+fn serialize_rounds<S: serde::Serializer>(rounds: &[Round], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(rounds.iter().map(|round| {
+        let mut fields = Map::new();
+        fields.insert("seconds".to_owned(), json!(round.seconds));
+        fields.insert("writes".to_owned(), json!(round.writes));
+        fields.insert("retried".to_owned(), json!(round.retried));
+        fields.insert("outcome_unknown".to_owned(), json!(round.unknown));
+        let figures = FIGURES
+            .iter()
+            .filter_map(|figure| Some((figure.name.to_owned(), json!((figure.of)(round)?))));
+        fields.extend(figures);
+        Value::Object(fields)
+    }))
+}
+
+/// The main figures of one of several rounds.
+pub(crate) fn round_line(number: u64, rounds: u64, round: &Round) -> String {
+    let mut line = format!("round {number} of {rounds}:");
+    for name in [
+        "writes_per_second",
+        "latency_p50_us",
+        "latency_p99_us",
+        "cpu_us_per_write",
+        "fsyncs_per_write",
+    ] {
+        for figure in FIGURES.iter().filter(|figure| figure.name == name) {
+            let shown = shown(figure, (figure.of)(round));
+            line += &format!("  {} {} {}", figure.label, shown, figure.unit);
+        }
+    }
+    for (count, what) in [(round.retried, "retried"), (round.unknown, "OUTCOME UNKNOWN")] {
+        if count > 0 {
+            line += &format!("  {count} {what}");
+        }
+    }
+    line
+}
+
+fn shown(figure: &Figure, value: Option<f64>) -> String {
+    value.map_or_else(
+        || "n/a".to_owned(),
+        |value| format!("{:.*}", figure.decimals, value / figure.scale),
+    )
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = |micros: u64| Duration::from_micros(micros).as_secs_f64() * 1e3;
+        let config = &self.config;
         writeln!(
             f,
             "{}: {} nodes, {} groups, {} clients x {} in flight, {} B, durable on a quorum",
-            self.load, self.nodes, self.groups, self.clients, self.depth, self.payload_bytes
+            self.load, config.nodes, config.groups, config.clients, config.depth, config.payload_bytes
         )?;
-        writeln!(f, "  throughput     {:>12.0} writes/s", self.writes_per_second)?;
-        writeln!(f, "  latency p50    {:>12.2} ms", millis(self.latency_p50_us))?;
-        writeln!(f, "  latency p99    {:>12.2} ms", millis(self.latency_p99_us))?;
-        writeln!(f, "  latency p99.9  {:>12.2} ms", millis(self.latency_p999_us))?;
-        match self.cpu_us_per_write {
-            Some(cpu) => writeln!(f, "  CPU            {cpu:>12.2} us per write (3 nodes and the clients)")?,
-            None => writeln!(f, "  CPU                     n/a")?,
-        }
-        writeln!(f, "  fsyncs         {:>12.5} per write", self.fsyncs_per_write)?;
-        writeln!(f, "  tarpc calls    {:>12.5} per write", self.tarpc_calls_per_write)?;
-        writeln!(f, "  messages       {:>12.5} per write", self.messages_per_write)?;
-        writeln!(f, "  entries        {:>12.1} per fsync", self.entries_per_fsync)?;
+        let machine = &self.machine;
+        let told = |what: &Option<String>| what.clone().unwrap_or_else(|| "unknown".to_owned());
         writeln!(
             f,
-            "  fsyncs         {:>12.0} per second, all nodes",
-            self.fsyncs_per_second
+            "  on {}, {} cores, kernel {}, data on {}, {}",
+            told(&machine.cpu_model),
+            machine.cores.map_or_else(|| "?".to_owned(), |cores| cores.to_string()),
+            told(&machine.kernel),
+            told(&machine.data_filesystem),
+            machine.date_utc
         )?;
-        if self.messages_dropped > 0 {
-            writeln!(f, "  dropped        {:>12} messages", self.messages_dropped)?;
+        if config.groups_written < config.groups {
+            writeln!(f, "  only {} groups have a client", config.groups_written)?;
+        }
+        let several = self.rounds.len() > 1;
+        if several {
+            writeln!(f, "  {:<24}{:>12}{:>12}{:>12}", "", "median", "min", "max")?;
+        }
+        for figure in &FIGURES {
+            let spread = self.figures.get(figure.name);
+            let column = |of: fn(&Spread) -> f64| shown(figure, spread.map(of));
+            write!(f, "  {:<24}{:>12}", figure.label, column(|spread| spread.median))?;
+            if several {
+                let (min, max) = (column(|spread| spread.min), column(|spread| spread.max));
+                write!(f, "{min:>12}{max:>12}")?;
+            }
+            writeln!(f, " {}", figure.unit)?;
+        }
+        for (count, what) in [
+            (self.retried, "writes were refused, surely not applied, and asked again"),
+            (
+                self.outcome_unknown,
+                "writes FAILED: whether they were applied is unknown",
+            ),
+            (self.messages_dropped, "messages between the nodes were dropped"),
+        ] {
+            if count > 0 {
+                writeln!(f, "  {count} {what}")?;
+            }
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,7 @@ impl Group {
             deadline,
             own_vote: PersistSeq::default(),
         });
+        self.abandon_forwarded_reads(effects);
         let last = self.log.last_id();
         for peer in self.voting_peers() {
             let body = Body::Prompt(Prompt::PreVote { last });
@@ -42,8 +43,8 @@ impl Group {
     }
 
     /// Campaigns in a new term (paper §5.2). Term and own vote are durable before anyone is asked, and the
-    /// own vote counts only from then on.
-    fn campaign(&mut self, effects: &mut Effects) {
+    /// own vote counts only from then on. In a leadership `transfer` the leader wants it so (thesis §3.10).
+    pub(crate) fn campaign(&mut self, transfer: bool, effects: &mut Effects) {
         let vote = HardState {
             term: self.hard.term.next(),
             vote: Some(self.config.node),
@@ -55,9 +56,10 @@ impl Group {
             deadline,
             own_vote: self.newest_persist(),
         });
+        self.abandon_forwarded_reads(effects);
         let last = self.log.last_id();
         for peer in self.voting_peers() {
-            self.promise(peer, Promise::Vote { last }, effects);
+            self.promise(peer, Promise::Vote { last, transfer }, effects);
         }
     }
 
@@ -104,7 +106,7 @@ impl Group {
         match self.config.membership.quorum().vote(said) {
             VoteResult::Pending => {}
             VoteResult::Won if campaigns => self.become_leader(effects),
-            VoteResult::Won => self.campaign(effects),
+            VoteResult::Won => self.campaign(false, effects),
             VoteResult::Lost => self.become_follower(self.hard.term, None, effects),
         }
     }

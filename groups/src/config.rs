@@ -17,7 +17,8 @@ pub struct ReplicaConfig {
     pub membership: Membership,
     /// Times and limits.
     pub tuning: Tuning,
-    /// Seeds the randomised election timeouts. Replicas of a group need different seeds.
+    /// Seeds the randomised election timeouts and the names of read requests. Replicas of a group need
+    /// different seeds, and each a new one whenever it starts.
     pub seed: u64,
 }
 

@@ -1,6 +1,6 @@
 //! A replica and its messages on one line, the same in logs, debugging aids and golden scripts.
 
-use crate::effects::{LogBase, Persist, Proposed, ReadOutcome};
+use crate::effects::{LogBase, Persist, Proposed, ReadOutcome, TransferOutcome, TransferRefusal};
 use crate::entry::{Entry, Payload};
 use crate::group::{Group, Role, RoleKind};
 use crate::message::{Body, Message, Promise, Prompt};
@@ -112,6 +112,9 @@ impl fmt::Display for Prompt {
             Self::AppendRejected { refused, hint } => write!(f, "append rejected at={refused} hint={hint}"),
             Self::Heartbeat { commit, round } => write!(f, "heartbeat commit={commit} round={}", round.0),
             Self::HeartbeatReply { round } => write!(f, "heartbeat reply round={}", round.0),
+            Self::TimeoutNow => write!(f, "timeout now"),
+            Self::ReadIndex { .. } => write!(f, "read index?"),
+            Self::ReadIndexIs { index, .. } => write!(f, "read index is {index}"),
         }
     }
 }
@@ -119,7 +122,8 @@ impl fmt::Display for Prompt {
 impl fmt::Display for Promise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Vote { last } => write!(f, "vote last={last}"),
+            Self::Vote { last, transfer: false } => write!(f, "vote last={last}"),
+            Self::Vote { last, transfer: true } => write!(f, "vote last={last} (transfer)"),
             Self::VoteGranted => write!(f, "vote granted"),
             Self::AppendAccepted { matched } => write!(f, "append accepted matched={matched}"),
         }
@@ -168,6 +172,29 @@ impl fmt::Display for ReadOutcome {
             Self::Ready { index } => write!(f, "ready at {index}"),
             Self::NotLeader { leader: Some(leader) } => write!(f, "not leader, {leader} is"),
             Self::NotLeader { leader: None } => write!(f, "not leader, none known"),
+        }
+    }
+}
+
+impl fmt::Display for TransferOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HandedOver { to } => write!(f, "handed over to {to}"),
+            Self::TimedOut => write!(f, "timed out"),
+            Self::SteppedDown => write!(f, "stepped down"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
+impl fmt::Display for TransferRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(leader) } => write!(f, "not leader, {leader} is"),
+            Self::NotLeader { leader: None } => write!(f, "not leader, none known"),
+            Self::NotVoter => write!(f, "not a voter"),
+            Self::Busy => write!(f, "another transfer is under way"),
+            Self::NoSuccessor => write!(f, "no voter was heard of lately"),
         }
     }
 }

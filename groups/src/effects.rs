@@ -2,14 +2,14 @@
 
 use crate::entry::{Entry, HardState};
 use crate::ids::{GroupId, LogId, LogIndex, NodeId, Term};
-use crate::input::{ProposalId, ReadId};
+use crate::input::{ProposalId, ReadId, TransferId};
 use crate::message::Message;
 
 /// All that one or more steps want done. The fields may be carried out in any order and independently of
 /// each other; what must come after what is inside [`Persist`].
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// To be sent at once. Only the core makes them, only from a [`Prompt`].
+    /// To be sent at once. Only the core makes them, only from a [`Prompt`](crate::Prompt).
     pub send: Vec<Message>,
     /// To be written, at most one per drain: what several steps want written is folded into one.
     pub persist: Option<Persist>,
@@ -22,6 +22,8 @@ pub struct Effects {
     pub proposed: Vec<(ProposalId, Proposed)>,
     /// What became of reads.
     pub reads: Vec<(ReadId, ReadOutcome)>,
+    /// What became of leadership transfers.
+    pub transfers: Vec<(TransferId, TransferOutcome)>,
     /// Peers that need a snapshot: the entries they lack are compacted. Owed an
     /// [`Input::SnapshotDone`](crate::Input::SnapshotDone) each.
     pub snapshots: Vec<NodeId>,
@@ -209,4 +211,36 @@ pub enum ReadOutcome {
         /// Who does, as far as known.
         leader: Option<NodeId>,
     },
+}
+
+/// What became of a leadership transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferOutcome {
+    /// This replica stopped leading after it told `to` to campaign. (Or `to` led already: this replica.)
+    HandedOver {
+        /// Who was told.
+        to: NodeId,
+    },
+    /// Nothing came of it within an election timeout: this replica leads on.
+    TimedOut,
+    /// This replica stopped leading before the other one could be told.
+    SteppedDown,
+    /// It was not tried.
+    Refused(TransferRefusal),
+}
+
+/// Why a leadership transfer was not tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferRefusal {
+    /// This replica does not lead.
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// The target is no voter of the group.
+    NotVoter,
+    /// Another transfer is under way.
+    Busy,
+    /// None was named, and no voter was heard of lately.
+    NoSuccessor,
 }

@@ -88,6 +88,9 @@ impl Group {
     /// Follows `leader`, which proved by its message that it leads the current term. False if this replica
     /// leads that term itself, which the protocol rules out.
     pub(crate) fn follow(&mut self, leader: NodeId, effects: &mut Effects) -> bool {
+        if self.leader() != Some(leader) {
+            self.forwarded.ask_again();
+        }
         let deadline = self.next_election_deadline();
         match &mut self.role {
             Role::Leader(_) => {
@@ -150,6 +153,7 @@ impl Group {
         if self.follow(from, effects) {
             self.commit = self.commit.max(commit.min(self.log.last()));
             self.send(from, Prompt::HeartbeatReply { round }, effects);
+            self.retry_forwarded_reads(from, effects);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::candidate::Candidate;
 use crate::config::{Recovered, ReplicaConfig};
-use crate::effects::{Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, ReadOutcome};
+use crate::effects::{Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, Proposed, ReadOutcome};
 use crate::entry::{Entry, HardState};
 use crate::follower::Follower;
 use crate::ids::{GroupId, LogId, LogIndex, NodeId, Term};
@@ -11,7 +11,9 @@ use crate::leader::Leader;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{Body, Message, Promise, Prompt};
+use crate::reads::ForwardedReads;
 use crate::rng::Rng;
+use crate::transfer::Transfer;
 
 /// One replica of a Raft group: pure, without clock, I/O or randomness of its own. It is told what happened
 /// ([`Input`]) and says what to do ([`Effects`]).
@@ -32,7 +34,9 @@ pub struct Group {
     /// They could not be read: the step that says so does not ask again.
     loading_apply_failed: bool,
     pub(crate) now: Moment,
-    rng: Rng,
+    pub(crate) rng: Rng,
+    /// Reads here that wait for the leader's read index.
+    pub(crate) forwarded: ForwardedReads,
     persist_seq: PersistSeq,
     /// What [`Group::check`] saw last: none of it may regress.
     #[cfg(debug_assertions)]
@@ -84,6 +88,7 @@ impl Group {
             loading_apply_failed: false,
             now,
             rng,
+            forwarded: ForwardedReads::default(),
             persist_seq: PersistSeq::default(),
             #[cfg(debug_assertions)]
             seen: crate::invariants::Seen::default(),
@@ -119,12 +124,8 @@ impl Group {
             Input::Tick => self.on_tick(effects),
             Input::Message(message) => self.on_message(message, effects),
             Input::Propose { id, commands } => self.on_propose(id, commands, effects),
-            Input::Read { id } => match &mut self.role {
-                Role::Leader(leader) => leader.reads.ask(id),
-                _ => effects
-                    .reads
-                    .push((id, ReadOutcome::NotLeader { leader: self.leader() })),
-            },
+            Input::Read { id, forwarded } => self.on_read(id, forwarded, effects),
+            Input::Transfer { id, to } => self.on_transfer(id, to, effects),
             Input::Persisted { seq } => {
                 self.log.persisted(seq);
                 self.on_own_vote_durable(seq, effects);
@@ -176,7 +177,7 @@ impl Group {
             Body::Prompt(Prompt::PreVoteReply { granted: true }) => {
                 return self.on_pre_vote_granted(from, term, effects);
             }
-            Body::Promise(Promise::Vote { .. }) if term > self.hard.term && self.hears_leader() => {
+            Body::Promise(Promise::Vote { transfer: false, .. }) if term > self.hard.term && self.hears_leader() => {
                 // Leader stickiness (paper §6, thesis §4.2.3): who hears a leader neither votes against it
                 // nor adopts the term of one who does not.
                 return;
@@ -190,7 +191,7 @@ impl Group {
             return self.on_older_term(from, &body, effects);
         }
         match body {
-            Body::Promise(Promise::Vote { last }) => self.on_vote(from, last, effects),
+            Body::Promise(Promise::Vote { last, .. }) => self.on_vote(from, last, effects),
             Body::Promise(Promise::VoteGranted) => self.on_vote_reply(from, true, effects),
             Body::Prompt(Prompt::VoteRefused) => self.on_vote_reply(from, false, effects),
             Body::Prompt(Prompt::PreVoteReply { .. }) => self.on_pre_vote_refused(from, effects),
@@ -201,6 +202,9 @@ impl Group {
             Body::Promise(Promise::AppendAccepted { matched }) => self.on_append_accepted(from, matched),
             Body::Prompt(Prompt::AppendRejected { refused, hint }) => self.on_append_rejected(from, refused, hint),
             Body::Prompt(Prompt::HeartbeatReply { round }) => self.on_heartbeat_reply(from, round),
+            Body::Prompt(Prompt::TimeoutNow) => self.on_timeout_now(from, effects),
+            Body::Prompt(Prompt::ReadIndex { request }) => self.on_read_index(from, request),
+            Body::Prompt(Prompt::ReadIndexIs { request, index }) => self.on_read_index_is(request, index, effects),
             Body::Prompt(Prompt::PreVote { .. }) => {}
         }
     }
@@ -226,6 +230,9 @@ impl Group {
             self.advance_commit();
             self.advance_reads(effects);
             self.replicate(effects);
+            self.advance_transfer(effects);
+        } else {
+            self.forward_reads(effects);
         }
         self.hand_to_apply(effects);
         let done = match &self.role {
@@ -292,12 +299,21 @@ impl Group {
     /// Goes on as a follower: in `term`, whose vote is then still free if it is a newer one.
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, effects: &mut Effects) {
         if let Role::Leader(old) = &mut self.role {
-            for id in old.reads.abandon() {
-                effects.reads.push((id, ReadOutcome::NotLeader { leader }));
-            }
+            let (reads, transfer) = (old.reads.abandon(), old.transfer.take());
+            // After a transfer the likely leader is known before it is elected.
+            let leader = leader.or(transfer.as_ref().and_then(Transfer::successor));
+            let held = transfer.map(|transfer| transfer.conclude(effects)).unwrap_or_default();
+            let refused = held.into_iter().map(|id| (id, Proposed::NotLeader { leader }));
+            effects.proposed.extend(refused);
+            effects
+                .reads
+                .extend(reads.into_iter().map(|id| (id, ReadOutcome::NotLeader { leader })));
         }
         if term > self.hard.term {
             self.set_hard(HardState { term, vote: None }, effects);
+        }
+        if leader.is_some() && leader != self.leader() {
+            self.forwarded.ask_again();
         }
         let deadline = self.next_election_deadline();
         self.role = Role::Follower(match leader {

@@ -43,6 +43,15 @@ pub enum Input {
     Read {
         /// Comes back in [`Effects::reads`](crate::Effects::reads).
         id: ReadId,
+        /// Whether a follower may serve it, after asking the leader for the read index; if not, it refuses.
+        forwarded: bool,
+    },
+    /// Somebody here wants another replica to lead (thesis §3.10).
+    Transfer {
+        /// Comes back in [`Effects::transfers`](crate::Effects::transfers).
+        id: TransferId,
+        /// Who; `None` for the voter that is furthest.
+        to: Option<NodeId>,
     },
     /// The write with this number, and all before it, are durable.
     Persisted {
@@ -99,3 +108,7 @@ pub struct ProposalId(pub u64);
 /// The driver's name for a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
+
+/// The driver's name for a leadership transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransferId(pub u64);

@@ -1,13 +1,14 @@
 //! What a leader does: append, replicate, commit.
 
-use crate::effects::{Effects, Load, LoadPurpose, Proposed};
+use crate::effects::{Effects, Load, LoadPurpose, Proposed, ReadOutcome};
 use crate::entry::{Entry, Payload};
 use crate::group::{Group, Role};
 use crate::ids::{LogIndex, NodeId};
 use crate::input::{Moment, ProposalId};
 use crate::message::{Prompt, ReadRound};
 use crate::progress::Progress;
-use crate::reads::Reads;
+use crate::reads::{Reader, Reads};
+use crate::transfer::Transfer;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -19,6 +20,8 @@ pub(crate) struct Leader {
     pub(crate) term_start: LogIndex,
     pub(crate) heartbeat_due: Moment,
     pub(crate) reads: Reads,
+    /// Leadership is on its way to another replica.
+    pub(crate) transfer: Option<Transfer>,
 }
 
 impl Leader {
@@ -44,6 +47,7 @@ impl Group {
             term_start: last.next(),
             heartbeat_due: self.now.plus(self.config.tuning.heartbeat_interval_ms),
             reads: Reads::default(),
+            transfer: None,
         }));
         self.append_payloads([Payload::Noop], effects);
     }
@@ -65,8 +69,11 @@ impl Group {
     }
 
     pub(crate) fn on_propose(&mut self, id: ProposalId, commands: Vec<Bytes>, effects: &mut Effects) {
-        let proposed = match self.role {
-            Role::Leader(_) => {
+        let proposed = match &mut self.role {
+            Role::Leader(leader) => {
+                if let Some(transfer) = &mut leader.transfer {
+                    return transfer.hold(id, commands);
+                }
                 let first = self.log.last().next();
                 self.append_payloads(commands.into_iter().map(Payload::Command), effects);
                 Proposed::Appended {
@@ -97,6 +104,10 @@ impl Group {
         if now.since(heard) >= self.config.tuning.election_timeout_ms {
             return self.become_follower(self.hard.term, None, effects);
         }
+        self.expire_transfer(effects);
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
         leader.heartbeat_due = now.plus(self.config.tuning.heartbeat_interval_ms);
         let stalled: Vec<NodeId> = leader
             .peers
@@ -196,14 +207,30 @@ impl Group {
         }
     }
 
-    /// Starts a read round for the reads of this step and answers those whose round a quorum confirmed.
+    /// Answers the reads whose round a quorum confirmed, and starts a round for those that were asked since.
     pub(crate) fn advance_reads(&mut self, effects: &mut Effects) {
-        let (me, commit) = (self.config.node, self.commit);
+        self.confirm_reads(effects);
+        let commit = self.commit;
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
         // Before its first commit a leader does not know what is committed (thesis §6.4, step 1).
-        let started = commit >= leader.term_start && leader.reads.start_round(commit);
+        if commit >= leader.term_start && leader.reads.start_round(commit) {
+            // One that is a quorum by itself needs nobody's answer.
+            self.confirm_reads(effects);
+            if let Role::Leader(leader) = &self.role
+                && leader.reads.is_waiting()
+            {
+                self.send_heartbeats(effects);
+            }
+        }
+    }
+
+    fn confirm_reads(&mut self, effects: &mut Effects) {
+        let me = self.config.node;
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
         let (peers, newest) = (&leader.peers, leader.reads.newest_round());
         let answered = |node| {
             let progress = peers.get(&node);
@@ -214,9 +241,11 @@ impl Group {
             }
         };
         let confirmed = self.config.membership.quorum().reached(answered).unwrap_or(newest);
-        leader.reads.confirm(confirmed, &mut effects.reads);
-        if started && leader.reads.is_waiting() {
-            self.send_heartbeats(effects);
+        for (reader, index) in leader.reads.confirm(confirmed) {
+            match reader {
+                Reader::Here(id) => effects.reads.push((id, ReadOutcome::Ready { index })),
+                Reader::Peer(peer, request) => self.send(peer, Prompt::ReadIndexIs { request, index }, effects),
+            }
         }
     }
 

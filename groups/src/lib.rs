@@ -36,12 +36,16 @@ pub mod quorum;
 mod reads;
 mod rng;
 mod snapshot;
+mod transfer;
 
 pub use config::{Recovered, ReplicaConfig, Tuning};
-pub use effects::{Durable, Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, Proposed, ReadOutcome};
+pub use effects::{
+    Durable, Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, Proposed, ReadOutcome, TransferOutcome,
+    TransferRefusal,
+};
 pub use entry::{Entry, HardState, Payload};
 pub use group::{Group, RoleKind};
 pub use ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
-pub use input::{Input, Moment, ProposalId, ReadId};
+pub use input::{Input, Moment, ProposalId, ReadId, TransferId};
 pub use membership::{Membership, MembershipError};
-pub use message::{Body, Message, Promise, Prompt, ReadRound};
+pub use message::{Body, Message, Promise, Prompt, ReadRequest, ReadRound};

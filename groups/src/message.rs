@@ -39,7 +39,10 @@ impl Body {
     /// Whether only a leader of the message's term says this.
     #[must_use]
     pub fn is_from_leader(&self) -> bool {
-        matches!(self, Self::Prompt(Prompt::Append { .. } | Prompt::Heartbeat { .. }))
+        matches!(
+            self,
+            Self::Prompt(Prompt::Append { .. } | Prompt::Heartbeat { .. } | Prompt::TimeoutNow)
+        )
     }
 }
 
@@ -88,6 +91,20 @@ pub enum Prompt {
         /// The round of the heartbeat that is answered.
         round: ReadRound,
     },
+    /// "Campaign at once": the receiver has the leader's whole log (thesis §3.10).
+    TimeoutNow,
+    /// A follower asks for the read index, for all the reads it has waiting (thesis §6.4).
+    ReadIndex {
+        /// The follower's name for them.
+        request: ReadRequest,
+    },
+    /// The answer to [`Prompt::ReadIndex`], once a quorum confirmed that the sender led after it was asked.
+    ReadIndexIs {
+        /// As it was asked.
+        request: ReadRequest,
+        /// What was committed when it was asked, or later.
+        index: LogIndex,
+    },
 }
 
 /// What may be sent only after the write it travels with is durable.
@@ -98,6 +115,8 @@ pub enum Promise {
     Vote {
         /// The candidate's last entry.
         last: LogId,
+        /// The leader told it to campaign, so that nobody has to be protected from it (thesis §4.2.3).
+        transfer: bool,
     },
     /// A vote granted (paper §5.2).
     VoteGranted,
@@ -107,6 +126,11 @@ pub enum Promise {
         matched: LogIndex,
     },
 }
+
+/// A follower's name for the reads of one [`Prompt::ReadIndex`]: random, so that it is never used twice,
+/// across restarts neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadRequest(pub u64);
 
 /// Number of a read round within a leader's term: all reads that a leader took in one step share one, and
 /// every round has a number of its own, so that a late answer never confirms a younger read.

@@ -29,14 +29,28 @@ pub enum VoteResult {
     Lost,
 }
 
+/// Voters up to which no memory is asked for.
+const SMALL: usize = 8;
+
+/// With n values in ascending order, those from position (n - 1) / 2 on are more than half.
+fn median<T: Copy + Ord>(values: &mut [T]) -> Option<T> {
+    values.sort_unstable();
+    values.get(values.len().saturating_sub(1) / 2).copied()
+}
+
 impl Majority<'_> {
-    /// The greatest value that more than half of the voters have reached, each by `reached`; `T::MAX` of
-    /// sorts, `None`, for the empty majority, which limits nothing.
+    /// The greatest value that more than half of the voters have reached, each by `reached`; `None` for the
+    /// empty majority, which limits nothing.
     pub fn reached<T: Copy + Ord>(&self, reached: impl Fn(NodeId) -> T) -> Option<T> {
-        let mut values: Vec<T> = self.0.iter().map(|node| reached(*node)).collect();
-        values.sort_unstable();
-        // With n values in ascending order, those from position (n - 1) / 2 on are more than half.
-        values.get(values.len().saturating_sub(1) / 2).copied()
+        let values = self.0.iter().map(|node| reached(*node));
+        let first = values.clone().next()?;
+        if self.0.len() > SMALL {
+            return median(&mut values.collect::<Vec<_>>());
+        }
+        // Asked at every step of a leader: without an allocation for groups of a usual size.
+        let mut small = [first; SMALL];
+        small.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+        median(small.get_mut(..self.0.len())?)
     }
 
     /// Where a vote stands in which each voter said yes, no, or nothing yet.

@@ -1,43 +1,61 @@
 //! Linearizable reads by ReadIndex (thesis §6.4): the leader notes its commit index, makes sure with one
-//! round of heartbeats that it still led at that moment, and the read is served once that index is applied.
+//! round of heartbeats that it still led at that moment, and the read is served once that index is applied:
+//! here, or on the follower that asked for the index.
 
-use crate::effects::ReadOutcome;
-use crate::ids::LogIndex;
+use crate::effects::{Effects, ReadOutcome};
+use crate::group::{Group, Role};
+use crate::ids::{LogIndex, NodeId};
 use crate::input::ReadId;
-use crate::message::ReadRound;
+use crate::message::{Prompt, ReadRequest, ReadRound};
 use std::collections::VecDeque;
 
+/// Rounds that may be on their way at once. What is asked meanwhile shares the next.
+const ROUNDS_MAX: usize = 4;
+
+/// Reads that a leader was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     /// Asked for and not in a round yet.
-    asked: Vec<ReadId>,
+    asked: Vec<Reader>,
     /// Rounds on their way, ascending.
     rounds: VecDeque<Round>,
     newest: ReadRound,
+}
+
+/// Who wants a read index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Somebody here.
+    Here(ReadId),
+    /// A follower, for all reads that it put into one request.
+    Peer(NodeId, ReadRequest),
 }
 
 #[derive(Debug)]
 struct Round {
     round: ReadRound,
     index: LogIndex,
-    reads: Vec<ReadId>,
+    readers: Vec<Reader>,
 }
 
 impl Reads {
-    pub(crate) fn ask(&mut self, id: ReadId) {
-        self.asked.push(id);
+    pub(crate) fn ask(&mut self, reader: Reader) {
+        if !self.asked.contains(&reader) {
+            self.asked.push(reader);
+        }
     }
 
-    /// Puts all reads that were asked for into one new round. False if there were none.
+    /// Puts all reads that were asked for into one new round. False if there were none, or too many rounds
+    /// are on their way.
     pub(crate) fn start_round(&mut self, commit: LogIndex) -> bool {
-        if self.asked.is_empty() {
+        if self.asked.is_empty() || self.rounds.len() >= ROUNDS_MAX {
             return false;
         }
         self.newest.0 += 1;
         self.rounds.push_back(Round {
             round: self.newest,
             index: commit,
-            reads: std::mem::take(&mut self.asked),
+            readers: std::mem::take(&mut self.asked),
         });
         true
     }
@@ -46,23 +64,116 @@ impl Reads {
         self.newest
     }
 
-    /// A quorum answered rounds up to `confirmed`.
-    pub(crate) fn confirm(&mut self, confirmed: ReadRound, outcomes: &mut Vec<(ReadId, ReadOutcome)>) {
+    /// A quorum answered rounds up to `confirmed`: these readers have their index.
+    pub(crate) fn confirm(&mut self, confirmed: ReadRound) -> Vec<(Reader, LogIndex)> {
+        let mut ready = Vec::new();
         while let Some(round) = self.rounds.pop_front_if(|round| round.round <= confirmed) {
-            let index = round.index;
-            outcomes.extend(round.reads.into_iter().map(|id| (id, ReadOutcome::Ready { index })));
+            ready.extend(round.readers.into_iter().map(|reader| (reader, round.index)));
         }
+        ready
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
         !self.rounds.is_empty()
     }
 
-    /// All reads that were not answered.
+    /// All reads of this node that were not answered. (Followers ask the next leader on their own.)
     pub(crate) fn abandon(&mut self) -> Vec<ReadId> {
         let rounds = std::mem::take(&mut self.rounds);
-        let mut reads: Vec<ReadId> = rounds.into_iter().flat_map(|round| round.reads).collect();
-        reads.append(&mut self.asked);
-        reads
+        let mut readers: Vec<Reader> = rounds.into_iter().flat_map(|round| round.readers).collect();
+        readers.append(&mut self.asked);
+        let here = |reader| match reader {
+            Reader::Here(id) => Some(id),
+            Reader::Peer(..) => None,
+        };
+        readers.into_iter().filter_map(here).collect()
+    }
+}
+
+/// Reads of a follower, whose index it asks the leader for: one request for all that wait.
+#[derive(Debug, Default)]
+pub(crate) struct ForwardedReads {
+    /// Not in a request yet.
+    asked: Vec<ReadId>,
+    /// In the request that is on its way.
+    waiting: Vec<ReadId>,
+    request: ReadRequest,
+    /// Heartbeats since the request was sent: from the second on it, or its answer, is taken as lost.
+    heartbeats: u32,
+}
+
+impl ForwardedReads {
+    /// There is a new leader: what the old one was asked is asked again.
+    pub(crate) fn ask_again(&mut self) {
+        self.waiting.append(&mut self.asked);
+        std::mem::swap(&mut self.waiting, &mut self.asked);
+    }
+}
+
+impl Group {
+    /// Somebody here wants to read what is current. On a follower the leader is asked for the index if the
+    /// read may be `forwarded`.
+    pub(crate) fn on_read(&mut self, id: ReadId, forwarded: bool, effects: &mut Effects) {
+        match &mut self.role {
+            Role::Leader(leader) => leader.reads.ask(Reader::Here(id)),
+            Role::Follower(follower) if forwarded && follower.leader().is_some() => self.forwarded.asked.push(id),
+            _ => {
+                let leader = self.leader();
+                effects.reads.push((id, ReadOutcome::NotLeader { leader }));
+            }
+        }
+    }
+
+    /// A follower wants to know the read index.
+    pub(crate) fn on_read_index(&mut self, from: NodeId, request: ReadRequest) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.reads.ask(Reader::Peer(from, request));
+        }
+    }
+
+    /// The leader, sure that it led after it was asked, says what was committed then.
+    pub(crate) fn on_read_index_is(&mut self, request: ReadRequest, index: LogIndex, effects: &mut Effects) {
+        if self.forwarded.request == request {
+            let waiting = std::mem::take(&mut self.forwarded.waiting);
+            effects
+                .reads
+                .extend(waiting.into_iter().map(|id| (id, ReadOutcome::Ready { index })));
+        }
+    }
+
+    /// Sends the next request of a follower, if one is due.
+    pub(crate) fn forward_reads(&mut self, effects: &mut Effects) {
+        let Some(leader) = self.leader().filter(|leader| *leader != self.config.node) else {
+            return;
+        };
+        if self.forwarded.waiting.is_empty() && !self.forwarded.asked.is_empty() {
+            // Never the number of an earlier request, of an earlier life neither: its late answer would
+            // pass for this one's.
+            self.forwarded.request = ReadRequest(self.rng.next());
+            self.forwarded.waiting = std::mem::take(&mut self.forwarded.asked);
+            self.forwarded.heartbeats = 0;
+            let request = self.forwarded.request;
+            self.send(leader, Prompt::ReadIndex { request }, effects);
+        }
+    }
+
+    /// The leader lives: a request without an answer is sent again. Whenever it is answered, that was after
+    /// all its reads were asked.
+    pub(crate) fn retry_forwarded_reads(&mut self, leader: NodeId, effects: &mut Effects) {
+        self.forwarded.heartbeats = self.forwarded.heartbeats.saturating_add(1);
+        if self.forwarded.heartbeats > 1 && !self.forwarded.waiting.is_empty() {
+            let request = self.forwarded.request;
+            self.send(leader, Prompt::ReadIndex { request }, effects);
+        }
+    }
+
+    /// No leader was heard for so long that this replica wants to be one.
+    pub(crate) fn abandon_forwarded_reads(&mut self, effects: &mut Effects) {
+        let forwarded = std::mem::take(&mut self.forwarded);
+        let leader = self.leader();
+        let reads = forwarded.waiting.into_iter().chain(forwarded.asked);
+        effects
+            .reads
+            .extend(reads.map(|id| (id, ReadOutcome::NotLeader { leader })));
     }
 }

@@ -75,7 +75,8 @@ impl Schedule {
             }
             67..73 => {
                 let id = self.likely_leader();
-                self.read(id);
+                let forwarded = self.rng.chance(50);
+                self.read(id, forwarded);
             }
             73..85 => self.disk(),
             85..89 => {
@@ -90,7 +91,14 @@ impl Schedule {
             }
             89..93 => self.partition(),
             93..95 => self.compact(),
-            95..98 => self.depose(),
+            95..97 => self.depose(),
+            97 => {
+                let id = self.likely_leader();
+                let to = self.rng.chance(50).then(|| self.any_node());
+                if self.cluster.is_up(id) {
+                    self.cluster.transfer(id, to);
+                }
+            }
             98 => {
                 let id = self.any_node();
                 self.cluster.step(id, Input::Campaign);
@@ -126,10 +134,10 @@ impl Schedule {
         }
     }
 
-    fn read(&mut self, id: NodeId) {
+    fn read(&mut self, id: NodeId, forwarded: bool) {
         self.reads += 1;
         if self.cluster.is_up(id) {
-            self.cluster.read(id, ReadId(self.reads));
+            self.cluster.read(id, ReadId(self.reads), forwarded);
         }
     }
 
@@ -262,24 +270,31 @@ impl Schedule {
     }
 
     fn gets_on(&mut self) {
+        // A transfer that is under way holds proposals until it comes to its end.
+        self.cluster.pass(1_000, true);
         let leader = self.cluster.leader().expect("a leader");
         let proposal = self.cluster.propose(leader, &["last"]);
         let Some(Proposed::Appended { first, .. }) = self.cluster.proposed.get(&proposal).copied() else {
             panic!("the leader refuses a proposal");
         };
         self.cluster.settle();
-        self.read(leader);
+        self.read(leader, false);
+        let on_leader = ReadId(self.reads);
+        let any = self.any_node();
+        self.read(any, true);
         self.cluster.pass(300, true);
         assert!(self.cluster.all_equal(), "a proposal does not reach everyone");
         assert!(
             self.cluster.group(leader).commit() >= first,
             "a proposal does not commit"
         );
-        let read = self.cluster.reads.get(&ReadId(self.reads));
-        assert!(
-            matches!(read, Some(ReadOutcome::Ready { index }) if *index >= first),
-            "a read is not served, or not fresh: {read:?}"
-        );
+        for read in [on_leader, ReadId(self.reads)] {
+            let read = self.cluster.reads.get(&read);
+            assert!(
+                matches!(read, Some(ReadOutcome::Ready { index }) if *index >= first),
+                "a read is not served, or not fresh: {read:?}"
+            );
+        }
     }
 
     fn run(&mut self) {

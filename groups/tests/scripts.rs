@@ -101,4 +101,19 @@ scripts! {
     e05_five_nodes_two_down
     e06_slow_follower_holds_nobody_up
     e07_learner_catches_up
+    f01_transfer
+    f02_transfer_waits_for_the_log
+    f03_transfer_to_a_dead_node
+    f04_transfer_lost
+    f05_transfer_refused
+    f06_transfer_to_the_best
+    f07_transfer_cut_off
+    f08_timeout_now_from_others
+    g01_read_at_a_follower
+    g02_follower_reads_share_a_request
+    g03_lost_read_index
+    g04_follower_read_waits_for_noop
+    g05_follower_read_and_leader_lost
+    g06_follower_read_and_new_leader
+    g07_cut_off_leader_confirms_nothing
 }

@@ -5,7 +5,8 @@
 mod support;
 
 use raftyard_groups::{
-    Input, LoadPurpose, LogBase, LogId, LogIndex, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound, RoleKind, Term,
+    Input, LoadPurpose, LogBase, LogId, LogIndex, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound,
+    RoleKind, Term, TransferId,
 };
 use support::n;
 use support::replica::{Replica, accepted, append, heartbeat, vote};
@@ -34,6 +35,45 @@ fn thesis_4_2_3_a_disruptive_server_is_not_heard() {
     assert_eq!((replica.group.term(), replica.group.leader()), (Term(1), Some(n(2))));
     replica.hear(3, 9, heartbeat(0));
     assert_eq!((replica.group.term(), replica.group.leader()), (Term(9), Some(n(3))));
+}
+
+/// thesis §3.10: the prior leader stops taking client requests, brings the target's log up to date, and tells it to
+/// start an election at once; what the target then sends is heard by servers that still hear the prior leader
+/// (thesis §4.2.3). If nothing comes of it within an election timeout, the prior leader goes on.
+#[test]
+fn thesis_3_10_leadership_transfer() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.hear(3, 1, accepted(1));
+    let to = Some(n(2));
+    let said = leader.tell(Input::Transfer { id: TransferId(1), to });
+    assert!(said.at_once.is_empty(), "n2 lacks an entry: {:?}", said.at_once);
+    let said = leader.tell(propose("held"));
+    assert!(
+        said.effects.proposed.is_empty() && said.write.is_none(),
+        "a request is not taken"
+    );
+    let said = leader.hear(2, 1, accepted(1));
+    assert_eq!(said.at_once, ["n1→n2 @1 timeout now"]);
+    while leader.group.role() == RoleKind::Leader && leader.group.last().index == LogIndex(1) {
+        leader.time_out();
+        leader.hear(2, 1, reply(0));
+    }
+    assert_eq!(leader.group.role(), RoleKind::Leader, "n2 never campaigned");
+    assert_eq!(leader.group.last().index, LogIndex(2), "what was held is taken");
+
+    let mut target = Replica::new(3, 1, &[1]);
+    target.hear(3, 1, heartbeat(0));
+    let mut said = target.hear(3, 1, Prompt::TimeoutNow);
+    assert_eq!(target.group.term(), Term(2), "without asking first");
+    let asked = ["n1→n2 @2 vote last=1@1 (transfer)", "n1→n3 @2 vote last=1@1 (transfer)"];
+    assert_eq!(said.after_write(), asked);
+
+    let mut voter = Replica::new(3, 1, &[1]);
+    voter.hear(3, 1, heartbeat(0));
+    let last = LogId::new(1, 1);
+    let mut said = voter.hear(2, 2, Promise::Vote { last, transfer: true });
+    assert_eq!(said.after_write(), ["n1→n2 @2 vote granted"]);
 }
 
 /// thesis §6.2: "a leader steps down if an election timeout elapses without a successful round of heartbeats to a
@@ -67,7 +107,10 @@ fn thesis_6_2_a_leader_without_a_quorum_steps_down() {
 fn thesis_6_4_read_index() {
     let mut leader = Replica::leader(3, 1, &[1, 1]);
     leader.sync();
-    let said = leader.tell(Input::Read { id: ReadId(1) });
+    let said = leader.tell(Input::Read {
+        id: ReadId(1),
+        forwarded: false,
+    });
     assert!(
         said.at_once.is_empty() && said.effects.reads.is_empty(),
         "its no-op is not committed"
@@ -85,7 +128,10 @@ fn thesis_6_4_read_index() {
     leader.tell(propose("x"));
     leader.sync();
     leader.hear(2, 2, accepted(4));
-    leader.tell(Input::Read { id: ReadId(2) });
+    leader.tell(Input::Read {
+        id: ReadId(2),
+        forwarded: false,
+    });
     let index = LogIndex(3);
     let said = leader.hear(3, 2, reply(1));
     assert_eq!(said.effects.reads, [(ReadId(1), ReadOutcome::Ready { index })]);
@@ -100,7 +146,10 @@ fn thesis_6_4_reads_share_a_round() {
     let mut leader = Replica::leader(3, 0, &[]);
     leader.sync();
     leader.hear(2, 1, accepted(1));
-    let said = leader.tell_all((1..=50).map(|id| Input::Read { id: ReadId(id) }));
+    let said = leader.tell_all((1..=50).map(|id| Input::Read {
+        id: ReadId(id),
+        forwarded: false,
+    }));
     assert_eq!(said.at_once.len(), 2);
     assert_eq!(leader.hear(2, 1, reply(1)).effects.reads.len(), 50);
 }
@@ -110,9 +159,15 @@ fn thesis_6_4_reads_share_a_round() {
 fn thesis_6_4_a_deposed_leader_serves_nothing() {
     let mut leader = Replica::leader(3, 0, &[]);
     leader.sync();
-    leader.tell(Input::Read { id: ReadId(1) });
+    leader.tell(Input::Read {
+        id: ReadId(1),
+        forwarded: false,
+    });
     leader.hear(2, 1, accepted(1));
-    leader.tell(Input::Read { id: ReadId(2) });
+    leader.tell(Input::Read {
+        id: ReadId(2),
+        forwarded: false,
+    });
     let said = leader.hear(3, 2, heartbeat(0));
     let elsewhere = ReadOutcome::NotLeader { leader: Some(n(3)) };
     assert_eq!(said.effects.reads, [(ReadId(1), elsewhere), (ReadId(2), elsewhere)]);

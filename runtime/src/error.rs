@@ -41,7 +41,8 @@ pub enum ProposeError {
     /// No answer in time, or the replica stopped while it waited. **It may have been applied, or may yet be.**
     #[error("outcome unknown: the command may or may not be applied")]
     OutcomeUnknown,
-    /// It was **applied**, but its response can't be decoded: the types of proposer and state machine differ.
+    /// It was **applied**, but its response can't be serialised, or not decoded: then the types of proposer and
+    /// state machine differ.
     #[error("applied, but its response can't be decoded: {0}")]
     UndecodableResponse(String),
 }
@@ -70,12 +71,15 @@ pub enum ReadError {
         /// The limit, in bytes.
         bytes_limit: usize,
     },
-    /// No answer in time.
+    /// No answer in time, or the replica stopped while the read waited.
     #[error("no answer in time")]
     TimedOut,
     /// The group's replica here is gone, or the node shuts down.
     #[error("the group is closed on this node")]
     Closed,
+    /// The state machine panicked at this query. It lives on.
+    #[error("the state machine panicked at the query")]
+    Panicked,
     /// The group's state machine is of another type than the handle says.
     #[error("the group's state machine is of another type")]
     WrongType,

@@ -10,6 +10,7 @@ use raftyard_groups::{GroupId, NodeId};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -73,7 +74,7 @@ impl<S: StateMachine> Group<S> {
         self.slot.status.leader()
     }
 
-    /// Waits until this replica knows who leads, as long as that takes.
+    /// Waits until this replica knows who leads, as long as that takes; one that halted never does.
     ///
     /// # Errors
     ///
@@ -83,7 +84,7 @@ impl<S: StateMachine> Group<S> {
         self.slot.status.wait_for_leader(closed).await.ok_or(Closed)
     }
 
-    /// How this replica stands.
+    /// How this replica stood at the end of its last turn. Who was just answered may find it one turn behind.
     #[must_use]
     pub fn status(&self) -> GroupStatus {
         self.slot.status.get()
@@ -170,7 +171,9 @@ impl<S: StateMachine> Group<S> {
         let run = Box::new(move |machine: Result<&dyn Any, ReadError>| {
             let answer = machine.and_then(|machine| {
                 let machine = machine.downcast_ref::<S>().ok_or(ReadError::WrongType)?;
-                Ok(machine.query(query))
+                // A query that panics must not take the replica with it: asked again at the next leader, it
+                // would take them all.
+                catch_unwind(AssertUnwindSafe(|| machine.query(query))).map_err(|_| ReadError::Panicked)
             });
             // Who gave up waiting has dropped the other end.
             reply.send(answer).ok();

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of proposals and reads on their way, all groups together; beyond it callers are told
-    /// `Overloaded`.
+    /// `Overloaded`. A proposal whose outcome is unknown counts as long as it may still be applied here.
     pub request_bytes_max: usize,
     /// The largest serialised command, in bytes.
     pub command_bytes_max: usize,

@@ -40,10 +40,14 @@ pub trait StateMachine: Send + 'static {
     fn restore(&mut self, snapshot: Self::Snapshot);
 }
 
+/// What applying a command answered, serialised; an error if it can't be.
+pub(crate) type Response = Result<Vec<u8>, postcard::Error>;
+
 /// A state machine without its types, as a group actor holds it.
 pub(crate) trait Machine: Send {
-    /// Applies a command; returns the response if it is `wanted`: on followers nobody waits for it.
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Vec<u8>>, postcard::Error>;
+    /// Applies a command; returns the response if it is `wanted`: on followers nobody waits for it. An error
+    /// says that the command could not be decoded, and so was not applied.
+    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error>;
 
     /// A view of the state, to be written elsewhere.
     fn snapshot(&self) -> Encode;
@@ -61,9 +65,9 @@ pub(crate) trait Machine: Send {
 pub(crate) struct Typed<S>(pub(crate) S);
 
 impl<S: StateMachine> Machine for Typed<S> {
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Vec<u8>>, postcard::Error> {
+    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error> {
         let response = self.0.apply(postcard::from_bytes(command)?);
-        wanted.then(|| postcard::to_stdvec(&response)).transpose()
+        Ok(wanted.then(|| postcard::to_stdvec(&response)))
     }
 
     fn snapshot(&self) -> Encode {

@@ -71,8 +71,10 @@ impl StatusCell {
         self.commit.store(status.commit, Ordering::Relaxed);
         self.applied.store(status.applied, Ordering::Relaxed);
         self.halted.store(status.halted, Ordering::Relaxed);
-        self.leader
-            .store(status.leader.unwrap_or_default().0, Ordering::Relaxed);
+        // Without a leader the old one stays: a reader that saw `has_leader` before may be about to read it.
+        if let Some(leader) = status.leader {
+            self.leader.store(leader.0, Ordering::Relaxed);
+        }
         if self.has_leader.swap(status.leader.is_some(), Ordering::AcqRel) != status.leader.is_some() {
             self.leader_known.notify_waiters();
         }

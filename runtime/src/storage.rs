@@ -107,6 +107,12 @@ impl StorageActor {
             return;
         }
         let (records, replies): (Vec<_>, Vec<_>) = creates.into_iter().unzip();
+        if self.failed {
+            for reply in replies {
+                reply.send(Err(StoreError::Poisoned)).ok();
+            }
+            return;
+        }
         match self.store.create(&records) {
             // One of them makes no sense, none was noted: each for itself, then.
             Err(StoreError::Refused { .. }) if records.len() > 1 => {
@@ -168,17 +174,25 @@ impl StorageActor {
 
     fn load(&self, worker: usize, group: GroupId, load: &Load) {
         let read = self.store.read(group, load.from, load.through, load.bytes_max);
-        let entries = read.unwrap_or_else(|error| {
-            tracing::error!(group = group.0, from = load.from.0, %error, "entries can't be read");
-            Vec::new()
-        });
-        if let Some(inbox) = self.workers.get(worker) {
-            inbox.push(Work::Loaded(Box::new(Loaded {
+        let work = match read {
+            // Read again, it would be the same: a leader that can't apply would lead a group that stands still.
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(group = group.0, from = load.from.0, %error, "a log is damaged");
+                Work::Unreadable(group)
+            }
+            read => Work::Loaded(Box::new(Loaded {
                 group,
                 purpose: load.purpose,
                 from: load.from,
-                entries,
-            })));
+                // Empty: asked for again later.
+                entries: read.unwrap_or_else(|error| {
+                    tracing::error!(group = group.0, from = load.from.0, %error, "entries can't be read");
+                    Vec::new()
+                }),
+            })),
+        };
+        if let Some(inbox) = self.workers.get(worker) {
+            inbox.push(work);
         }
     }
 
@@ -221,5 +235,16 @@ impl Handler<Stop> for StorageActor {
         while self.turn() {}
         self.inbox.close();
         ctx.stop();
+    }
+}
+
+impl Drop for StorageActor {
+    fn drop(&mut self) {
+        // However it ends: nobody must wait for an answer from an inbox that nobody empties.
+        self.inbox.close();
+        if std::thread::panicking() {
+            // The store did: what it was about to write is unknown.
+            self.fail(&StoreError::Poisoned);
+        }
     }
 }

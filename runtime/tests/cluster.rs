@@ -11,10 +11,14 @@
 
 mod support;
 
+#[path = "cluster/chaos.rs"]
+mod chaos;
 #[path = "cluster/errors.rs"]
 mod errors;
 #[path = "cluster/faults.rs"]
 mod faults;
+#[path = "cluster/lifecycle.rs"]
+mod lifecycle;
 #[path = "cluster/sharing.rs"]
 mod sharing;
 #[path = "cluster/snapshots.rs"]

@@ -39,6 +39,8 @@ pub(crate) struct NodeConfig {
     pub(crate) max_clients: usize,
     /// Writes to a group after which it takes a snapshot and drops the log before it.
     pub(crate) snapshot_entries: u64,
+    /// Commands on groups that other nodes lead are forwarded to them.
+    pub(crate) proxy: bool,
     /// The other nodes. Every group has a replica on every node.
     pub(crate) peers: Vec<PeerConfig>,
 }
@@ -83,6 +85,8 @@ struct File {
     workers: Option<usize>,
     max_clients: Option<usize>,
     snapshot_entries: Option<u64>,
+    #[serde(default)]
+    proxy: bool,
     #[serde(default)]
     peers: Vec<FilePeer>,
 }
@@ -145,6 +149,7 @@ impl File {
             workers: at_least_one("workers", self.workers.unwrap_or_else(cores))?,
             max_clients: at_least_one("max_clients", self.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS))?,
             snapshot_entries: snapshot_entries(self.snapshot_entries)?,
+            proxy: self.proxy,
             peers: self
                 .peers
                 .iter()

@@ -3,12 +3,14 @@
 use std::io;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::command::{self, Action};
-use crate::node::{Node, Started};
-use crate::pipeline::{Pipeline, Touch};
+use crate::node::{self, Node, Started};
+use crate::pipeline::{Finished, Pipeline, Touch};
+use crate::proxy::{self, Proxy, Request, Route, Work};
 use crate::resp::{Parser, Reply};
 use crate::server::stopped;
 use crate::session::Session;
@@ -29,7 +31,7 @@ enum Next {
 ///
 /// # Errors
 ///
-/// The socket's. A write that was begun goes on without its client.
+/// The socket's. A write that was begun here goes on without its client; one that was forwarded does once it was sent.
 pub(crate) async fn serve(socket: TcpStream, node: &Node, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let session = Session::new(node.count_connection(), socket.peer_addr()?, socket.local_addr()?);
@@ -38,6 +40,7 @@ pub(crate) async fn serve(socket: TcpStream, node: &Node, mut stop: watch::Recei
         session,
         wire: Wire::new(socket),
         pipeline: Pipeline::default(),
+        proxy: Proxy::default(),
     };
     let (mut parser, mut arguments) = (Parser::default(), Vec::new());
     loop {
@@ -59,9 +62,10 @@ struct Connection<'a> {
     session: Session,
     wire: Wire,
     pipeline: Pipeline<'a>,
+    proxy: Proxy,
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
     /// Carries out every complete command that was received and sends the replies.
     async fn round(&mut self, parser: &mut Parser, arguments: &mut Vec<Bytes>) -> io::Result<Next> {
         let mut next = Next::Receive;
@@ -90,62 +94,145 @@ impl Connection<'_> {
 
     /// Begins one command, after those that it has to wait for.
     async fn begin(&mut self, arguments: &[Bytes]) -> io::Result<Next> {
-        let bytes = arguments.iter().map(Bytes::len).sum();
+        // However short an argument is, to hold it costs a handle.
+        let bytes = arguments
+            .iter()
+            .map(|argument| argument.len() + size_of::<Bytes>())
+            .sum();
         let action = command::parse(&mut self.session, arguments);
-        let touch = self.touch(&action);
-        while self.pipeline.must_wait(touch) || self.pipeline.is_full(bytes) {
+        // While one is finished, a group may change its leader.
+        let touch = loop {
+            let touch = self.touch(&action);
+            if !self.pipeline.must_wait(touch) && !self.pipeline.is_full(bytes) {
+                break touch;
+            }
             self.finish_one().await?;
-        }
+        };
         let node = self.node;
-        let started = match action {
-            Action::Reply(reply) => Started::Ready(reply),
-            Action::Write { slot, command } => node.write(slot, command),
-            Action::Read { slot, query } => node.read(slot, query),
-            Action::Describe(describe) => Started::Ready(describe(&node.status())),
-            Action::Count(describe) => Started::Later(Box::pin(async move {
-                let count = node.count_keys().await;
-                describe(&node.status(), count)
-            })),
+        let (started, request) = match action {
+            Action::Reply(reply) => (Started::Ready(reply), None),
+            Action::Write { slot, command } => self.put(slot, Work::Write(command), touch, arguments),
+            Action::Read { slot, query } => self.put(slot, Work::Read(query), touch, arguments),
+            Action::Describe(describe) => (Started::Ready(describe(&node.status())), None),
+            Action::Count(describe) => {
+                let reply = async move {
+                    let count = node.count_keys().await;
+                    describe(&node.status(), count)
+                };
+                (Started::Later(reply.boxed()), None)
+            }
             Action::Close(reply) => {
                 self.push_reply(reply);
                 return Ok(Next::Close);
             }
             Action::Hang => return Ok(Next::Close),
         };
-        self.pipeline.push(started, touch, self.session.protocol, bytes);
+        self.pipeline
+            .push(started, touch, request, self.session.protocol, bytes);
         Ok(Next::Receive)
     }
 
     fn touch(&self, action: &Action) -> Touch {
         let group_of = |slot| self.node.shard_map().group_of(slot);
         match action {
-            Action::Write { slot, .. } => Touch::Writes(group_of(*slot)),
-            Action::Read { slot, .. } => Touch::Reads(group_of(*slot)),
+            Action::Write { slot, .. } => Touch::Writes(group_of(*slot), self.route(*slot)),
+            Action::Read { slot, .. } => Touch::Reads(group_of(*slot), self.route(*slot)),
             Action::Count(_) => Touch::ReadsAll,
             Action::Reply(_) | Action::Close(_) | Action::Hang | Action::Describe(_) => Touch::Nothing,
         }
     }
 
+    fn route(&self, slot: u16) -> Route {
+        if self.is_proxy() {
+            self.node.route(slot)
+        } else {
+            Route::Here
+        }
+    }
+
+    fn is_proxy(&self) -> bool {
+        self.node.is_proxy() && !self.session.direct
+    }
+
+    /// Begins what is asked of the group of `slot`; as a proxy, keeps what is needed to try it again.
+    fn put(&mut self, slot: u16, work: Work, touch: Touch, arguments: &[Bytes]) -> (Started<'a>, Option<Request>) {
+        match touch {
+            Touch::Reads(_, route) | Touch::Writes(_, route) if self.is_proxy() => {
+                let request = Request::new(slot, work, arguments.to_vec());
+                (self.attempt(&request, route), Some(request))
+            }
+            _ => (self.node.put(slot, work), None),
+        }
+    }
+
+    fn attempt(&mut self, request: &Request, route: Route) -> Started<'a> {
+        let leader = match route {
+            Route::Here => return self.node.put(request.slot, request.work.clone()),
+            Route::To(leader) => self.node.member(leader),
+            Route::Nowhere => None,
+        };
+        match leader {
+            Some(leader) => Started::Later(self.proxy.forward(leader, request).boxed()),
+            None => Started::Ready(node::not_served()),
+        }
+    }
+
+    /// Tries a command that was refused again where its group is led by then, until it is not refused or has come too long
+    /// ago. Nothing else is begun meanwhile.
+    async fn retry(&mut self, mut request: Request, mut refusal: Reply) -> io::Result<Reply> {
+        // This may take long: what is ready does not wait for it.
+        self.wire.flush().await?;
+        while let Some(pause) = request.next_pause() {
+            tokio::time::sleep(pause).await;
+            let route = self.node.route(request.slot);
+            let reply = self.attempt(&request, route).reply().await;
+            if !proxy::is_refusal(&reply) {
+                return Ok(reply);
+            }
+            refusal = reply;
+        }
+        Ok(proxy::final_refusal(refusal))
+    }
+
     fn push_reply(&mut self, reply: Reply) {
         let started = Started::Ready(reply);
-        self.pipeline.push(started, Touch::Nothing, self.session.protocol, 0);
+        self.pipeline
+            .push(started, Touch::Nothing, None, self.session.protocol, 0);
     }
 
     /// Waits for the first reply that is owed and writes it. An array leaves in pieces, so that one that names a
     /// large value many times is never held as a whole.
     async fn finish_one(&mut self) -> io::Result<()> {
-        match self.pipeline.finish_one().await {
-            None => {}
-            Some((Reply::Array(items), protocol)) => {
+        let Some(finished) = self.pipeline.finish_one().await else {
+            return Ok(());
+        };
+        let protocol = finished.protocol;
+        match self.settle(finished).await? {
+            Reply::Array(items) => {
                 Reply::encode_array_header(items.len(), &mut self.wire.output);
                 for item in items {
                     item.encode(protocol, &mut self.wire.output);
                     self.flush_if_long().await?;
                 }
             }
-            Some((reply, protocol)) => reply.encode(protocol, &mut self.wire.output),
+            reply => reply.encode(protocol, &mut self.wire.output),
         }
         self.flush_if_long().await
+    }
+
+    /// What the client is told in the end. A command that was refused is tried again only if no other on its group was
+    /// begun since: that one would be overtaken.
+    async fn settle(&mut self, finished: Finished) -> io::Result<Reply> {
+        match finished.request {
+            Some(request) if proxy::is_refusal(&finished.reply) => {
+                if finished.is_followed {
+                    Ok(proxy::final_refusal(finished.reply))
+                } else {
+                    self.retry(request, finished.reply).await
+                }
+            }
+            _ => Ok(finished.reply),
+        }
     }
 
     async fn flush_if_long(&mut self) -> io::Result<()> {

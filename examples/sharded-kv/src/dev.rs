@@ -19,6 +19,7 @@ pub(crate) struct DevCluster {
     pub(crate) data: PathBuf,
     /// The RESP port of node 1.
     pub(crate) port: u16,
+    pub(crate) proxy: bool,
 }
 
 impl DevCluster {
@@ -51,6 +52,7 @@ impl DevCluster {
             workers: 1,
             max_clients: DEFAULT_MAX_CLIENTS,
             snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
+            proxy: self.proxy,
             peers: all.iter().filter(|peer| peer.node != me.node).cloned().collect(),
         }
     }
@@ -79,6 +81,7 @@ mod tests {
             shard_map: ShardMap::new(16).unwrap(),
             data: "data".into(),
             port,
+            proxy: false,
         }
     }
 

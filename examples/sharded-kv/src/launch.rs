@@ -70,7 +70,7 @@ impl RunningNode {
     async fn serve(config: &NodeConfig, host: &RaftHost) -> Result<Self, StartError> {
         shard_file::write(&config.data_dir, config.shard_map)?;
         let groups = create_groups(config, host).await?;
-        let node = Arc::new(Node::new(topology(config), groups, config.max_clients));
+        let node = Arc::new(Node::new(topology(config), groups, config.max_clients, config.proxy));
         let address = config.listen_resp.to_string();
         let listen_error = |source| StartError::Listen {
             node: config.node,

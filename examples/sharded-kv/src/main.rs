@@ -2,7 +2,8 @@
 //!
 //! The way of a command: [`server`] accepts, [`connection`] receives, [`resp`] finds the command in the bytes,
 //! [`command`] says what is to be done, [`node`] puts it to the group that holds the key's slot ([`slots`]), the group's
-//! state machine ([`machine`]) answers, and [`pipeline`] keeps the replies in order.
+//! state machine ([`machine`]) answers, and [`pipeline`] keeps the replies in order. With the setting `proxy`, a command on a
+//! group that another node leads goes there ([`proxy`], [`upstream`]).
 
 mod address;
 mod command;
@@ -13,6 +14,7 @@ mod launch;
 mod machine;
 mod node;
 mod pipeline;
+mod proxy;
 mod resp;
 mod server;
 mod session;
@@ -20,6 +22,7 @@ mod shard_file;
 mod slots;
 mod status;
 mod topology;
+mod upstream;
 mod wire;
 
 use std::io::{self, IsTerminal, Write};
@@ -63,6 +66,10 @@ enum Mode {
         /// RESP port of node 1.
         #[arg(long, default_value_t = 7001, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
+        /// Forward commands to the leader of the key's group instead of answering MOVED, for clients that know nothing of
+        /// clusters.
+        #[arg(long)]
+        proxy: bool,
     },
     /// Run one node of a cluster.
     Server {
@@ -111,12 +118,14 @@ fn run(mode: Mode) -> Result<(), RunError> {
             groups,
             data,
             port,
+            proxy,
         } => {
             let cluster = DevCluster {
                 nodes,
                 shard_map: ShardMap::new(groups).ok_or(RunError::Groups(groups))?,
                 data,
                 port,
+                proxy,
             };
             let configs = cluster.configs().ok_or(RunError::Ports { port, nodes })?;
             (configs, true)

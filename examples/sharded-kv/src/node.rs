@@ -9,10 +9,11 @@ use raftyard::{Consistency, Group, NodeId, ProposeError, ReadError};
 use tokio::sync::Semaphore;
 
 use crate::machine::{Answer, Command, KvMachine, Query};
+use crate::proxy::{Route, Work};
 use crate::resp::Reply;
 use crate::slots::ShardMap;
 use crate::status::Status;
-use crate::topology::Topology;
+use crate::topology::{Member, Topology};
 
 /// The part of a node that all its connections share.
 pub(crate) struct Node {
@@ -23,6 +24,7 @@ pub(crate) struct Node {
     /// One permit per client connection that may still be opened.
     connection_permits: Arc<Semaphore>,
     clients_max: usize,
+    proxy: bool,
     connections: AtomicU64,
     commands: AtomicU64,
 }
@@ -33,9 +35,19 @@ pub(crate) enum Started<'a> {
     Later(BoxFuture<'a, Reply>),
 }
 
+impl Started<'_> {
+    /// Waits for the reply.
+    pub(crate) async fn reply(self) -> Reply {
+        match self {
+            Self::Ready(reply) => reply,
+            Self::Later(reply) => reply.await,
+        }
+    }
+}
+
 impl Node {
     /// `groups` has one place per group of the topology's shard map, in its order.
-    pub(crate) fn new(topology: Topology, groups: Vec<Group<KvMachine>>, clients_max: usize) -> Self {
+    pub(crate) fn new(topology: Topology, groups: Vec<Group<KvMachine>>, clients_max: usize, proxy: bool) -> Self {
         let clients_max = clients_max.min(Semaphore::MAX_PERMITS);
         Self {
             topology: Arc::new(topology),
@@ -43,6 +55,7 @@ impl Node {
             started: Instant::now(),
             connection_permits: Arc::new(Semaphore::new(clients_max)),
             clients_max,
+            proxy,
             connections: AtomicU64::new(0),
             commands: AtomicU64::new(0),
         }
@@ -68,6 +81,25 @@ impl Node {
         self.topology.shard_map()
     }
 
+    /// Whether commands on groups that other nodes lead are forwarded to them.
+    pub(crate) fn is_proxy(&self) -> bool {
+        self.proxy
+    }
+
+    /// Where a command on `slot` goes, as far as this node knows.
+    pub(crate) fn route(&self, slot: u16) -> Route {
+        match self.group(slot).and_then(Group::leader) {
+            Some(leader) if leader == self.topology.me() => Route::Here,
+            Some(leader) => Route::To(leader),
+            None => Route::Nowhere,
+        }
+    }
+
+    /// The node `node` as clients see it.
+    pub(crate) fn member(&self, node: NodeId) -> Option<&Member> {
+        self.topology.member(node)
+    }
+
     /// Waits until this node knew a leader of every group; it may still wait when the node shuts down.
     pub(crate) async fn leaders_known(&self) {
         for group in &self.groups {
@@ -90,9 +122,16 @@ impl Node {
         }
     }
 
-    /// Puts `command` to the group that holds `slot`. It takes its place in the group's order now, not
+    /// Puts `work` to the group that holds `slot`. It takes its place in the group's order now, not
     /// when the reply is awaited.
-    pub(crate) fn write(&self, slot: u16, command: Command) -> Started<'_> {
+    pub(crate) fn put(&self, slot: u16, work: Work) -> Started<'_> {
+        match work {
+            Work::Write(command) => self.write(slot, command),
+            Work::Read(query) => self.read(slot, query),
+        }
+    }
+
+    fn write(&self, slot: u16, command: Command) -> Started<'_> {
         let group = match self.led(slot) {
             Ok(group) => group,
             Err(reply) => return Started::Ready(reply),
@@ -107,8 +146,8 @@ impl Node {
         Started::Later(reply.boxed())
     }
 
-    /// Puts `query` to the group that holds `slot`: linearizable, with its place taken now.
-    pub(crate) fn read(&self, slot: u16, query: Query) -> Started<'_> {
+    /// Linearizable, with its place taken now.
+    fn read(&self, slot: u16, query: Query) -> Started<'_> {
         let group = match self.led(slot) {
             Ok(group) => group,
             Err(reply) => return Started::Ready(reply),
@@ -141,10 +180,13 @@ impl Node {
         })
     }
 
+    fn group(&self, slot: u16) -> Option<&Group<KvMachine>> {
+        self.groups.get(usize::from(self.shard_map().group_of(slot)))
+    }
+
     /// The group that holds `slot`, or what to say if another node leads it.
     fn led(&self, slot: u16) -> Result<&Group<KvMachine>, Reply> {
-        let place = usize::from(self.shard_map().group_of(slot));
-        let group = self.groups.get(place).ok_or_else(not_served)?;
+        let group = self.group(slot).ok_or_else(not_served)?;
         match group.leader() {
             Some(leader) if leader == self.topology.me() => Ok(group),
             leader => Err(self.elsewhere(slot, leader)),
@@ -189,7 +231,8 @@ impl Node {
     }
 }
 
-fn not_served() -> Reply {
+/// What to say where no leader is known.
+pub(crate) fn not_served() -> Reply {
     Reply::error("CLUSTERDOWN Hash slot not served")
 }
 

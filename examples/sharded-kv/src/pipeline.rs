@@ -2,25 +2,28 @@
 //!
 //! A client that sends many commands at once has them in flight together, and yet each group sees them as if executed one
 //! after the other: writes to a group keep their order, and so do reads, because both queue at the moment they are begun;
-//! where reads and writes of one group meet, the later waits for the earlier to be answered.
+//! where reads and writes of one group meet, or commands on it that go to different nodes, the later waits for the earlier to
+//! be answered.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::node::Started;
+use crate::proxy::{Request, Route};
 use crate::resp::{Protocol, Reply};
 
 /// Commands in flight per connection at most.
 const IN_FLIGHT_MAX: usize = 1024;
 
-/// Bytes of their arguments at most, unless it is a single command.
+/// Bytes of their arguments at most, with what it costs to hold them, unless it is a single command.
 const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a command has to do with groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Touch {
     Nothing,
-    Reads(u16),
-    Writes(u16),
+    /// A group, and where the command is carried out: only what goes the same way keeps its order by itself.
+    Reads(u16, Route),
+    Writes(u16, Route),
     ReadsAll,
 }
 
@@ -39,9 +42,22 @@ pub(crate) struct Pipeline<'a> {
 
 struct Owed<'a> {
     started: Started<'a>,
+    touch: Touch,
+    /// What may be tried again.
+    request: Option<Request>,
     /// What the connection spoke when the command came.
     protocol: Protocol,
     bytes: usize,
+}
+
+/// A reply that was owed.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) reply: Reply,
+    pub(crate) protocol: Protocol,
+    pub(crate) request: Option<Request>,
+    /// Another command on the same group was begun since.
+    pub(crate) is_followed: bool,
 }
 
 impl<'a> Pipeline<'a> {
@@ -59,7 +75,7 @@ impl<'a> Pipeline<'a> {
         let before = match touch {
             Touch::Nothing => None,
             Touch::ReadsAll => return !self.owed.is_empty(),
-            Touch::Reads(group) | Touch::Writes(group) => {
+            Touch::Reads(group, _) | Touch::Writes(group, _) => {
                 let other = self.last.get(&group).filter(|(_, last)| *last != touch);
                 other.map(|(number, _)| *number).max(self.last_on_all)
             }
@@ -68,11 +84,18 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Takes a command in that does not have to wait.
-    pub(crate) fn push(&mut self, started: Started<'a>, touch: Touch, protocol: Protocol, bytes: usize) {
+    pub(crate) fn push(
+        &mut self,
+        started: Started<'a>,
+        touch: Touch,
+        request: Option<Request>,
+        protocol: Protocol,
+        bytes: usize,
+    ) {
         let number = self.first + self.owed.len() as u64;
         match touch {
             Touch::Nothing => {}
-            Touch::Reads(group) | Touch::Writes(group) => {
+            Touch::Reads(group, _) | Touch::Writes(group, _) => {
                 self.last.insert(group, (number, touch));
             }
             Touch::ReadsAll => self.last_on_all = Some(number),
@@ -80,44 +103,89 @@ impl<'a> Pipeline<'a> {
         self.bytes += bytes;
         self.owed.push_back(Owed {
             started,
+            touch,
+            request,
             protocol,
             bytes,
         });
     }
 
     /// Waits for the first reply that is owed. `None` if none is.
-    pub(crate) async fn finish_one(&mut self) -> Option<(Reply, Protocol)> {
+    pub(crate) async fn finish_one(&mut self) -> Option<Finished> {
         let owed = self.owed.pop_front()?;
+        let is_followed = match owed.touch {
+            Touch::Reads(group, _) | Touch::Writes(group, _) => {
+                let last = self.last.get(&group);
+                last.is_some_and(|(number, _)| *number > self.first)
+            }
+            Touch::Nothing | Touch::ReadsAll => false,
+        };
         self.first += 1;
         self.bytes -= owed.bytes;
         if self.owed.is_empty() {
             self.last.clear();
         }
-        let reply = match owed.started {
-            Started::Ready(reply) => reply,
-            Started::Later(reply) => reply.await,
-        };
-        Some((reply, owed.protocol))
+        let reply = owed.started.reply().await;
+        Some(Finished {
+            reply,
+            protocol: owed.protocol,
+            request: owed.request,
+            is_followed,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use futures::FutureExt;
+    use raftyard::NodeId;
 
     use super::*;
 
-    const READ: Touch = Touch::Reads(1);
-    const WRITE: Touch = Touch::Writes(1);
+    const READ: Touch = Touch::Reads(1, Route::Here);
+    const WRITE: Touch = Touch::Writes(1, Route::Here);
 
     fn push(pipeline: &mut Pipeline<'_>, touch: Touch, bytes: usize) {
         let started = Started::Later(async { Reply::OK }.boxed());
-        pipeline.push(started, touch, Protocol::Resp2, bytes);
+        pipeline.push(started, touch, None, Protocol::Resp2, bytes);
     }
 
-    fn finish(pipeline: &mut Pipeline<'_>) {
-        let done = pipeline.finish_one().now_or_never();
-        assert_eq!(done, Some(Some((Reply::OK, Protocol::Resp2))));
+    /// Finishes a command and returns whether another one on its group follows.
+    fn finish(pipeline: &mut Pipeline<'_>) -> bool {
+        let finished = pipeline.finish_one().now_or_never().flatten().unwrap();
+        assert_eq!((finished.reply, finished.protocol), (Reply::OK, Protocol::Resp2));
+        finished.is_followed
+    }
+
+    #[test]
+    fn what_goes_another_way_waits() {
+        for touch in [Touch::Writes, Touch::Reads] {
+            let (here, there) = (touch(1, Route::Here), touch(1, Route::To(NodeId(2))));
+            let mut pipeline = Pipeline::default();
+            push(&mut pipeline, here, 1);
+            assert!(pipeline.must_wait(there));
+            assert!(pipeline.must_wait(touch(1, Route::Nowhere)));
+            assert!(!pipeline.must_wait(touch(2, Route::Nowhere)), "another group");
+            finish(&mut pipeline);
+            push(&mut pipeline, there, 1);
+            assert!(!pipeline.must_wait(there));
+            assert!(pipeline.must_wait(touch(1, Route::To(NodeId(3)))));
+        }
+    }
+
+    #[test]
+    fn only_the_last_on_a_group_is_followed_by_none() {
+        let mut pipeline = Pipeline::default();
+        let on = |group| Touch::Writes(group, Route::Here);
+        for touch in [on(1), on(2), Touch::Nothing, on(1), on(2), on(3)] {
+            push(&mut pipeline, touch, 1);
+        }
+        let followed: Vec<bool> = (0..6).map(|_| finish(&mut pipeline)).collect();
+        assert_eq!(followed, [true, true, false, false, false, false]);
+        push(&mut pipeline, on(1), 1);
+        assert!(!finish(&mut pipeline), "an earlier pipeline is forgotten");
     }
 
     #[test]
@@ -126,7 +194,7 @@ mod tests {
         push(&mut pipeline, WRITE, 1);
         assert!(!pipeline.must_wait(WRITE));
         assert!(!pipeline.must_wait(Touch::Nothing));
-        assert!(!pipeline.must_wait(Touch::Reads(2)), "another group");
+        assert!(!pipeline.must_wait(Touch::Reads(2, Route::Here)), "another group");
         assert!(pipeline.must_wait(READ));
     }
 
@@ -135,7 +203,7 @@ mod tests {
         let mut pipeline = Pipeline::default();
         push(&mut pipeline, WRITE, 1);
         push(&mut pipeline, WRITE, 1);
-        push(&mut pipeline, Touch::Writes(2), 1);
+        push(&mut pipeline, Touch::Writes(2, Route::Here), 1);
         finish(&mut pipeline);
         assert!(pipeline.must_wait(READ));
         finish(&mut pipeline);
@@ -151,7 +219,7 @@ mod tests {
     fn what_reads_all_groups_goes_alone() {
         let mut pipeline = Pipeline::default();
         assert!(!pipeline.must_wait(Touch::ReadsAll));
-        push(&mut pipeline, Touch::Writes(9), 1);
+        push(&mut pipeline, Touch::Writes(9, Route::Here), 1);
         assert!(pipeline.must_wait(Touch::ReadsAll));
         finish(&mut pipeline);
         push(&mut pipeline, Touch::ReadsAll, 1);

@@ -16,6 +16,8 @@ pub(crate) struct Session {
     pub(crate) server: SocketAddr,
     pub(crate) since: Instant,
     pub(crate) protocol: Protocol,
+    /// `RAFTYARD DIRECT`: nothing that comes over this connection is forwarded.
+    pub(crate) direct: bool,
     /// `CLIENT SETNAME`; empty if it has none.
     pub(crate) name: Bytes,
     /// `CLIENT SETINFO LIB-NAME`.
@@ -33,6 +35,7 @@ impl Session {
             server,
             since: Instant::now(),
             protocol: Protocol::default(),
+            direct: false,
             name: Bytes::new(),
             library: Bytes::new(),
             library_version: Bytes::new(),

@@ -7,7 +7,8 @@ use super::safety::Safety;
 use bytes::Bytes;
 use raftyard_groups::{
     Effects, Entry, Group, GroupId, Incarnation, Input, Load, LoadPurpose, LogId, LogIndex, Membership, Message,
-    Moment, NodeId, Persist, ProposalId, Proposed, ReadId, ReadOutcome, ReplicaConfig, RoleKind, Term, Tuning,
+    Moment, NodeId, Persist, ProposalId, Proposed, ReadId, ReadOutcome, ReplicaConfig, RoleKind, Term, TransferId,
+    Tuning,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -63,6 +64,7 @@ pub(crate) struct Cluster {
     membership: Membership,
     seed: u64,
     proposals: u64,
+    transfers: u64,
 }
 
 impl Cluster {
@@ -81,6 +83,7 @@ impl Cluster {
             membership: membership.clone(),
             seed,
             proposals: 0,
+            transfers: 0,
         };
         for id in membership.peers_of(NodeId(0)) {
             cluster.nodes.insert(id, Node::default());
@@ -166,9 +169,15 @@ impl Cluster {
         proposal
     }
 
-    pub(crate) fn read(&mut self, id: NodeId, read: ReadId) {
+    pub(crate) fn read(&mut self, id: NodeId, read: ReadId, forwarded: bool) {
         self.safety.read_asked(read);
-        self.step(id, Input::Read { id: read });
+        self.step(id, Input::Read { id: read, forwarded });
+    }
+
+    pub(crate) fn transfer(&mut self, id: NodeId, to: Option<NodeId>) {
+        self.transfers += 1;
+        let transfer = TransferId(self.transfers);
+        self.step(id, Input::Transfer { id: transfer, to });
     }
 
     /// Takes the first message of a link to its receiver.
@@ -386,6 +395,9 @@ impl Cluster {
             self.event(|| format!("r{} {outcome}", read.0));
             self.safety.read_answered(read, outcome);
             self.reads.insert(read, outcome);
+        }
+        for (transfer, outcome) in effects.transfers {
+            self.event(|| format!("t{} {outcome}", transfer.0));
         }
         for message in effects.send {
             self.safety.prompt_leaves(&message);

@@ -9,7 +9,9 @@
 //! | `elect n1` | it campaigns and everything is delivered; only the result is shown |
 //! | `wait 700ms` | time passes, nobody ticks |
 //! | `advance 700ms` · `run 700ms` | time passes with ticks · and every message is delivered at once |
-//! | `propose n1 a b` · `read n1 r1` | commands in one batch · a linearizable read |
+//! | `propose n1 a b` | commands in one batch |
+//! | `read n1 r1` · `read-anywhere n2 r1` | a linearizable read at the leader · that a follower may serve |
+//! | `transfer n1 [n2]` | another replica shall lead |
 //! | `deliver [n1 n2 [count]]` | what is on its way now (on one link) arrives, nothing that this causes |
 //! | `talk n1 n2` | the same on both links between them, in turn, until both are empty |
 //! | `settle` | messages are delivered until none is on its way; they are counted, not shown |
@@ -156,11 +158,13 @@ fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
         "propose" => {
             cluster.propose(args.node(1), &args.words[2..]);
         }
-        "read" => {
+        "read" | "read-anywhere" => {
             for read in &args.words[2..] {
-                cluster.read(args.node(1), ReadId(parse(read.trim_start_matches('r'))));
+                let read = ReadId(parse(read.trim_start_matches('r')));
+                cluster.read(args.node(1), read, args.word(0) == "read-anywhere");
             }
         }
+        "transfer" => cluster.transfer(args.node(1), args.words.get(2).map(|word| node(word))),
         "deliver" if args.words.len() > 1 => {
             let waiting = cluster.network.queue(args.link()).len();
             for _ in 0..args.count(3, waiting) {

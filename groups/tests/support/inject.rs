@@ -34,7 +34,11 @@ pub(crate) fn message(args: &Args<'_>) -> Message {
         "accepted" => Body::Promise(Promise::AppendAccepted {
             matched: index("matched"),
         }),
-        "vote" => Body::Promise(Promise::Vote { last: id_of("last") }),
+        "timeout-now" => Body::Prompt(Prompt::TimeoutNow),
+        "vote" => Body::Promise(Promise::Vote {
+            last: id_of("last"),
+            transfer: false,
+        }),
         "vote-granted" => Body::Promise(Promise::VoteGranted),
         other => panic!("no such message: {other}"),
     };

@@ -181,6 +181,7 @@ pub(crate) fn heartbeat(commit: u64) -> Prompt {
 pub(crate) fn vote(index: u64, term: u64) -> Promise {
     Promise::Vote {
         last: LogId::new(term, index),
+        transfer: false,
     }
 }
 

@@ -1,51 +1,44 @@
 //! How a node is put together.
 
+use super::bound::{BoundHost, StopOnDrop};
 use super::placement::{Placement, Spots, Threads};
-use super::{Actors, Node, RaftHost, mix};
-use crate::budget::{ByteBudget, InboundBudget};
+use super::{RaftHost, mix};
 use crate::clock::{Clock, MonotonicClock};
 use crate::error::OpenError;
-use crate::inbox::Inbox;
 use crate::limits::Limits;
-use crate::metrics::Counters;
-use crate::registry::{IdMap, Registry};
-use crate::router::Router;
-use crate::snapshot::{Compaction, SnapshotActor};
-use crate::storage::StorageActor;
-use crate::store::{
-    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, RecoveredGroup, SnapshotStore, StoreError,
-    StoreIdentity,
-};
-use crate::transport::{self, BoundTransport, Network, TcpNetwork, TransportConfig, TransportLimits};
-use crate::worker::{Dispatcher, Shared};
-use parking_lot::Mutex;
+use crate::snapshot::Compaction;
+use crate::store::{LogStore, SnapshotStore};
+use crate::transport::{self, Network, TcpNetwork, TransportConfig, TransportLimits};
 use raftyard_groups::{NodeId, Tuning};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+
+/// More than what a message has on the wire beside its entries, in bytes.
+const MESSAGE_OVERHEAD: usize = 4 << 10;
 
 /// Puts a node together: [`RaftHost::builder`]. What is not set has a default.
 pub struct HostBuilder {
-    cluster: String,
-    node: NodeId,
+    pub(super) cluster: String,
+    pub(super) node: NodeId,
     listen: String,
-    peers: BTreeMap<NodeId, String>,
-    workers: usize,
-    tuning: Tuning,
-    limits: Limits,
-    compaction: Compaction,
+    pub(super) peers: BTreeMap<NodeId, String>,
+    pub(super) workers: usize,
+    pub(super) tuning: Tuning,
+    pub(super) limits: Limits,
+    pub(super) compaction: Compaction,
     seed: Option<u64>,
-    store: StoreChoice,
-    snapshots: Option<Box<dyn SnapshotStore>>,
+    pub(super) store: StoreChoice,
+    pub(super) snapshots: Option<Box<dyn SnapshotStore>>,
     network: Arc<dyn Network>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     placement: Placement,
 }
 
-enum StoreChoice {
+/// Where logs are kept.
+pub(super) enum StoreChoice {
     Directory(PathBuf),
     Given(Box<dyn LogStore>),
 }
@@ -188,9 +181,11 @@ impl HostBuilder {
     ///
     /// As [`HostBuilder::open`].
     pub async fn bind(self) -> Result<BoundHost, OpenError> {
-        if self.workers == 0 {
-            return Err(OpenError::Config("a node needs at least one worker".to_owned()));
-        }
+        let transport_limits = TransportLimits {
+            snapshot_bytes_per_second: self.compaction.send_bytes_per_second,
+            ..TransportLimits::default()
+        };
+        self.check(&transport_limits)?;
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(self.node.0));
         let (threads, spots) = match self.placement {
             Placement::Here => (None, Spots::here(self.workers)),
@@ -207,185 +202,54 @@ impl HostBuilder {
             listen: self.listen.clone(),
             network: self.network.clone(),
             seed: mix(seed, self.node.0),
-            limits: TransportLimits {
-                snapshot_bytes_per_second: self.compaction.send_bytes_per_second,
-                ..TransportLimits::default()
-            },
+            limits: transport_limits,
         };
-        let mut bound = BoundHost {
+        let threads = StopOnDrop(threads);
+        let listening = spots.transport.run(move || transport::bind(config)).await;
+        let transport = listening.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
+        Ok(BoundHost {
             builder: self,
             seed,
-            transport: None,
-            address: String::new(),
-            threads: StopOnDrop(threads),
+            transport,
+            threads,
             spots,
-        };
-        let listening = bound.spots.transport.run(move || transport::bind(config)).await;
-        let transport = listening.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
-        bound.address = transport.address().to_owned();
-        bound.transport = Some(transport);
-        Ok(bound)
-    }
-}
-
-/// A node whose address is taken, and that does nothing yet.
-pub struct BoundHost {
-    builder: HostBuilder,
-    seed: u64,
-    transport: Option<BoundTransport>,
-    address: String,
-    threads: StopOnDrop,
-    spots: Spots,
-}
-
-/// Threads that end unless somebody takes them on.
-struct StopOnDrop(Option<Threads>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        if let Some(threads) = &self.0 {
-            threads.stop();
-        }
-    }
-}
-
-impl BoundHost {
-    /// Where peers reach this node.
-    #[must_use]
-    pub fn peer_addr(&self) -> &str {
-        &self.address
+        })
     }
 
-    /// As [`HostBuilder::peer`].
-    #[must_use]
-    pub fn peer(mut self, node: NodeId, address: impl Into<String>) -> Self {
-        self.builder.peers.insert(node, address.into());
-        self
-    }
-
-    /// Starts the node.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`], as [`HostBuilder::open`].
-    pub async fn open(mut self) -> Result<RaftHost, OpenError> {
-        let Some(transport) = self.transport.take() else {
-            return Err(OpenError::Config("the node is not bound".to_owned()));
-        };
-        let HostBuilder {
-            cluster,
-            node,
-            peers,
-            workers,
-            tuning,
-            limits,
-            compaction,
-            store,
-            snapshots,
-            clock,
+    /// Whether what was set can work.
+    fn check(&self, transport: &TransportLimits) -> Result<(), OpenError> {
+        let Tuning {
+            election_timeout_ms,
+            heartbeat_interval_ms,
+            message_bytes_max,
+            inflight_messages_max,
+            inflight_bytes_max,
             ..
-        } = self.builder;
-        let identity = StoreIdentity { cluster, node };
-        // On the storage's own thread: opening and checking a large log takes its time.
-        let opened = self
-            .spots
-            .storage
-            .run(move || async move { open_store(store, snapshots, &identity) })
-            .await;
-        let (store, snapshots, recovered) = opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
-
-        let counters = Arc::new(Counters::default());
-        let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
-        let storage_inbox = Arc::new(Inbox::new());
-        let snapshot_inbox = Arc::new(Inbox::new());
-        let members = peers.keys().copied().chain([node]).collect();
-        let inbound = Arc::new(Router::new(inboxes.clone(), snapshot_inbox.clone()));
-        let budget = InboundBudget::new(limits.inbound_bytes_max);
-        let (transport_actor, handle) = transport.into_actor(peers, inbound, budget);
-
-        let dispatchers = (self.spots.workers.iter().zip(&inboxes).enumerate())
-            .map(|(worker, (spot, inbox))| {
-                let (inbox, storage, handle) = (inbox.clone(), storage_inbox.clone(), handle.clone());
-                let (clock, counters, snapshots) = (clock.clone(), counters.clone(), snapshot_inbox.clone());
-                spot.start(move || {
-                    let shared = Shared::new(clock, limits, counters, snapshots, compaction);
-                    Dispatcher::new(worker, inbox, storage, handle, shared)
-                })
-            })
-            .collect();
-        let storage = {
-            let (inbox, workers, handle) = (storage_inbox.clone(), inboxes.clone(), handle.clone());
-            let counters = counters.clone();
-            self.spots
-                .storage
-                .start(move || StorageActor::new(store, inbox, workers, handle, counters))
-        };
-        let snapshots = {
-            let (inbox, workers, handle) = (snapshot_inbox.clone(), inboxes.clone(), handle.clone());
-            let counters = counters.clone();
-            self.spots
-                .snapshots
-                .start(move || SnapshotActor::new(snapshots, inbox, workers, handle, counters))
-        };
-        let transport = self.spots.transport.start(move || transport_actor);
-
-        tracing::debug!(
-            node = node.0,
-            address = self.address,
-            groups = recovered.len(),
-            "node opened"
-        );
-        Ok(RaftHost(Arc::new(Node {
-            id: node,
-            peer_address: self.address,
-            members,
-            registry: Registry::default(),
-            workers: inboxes,
-            storage: storage_inbox,
-            snapshots: snapshot_inbox,
-            transport: handle,
-            counters,
-            budget: ByteBudget::new(limits.request_bytes_max),
-            limits,
-            tuning,
-            seed: self.seed,
-            recovered: Mutex::new(recovered),
-            creating: Mutex::default(),
-            actors: Actors {
-                dispatchers,
-                storage,
-                snapshots,
-                transport,
-            },
-            place: self.spots.transport.clone(),
-            threads: Mutex::new(self.threads.0.take()),
-            closed: AtomicBool::new(false),
-        })))
-    }
-}
-
-type Opened = (
-    Box<dyn LogStore>,
-    Box<dyn SnapshotStore>,
-    IdMap<raftyard_groups::GroupId, RecoveredGroup>,
-);
-
-fn open_store(
-    choice: StoreChoice,
-    snapshots: Option<Box<dyn SnapshotStore>>,
-    identity: &StoreIdentity,
-) -> Result<Opened, StoreError> {
-    let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
-        StoreChoice::Directory(dir) => {
-            // In this order: the log store checks whose directory it is, and locks it.
-            let logs = FjallLogStore::open(&dir, identity)?;
-            let snapshots = DirectorySnapshotStore::open(&dir.join("snapshots"))?;
-            (Box::new(logs), Box::new(snapshots))
+        } = self.tuning;
+        let refuse = |what: String| Err(OpenError::Config(what));
+        if self.workers == 0 {
+            return refuse("a node needs at least one worker".to_owned());
         }
-        StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),
-    };
-    let snapshots = snapshots.unwrap_or(default);
-    let recovered = store.recover()?;
-    let recovered = recovered.into_iter().map(|found| (found.record.group, found)).collect();
-    Ok((store, snapshots, recovered))
+        if heartbeat_interval_ms == 0 || election_timeout_ms <= heartbeat_interval_ms {
+            return refuse(format!(
+                "an election timeout of {election_timeout_ms} ms does not go with a heartbeat every {heartbeat_interval_ms} ms"
+            ));
+        }
+        if inflight_messages_max == 0 || inflight_bytes_max == 0 {
+            return refuse("at least one append message has to be in flight".to_owned());
+        }
+        // A message may exceed its size by its last entry, and has a head. One that no frame can carry would
+        // never arrive.
+        let largest = [self.limits.command_bytes_max, MESSAGE_OVERHEAD]
+            .into_iter()
+            .fold(message_bytes_max, usize::saturating_add);
+        if largest > transport.message_bytes_max() {
+            return refuse(format!(
+                "commands of {} bytes in messages of {message_bytes_max} don't fit a frame of {}",
+                self.limits.command_bytes_max,
+                transport.message_bytes_max()
+            ));
+        }
+        Ok(())
+    }
 }

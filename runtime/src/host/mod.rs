@@ -1,10 +1,13 @@
 //! A node: what it is built from, and what users hold of it.
 
+mod bound;
 mod builder;
 mod cluster;
+mod create;
 mod placement;
 
-pub use builder::{BoundHost, HostBuilder};
+pub use bound::BoundHost;
+pub use builder::HostBuilder;
 pub use placement::Placement;
 
 use crate::budget::ByteBudget;
@@ -16,27 +19,31 @@ use crate::machine::{Machine, StateMachine, Typed};
 use crate::metrics::{Counters, HostMetrics};
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
-use crate::snapshot::{self, Opened, SnapshotActor, SnapshotError, SnapshotWork};
+use crate::snapshot::{self, SnapshotActor, SnapshotWork};
 use crate::storage::{self, StorageActor, StorageWork};
-use crate::store::{GroupRecord, RecoveredGroup};
+use crate::store::RecoveredGroup;
 use crate::transport::{self, TransportActor, TransportHandle};
 use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
+use create::Reservation;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
-use raftyard_groups::{GroupId, Incarnation, LogId, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
+use raftyard_groups::{GroupId, Membership, NodeId, ReplicaConfig, Tuning};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::OnceCell;
 
 /// How long a shutdown waits for proposals that are on their way.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// One node: it hosts replicas of many groups over one transport and one storage. Clones are handles to the
 /// same node, usable from any thread and any async runtime.
+///
+/// When the last handle is dropped without a [`shutdown`](Self::shutdown), groups' handles included, the node
+/// ends as if it had crashed: soon, but not at once, and until then its data directory stays in use.
 #[derive(Clone)]
 pub struct RaftHost(Arc<Node>);
 
@@ -61,8 +68,10 @@ pub(crate) struct Node {
     actors: Actors,
     /// Where there are timers, whatever runtime a user's call comes from.
     place: Spot,
-    threads: Mutex<Option<Threads>>,
+    threads: Option<Threads>,
     closed: AtomicBool,
+    /// Set once the shutdown is over.
+    ended: OnceCell<()>,
 }
 
 struct Actors {
@@ -174,32 +183,11 @@ impl RaftHost {
 
     /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, stops all
     /// groups, writes what is queued, closes the store and all connections. Whoever still waits is told that
-    /// the outcome is unknown. Every handle is closed afterwards.
+    /// the outcome is unknown. Every handle is closed afterwards, and the data directory can be opened again.
+    /// Who calls while another call is at it waits for the same end; if a call is dropped halfway, the next
+    /// one goes on.
     pub async fn shutdown(&self) {
-        let node = &self.0;
-        if node.closed.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        for slot in &node.registry {
-            slot.status.wake_waiters();
-        }
-        let budget = node.budget.clone();
-        let drained = move || async move { tokio::time::timeout(DRAIN, budget.idle()).await.is_ok() };
-        if node.place.run(drained).await != Some(true) {
-            tracing::warn!(node = node.id.0, "proposals are cut off by the shutdown");
-        }
-        // Actors that are gone already need not be stopped.
-        node.actors.transport.send(transport::Stop).await.ok();
-        for dispatcher in &node.actors.dispatchers {
-            dispatcher.send(worker::Stop).await.ok();
-        }
-        node.actors.snapshots.send(snapshot::Stop).await.ok();
-        node.actors.storage.send(storage::Stop).await.ok();
-        let threads = node.threads.lock().take();
-        if let Some(threads) = threads {
-            threads.stop_and_join().await;
-        }
-        tracing::debug!(node = node.id.0, "node shut down");
+        self.0.ended.get_or_init(|| self.0.end()).await;
     }
 }
 
@@ -208,114 +196,27 @@ impl Node {
         self.closed.load(Ordering::Relaxed)
     }
 
-    fn check_members(&self, group: GroupId, membership: &Membership) -> Result<(), CreateGroupError> {
-        if self.is_closed() {
-            return Err(CreateGroupError::Closed);
+    async fn end(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for slot in &self.registry {
+            slot.status.wake_waiters();
         }
-        if !membership.contains(self.id) {
-            return Err(CreateGroupError::NotMember { node: self.id, group });
+        let budget = self.budget.clone();
+        let drained = move || async move { tokio::time::timeout(DRAIN, budget.idle()).await.is_ok() };
+        if self.place.run(drained).await != Some(true) {
+            tracing::warn!(node = self.id.0, "proposals are cut off by the shutdown");
         }
-        match membership
-            .peers_of(self.id)
-            .into_iter()
-            .find(|peer| !self.members.contains(peer))
-        {
-            Some(member) => Err(CreateGroupError::UnknownPeer { member, group }),
-            None => Ok(()),
+        // Actors that are gone already need not be stopped.
+        self.actors.transport.send(transport::Stop).await.ok();
+        for dispatcher in &self.actors.dispatchers {
+            dispatcher.send(worker::Stop).await.ok();
         }
-    }
-
-    /// What the disk holds of the group, or a durable note of a new one.
-    async fn recover_or_note(
-        &self,
-        group: GroupId,
-        membership: Membership,
-    ) -> Result<(GroupRecord, Recovered), CreateGroupError> {
-        let found = self.recovered.lock().remove(&group);
-        if let Some(found) = found {
-            if found.record.membership != membership {
-                let error = CreateGroupError::OtherMembers {
-                    group,
-                    found: found.record.membership.to_string(),
-                    wanted: membership.to_string(),
-                };
-                self.recovered.lock().insert(group, found);
-                return Err(error);
-            }
-            return Ok((found.record, found.state));
+        self.actors.snapshots.send(snapshot::Stop).await.ok();
+        self.actors.storage.send(storage::Stop).await.ok();
+        if let Some(threads) = &self.threads {
+            threads.stop_and_wait().await;
         }
-        let record = GroupRecord {
-            group,
-            incarnation: Incarnation(1),
-            membership,
-        };
-        let (reply, noted) = oneshot::channel();
-        if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
-            return Err(CreateGroupError::Closed);
-        }
-        noted.await.map_err(|_| CreateGroupError::Closed)??;
-        Ok((record, Recovered::default()))
-    }
-
-    /// Restores a state machine from the newest snapshot that its log goes on from; returns its last entry.
-    async fn restore(
-        &self,
-        record: &GroupRecord,
-        recovered: &mut Recovered,
-        machine: &mut dyn Machine,
-    ) -> Result<Option<LogId>, CreateGroupError> {
-        let (reply, opened) = oneshot::channel();
-        self.snapshots.push(SnapshotWork::Open {
-            record: record.clone(),
-            recovered: recovered.clone(),
-            decode: machine.decoder(),
-            reply,
-        });
-        let opened: Result<Opened, SnapshotError> = opened.await.map_err(|_| CreateGroupError::Closed)?;
-        match opened {
-            Ok(None) => Ok(None),
-            Ok(Some((last, state))) => {
-                // It comes out of the machine's own decoder.
-                machine.restore(state);
-                recovered.applied = last.index;
-                Ok(Some(last))
-            }
-            Err(error) => {
-                let found = RecoveredGroup {
-                    record: record.clone(),
-                    state: recovered.clone(),
-                };
-                self.recovered.lock().insert(record.group, found);
-                Err(error.into())
-            }
-        }
-    }
-}
-
-/// That nobody else creates the same group at the same time.
-struct Reservation<'a> {
-    node: &'a Node,
-    group: GroupId,
-}
-
-impl<'a> Reservation<'a> {
-    fn of(node: &'a Node, group: GroupId) -> Result<Self, CreateGroupError> {
-        // In this order: who finds the reservation gone finds the group in the registry.
-        let reserved = node.creating.lock().insert(group);
-        if !reserved {
-            return Err(CreateGroupError::Exists(group));
-        }
-        let reservation = Self { node, group };
-        if node.registry.contains_key(&group) {
-            return Err(CreateGroupError::Exists(group));
-        }
-        Ok(reservation)
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        self.node.creating.lock().remove(&self.group);
+        tracing::debug!(node = self.id.0, "node shut down");
     }
 }
 
@@ -328,7 +229,7 @@ impl Drop for Node {
         }
         self.actors.snapshots.do_send(snapshot::Stop);
         self.actors.storage.do_send(storage::Stop);
-        if let Some(threads) = self.threads.lock().take() {
+        if let Some(threads) = &self.threads {
             threads.stop();
         }
     }

@@ -3,8 +3,8 @@
 use actix::{Actor, Addr, Context};
 use actix_rt::{Arbiter, ArbiterHandle, System};
 use std::io;
-use std::thread::{self, JoinHandle};
-use tokio::sync::oneshot;
+use std::thread;
+use tokio::sync::{oneshot, watch};
 
 /// Where the actors of a node run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,14 +78,18 @@ impl Spots {
 /// worker, for the storage and for the snapshots.
 pub(super) struct Threads {
     system: System,
-    thread: JoinHandle<()>,
+    /// Closed when the last of them has ended.
+    running: watch::Receiver<()>,
 }
 
 impl Threads {
     /// Starts them.
     pub(super) fn start(name: &str, workers: usize) -> io::Result<(Self, Spots)> {
         let (ready, started) = std::sync::mpsc::channel();
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let (alive, running) = watch::channel(());
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Dropped last of all that is here.
+            let _alive = alive;
             let runner = System::new();
             let system = System::current();
             let arbiters: Vec<Arbiter> = (0..workers + 2).map(|_| Arbiter::new()).collect();
@@ -113,7 +117,7 @@ impl Threads {
             snapshots,
             transport: Spot::Thread(system.arbiter().clone()),
         };
-        Ok((Self { system, thread }, spots))
+        Ok((Self { system, running }, spots))
     }
 
     /// Tells them to end.
@@ -121,22 +125,10 @@ impl Threads {
         self.system.stop();
     }
 
-    /// Ends them, and waits for it without blocking the caller's thread.
-    pub(super) async fn stop_and_join(self) {
+    /// Ends them, and waits for it without blocking the caller's thread. May be called again.
+    pub(super) async fn stop_and_wait(&self) {
         self.stop();
-        let (joined, done) = oneshot::channel();
-        let join = move || {
-            if self.thread.join().is_err() {
-                tracing::error!("the thread of a node panicked");
-            }
-            joined.send(()).ok();
-        };
-        if thread::Builder::new()
-            .name("raftyard-join".to_owned())
-            .spawn(join)
-            .is_ok()
-        {
-            done.await.ok();
-        }
+        // Nothing is ever sent: an error says that the other end is gone.
+        self.running.clone().changed().await.ok();
     }
 }

@@ -15,7 +15,7 @@ mod format;
 mod name;
 mod receive;
 
-pub(crate) use actor::{Opened, Restored, SnapshotActor, SnapshotWork, Stop};
+pub(crate) use actor::{Restored, SnapshotActor, SnapshotWork, Stop};
 
 use raftyard_groups::{GroupId, LogId, LogIndex, NodeId, Term};
 use std::any::Any;

@@ -128,7 +128,7 @@ pub enum TransportError {
     /// A limit that can't be.
     #[error("transport limit {field} {reason}")]
     Limit {
-        /// The field of [`TransportLimits`].
+        /// The limit, by its name.
         field: &'static str,
         /// What must hold.
         reason: &'static str,

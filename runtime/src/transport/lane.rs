@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Order is kept within a lane only; Raft needs none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Lane {
-    /// Small and urgent: heartbeats, votes and their answers.
+    /// Small and urgent: heartbeats, votes, read indexes and their answers.
     Heartbeat,
     /// Appends and their answers.
     Data,
@@ -27,7 +27,10 @@ impl Lane {
                 | Prompt::PreVoteReply { .. }
                 | Prompt::VoteRefused
                 | Prompt::Heartbeat { .. }
-                | Prompt::HeartbeatReply { .. },
+                | Prompt::HeartbeatReply { .. }
+                | Prompt::TimeoutNow
+                | Prompt::ReadIndex { .. }
+                | Prompt::ReadIndexIs { .. },
             )
             | Body::Promise(Promise::Vote { .. } | Promise::VoteGranted) => Self::Heartbeat,
             Body::Prompt(Prompt::Append { .. } | Prompt::AppendRejected { .. })

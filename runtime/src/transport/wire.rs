@@ -43,6 +43,9 @@ mod tag {
     pub(super) const VOTE: u8 = 8;
     pub(super) const VOTE_GRANTED: u8 = 9;
     pub(super) const APPEND_ACCEPTED: u8 = 10;
+    pub(super) const TIMEOUT_NOW: u8 = 11;
+    pub(super) const READ_INDEX: u8 = 12;
+    pub(super) const READ_INDEX_IS: u8 = 13;
 }
 
 /// Bytes that are not a message, or a message that can't be put into bytes.

@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Arc<Inbox<SnapshotWork>>,
     pub(crate) compaction: Compaction,
     pub(crate) output: RefCell<TurnOutput>,
-    pub(super) deadlines: RefCell<Deadlines>,
+    pub(crate) deadlines: RefCell<Deadlines>,
 }
 
 impl Shared {
@@ -70,6 +70,11 @@ pub(crate) struct Dispatcher {
     /// Memory for what is taken from the inbox.
     taken: Vec<Work>,
     in_turn: bool,
+    /// Deadlines have to be looked at. Noted by the ticker, acted on when the next turn starts: on a busy
+    /// worker one turn follows the other, and none would ever have the time.
+    ticked: bool,
+    /// Of the whole node, so of replicas that are created later too.
+    storage_failed: bool,
 }
 
 /// A group of this worker.
@@ -110,6 +115,8 @@ impl Dispatcher {
             touched: Vec::new(),
             taken: Vec::new(),
             in_turn: false,
+            ticked: false,
+            storage_failed: false,
         }
     }
 
@@ -122,6 +129,9 @@ impl Dispatcher {
             self.sort(work);
         }
         self.taken = taken;
+        if std::mem::take(&mut self.ticked) {
+            self.give_ticks();
+        }
         self.run_touched(ctx);
     }
 
@@ -157,9 +167,11 @@ impl Dispatcher {
             Work::Read(group, job) => self.give(group, GroupWork::Read(job)),
             Work::Snapshot(group, event) => self.give(group, GroupWork::Snapshot(event)),
             Work::Continue(group) => self.give(group, GroupWork::Tick),
+            Work::Unreadable(group) => self.give(group, GroupWork::Halt("its log is damaged")),
             Work::StorageFailed => {
+                self.storage_failed = true;
                 for position in 0..self.groups.len() {
-                    self.give_at(position, GroupWork::StorageFailed);
+                    self.give_at(position, GroupWork::Halt("the store failed"));
                 }
             }
         }
@@ -190,23 +202,30 @@ impl Dispatcher {
         });
         self.positions.insert(group, position);
         self.give_at(position, if campaign { GroupWork::Campaign } else { GroupWork::Tick });
+        if self.storage_failed {
+            self.give_at(position, GroupWork::Halt("the store failed"));
+        }
     }
 
-    /// Looks for groups whose deadline has come.
+    /// Time has passed: groups whose deadline has come need a turn.
     fn tick(&mut self, ctx: &mut Context<Self>) {
         if self.in_turn {
+            self.ticked = true;
             return;
         }
+        self.give_ticks();
+        if !self.touched.is_empty() {
+            self.in_turn = true;
+            self.run_touched(ctx);
+        }
+    }
+
+    fn give_ticks(&mut self) {
         let now = self.shared.clock.now();
         let due: Vec<usize> = self.shared.deadlines.borrow().due(now).collect();
-        if due.is_empty() {
-            return;
-        }
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }
-        self.in_turn = true;
-        self.run_touched(ctx);
     }
 
     /// Hands on what the turn's groups want done.
@@ -269,11 +288,18 @@ impl Handler<Stop> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        self.inbox.close();
         for local in self.groups.drain(..) {
             local.actor.do_send(Stop);
         }
         self.positions.clear();
+        self.inbox.close();
         ctx.stop();
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        // However it ends: nobody must wait for an answer from an inbox that nobody empties.
+        self.inbox.close();
     }
 }

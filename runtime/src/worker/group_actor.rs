@@ -11,10 +11,13 @@ use crate::error::ProposeError;
 use crate::machine::Machine;
 use crate::registry::{GroupSlot, GroupStatus};
 use actix::{Actor, ActorContext, Context, Handler};
-use raftyard_groups::{Effects, Entry, Group, Input, LogIndex, Moment, Payload, ProposalId, Proposed};
+use raftyard_groups::{Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+
+#[cfg(test)]
+mod tests;
 
 /// Batches of committed entries that a group may apply in one turn; the rest waits for its next, so that the
 /// other groups of the worker get theirs.
@@ -75,7 +78,7 @@ impl GroupActor {
                 GroupWork::Campaign => inputs.push(Input::Campaign),
                 GroupWork::Tick => inputs.push(Input::Tick),
                 GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
-                GroupWork::StorageFailed => self.halt("the store failed"),
+                GroupWork::Halt(reason) => self.halt(reason),
             }
         }
         if self.halted {
@@ -99,6 +102,7 @@ impl GroupActor {
     fn ask_for_reads(&mut self, jobs: Vec<ReadJob>, now: Moment) -> Option<Input> {
         (!jobs.is_empty()).then(|| Input::Read {
             id: self.reads.ask(jobs, now.plus(self.shared.limits.request_timeout_ms)),
+            forwarded: false,
         })
     }
 
@@ -134,17 +138,19 @@ impl GroupActor {
         if let Some(last) = self.effects.install.take() {
             self.install(last);
         }
-        for _ in 0..APPLY_BATCHES_PER_TURN {
+        let mut batches = 0;
+        loop {
             for (id, outcome) in self.effects.reads.drain(..) {
                 self.reads.decided(id, outcome);
             }
             self.reads.answer(self.core.applied(), self.machine.as_any());
-            if self.effects.apply.is_empty() {
+            if self.effects.apply.is_empty() || batches == APPLY_BATCHES_PER_TURN {
                 break;
             }
             let Some(through) = self.apply() else {
                 break;
             };
+            batches += 1;
             self.core.step(now, Input::Applied { through }, &mut self.effects);
         }
         for peer in std::mem::take(&mut self.effects.snapshots) {
@@ -158,7 +164,8 @@ impl GroupActor {
         if !self.effects.apply.is_empty() && !self.halted {
             output.again.push(self.slot.group);
         }
-        output.send.append(&mut self.effects.send);
+        // Taken, not emptied: a group keeps no memory for what it sent.
+        output.send.append(&mut std::mem::take(&mut self.effects.send));
         output.persist.extend(self.effects.persist.take());
         let group = self.slot.group;
         output
@@ -172,15 +179,20 @@ impl GroupActor {
         let mut last = None;
         for Entry { index, term, payload } in entries {
             last = Some(index);
+            let id = LogId { term, index };
             let Payload::Command(command) = payload else {
+                self.proposals.applied(id, None);
                 continue;
             };
             self.snapshots.count_applied(command.len());
-            let id = raftyard_groups::LogId { term, index };
             let wanted = self.proposals.is_awaited(id);
             let machine = &mut self.machine;
             match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
-                Ok(Ok(response)) => self.proposals.applied(id, response),
+                Ok(Ok(response)) => {
+                    let unusable = |error: postcard::Error| ProposeError::UndecodableResponse(error.to_string());
+                    let result = response.map(|response| response.map_err(unusable));
+                    self.proposals.applied(id, result);
+                }
                 Ok(Err(error)) => {
                     self.halt(&format!("entry {id} can't be decoded: {error}"));
                     return None;
@@ -199,10 +211,11 @@ impl GroupActor {
         if !self.halted {
             tracing::error!(group = self.slot.group.0, replica = %self.core, reason, "replica halted");
             self.halted = true;
-            self.proposals.expire(Moment(u64::MAX));
-            self.reads.expire(Moment(u64::MAX));
             self.effects = Effects::default();
             self.publish();
+            // Last, so that who is answered finds it halted.
+            self.proposals.abandon();
+            self.reads.expire(Moment(u64::MAX));
         }
     }
 
@@ -237,7 +250,10 @@ impl Handler<Turn> for GroupActor {
     type Result = ();
 
     fn handle(&mut self, turn: Turn, _: &mut Context<Self>) {
-        self.turn(turn.0);
+        // Only a fault of this program gets here. It must not leave behind a replica that seems to live.
+        if catch_unwind(AssertUnwindSafe(|| self.turn(turn.0))).is_err() {
+            self.halt("its turn panicked");
+        }
     }
 }
 

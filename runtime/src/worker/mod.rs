@@ -42,6 +42,8 @@ pub(crate) enum Work {
     Snapshot(GroupId, SnapshotEvent),
     /// A group has more to apply than fitted into its turn.
     Continue(GroupId),
+    /// A group's log on disk is not what was written: this replica can't go on.
+    Unreadable(GroupId),
     /// The store failed: nothing here can be made durable any more.
     StorageFailed,
 }

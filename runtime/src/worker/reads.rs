@@ -48,9 +48,10 @@ impl Reads {
     /// Answers all whose read index is applied.
     pub(crate) fn answer(&mut self, applied: LogIndex, machine: &dyn Any) {
         for (_, batch) in self.ready.extract_if(.., |(index, _)| *index <= applied) {
-            for job in batch.jobs {
-                (job.run)(Ok(machine));
-                drop(job.permit);
+            for ReadJob { run, permit } in batch.jobs {
+                // First, so that who is answered finds the room.
+                drop(permit);
+                run(Ok(machine));
             }
         }
     }
@@ -81,8 +82,9 @@ impl Batch {
 
 /// Answers reads that are not served.
 pub(crate) fn refuse(jobs: impl IntoIterator<Item = ReadJob>, error: &ReadError) {
-    for job in jobs {
-        (job.run)(Err(error.clone()));
+    for ReadJob { run, permit } in jobs {
+        drop(permit);
+        run(Err(error.clone()));
     }
 }
 

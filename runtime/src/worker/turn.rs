@@ -34,5 +34,6 @@ pub(crate) enum GroupWork {
     Campaign,
     /// Time has passed, or there is more to do.
     Tick,
-    StorageFailed,
+    /// Stop for good, for this reason.
+    Halt(&'static str),
 }

@@ -4,6 +4,7 @@ use super::support::{Cluster, Journal, eventually, leader_of, propose};
 use raftyard::store::{MemoryLogStore, StoreError};
 use raftyard::{
     Closed, Consistency, CreateGroupError, GroupId, Limits, NodeId, OpenError, ProposeError, RaftHost, ReadError,
+    Tuning,
 };
 
 #[tokio::test]
@@ -191,6 +192,25 @@ async fn a_node_that_cannot_be_opened_says_what_is_in_the_way() {
     std::fs::write(&file, "not a directory").unwrap();
     let error = open(RaftHost::builder(file.join("data"))).await.err().unwrap();
     assert!(error.to_string().contains("file"), "names the path: {error}");
-    let error = open(RaftHost::builder("").workers(0)).await.err().unwrap();
-    assert!(matches!(error, OpenError::Config(_)), "{error}");
+    let tuning = Tuning::default();
+    let limits = Limits::default();
+    for impossible in [
+        RaftHost::builder("").workers(0),
+        RaftHost::builder("").tuning(Tuning {
+            election_timeout_ms: tuning.heartbeat_interval_ms,
+            ..tuning
+        }),
+        RaftHost::builder("").tuning(Tuning {
+            inflight_messages_max: 0,
+            ..tuning
+        }),
+        // No frame could carry the largest command: it would be taken and never replicated.
+        RaftHost::builder("").limits(Limits {
+            command_bytes_max: 64 << 20,
+            ..limits
+        }),
+    ] {
+        let error = open(impossible).await.err().unwrap();
+        assert!(matches!(error, OpenError::Config(_)), "{error}");
+    }
 }

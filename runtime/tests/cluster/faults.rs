@@ -1,11 +1,17 @@
 //! What happens when nodes and links fail.
 
-use super::support::{Cluster, eventually, leader_of, propose, read, slot};
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreError};
-use raftyard::{Consistency, Limits, NodeId, ProposeError, RaftHost, ReadError};
+use raftyard::{Consistency, CreateGroupError, Group, Limits, NodeId, ProposeError, RaftHost, ReadError};
 use raftyard_groups::{Entry, GroupId, LogIndex, Persist};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The replicas on all other nodes.
+fn without(replicas: &[Group<Journal>], id: NodeId) -> Vec<Group<Journal>> {
+    let others = replicas.iter().enumerate().filter(|(n, _)| *n != slot(id));
+    others.map(|(_, replica)| replica.clone()).collect()
+}
 
 #[tokio::test]
 async fn when_the_leader_stops_another_goes_on_and_nothing_is_lost() {
@@ -44,12 +50,7 @@ async fn a_leader_that_is_cut_off_neither_commits_nor_serves_reads() {
     // Asked while it still believes that it leads: it can't find out whether they commit, or prove that it leads.
     let lost = old.propose("lost".to_owned());
     let stale = old.read((), Consistency::Linearizable);
-    let majority: Vec<_> = replicas
-        .iter()
-        .enumerate()
-        .filter(|(n, _)| *n != slot(id))
-        .map(|(_, r)| r.clone())
-        .collect();
+    let majority = without(&replicas, id);
     propose(&majority, "after").await;
     assert_eq!(read(&majority).await, ["before", "after"]);
     assert!(matches!(
@@ -83,12 +84,7 @@ async fn a_replaced_proposal_is_reported_as_dropped() {
     let id = old.leader().unwrap();
     cluster.isolate(id);
     let lost = old.propose("lost".to_owned());
-    let majority: Vec<_> = replicas
-        .iter()
-        .enumerate()
-        .filter(|(n, _)| *n != slot(id))
-        .map(|(_, r)| r.clone())
-        .collect();
+    let majority = without(&replicas, id);
     propose(&majority, "after").await;
     cluster.heal(id);
     assert_eq!(lost.await, Err(ProposeError::Dropped));
@@ -172,22 +168,14 @@ async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
     let broken = Arc::new(AtomicBool::new(false));
     let id = NodeId(1);
     cluster.stop(id).await;
-    let builder = RaftHost::builder("")
-        .node(id)
-        .listen(id.to_string())
-        .network(cluster.network.node(id))
-        .log_store(Breakable {
-            inner: MemoryLogStore::default(),
-            broken: broken.clone(),
-        });
-    let builder = cluster
-        .ids()
-        .into_iter()
-        .fold(builder, |b, peer| b.peer(peer, peer.to_string()));
+    let builder = cluster.builder(id).log_store(Breakable {
+        inner: MemoryLogStore::default(),
+        broken: broken.clone(),
+    });
     let host = builder.open().await.expect("opens");
     // Group 0 is led by its first member, if all goes as it should.
     let on_one = host
-        .create_group(GroupId(0), cluster.ids(), super::Journal::default)
+        .create_group(GroupId(0), cluster.ids(), Journal::default)
         .await
         .unwrap();
     let others = [
@@ -214,6 +202,155 @@ async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
         on_one.propose("more".to_owned()).await,
         Err(ProposeError::NotLeader { leader: None })
     );
+    let created = host.create_group(GroupId(5), [id], Journal::default).await;
+    assert!(
+        matches!(created, Err(CreateGroupError::Store(StoreError::Poisoned))),
+        "no note of it could be kept"
+    );
     host.shutdown().await;
     cluster.stop_all().await;
+}
+
+/// Groups that the disk held, and that are opened only after it failed, don't pretend to live.
+#[tokio::test]
+async fn a_group_opened_on_a_failed_disk_is_halted() {
+    let disk = MemoryLogStore::default();
+    let open = |broken: Arc<AtomicBool>| {
+        let inner = disk.clone();
+        RaftHost::builder("").log_store(Breakable { inner, broken }).open()
+    };
+    let broken = Arc::new(AtomicBool::new(false));
+    let host = open(broken.clone()).await.unwrap();
+    let create = async |host: &RaftHost, group| {
+        let created = host.create_group(GroupId(group), [NodeId(1)], Journal::default);
+        created.await.unwrap()
+    };
+    for group in [1, 2] {
+        assert_eq!(create(&host, group).await.wait_for_leader().await, Ok(NodeId(1)));
+    }
+    host.shutdown().await;
+
+    broken.store(true, Ordering::SeqCst);
+    let host = open(broken).await.unwrap();
+    // It campaigns at once, and can't write its vote.
+    let first = create(&host, 1).await;
+    eventually("the disk's failure is noticed", || first.status().halted).await;
+    let second = create(&host, 2).await;
+    eventually("the group opened later is halted too", || second.status().halted).await;
+    host.shutdown().await;
+}
+
+/// A store that is damaged where it is read, or has a fault of its own.
+struct Bad {
+    inner: MemoryLogStore,
+    panics: bool,
+}
+
+impl LogStore for Bad {
+    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+        self.inner.recover()
+    }
+
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        assert!(!self.panics, "asked to");
+        self.inner.create(records)
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        self.inner.write(batch)
+    }
+
+    fn read(&self, group: GroupId, _: LogIndex, _: LogIndex, _: usize) -> Result<Vec<Entry>, StoreError> {
+        let what = "asked to".to_owned();
+        Err(StoreError::Corrupt { group, what })
+    }
+}
+
+/// It could be elected, since its votes and terms are there, and would lead a group that stands still.
+#[tokio::test]
+async fn a_replica_whose_log_is_damaged_halts_and_the_others_go_on() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(0).await;
+    propose(&replicas, "before").await;
+    cluster.stop_all().await;
+
+    let inner = cluster.disk(NodeId(1));
+    let bad = cluster.builder(NodeId(1)).log_store(Bad { inner, panics: false });
+    let host = bad.open().await.unwrap();
+    let created = host.create_group(GroupId(0), cluster.ids(), Journal::default);
+    let damaged = created.await.unwrap();
+    for id in [NodeId(2), NodeId(3)] {
+        cluster.open(id).await;
+    }
+    let others = [
+        cluster.create_on(NodeId(2), 0).await,
+        cluster.create_on(NodeId(3), 0).await,
+    ];
+    eventually("the damaged replica halts", || damaged.status().halted).await;
+    propose(&others, "after").await;
+    assert_eq!(read(&others).await, ["before", "after"]);
+    host.shutdown().await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_store_that_panics_leaves_nobody_waiting() {
+    let inner = MemoryLogStore::default();
+    let builder = RaftHost::builder("").log_store(Bad { inner, panics: true });
+    let host = builder.open().await.unwrap();
+    for group in [1, 2] {
+        let created = host.create_group(GroupId(group), [NodeId(1)], Journal::default);
+        assert!(matches!(created.await, Err(CreateGroupError::Closed)));
+    }
+    host.shutdown().await;
+}
+
+/// A query of a user's that panics is answered, and costs nobody else anything: else, asked again at the next
+/// leader, it would take one replica after the other.
+#[tokio::test]
+async fn a_query_that_panics_leaves_the_replica_alive() {
+    let hosts = RaftHost::in_memory(1).await.unwrap();
+    let members = [NodeId(1)];
+    let group = hosts[0].create_group(GroupId(1), members, || Touchy).await.unwrap();
+    group.wait_for_leader().await.unwrap();
+    let read = |panics| group.read(panics, Consistency::Linearizable);
+    assert_eq!(read(true).await, Err(ReadError::Panicked));
+    assert_eq!(read(false).await, Ok(()));
+    // Applied, although it can't be told what that answered.
+    let error = group.propose(()).await.unwrap_err();
+    assert!(matches!(error, ProposeError::UndecodableResponse(_)), "{error}");
+    assert!(error.may_have_happened() && !group.status().halted);
+    hosts[0].shutdown().await;
+}
+
+/// Panics at a query that is true; its response has a shape that can't be serialised.
+struct Touchy;
+
+impl raftyard::StateMachine for Touchy {
+    type Command = ();
+    type Response = Unserialisable;
+    type Query = bool;
+    type Answer = ();
+    type Snapshot = ();
+
+    fn apply(&mut self, (): ()) -> Unserialisable {
+        Unserialisable
+    }
+
+    fn query(&self, panics: bool) {
+        assert!(!panics, "asked to");
+    }
+
+    fn snapshot(&self) {}
+
+    fn restore(&mut self, (): ()) {}
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Unserialisable;
+
+impl serde::Serialize for Unserialisable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("asked to"))
+    }
 }

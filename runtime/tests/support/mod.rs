@@ -1,7 +1,9 @@
 //! A cluster in memory that tests can cut, crash and restart.
 
 use raftyard::store::{MemoryLogStore, MemorySnapshotStore};
-use raftyard::{Compaction, Consistency, Group, GroupId, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine};
+use raftyard::{
+    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine, Tuning,
+};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true before a test fails: far longer than it ever should.
@@ -42,6 +44,7 @@ pub struct Cluster {
     pub network: MemoryNetwork,
     pub limits: Limits,
     pub compaction: Compaction,
+    pub tuning: Tuning,
     stores: Vec<MemoryLogStore>,
     pub snapshots: Vec<MemorySnapshotStore>,
     hosts: Vec<Option<RaftHost>>,
@@ -53,27 +56,29 @@ impl Cluster {
     }
 
     pub async fn start_with(nodes: usize, limits: Limits) -> Self {
-        Self::start_compacting(nodes, limits, Compaction::default()).await
+        let mut cluster = Self::closed(nodes);
+        cluster.limits = limits;
+        cluster.open_all().await;
+        cluster
     }
 
-    pub async fn start_compacting(nodes: usize, limits: Limits, compaction: Compaction) -> Self {
-        let mut cluster = Self {
+    /// Nodes that don't run yet.
+    pub fn closed(nodes: usize) -> Self {
+        Self {
             network: MemoryNetwork::new(),
-            limits,
-            compaction,
-            stores: Vec::new(),
-            snapshots: Vec::new(),
-            hosts: Vec::new(),
-        };
-        for _ in 0..nodes {
-            cluster.stores.push(MemoryLogStore::default());
-            cluster.snapshots.push(MemorySnapshotStore::default());
-            cluster.hosts.push(None);
+            limits: Limits::default(),
+            compaction: Compaction::default(),
+            tuning: Tuning::default(),
+            stores: (0..nodes).map(|_| MemoryLogStore::default()).collect(),
+            snapshots: (0..nodes).map(|_| MemorySnapshotStore::default()).collect(),
+            hosts: vec![None; nodes],
         }
-        for id in cluster.ids() {
-            cluster.open(id).await;
+    }
+
+    pub async fn open_all(&mut self) {
+        for id in self.ids() {
+            self.open(id).await;
         }
-        cluster
     }
 
     pub fn ids(&self) -> Vec<NodeId> {
@@ -82,6 +87,12 @@ impl Cluster {
 
     /// Starts a node on what its log store holds.
     pub async fn open(&mut self, id: NodeId) {
+        let builder = self.builder(id).log_store(self.disk(id));
+        self.hosts[slot(id)] = Some(builder.open().await.expect("the node opens"));
+    }
+
+    /// A node of this cluster, still without its store.
+    pub fn builder(&self, id: NodeId) -> HostBuilder {
         let builder = RaftHost::builder("")
             .node(id)
             .listen(id.to_string())
@@ -90,13 +101,16 @@ impl Cluster {
             .limits(self.limits)
             .compaction(self.compaction)
             .snapshot_store(self.snapshots[slot(id)].clone())
-            .network(self.network.node(id))
-            .log_store(self.stores[slot(id)].clone());
-        let builder = self
-            .ids()
+            .tuning(self.tuning)
+            .network(self.network.node(id));
+        self.ids()
             .into_iter()
-            .fold(builder, |builder, peer| builder.peer(peer, peer.to_string()));
-        self.hosts[slot(id)] = Some(builder.open().await.expect("the node opens"));
+            .fold(builder, |builder, peer| builder.peer(peer, peer.to_string()))
+    }
+
+    /// What a node keeps its logs on.
+    pub fn disk(&self, id: NodeId) -> MemoryLogStore {
+        self.stores[slot(id)].clone()
     }
 
     pub fn host(&self, id: NodeId) -> &RaftHost {

@@ -92,7 +92,7 @@ pub(super) const COMMANDS: &[Spec] = &[
 
 fn ping(_: &mut Session, arguments: &[Bytes]) -> Parsed {
     match arguments_from(arguments, 1) {
-        [] => Ok(Action::Reply(Reply::Status("PONG"))),
+        [] => Ok(Action::Reply(Reply::status("PONG"))),
         [message] => Ok(Action::Reply(Reply::Bulk(message.clone()))),
         _ => Err(CommandError::Arity("ping".into())),
     }
@@ -149,7 +149,7 @@ fn hello(session: &mut Session, arguments: &[Bytes]) -> Parsed {
 
 fn reset(session: &mut Session, _: &[Bytes]) -> Parsed {
     *session = Session::new(session.id, session.client, session.server);
-    Ok(Action::Reply(Reply::Status("RESET")))
+    Ok(Action::Reply(Reply::status("RESET")))
 }
 
 fn select(_: &mut Session, arguments: &[Bytes]) -> Parsed {

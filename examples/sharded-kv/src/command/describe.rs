@@ -45,7 +45,7 @@ fn all() -> Reply {
 /// The ten fields of Redis 7: name, arity, flags, first key, last key, step, categories, tips, key
 /// specifications, subcommands.
 fn entry(spec: &'static Spec) -> Reply {
-    let words = |words: &[&'static str]| words.iter().map(|word| Reply::Status(word)).collect();
+    let words = |words: &[&'static str]| words.iter().map(|word| Reply::status(word)).collect();
     let (first, last, step) = spec.keys.unwrap_or((0, 0, 0));
     Reply::Array(vec![
         Reply::text(spec.name),

@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod connection;
 mod describe;
+mod direct;
 mod error;
 mod info;
 mod keys;
@@ -73,6 +74,7 @@ fn specs() -> impl Iterator<Item = &'static Spec> {
         .chain(config::COMMANDS)
         .chain(describe::COMMANDS)
         .chain(info::COMMANDS)
+        .chain(direct::COMMANDS)
 }
 
 fn spec_named(name: &[u8]) -> Option<&'static Spec> {

@@ -251,7 +251,7 @@ fn hello_that_fails_changes_nothing() {
 
 #[test]
 fn connection_commands() {
-    assert_eq!(reply("PING"), Reply::Status("PONG"));
+    assert_eq!(reply("PING"), Reply::status("PONG"));
     assert_eq!(reply("PING hi"), Reply::text("hi"));
     assert_eq!(reply("ECHO hi"), Reply::text("hi"));
     assert_eq!(reply("SELECT 0"), Reply::OK);
@@ -259,13 +259,15 @@ fn connection_commands() {
     assert_eq!(reply("READONLY"), Reply::OK);
     assert!(matches!(
         parse(&mut session(), &words("QUIT")),
-        Action::Close(Reply::OK)
+        Action::Close(reply) if reply == Reply::OK
     ));
     let mut session = session();
     reply_in(&mut session, "HELLO 3 SETNAME me");
-    assert_eq!(reply_in(&mut session, "RESET"), Reply::Status("RESET"));
+    assert_eq!(reply_in(&mut session, "raftyard direct"), Reply::OK);
+    assert!(session.direct);
+    assert_eq!(reply_in(&mut session, "RESET"), Reply::status("RESET"));
     assert_eq!(session.protocol, Protocol::Resp2);
-    assert!(session.name.is_empty());
+    assert!(session.name.is_empty() && !session.direct);
 }
 
 #[test]

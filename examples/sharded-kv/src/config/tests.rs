@@ -14,6 +14,7 @@ fn the_example_is_valid() {
     assert_eq!(config.node, NodeId(1));
     assert_eq!(config.announce_resp.to_string(), "kv1.example:7001");
     assert_eq!(config.shard_map.groups(), 48);
+    assert!(parse(&EXAMPLE.replace("proxy = false", "proxy = true")).unwrap().proxy);
     assert_eq!(config.peers.len(), 2);
     assert_eq!(config.peers[1].resp.to_string(), "kv3.example:7001");
 }
@@ -27,6 +28,7 @@ fn a_short_file_has_defaults() {
     assert_eq!(config.max_clients, DEFAULT_MAX_CLIENTS);
     assert_eq!(config.snapshot_entries, DEFAULT_SNAPSHOT_ENTRIES);
     assert!(config.workers >= 1);
+    assert!(!config.proxy);
     assert_eq!(config.peers, []);
 }
 

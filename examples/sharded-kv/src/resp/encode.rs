@@ -1,6 +1,6 @@
 //! Writes replies the way the connection's protocol version spells them.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Protocol, Reply};
 
@@ -74,6 +74,14 @@ impl Reply {
     }
 }
 
+/// Appends a command as clients send it: an array of bulk strings.
+pub(crate) fn encode_command(arguments: &[Bytes], out: &mut BytesMut) {
+    put_header(b'*', arguments.len(), out);
+    for argument in arguments {
+        put_bulk(argument, out);
+    }
+}
+
 fn put_bulk(bytes: &[u8], out: &mut BytesMut) {
     out.reserve(bytes.len() + 16);
     put_header(b'$', bytes.len(), out);
@@ -130,7 +138,7 @@ mod tests {
     fn scalars() {
         same(&Reply::OK, "+OK\r\n");
         same(&Reply::error("ERR no\r\n+OK"), "-ERR no  +OK\r\n");
-        same(&Reply::Bulk(bytes::Bytes::from_static(b"a\r\nb")), "$4\r\na\r\nb\r\n");
+        same(&Reply::Bulk(Bytes::from_static(b"a\r\nb")), "$4\r\na\r\nb\r\n");
         same(&Reply::text(""), "$0\r\n\r\n");
         differs(&Reply::Null, "$-1\r\n", "_\r\n");
         differs(&Reply::Verbatim("hi".into()), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");

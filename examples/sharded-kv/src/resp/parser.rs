@@ -21,7 +21,7 @@ pub(crate) const MAX_BULK_BYTES: usize = 8 * 1024 * 1024;
 const MAX_COMMAND_BYTES: usize = 16 * 1024 * 1024;
 
 /// Most arguments of a command. Redis takes 1,048,576.
-const MAX_ARGUMENTS: usize = 64 * 1024;
+pub(super) const MAX_ARGUMENTS: usize = 64 * 1024;
 
 /// Longest inline command, in bytes (as in Redis).
 const MAX_INLINE_BYTES: usize = 64 * 1024;
@@ -220,7 +220,7 @@ impl Parser {
 }
 
 /// A decimal number as RESP writes it: digits, with at most a minus sign before them.
-fn integer(digits: &[u8]) -> Option<i64> {
+pub(super) fn integer(digits: &[u8]) -> Option<i64> {
     if digits.first() == Some(&b'+') {
         return None;
     }

@@ -1,5 +1,7 @@
 //! What a client is answered.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 /// The protocol version of a connection. A connection starts with version 2 and changes it with `HELLO`.
@@ -23,8 +25,8 @@ impl Protocol {
 /// One reply, in the terms of RESP3; what RESP2 lacks is encoded as Redis does.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Reply {
-    /// A short fixed text: `+OK`.
-    Status(&'static str),
+    /// A short text without line breaks: `+OK`.
+    Status(Cow<'static, str>),
     /// An error: its code, a blank and what is wrong. Line breaks are replaced.
     Error(String),
     Integer(i64),
@@ -41,7 +43,12 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    pub(crate) const OK: Self = Self::Status("OK");
+    pub(crate) const OK: Self = Self::status("OK");
+
+    /// A status with a fixed text.
+    pub(crate) const fn status(text: &'static str) -> Self {
+        Self::Status(Cow::Borrowed(text))
+    }
 
     /// An error with the text of `error`.
     pub(crate) fn error(error: &(impl ToString + ?Sized)) -> Self {

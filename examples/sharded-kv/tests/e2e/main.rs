@@ -5,6 +5,8 @@
 mod commands;
 mod crash;
 mod failover;
+mod proxy;
+mod proxy_leader;
 mod refusals;
 mod snapshots;
 mod support;

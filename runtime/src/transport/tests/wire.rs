@@ -4,7 +4,8 @@ use super::harness::{Random, seed};
 use crate::transport::wire::{PREFIX_BYTES, WireError, decode, encode, encoded_len};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{
-    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Promise, Prompt, ReadRound, Term,
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Promise, Prompt, ReadRequest,
+    ReadRound, Term,
 };
 
 fn message(body: Body) -> Message {
@@ -49,9 +50,18 @@ fn each_variant() -> Vec<Message> {
             round: ReadRound(9),
         },
         Prompt::HeartbeatReply { round: ReadRound(9) },
+        Prompt::TimeoutNow,
+        Prompt::ReadIndex {
+            request: ReadRequest(7),
+        },
+        Prompt::ReadIndexIs {
+            request: ReadRequest(7),
+            index: LogIndex(40),
+        },
     ];
     let promises = [
-        Promise::Vote { last },
+        Promise::Vote { last, transfer: false },
+        Promise::Vote { last, transfer: true },
         Promise::VoteGranted,
         Promise::AppendAccepted { matched: LogIndex(41) },
     ];
@@ -137,7 +147,7 @@ fn what_means_nothing_is_refused() {
     };
     assert_eq!(with(PREFIX_BYTES, 2), WireError::Version(2));
     assert_eq!(with(PREFIX_BYTES + 1, 0), WireError::Tag(0));
-    assert_eq!(with(PREFIX_BYTES + 1, 11), WireError::Tag(11));
+    assert_eq!(with(PREFIX_BYTES + 1, 14), WireError::Tag(14));
 
     let granted = message(Body::Prompt(Prompt::PreVoteReply { granted: true }));
     let mut bytes = packed(&[granted]).to_vec();

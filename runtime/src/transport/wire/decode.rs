@@ -3,7 +3,8 @@
 use super::{ENTRY_BYTES, NOOP, VERSION, WireError, tag};
 use bytes::Bytes;
 use raftyard_groups::{
-    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Promise, Prompt, ReadRound, Term,
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Promise, Prompt, ReadRequest,
+    ReadRound, Term,
 };
 
 /// All messages of a frame's payload, in order.
@@ -72,7 +73,18 @@ fn decode_message(message: &[u8], payload: &Bytes) -> Result<Message, WireError>
         tag::HEARTBEAT_REPLY => Body::Prompt(Prompt::HeartbeatReply {
             round: ReadRound(reader.u64()?),
         }),
-        tag::VOTE => Body::Promise(Promise::Vote { last: reader.log_id()? }),
+        tag::TIMEOUT_NOW => Body::Prompt(Prompt::TimeoutNow),
+        tag::READ_INDEX => Body::Prompt(Prompt::ReadIndex {
+            request: ReadRequest(reader.u64()?),
+        }),
+        tag::READ_INDEX_IS => Body::Prompt(Prompt::ReadIndexIs {
+            request: ReadRequest(reader.u64()?),
+            index: LogIndex(reader.u64()?),
+        }),
+        tag::VOTE => Body::Promise(Promise::Vote {
+            last: reader.log_id()?,
+            transfer: reader.bool()?,
+        }),
         tag::VOTE_GRANTED => Body::Promise(Promise::VoteGranted),
         tag::APPEND_ACCEPTED => Body::Promise(Promise::AppendAccepted {
             matched: LogIndex(reader.u64()?),

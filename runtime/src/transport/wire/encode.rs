@@ -10,14 +10,15 @@ pub(crate) fn encoded_len(message: &Message) -> usize {
         Body::Prompt(prompt) => match prompt {
             Prompt::PreVote { .. } => LOG_ID_BYTES,
             Prompt::PreVoteReply { .. } => 1,
-            Prompt::VoteRefused => 0,
+            Prompt::VoteRefused | Prompt::TimeoutNow => 0,
             Prompt::Append { entries, .. } => APPEND_BYTES + entries.iter().map(entry_len).sum::<usize>(),
             Prompt::AppendRejected { .. } => 8 + LOG_ID_BYTES,
             Prompt::Heartbeat { .. } => 16,
-            Prompt::HeartbeatReply { .. } => 8,
+            Prompt::HeartbeatReply { .. } | Prompt::ReadIndex { .. } => 8,
+            Prompt::ReadIndexIs { .. } => 16,
         },
         Body::Promise(promise) => match promise {
-            Promise::Vote { .. } => LOG_ID_BYTES,
+            Promise::Vote { .. } => LOG_ID_BYTES + 1,
             Promise::VoteGranted => 0,
             Promise::AppendAccepted { .. } => 8,
         },
@@ -62,7 +63,7 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
         Body::Prompt(prompt) => match prompt {
             Prompt::PreVote { last } => put_log_id(*last, buf),
             Prompt::PreVoteReply { granted } => buf.put_u8(u8::from(*granted)),
-            Prompt::VoteRefused => {}
+            Prompt::VoteRefused | Prompt::TimeoutNow => {}
             Prompt::Append { prev, entries, commit } => {
                 put_log_id(*prev, buf);
                 buf.put_u64_le(commit.0);
@@ -88,9 +89,17 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
                 buf.put_u64_le(round.0);
             }
             Prompt::HeartbeatReply { round } => buf.put_u64_le(round.0),
+            Prompt::ReadIndex { request } => buf.put_u64_le(request.0),
+            Prompt::ReadIndexIs { request, index } => {
+                buf.put_u64_le(request.0);
+                buf.put_u64_le(index.0);
+            }
         },
         Body::Promise(promise) => match promise {
-            Promise::Vote { last } => put_log_id(*last, buf),
+            Promise::Vote { last, transfer } => {
+                put_log_id(*last, buf);
+                buf.put_u8(u8::from(*transfer));
+            }
             Promise::VoteGranted => {}
             Promise::AppendAccepted { matched } => buf.put_u64_le(matched.0),
         },
@@ -108,6 +117,9 @@ fn tag_of(body: &Body) -> u8 {
             Prompt::AppendRejected { .. } => tag::APPEND_REJECTED,
             Prompt::Heartbeat { .. } => tag::HEARTBEAT,
             Prompt::HeartbeatReply { .. } => tag::HEARTBEAT_REPLY,
+            Prompt::TimeoutNow => tag::TIMEOUT_NOW,
+            Prompt::ReadIndex { .. } => tag::READ_INDEX,
+            Prompt::ReadIndexIs { .. } => tag::READ_INDEX_IS,
         },
         Body::Promise(promise) => match promise {
             Promise::Vote { .. } => tag::VOTE,

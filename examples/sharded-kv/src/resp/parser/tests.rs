@@ -184,11 +184,11 @@ fn a_large_command_in_small_pieces_is_not_quadratic() {
 
 #[test]
 fn random_bytes_never_panic() {
-    let seed = std::env::var("RESP_SEED")
+    let seed = std::env::var("RAFTYARD_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(1);
-    println!("RESP_SEED={seed}");
+    println!("RAFTYARD_SEED={seed}");
     let mut random = Random(seed);
     let alphabet = b"*$\r\n\r\n0123-+:\"'\\x agSET\0\xff";
     for _ in 0..20_000 {

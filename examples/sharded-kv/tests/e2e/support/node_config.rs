@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use super::{Process, free_ports};
+use super::{Connection, Process, Value, eventually, free_ports};
 
 /// Configurations and processes of a cluster; the nodes are numbered from 1.
 pub(crate) struct ServerCluster {
     dir: tempfile::TempDir,
     groups: u16,
+    proxy: bool,
     resp: Vec<u16>,
     peer: Vec<u16>,
     processes: Vec<Option<Process>>,
@@ -18,11 +19,17 @@ pub(crate) struct ServerCluster {
 impl ServerCluster {
     /// Writes the configurations; nothing runs yet.
     pub(crate) fn new(nodes: usize, groups: u16) -> Self {
+        Self::with_proxy(nodes, groups, false)
+    }
+
+    /// The same with nodes that forward commands.
+    pub(crate) fn with_proxy(nodes: usize, groups: u16, proxy: bool) -> Self {
         let mut resp = free_ports(nodes * 2);
         let peer = resp.split_off(nodes);
         let cluster = Self {
             dir: tempfile::tempdir().unwrap(),
             groups,
+            proxy,
             resp,
             peer,
             processes: (0..nodes).map(|_| None).collect(),
@@ -45,11 +52,12 @@ impl ServerCluster {
     pub(crate) fn config(&self, node: usize) -> String {
         let mut text = format!(
             "cluster = \"test\"\nnode = {node}\nlisten_resp = \"{}\"\nlisten_peer = \"127.0.0.1:{}\"\ndata = {:?}\n\
-             groups = {}\nworkers = 1\n",
+             groups = {}\nworkers = 1\nproxy = {}\n",
             self.resp(node),
             self.peer[node - 1],
             self.data_dir(node),
             self.groups,
+            self.proxy,
         );
         for other in (1..=self.processes.len()).filter(|other| *other != node) {
             write!(
@@ -70,6 +78,16 @@ impl ServerCluster {
 
     pub(crate) fn all_resp(&self) -> Vec<String> {
         (1..=self.processes.len()).map(|node| self.resp(node)).collect()
+    }
+
+    /// The node that leads the group of `key`, as it says itself.
+    pub(crate) fn leader_of(&self, key: &str) -> usize {
+        let leads = |node: &usize| {
+            let mut connection = Connection::open(&self.resp(*node)).unwrap();
+            connection.command(&["RAFTYARD", "DIRECT"]).unwrap();
+            !matches!(connection.command(&["GET", key]).unwrap(), Value::Error(_))
+        };
+        eventually("a node leads the group", || (1..=self.processes.len()).find(leads))
     }
 
     pub(crate) fn start(&mut self, node: usize) {
@@ -96,6 +114,11 @@ impl ServerCluster {
     /// Asks the node to end and returns how it did.
     pub(crate) fn terminate(&mut self, node: usize) -> ExitStatus {
         self.processes[node - 1].take().expect("it runs").terminate()
+    }
+
+    /// Stops the node as if its machine hung: its connections stay open.
+    pub(crate) fn freeze(&mut self, node: usize) {
+        self.processes[node - 1].as_mut().expect("it runs").freeze();
     }
 
     pub(crate) fn kill(&mut self, node: usize) {

@@ -69,14 +69,23 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Stops the process where it is (SIGSTOP).
+    pub(crate) fn freeze(&mut self) {
+        self.signal("-STOP");
+    }
+
     /// Asks the process to end (SIGTERM) and returns how it did.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.signal("-TERM");
+        eventually("the process ends after SIGTERM", || self.child.try_wait().unwrap())
+    }
+
+    fn signal(&self, signal: &str) {
         let kill = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([signal, &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(kill.success());
-        eventually("the process ends after SIGTERM", || self.child.try_wait().unwrap())
     }
 }
 

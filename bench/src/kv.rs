@@ -5,22 +5,24 @@ use raftyard::StateMachine;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// Keys that a client writes to, round and round.
-pub(crate) const KEYS_PER_CLIENT: u64 = 1_000;
+/// Bytes of a key.
+pub(crate) const KEY_BYTES: usize = 8;
 
+/// A key-value store in memory.
 #[derive(Default)]
-pub(crate) struct Kv(HashMap<u64, Bytes>);
+pub struct Kv(HashMap<u64, Bytes>);
 
 /// A write.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Put {
-    key: [u8; 8],
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Put {
+    key: [u8; KEY_BYTES],
     value: Bytes,
 }
 
 impl Put {
-    /// `key` and `value` together are the payload.
-    pub(crate) fn new(key: u64, value: Bytes) -> Self {
+    /// `key`, of 8 bytes, and `value` together are the payload.
+    #[must_use]
+    pub fn new(key: u64, value: Bytes) -> Self {
         Self {
             key: key.to_le_bytes(),
             value,

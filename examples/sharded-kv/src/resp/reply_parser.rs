@@ -1,0 +1,320 @@
+//! Finds the replies in what another server has answered: the counterpart of [`Reply::encode`], for both versions of the
+//! protocol.
+//!
+//! What is understood leaves the buffer at once, so that a large reply in many pieces costs each byte one look. Memory is
+//! bound by what was received, never by what a length or a count claims.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::Reply;
+use super::parser::{MAX_ARGUMENTS, MAX_BULK_BYTES, integer};
+
+/// Longest reply, in bytes with its framing.
+const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
+
+/// Longest line, in bytes: an error or a status.
+const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// Arrays within arrays at most.
+const MAX_DEPTH: usize = 8;
+
+/// What a server sent that is no reply, or one too large. The connection can't be resynchronised and closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReplyError {
+    #[error("a reply can't begin with '{}'", .0.escape_ascii())]
+    Kind(u8),
+    #[error("invalid line")]
+    Line,
+    #[error("invalid number")]
+    Number,
+    #[error("invalid bulk length")]
+    BulkLength,
+    #[error("invalid count of items")]
+    Count,
+    #[error("expected CRLF after a bulk string")]
+    BulkEnd,
+    #[error("a text that is not \"txt:\" and UTF-8")]
+    Text,
+    #[error("arrays nested more than {MAX_DEPTH} deep")]
+    TooDeep,
+    #[error("reply larger than {MAX_REPLY_BYTES} bytes")]
+    TooLarge,
+}
+
+/// What is known of the reply at the front of the buffer.
+#[derive(Debug, Default)]
+pub(crate) struct ReplyParser {
+    /// The arrays, sets and maps that are being received, the outermost first.
+    open: Vec<Open>,
+    /// The string that is being received, once its length was read.
+    string: Option<(StringKind, usize)>,
+    /// Everything before it holds no end of the line at the front.
+    scanned: usize,
+    /// Bytes of this reply that have left the buffer.
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StringKind {
+    Bulk,
+    Verbatim,
+}
+
+#[derive(Debug)]
+enum OpenKind {
+    Array,
+    Set,
+    Map,
+}
+
+#[derive(Debug)]
+struct Open {
+    kind: OpenKind,
+    /// Items still to come; a pair of a map counts as two.
+    missing: usize,
+    items: Vec<Reply>,
+}
+
+/// What a line or a string turned out to be.
+enum Part {
+    Whole(Reply),
+    /// The head of something that more must follow.
+    Head,
+}
+
+impl ReplyParser {
+    /// Takes the first complete reply off `buffer`, with its length in bytes. `None`: more bytes are needed. After an error
+    /// the connection must close.
+    pub(crate) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<(Reply, usize)>, ReplyError> {
+        loop {
+            let part = match self.string {
+                Some((kind, length)) => self.string(kind, length, buffer)?,
+                None => self.line(buffer)?,
+            };
+            match part {
+                None if self.bytes + buffer.len() > MAX_REPLY_BYTES => return Err(ReplyError::TooLarge),
+                None => return Ok(None),
+                Some(Part::Head) => {}
+                Some(Part::Whole(reply)) => {
+                    if let Some(reply) = self.close(reply) {
+                        return Ok(Some((reply, std::mem::take(&mut self.bytes))));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts `reply` into the innermost open aggregate, and that one into the next if it is complete by now. Returns what is
+    /// in none.
+    fn close(&mut self, mut reply: Reply) -> Option<Reply> {
+        while let Some(open) = self.open.last_mut() {
+            open.items.push(reply);
+            open.missing -= 1;
+            if open.missing > 0 {
+                return None;
+            }
+            reply = self.open.pop()?.finish();
+        }
+        Some(reply)
+    }
+
+    /// Reads a line. `None`: it is not complete.
+    fn line(&mut self, buffer: &mut BytesMut) -> Result<Option<Part>, ReplyError> {
+        let fresh = buffer.get(self.scanned..).unwrap_or_default();
+        let Some(end) = fresh.iter().position(|byte| *byte == b'\n') else {
+            self.scanned = buffer.len();
+            return if self.scanned > MAX_LINE_BYTES {
+                Err(ReplyError::Line)
+            } else {
+                Ok(None)
+            };
+        };
+        let line = self.take(self.scanned + end + 1, buffer)?;
+        self.scanned = 0;
+        let line = line.strip_suffix(b"\r\n").ok_or(ReplyError::Line)?;
+        let (kind, rest) = line.split_first().ok_or(ReplyError::Line)?;
+        let text = || String::from_utf8_lossy(rest).into_owned();
+        let reply = match kind {
+            b'+' => Reply::Status(text().into()),
+            b'-' => Reply::Error(text()),
+            b':' => Reply::Integer(integer(rest).ok_or(ReplyError::Number)?),
+            b'_' if rest.is_empty() => Reply::Null,
+            b'$' | b'*' if rest == b"-1" => Reply::Null,
+            b'$' => return self.begin_string(StringKind::Bulk, rest).map(Some),
+            b'=' => return self.begin_string(StringKind::Verbatim, rest).map(Some),
+            b'*' => return self.begin_aggregate(OpenKind::Array, rest).map(Some),
+            b'~' => return self.begin_aggregate(OpenKind::Set, rest).map(Some),
+            b'%' => return self.begin_aggregate(OpenKind::Map, rest).map(Some),
+            other => return Err(ReplyError::Kind(*other)),
+        };
+        Ok(Some(Part::Whole(reply)))
+    }
+
+    fn begin_string(&mut self, kind: StringKind, digits: &[u8]) -> Result<Part, ReplyError> {
+        let length = count(digits)
+            .filter(|length| *length <= MAX_BULK_BYTES)
+            .ok_or(ReplyError::BulkLength)?;
+        self.string = Some((kind, length));
+        Ok(Part::Head)
+    }
+
+    fn begin_aggregate(&mut self, kind: OpenKind, digits: &[u8]) -> Result<Part, ReplyError> {
+        let count = count(digits)
+            .filter(|count| *count <= MAX_ARGUMENTS)
+            .ok_or(ReplyError::Count)?;
+        if self.open.len() >= MAX_DEPTH {
+            return Err(ReplyError::TooDeep);
+        }
+        let open = Open {
+            missing: match kind {
+                OpenKind::Map => count * 2,
+                OpenKind::Array | OpenKind::Set => count,
+            },
+            kind,
+            items: Vec::new(),
+        };
+        if open.missing == 0 {
+            return Ok(Part::Whole(open.finish()));
+        }
+        self.open.push(open);
+        Ok(Part::Head)
+    }
+
+    /// Reads a string of `length` bytes and the CRLF after it. `None`: it is not complete.
+    fn string(&mut self, kind: StringKind, length: usize, buffer: &mut BytesMut) -> Result<Option<Part>, ReplyError> {
+        if buffer.len() < length + 2 {
+            return Ok(None);
+        }
+        let bytes = self.take(length, buffer)?;
+        if !buffer.starts_with(b"\r\n") {
+            return Err(ReplyError::BulkEnd);
+        }
+        buffer.advance(2);
+        self.bytes += 2;
+        self.string = None;
+        let reply = match kind {
+            StringKind::Bulk => Reply::Bulk(bytes),
+            StringKind::Verbatim => {
+                let text = bytes.strip_prefix(b"txt:").ok_or(ReplyError::Text)?;
+                Reply::Verbatim(String::from_utf8(text.to_vec()).map_err(|_| ReplyError::Text)?)
+            }
+        };
+        Ok(Some(Part::Whole(reply)))
+    }
+
+    fn take(&mut self, length: usize, buffer: &mut BytesMut) -> Result<Bytes, ReplyError> {
+        self.bytes += length;
+        if self.bytes > MAX_REPLY_BYTES {
+            return Err(ReplyError::TooLarge);
+        }
+        Ok(buffer.split_to(length).freeze())
+    }
+}
+
+impl Open {
+    fn finish(self) -> Reply {
+        match self.kind {
+            OpenKind::Array => Reply::Array(self.items),
+            OpenKind::Set => Reply::Set(self.items),
+            OpenKind::Map => {
+                let mut items = self.items.into_iter();
+                let pairs = std::iter::from_fn(|| items.next().zip(items.next()));
+                Reply::Map(pairs.collect())
+            }
+        }
+    }
+}
+
+fn count(digits: &[u8]) -> Option<usize> {
+    integer(digits).and_then(|count| usize::try_from(count).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+    use crate::resp::Protocol;
+
+    fn replies() -> Vec<Reply> {
+        let bulk = |bytes: &'static [u8]| Reply::Bulk(Bytes::from_static(bytes));
+        vec![
+            Reply::OK,
+            Reply::Null,
+            Reply::error("ERR no"),
+            Reply::Integer(i64::MIN),
+            bulk(b""),
+            bulk(b"a\r\n$1\r\nb\x00\xff"),
+            Reply::Array(vec![]),
+            Reply::Array(vec![bulk(b"x"), Reply::Null, Reply::Array(vec![Reply::Integer(1)])]),
+            Reply::Array(vec![Reply::Array(vec![]), Reply::Set(vec![Reply::OK])]),
+            Reply::Map(vec![
+                (Reply::text("k"), Reply::Map(vec![])),
+                (Reply::text("l"), Reply::Verbatim("two\r\nlines".into())),
+            ]),
+        ]
+    }
+
+    #[test]
+    fn what_was_encoded_is_read_in_every_split() {
+        let mut all = BytesMut::new();
+        for reply in replies() {
+            reply.encode(Protocol::Resp3, &mut all);
+        }
+        for step in [1, 2, 3, 7, all.len()] {
+            let (mut parser, mut buffer, mut found) = (ReplyParser::default(), BytesMut::new(), vec![]);
+            let mut length = 0;
+            for piece in all.chunks(step) {
+                buffer.extend_from_slice(piece);
+                while let Some((reply, bytes)) = parser.next(&mut buffer).unwrap() {
+                    length += bytes;
+                    found.push(reply);
+                }
+            }
+            assert_eq!(found, replies(), "in pieces of {step}");
+            assert_eq!(length, all.len());
+        }
+    }
+
+    #[test]
+    fn nulls_of_version_2() {
+        for text in ["$-1\r\n", "*-1\r\n"] {
+            let mut buffer = BytesMut::from(text);
+            let (reply, _) = ReplyParser::default().next(&mut buffer).unwrap().unwrap();
+            assert_eq!(reply, Reply::Null);
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        for (text, error) in [
+            ("PING\r\n", ReplyError::Kind(b'P')),
+            ("\r\n", ReplyError::Line),
+            ("+OK\n", ReplyError::Line),
+            (":+1\r\n", ReplyError::Number),
+            (":x\r\n", ReplyError::Number),
+            ("$-2\r\n", ReplyError::BulkLength),
+            ("$8388609\r\n", ReplyError::BulkLength),
+            ("$1\r\nabc", ReplyError::BulkEnd),
+            ("*65537\r\n", ReplyError::Count),
+            ("=3\r\nabc\r\n", ReplyError::Text),
+            (&"*1\r\n".repeat(9), ReplyError::TooDeep),
+            (&format!("-{}", "x".repeat(MAX_LINE_BYTES)), ReplyError::Line),
+        ] {
+            let mut buffer = BytesMut::from(text);
+            assert_eq!(ReplyParser::default().next(&mut buffer), Err(error), "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn a_reply_is_bounded_as_a_whole() {
+        let mut parser = ReplyParser::default();
+        let mut buffer = BytesMut::from("*9\r\n");
+        let item = format!("${MAX_BULK_BYTES}\r\n{}\r\n", "v".repeat(MAX_BULK_BYTES));
+        let refused = (0..9).find_map(|_| {
+            buffer.extend_from_slice(item.as_bytes());
+            parser.next(&mut buffer).err()
+        });
+        assert_eq!(refused, Some(ReplyError::TooLarge));
+    }
+}

@@ -1,0 +1,138 @@
+//! Leadership transfer (thesis §3.10): a leader lets a peer catch up, tells it to campaign at once, and takes
+//! no proposals meanwhile. If nothing comes of it within an election timeout, it goes on leading.
+
+use crate::effects::{Effects, TransferOutcome, TransferRefusal};
+use crate::group::{Group, Role};
+use crate::ids::NodeId;
+use crate::input::{Moment, ProposalId, TransferId};
+use crate::message::Prompt;
+use bytes::Bytes;
+
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    id: TransferId,
+    to: NodeId,
+    /// When the leader gives up.
+    deadline: Moment,
+    /// The target has the whole log and was told to campaign.
+    told: bool,
+    /// Proposals that came meanwhile: appended if it fails, refused once another leads. (To append them at
+    /// once would keep the target from ever catching up.)
+    held: Vec<(ProposalId, Vec<Bytes>)>,
+}
+
+impl Transfer {
+    pub(crate) fn hold(&mut self, id: ProposalId, commands: Vec<Bytes>) {
+        self.held.push((id, commands));
+    }
+
+    /// Who probably leads next, if this leader stops now.
+    pub(crate) fn successor(&self) -> Option<NodeId> {
+        self.told.then_some(self.to)
+    }
+
+    /// This replica stopped leading. Returns the proposals that were held.
+    pub(crate) fn conclude(self, effects: &mut Effects) -> Vec<ProposalId> {
+        let outcome = if self.told {
+            TransferOutcome::HandedOver { to: self.to }
+        } else {
+            TransferOutcome::SteppedDown
+        };
+        effects.transfers.push((self.id, outcome));
+        self.held.into_iter().map(|(id, _)| id).collect()
+    }
+}
+
+impl Group {
+    /// Somebody here wants another replica to lead: `to`, or whichever is the best.
+    pub(crate) fn on_transfer(&mut self, id: TransferId, to: Option<NodeId>, effects: &mut Effects) {
+        let outcome = match self.start_transfer(id, to) {
+            Ok(()) => return,
+            Err(outcome) => outcome,
+        };
+        effects.transfers.push((id, outcome));
+    }
+
+    fn start_transfer(&mut self, id: TransferId, to: Option<NodeId>) -> Result<(), TransferOutcome> {
+        let refused = |refusal| Err(TransferOutcome::Refused(refusal));
+        if to == Some(self.config.node) && matches!(self.role, Role::Leader(_)) {
+            return Err(TransferOutcome::HandedOver { to: self.config.node });
+        }
+        let Some(to) = to.or_else(|| self.best_successor()) else {
+            return refused(TransferRefusal::NoSuccessor);
+        };
+        let leader = self.leader();
+        let deadline = self.now.plus(self.config.tuning.election_timeout_ms);
+        let Role::Leader(state) = &mut self.role else {
+            return refused(TransferRefusal::NotLeader { leader });
+        };
+        if !self.config.membership.is_voter(to) || !state.peers.contains_key(&to) {
+            return refused(TransferRefusal::NotVoter);
+        }
+        if state.transfer.is_some() {
+            return refused(TransferRefusal::Busy);
+        }
+        state.transfer = Some(Transfer {
+            id,
+            to,
+            deadline,
+            told: false,
+            held: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// The voter with the longest log among those that were heard within an election timeout, the first by
+    /// id among equals.
+    fn best_successor(&self) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else {
+            return None;
+        };
+        let timeout = self.config.tuning.election_timeout_ms;
+        let candidates = leader.peers.iter().filter(|(peer, progress)| {
+            self.config.membership.is_voter(**peer) && self.now.since(progress.contact) < timeout
+        });
+        candidates
+            .min_by_key(|(peer, progress)| (std::cmp::Reverse(progress.matched), **peer))
+            .map(|(peer, _)| *peer)
+    }
+
+    /// Tells the target to campaign once it has the whole log.
+    pub(crate) fn advance_transfer(&mut self, effects: &mut Effects) {
+        let last = self.log.last();
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let Some(transfer) = &mut leader.transfer else {
+            return;
+        };
+        let matched = leader.peers.get(&transfer.to).map(|progress| progress.matched);
+        if !transfer.told && matched == Some(last) {
+            transfer.told = true;
+            let to = transfer.to;
+            self.send(to, Prompt::TimeoutNow, effects);
+        }
+    }
+
+    /// Gives up a transfer whose time is over: proposals that were held go into the log now. The target may
+    /// still campaign and win, as any replica may.
+    pub(crate) fn expire_transfer(&mut self, effects: &mut Effects) {
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let Some(transfer) = leader.transfer.take_if(|transfer| transfer.deadline <= self.now) else {
+            return;
+        };
+        effects.transfers.push((transfer.id, TransferOutcome::TimedOut));
+        for (id, commands) in transfer.held {
+            self.on_propose(id, commands, effects);
+        }
+    }
+
+    /// The leader, which has made sure that this replica holds its whole log, wants it to lead.
+    pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
+        if self.leader() == Some(from) && self.config.membership.is_voter(self.config.node) {
+            self.campaign(true, effects);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A node between being bound and being open: how its actors are put together.
+
+use super::builder::{HostBuilder, StoreChoice};
+use super::placement::{Spots, Threads};
+use super::{Actors, Node, RaftHost};
+use crate::budget::{ByteBudget, InboundBudget};
+use crate::error::OpenError;
+use crate::inbox::Inbox;
+use crate::metrics::Counters;
+use crate::registry::{IdMap, Registry};
+use crate::router::Router;
+use crate::snapshot::SnapshotActor;
+use crate::storage::StorageActor;
+use crate::store::{
+    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, RecoveredGroup, SnapshotStore, StoreError,
+    StoreIdentity,
+};
+use crate::transport::BoundTransport;
+use crate::worker::{Dispatcher, Shared};
+use parking_lot::Mutex;
+use raftyard_groups::{GroupId, NodeId};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::OnceCell;
+
+/// A node whose address is taken, and that does nothing yet.
+pub struct BoundHost {
+    pub(super) builder: HostBuilder,
+    pub(super) seed: u64,
+    pub(super) transport: BoundTransport,
+    pub(super) threads: StopOnDrop,
+    pub(super) spots: Spots,
+}
+
+/// Threads that end unless somebody takes them on.
+pub(super) struct StopOnDrop(pub(super) Option<Threads>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(threads) = &self.0 {
+            threads.stop();
+        }
+    }
+}
+
+impl BoundHost {
+    /// Where peers reach this node.
+    #[must_use]
+    pub fn peer_addr(&self) -> &str {
+        self.transport.address()
+    }
+
+    /// As [`HostBuilder::peer`].
+    #[must_use]
+    pub fn peer(mut self, node: NodeId, address: impl Into<String>) -> Self {
+        self.builder.peers.insert(node, address.into());
+        self
+    }
+
+    /// Starts the node.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], as [`HostBuilder::open`].
+    pub async fn open(mut self) -> Result<RaftHost, OpenError> {
+        let address = self.transport.address().to_owned();
+        let HostBuilder {
+            cluster,
+            node,
+            peers,
+            workers,
+            tuning,
+            limits,
+            compaction,
+            store,
+            snapshots,
+            clock,
+            ..
+        } = self.builder;
+        let identity = StoreIdentity { cluster, node };
+        // On the storage's own thread: opening and checking a large log takes its time.
+        let opened = self
+            .spots
+            .storage
+            .run(move || async move { open_store(store, snapshots, &identity) })
+            .await;
+        let (store, snapshots, recovered) = opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
+
+        let counters = Arc::new(Counters::default());
+        let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
+        let storage_inbox = Arc::new(Inbox::new());
+        let snapshot_inbox = Arc::new(Inbox::new());
+        let members = peers.keys().copied().chain([node]).collect();
+        let inbound = Arc::new(Router::new(inboxes.clone(), snapshot_inbox.clone()));
+        let budget = InboundBudget::new(limits.inbound_bytes_max);
+        let (transport_actor, handle) = self.transport.into_actor(peers, inbound, budget);
+
+        let dispatchers = (self.spots.workers.iter().zip(&inboxes).enumerate())
+            .map(|(worker, (spot, inbox))| {
+                let (inbox, storage, handle) = (inbox.clone(), storage_inbox.clone(), handle.clone());
+                let (clock, counters, snapshots) = (clock.clone(), counters.clone(), snapshot_inbox.clone());
+                spot.start(move || {
+                    let shared = Shared::new(clock, limits, counters, snapshots, compaction);
+                    Dispatcher::new(worker, inbox, storage, handle, shared)
+                })
+            })
+            .collect();
+        let storage = {
+            let (inbox, workers, handle) = (storage_inbox.clone(), inboxes.clone(), handle.clone());
+            let counters = counters.clone();
+            self.spots
+                .storage
+                .start(move || StorageActor::new(store, inbox, workers, handle, counters))
+        };
+        let snapshots = {
+            let (inbox, workers, handle) = (snapshot_inbox.clone(), inboxes.clone(), handle.clone());
+            let counters = counters.clone();
+            self.spots
+                .snapshots
+                .start(move || SnapshotActor::new(snapshots, inbox, workers, handle, counters))
+        };
+        let transport = self.spots.transport.start(move || transport_actor);
+
+        tracing::debug!(node = node.0, address, groups = recovered.len(), "node opened");
+        Ok(RaftHost(Arc::new(Node {
+            id: node,
+            peer_address: address,
+            members,
+            registry: Registry::default(),
+            workers: inboxes,
+            storage: storage_inbox,
+            snapshots: snapshot_inbox,
+            transport: handle,
+            counters,
+            budget: ByteBudget::new(limits.request_bytes_max),
+            limits,
+            tuning,
+            seed: self.seed,
+            recovered: Mutex::new(recovered),
+            creating: Mutex::default(),
+            actors: Actors {
+                dispatchers,
+                storage,
+                snapshots,
+                transport,
+            },
+            place: self.spots.transport.clone(),
+            threads: self.threads.0.take(),
+            closed: AtomicBool::new(false),
+            ended: OnceCell::new(),
+        })))
+    }
+}
+
+type Opened = (
+    Box<dyn LogStore>,
+    Box<dyn SnapshotStore>,
+    IdMap<GroupId, RecoveredGroup>,
+);
+
+fn open_store(
+    choice: StoreChoice,
+    snapshots: Option<Box<dyn SnapshotStore>>,
+    identity: &StoreIdentity,
+) -> Result<Opened, StoreError> {
+    let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
+        StoreChoice::Directory(dir) => {
+            // In this order: the log store checks whose directory it is, and locks it.
+            let logs = FjallLogStore::open(&dir, identity)?;
+            let snapshots = DirectorySnapshotStore::open(&dir.join("snapshots"))?;
+            (Box::new(logs), Box::new(snapshots))
+        }
+        StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),
+    };
+    let snapshots = snapshots.unwrap_or(default);
+    let recovered = store.recover()?;
+    let recovered = recovered.into_iter().map(|found| (found.record.group, found)).collect();
+    Ok((store, snapshots, recovered))
+}

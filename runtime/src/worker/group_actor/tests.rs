@@ -1,0 +1,172 @@
+//! One replica's turns, without actors around it.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+use crate::budget::ByteBudget;
+use crate::clock::MonotonicClock;
+use crate::error::ReadError;
+use crate::inbox::Inbox;
+use crate::limits::Limits;
+use crate::machine::{StateMachine, Typed};
+use crate::metrics::Counters;
+use crate::registry::StatusCell;
+use bytes::Bytes;
+use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
+use std::cell::RefCell;
+use tokio::sync::oneshot;
+
+/// Counts what it applied.
+struct Counter(u64);
+
+impl StateMachine for Counter {
+    type Command = ();
+    type Response = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, (): ()) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+/// The only replica of its group, which hands out one entry at a time to be applied.
+fn single() -> GroupActor {
+    let node = NodeId(1);
+    let group = GroupId(1);
+    let create = Create {
+        config: ReplicaConfig {
+            group,
+            incarnation: Incarnation(1),
+            node,
+            membership: Membership::of_voters([node]).unwrap(),
+            tuning: Tuning {
+                apply_bytes_max: 1,
+                ..Tuning::default()
+            },
+            seed: 1,
+        },
+        recovered: Recovered::default(),
+        machine: Box::new(Typed(Counter(0))),
+        slot: Arc::new(GroupSlot {
+            group,
+            inbox: Arc::new(Inbox::new()),
+            status: StatusCell::default(),
+        }),
+        campaign: false,
+    };
+    let shared = Rc::new(Shared {
+        clock: Arc::new(MonotonicClock::default()),
+        limits: Limits::default(),
+        counters: Arc::new(Counters::default()),
+        output: RefCell::default(),
+        deadlines: RefCell::default(),
+    });
+    GroupActor::new(create, shared, 0)
+}
+
+impl GroupActor {
+    /// What the last turns wanted written, as written.
+    fn persisted(&mut self) -> Vec<GroupWork> {
+        let persist = std::mem::take(&mut self.shared.output.borrow_mut().persist);
+        persist
+            .into_iter()
+            .map(|persist| GroupWork::Persisted(persist.into_durable().seq))
+            .collect()
+    }
+
+    fn lead(&mut self) {
+        self.turn(vec![GroupWork::Campaign]);
+        // Its vote, and the entry that its term begins with.
+        for _ in 0..2 {
+            let work = self.persisted();
+            self.turn(work);
+        }
+        assert_eq!(self.slot.status.leader(), Some(NodeId(1)));
+    }
+}
+
+fn proposal() -> (GroupWork, oneshot::Receiver<Result<Vec<u8>, ProposeError>>) {
+    let (reply, answer) = oneshot::channel();
+    let proposal = Proposal {
+        command: Bytes::new(),
+        reply,
+        permit: ByteBudget::new(1).try_acquire(1).unwrap(),
+    };
+    (GroupWork::Propose(proposal), answer)
+}
+
+fn read() -> (GroupWork, oneshot::Receiver<Result<u64, ReadError>>) {
+    let (reply, answer) = oneshot::channel();
+    let job = ReadJob {
+        run: Box::new(move |machine| {
+            reply
+                .send(machine.map(|machine| machine.downcast_ref::<Counter>().unwrap().0))
+                .unwrap();
+        }),
+        permit: ByteBudget::new(1).try_acquire(1).unwrap(),
+    };
+    (GroupWork::Read(job), answer)
+}
+
+/// Whatever the number of batches: the turn that applies what a read waits for answers it.
+#[test]
+fn a_read_is_answered_in_the_turn_that_applies_its_index() {
+    for entries in 1..=2 * APPLY_BATCHES_PER_TURN {
+        let mut replica = single();
+        replica.lead();
+        let (work, answers): (Vec<_>, Vec<_>) = (0..entries).map(|_| proposal()).unzip();
+        replica.turn(work);
+        let mut work = replica.persisted();
+        let (job, mut answer) = read();
+        work.push(job);
+        replica.turn(work);
+        let mut turns = 1;
+        while !replica.shared.output.borrow_mut().again.drain(..).as_slice().is_empty() {
+            replica.turn(vec![GroupWork::Tick]);
+            turns += 1;
+        }
+        assert_eq!(
+            answer.try_recv(),
+            Ok(Ok(entries as u64)),
+            "of {entries} entries, after {turns} turns"
+        );
+        assert_eq!(turns, entries.div_ceil(APPLY_BATCHES_PER_TURN));
+        drop(answers);
+    }
+}
+
+/// Who learns of the halt by an answer finds it in the status.
+#[test]
+fn a_halted_replica_says_so_before_it_answers() {
+    let mut replica = single();
+    replica.turn(vec![GroupWork::Campaign]);
+    let vote = replica.persisted();
+    replica.turn(vote);
+    // It leads, but its first entry is not durable: nothing is answered yet.
+    let slot = replica.slot.clone();
+    let (seen, mut status_at_answer) = oneshot::channel();
+    let job = ReadJob {
+        run: Box::new(move |_| seen.send(slot.status.get()).unwrap()),
+        permit: ByteBudget::new(1).try_acquire(1).unwrap(),
+    };
+    let (work, mut answer) = proposal();
+    replica.turn(vec![work, GroupWork::Read(job)]);
+    replica.turn(vec![GroupWork::Halt("told to")]);
+    assert_eq!(answer.try_recv(), Ok(Err(ProposeError::OutcomeUnknown)));
+    let status = status_at_answer.try_recv().unwrap();
+    assert!(status.halted && status.leader.is_none());
+
+    let (work, mut refused) = proposal();
+    let (job, mut unread) = read();
+    let written = replica.persisted();
+    replica.turn(written.into_iter().chain([work, job]).collect());
+    assert_eq!(refused.try_recv(), Ok(Err(ProposeError::NotLeader { leader: None })));
+    assert_eq!(unread.try_recv(), Ok(Err(ReadError::NotLeader { leader: None })));
+    assert!(replica.persisted().is_empty(), "it writes no more");
+}
