@@ -215,23 +215,23 @@ impl Schedule {
             if !self.cluster.is_up(from) {
                 continue;
             }
-            match self.cluster.transfer(from, to) {
-                Some(transfer) if self.rng.chance(80) => self.cluster.transfers.push(transfer),
+            match self.cluster.newest_snapshot(from, to) {
+                Some(snapshot) if self.rng.chance(80) => self.cluster.sent_snapshots.push(snapshot),
                 _ => self.cluster.step(from, Input::SnapshotDone { to, through: None }),
             }
         }
-        for transfer in std::mem::take(&mut self.cluster.transfers) {
+        for snapshot in std::mem::take(&mut self.cluster.sent_snapshots) {
             match self.rng.below(10) {
-                0..3 => self.cluster.transfers.push(transfer),
+                0..3 => self.cluster.sent_snapshots.push(snapshot),
                 3 => {
-                    self.cluster.transfers.push(transfer.clone());
-                    self.cluster.receive_snapshot(transfer);
+                    self.cluster.sent_snapshots.push(snapshot.clone());
+                    self.cluster.receive_snapshot(snapshot);
                 }
                 4 => {
-                    let (from, to) = (transfer.from, transfer.to);
+                    let (from, to) = (snapshot.from, snapshot.to);
                     self.cluster.step(from, Input::SnapshotDone { to, through: None });
                 }
-                _ => self.cluster.receive_snapshot(transfer),
+                _ => self.cluster.receive_snapshot(snapshot),
             }
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct Node {
 
 /// A snapshot on its way.
 #[derive(Clone, Debug)]
-pub(crate) struct Transfer {
+pub(crate) struct SentSnapshot {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) term: Term,
@@ -57,7 +57,7 @@ pub(crate) struct Cluster {
     /// Peers for which a snapshot was asked, with who asked.
     pub(crate) snapshots: Vec<(NodeId, NodeId)>,
     /// Snapshots on their way.
-    pub(crate) transfers: Vec<Transfer>,
+    pub(crate) sent_snapshots: Vec<SentSnapshot>,
     /// `None`: nobody wants to know.
     pub(crate) trace: Option<Vec<Trace>>,
     pub(crate) tuning: Tuning,
@@ -77,7 +77,7 @@ impl Cluster {
             proposed: BTreeMap::new(),
             reads: BTreeMap::new(),
             snapshots: Vec::new(),
-            transfers: Vec::new(),
+            sent_snapshots: Vec::new(),
             trace: None,
             tuning,
             membership: membership.clone(),
@@ -302,14 +302,14 @@ impl Cluster {
     }
 
     /// The newest snapshot of what `from` holds, to be sent; `None` if it has none that its log goes on from.
-    pub(crate) fn transfer(&self, from: NodeId, to: NodeId) -> Option<Transfer> {
+    pub(crate) fn newest_snapshot(&self, from: NodeId, to: NodeId) -> Option<SentSnapshot> {
         let group = self.group(from);
         let snapshots = self.node(from).disk.snapshots.iter();
         let held = snapshots.filter(|state| {
             let last = end(state);
             group.term_at(last.index) == Some(last.term) && last.index <= group.applied()
         });
-        Some(Transfer {
+        Some(SentSnapshot {
             from,
             to,
             term: group.term(),
@@ -318,8 +318,8 @@ impl Cluster {
     }
 
     /// A snapshot lies complete at its receiver, who is told; as is its sender.
-    pub(crate) fn receive_snapshot(&mut self, transfer: Transfer) {
-        let Transfer { from, to, term, state } = transfer;
+    pub(crate) fn receive_snapshot(&mut self, snapshot: SentSnapshot) {
+        let SentSnapshot { from, to, term, state } = snapshot;
         let (last, is_up) = (end(&state), self.is_up(to));
         if is_up {
             self.event(|| format!("{to} received a snapshot through {last}"));

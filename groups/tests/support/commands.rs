@@ -21,7 +21,7 @@
 //! | the same with `apply` and `load`; `fail load n1` | … a load finds nothing |
 //! | `crash n1 [count]` · `restart n1` | unsynced writes are lost, but for the first `count` |
 //! | `compact n1 7` | it takes a snapshot, and its log up to there is dropped |
-//! | `transfer n1 n3` · `transfer n1 n3 failed` | its newest snapshot arrives, and it is told so · or does not |
+//! | `snapshot n1 n3` · `snapshot n1 n3 failed` | its newest snapshot arrives, and it is told so · or does not |
 //! | `prepare n1 n3` · `arrive` | a snapshot is on its way from now on · it arrives |
 //! | `status` · `peers n1` · `logs` | what each replica is · what a leader knows · terms in memory, on disk, applied |
 //! | `inject n1 n2 term=3 append …` | a message that nobody sent, see `inject.rs` |
@@ -193,23 +193,23 @@ fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
         "compact" => {
             cluster.compact(args.node(1), LogIndex(parse(args.word(2))));
         }
-        "transfer" if args.words.len() > 3 => {
+        "snapshot" if args.words.len() > 3 => {
             let (id, to) = args.link();
             cluster.step(id, Input::SnapshotDone { to, through: None });
         }
-        "transfer" => {
+        "snapshot" => {
             let (id, to) = args.link();
-            let transfer = cluster.transfer(id, to).expect("it has a snapshot");
-            cluster.receive_snapshot(transfer);
+            let snapshot = cluster.newest_snapshot(id, to).expect("it has a snapshot");
+            cluster.receive_snapshot(snapshot);
         }
         "prepare" => {
             let (id, to) = args.link();
-            let transfer = cluster.transfer(id, to).expect("it has a snapshot");
-            cluster.transfers.push(transfer);
+            let snapshot = cluster.newest_snapshot(id, to).expect("it has a snapshot");
+            cluster.sent_snapshots.push(snapshot);
         }
         "arrive" => {
-            let transfer = cluster.transfers.remove(0);
-            cluster.receive_snapshot(transfer);
+            let snapshot = cluster.sent_snapshots.remove(0);
+            cluster.receive_snapshot(snapshot);
         }
         "inject" => cluster.hand_over(inject::message(args)),
         "status" => return status(cluster),

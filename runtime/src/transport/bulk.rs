@@ -189,7 +189,7 @@ impl Bulk {
                 // The order of the calls is the order in which they are first polled.
                 match futures::poll!(call.as_mut()) {
                     std::task::Poll::Ready(answer) => {
-                        calls.push_back(futures::future::Either::Left(futures::future::ready(answer)))
+                        calls.push_back(futures::future::Either::Left(futures::future::ready(answer)));
                     }
                     std::task::Poll::Pending => calls.push_back(futures::future::Either::Right(call)),
                 }
