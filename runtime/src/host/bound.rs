@@ -84,7 +84,8 @@ impl BoundHost {
             .storage
             .run(move || async move { open_store(store, snapshots, &identity) })
             .await;
-        let (store, snapshots, recovered) = opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
+        let (store, (snapshots, names), recovered) =
+            opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
 
         let counters = Arc::new(Counters::default());
         let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
@@ -117,7 +118,7 @@ impl BoundHost {
             let counters = counters.clone();
             self.spots
                 .snapshots
-                .start(move || SnapshotActor::new(snapshots, inbox, workers, handle, counters))
+                .start(move || SnapshotActor::new(snapshots, &names, inbox, workers, handle, counters))
         };
         let transport = self.spots.transport.start(move || transport_actor);
 
@@ -154,7 +155,7 @@ impl BoundHost {
 
 type Opened = (
     Box<dyn LogStore>,
-    Box<dyn SnapshotStore>,
+    (Box<dyn SnapshotStore>, Vec<String>),
     IdMap<GroupId, RecoveredGroup>,
 );
 
@@ -173,7 +174,11 @@ fn open_store(
         StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),
     };
     let snapshots = snapshots.unwrap_or(default);
+    let names = snapshots.list().map_err(|source| StoreError::Io {
+        context: "list the snapshots".to_owned(),
+        source,
+    })?;
     let recovered = store.recover()?;
     let recovered = recovered.into_iter().map(|found| (found.record.group, found)).collect();
-    Ok((store, snapshots, recovered))
+    Ok((store, (snapshots, names), recovered))
 }

@@ -88,6 +88,8 @@ pub(crate) struct SnapshotActor {
     transport: TransportHandle,
     pub(super) counters: Arc<Counters>,
     taken: Vec<SnapshotWork>,
+    /// What lies in the store, so that nobody has to list it for each group.
+    files: IdMap<GroupId, Vec<Name>>,
     /// Groups that run here.
     groups: IdMap<GroupId, GroupRecord>,
     /// Snapshots that are complete and were verified.
@@ -110,15 +112,22 @@ struct Wake;
 pub(crate) struct Stop;
 
 impl SnapshotActor {
+    /// An actor for what lies in `store` under these `names`.
     pub(crate) fn new(
         store: Box<dyn SnapshotStore>,
+        names: &[String],
         inbox: Arc<Inbox<SnapshotWork>>,
         workers: Vec<Arc<Inbox<Work>>>,
         transport: TransportHandle,
         counters: Arc<Counters>,
     ) -> Self {
+        let mut files = IdMap::<GroupId, Vec<Name>>::default();
+        for name in names.iter().filter_map(|text| Name::parse(text)) {
+            files.entry(name.id().group).or_default().push(name);
+        }
         Self {
             store,
+            files,
             inbox,
             workers,
             transport,
@@ -143,7 +152,7 @@ impl SnapshotActor {
         self.inbox.end_turn()
     }
 
-    fn carry_out(&mut self, work: SnapshotWork) {
+    pub(super) fn carry_out(&mut self, work: SnapshotWork) {
         // Who gave up waiting for a reply has dropped the other end.
         match work {
             SnapshotWork::Open {
@@ -170,17 +179,37 @@ impl SnapshotActor {
     }
 
     /// The names of a group's files.
-    fn names(&self, group: GroupId) -> Vec<Name> {
-        let names = self.store.list().unwrap_or_else(|error| {
-            tracing::error!(%error, "snapshots can't be listed");
-            Vec::new()
-        });
-        let names = names.iter().filter_map(|text| Name::parse(text));
-        names.filter(|name| name.id().group == group).collect()
+    pub(super) fn names(&self, group: GroupId) -> Vec<Name> {
+        self.files.get(&group).cloned().unwrap_or_default()
+    }
+
+    /// Notes that a file is there from now on.
+    pub(super) fn note(&mut self, name: Name) {
+        let files = self.files.entry(name.id().group).or_default();
+        if !files.contains(&name) {
+            files.push(name);
+        }
+    }
+
+    /// Notes that a file is gone.
+    fn unnote(&mut self, name: Name) {
+        if let Some(files) = self.files.get_mut(&name.id().group) {
+            files.retain(|file| *file != name);
+        }
+    }
+
+    /// Gives a finished file the name that counts.
+    pub(super) fn publish(&mut self, name: Name) -> std::io::Result<()> {
+        let complete = Name::Complete(name.id());
+        self.store.publish(&name.text(), &complete.text())?;
+        self.unnote(name);
+        self.note(complete);
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, name: Name) {
         let text = name.text();
+        self.unnote(name);
         if let Err(error) = self.store.remove(&text) {
             tracing::warn!(snapshot = text, %error, "snapshot can't be removed");
         }
@@ -259,7 +288,8 @@ impl SnapshotActor {
     }
 
     fn write(&mut self, record: &GroupRecord, id: SnapshotId, encode: Encode) -> std::io::Result<Seal> {
-        let name = Name::Taking(id).text();
+        let taking = Name::Taking(id);
+        let name = taking.text();
         let mut writer = Writer::start(&mut *self.store, &name, id, &record.membership)?;
         match catch_unwind(AssertUnwindSafe(|| encode(&mut writer))) {
             Ok(Ok(())) => {}
@@ -267,7 +297,7 @@ impl SnapshotActor {
             Err(_) => return Err(std::io::Error::other("serialising the state panicked")),
         }
         let seal = writer.finish()?;
-        self.store.publish(&name, &Name::Complete(id).text())?;
+        self.publish(taking)?;
         Ok(seal)
     }
 
@@ -365,12 +395,6 @@ impl SnapshotActor {
 
     pub(super) fn is_ready_now(&mut self, id: SnapshotId, seal: Seal) {
         self.ready.insert(id, seal);
-    }
-
-    pub(super) fn incoming_names(&self, group: GroupId) -> Vec<Name> {
-        let mut names = self.names(group);
-        names.retain(|name| matches!(name, Name::Incoming { .. }));
-        names
     }
 
     pub(super) fn tell(&self, group: GroupId, event: SnapshotEvent) {

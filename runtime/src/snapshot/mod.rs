@@ -14,6 +14,9 @@ mod actor;
 mod format;
 mod name;
 mod receive;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
 
 pub(crate) use actor::{Restored, SnapshotActor, SnapshotWork, Stop};
 

@@ -80,8 +80,8 @@ impl SnapshotActor {
             at: 0,
         };
         let wanted = incoming.name();
-        for other in self.incoming_names(group) {
-            if other != wanted {
+        for other in self.names(group) {
+            if matches!(other, Name::Incoming { .. }) && other != wanted {
                 self.remove(other);
             }
         }
@@ -90,6 +90,7 @@ impl SnapshotActor {
         if incoming.at == 0 {
             self.store.write(&wanted.text(), 0, &[])?;
         }
+        self.note(wanted);
         self.incoming.insert(group, incoming);
         self.go_on(group)
     }
@@ -130,7 +131,7 @@ impl SnapshotActor {
         };
         match format::verify(&*self.store, &name.text(), id, &membership) {
             Ok(seal) if seal.crc == crc => {
-                self.store.publish(&name.text(), &Name::Complete(id).text())?;
+                self.publish(name)?;
                 self.is_ready_now(id, seal);
                 tracing::debug!(group = group.0, last = %id.last, bytes = seal.size, "snapshot received");
                 self.tell(
