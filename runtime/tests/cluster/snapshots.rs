@@ -1,8 +1,10 @@
 //! Logs that are compacted, and replicas that come back through a snapshot.
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use raftyard::store::SnapshotStore;
-use raftyard::{Compaction, CreateGroupError, Group, GroupId, NodeId, SnapshotError};
+use raftyard::store::{MemorySnapshotStore, SnapshotStore};
+use raftyard::{Compaction, CreateGroupError, Group, GroupId, NodeId, RaftHost, SnapshotError};
+use std::io;
+use std::time::Duration;
 
 /// A snapshot after every tenth entry.
 fn often() -> Compaction {
@@ -118,18 +120,21 @@ async fn a_restart_begins_with_the_snapshot_and_goes_on_with_the_log() {
     }
     cluster.stop_all().await;
     for id in cluster.ids() {
-        assert!(
-            cluster.snapshots[slot(id)].list().unwrap().len() <= 2,
-            "older ones are removed"
-        );
+        let files = cluster.snapshots[slot(id)].list().unwrap();
+        assert!(files.len() <= 2, "older ones are removed: {files:?}");
+    }
+    // Alone it can't find out what is committed: all it has applied is from its snapshot.
+    cluster.open(NodeId(1)).await;
+    let alone = cluster.create_on(NodeId(1), 1).await;
+    eventually("it was restored", || alone.status().applied >= 20).await;
+    for id in [NodeId(2), NodeId(3)] {
         cluster.open(id).await;
     }
-    let replicas = cluster.create(1).await;
-    assert!(
-        replicas
-            .iter()
-            .all(|replica| replica.status().applied >= 20 || replica.status().last == 0)
-    );
+    let others = [
+        cluster.create_on(NodeId(2), 1).await,
+        cluster.create_on(NodeId(3), 1).await,
+    ];
+    let replicas = [[alone].as_slice(), &others].concat();
     assert_eq!(read(&replicas).await, numbers(77));
     fill(&replicas, 77..99).await;
     assert_eq!(read(&replicas).await, numbers(99));
@@ -307,5 +312,123 @@ async fn the_leader_changes_while_it_sends_a_snapshot() {
     })
     .await;
     assert_eq!(read(&replicas).await.len(), 14);
+    cluster.stop_all().await;
+}
+
+/// A store whose disk ends after so many operations that change it: the next one is carried out or not, and
+/// fails either way, as does all after it. What a crash leaves.
+struct Dying {
+    inner: MemorySnapshotStore,
+    left: usize,
+    last_is_carried_out: bool,
+}
+
+impl Dying {
+    fn change(&mut self, change: impl FnOnce(&mut MemorySnapshotStore) -> io::Result<()>) -> io::Result<()> {
+        let Some(left) = self.left.checked_sub(1) else {
+            if self.last_is_carried_out {
+                self.last_is_carried_out = false;
+                change(&mut self.inner)?;
+            }
+            return Err(io::Error::other("the disk is gone"));
+        };
+        self.left = left;
+        change(&mut self.inner)
+    }
+}
+
+impl SnapshotStore for Dying {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        self.inner.size(name)
+    }
+
+    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<bytes::Bytes> {
+        self.inner.read(name, offset, len)
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.change(|inner| inner.write(name, offset, bytes))
+    }
+
+    fn publish(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.change(|inner| inner.publish(from, to))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.change(|inner| inner.remove(name))
+    }
+}
+
+async fn open_dying(cluster: &Cluster, id: NodeId, left: usize, last_is_carried_out: bool) -> RaftHost {
+    let store = Dying {
+        inner: cluster.snapshots[slot(id)].clone(),
+        left,
+        last_is_carried_out,
+    };
+    let builder = cluster.builder(id).log_store(cluster.disk(id)).snapshot_store(store);
+    builder.open().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_crash_after_any_step_of_taking_a_snapshot_loses_nothing() {
+    for left in 0..14 {
+        for last_is_carried_out in [false, true] {
+            let mut cluster = Cluster::closed(1);
+            cluster.compaction = often();
+            let host = open_dying(&cluster, NodeId(1), left, last_is_carried_out).await;
+            let created = host.create_group(GroupId(1), cluster.ids(), Journal::default);
+            let group = [created.await.unwrap()];
+            fill(&group, 0..40).await;
+            // A node that is dropped ends as in a crash; the group goes on without snapshots till then.
+            host.shutdown().await;
+            cluster.open_all().await;
+            let group = cluster.create(1).await;
+            assert_eq!(read(&group).await, numbers(40), "{left} {last_is_carried_out}");
+            fill(&group, 40..60).await;
+            cluster.stop_all().await;
+            cluster.open_all().await;
+            let group = cluster.create(1).await;
+            assert_eq!(read(&group).await, numbers(60), "{left} {last_is_carried_out}");
+            cluster.stop_all().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_crash_after_any_step_of_receiving_a_snapshot_loses_nothing() {
+    let mut cluster = start(3).await;
+    let mut replicas = cluster.create(1).await;
+    fill(&replicas, 0..5).await;
+    let away = a_follower(&cluster, &replicas).await;
+    let mut end = 5;
+    for left in 0..8 {
+        cluster.stop(away).await;
+        let others = without(&replicas, away);
+        fill(&others, end..end + 30).await;
+        end += 30;
+        let host = open_dying(&cluster, away, left, left % 2 == 0).await;
+        let created = host.create_group(GroupId(1), cluster.ids(), Journal::default);
+        let dying = created.await.unwrap();
+        let applied = applied_by_leader(&others);
+        // Either it got the snapshot before its disk ended, or it is still asked to take it.
+        for _ in 0..100 {
+            if dying.status().applied >= applied {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        host.shutdown().await;
+        cluster.open(away).await;
+        replicas[slot(away)] = cluster.create_on(away, 1).await;
+        let back = &replicas[slot(away)];
+        eventually("it applied all", || back.status().applied >= applied).await;
+        assert_eq!(read(&replicas).await, numbers(end), "{left}");
+    }
+    lead(&cluster, &replicas, away).await;
+    assert_eq!(read(&replicas).await, numbers(end));
     cluster.stop_all().await;
 }
