@@ -80,9 +80,31 @@ pub enum ReadError {
     /// The state machine panicked at this query. It lives on.
     #[error("the state machine panicked at the query")]
     Panicked,
-    /// The group's state machine is of another type than the handle says.
-    #[error("the group's state machine is of another type")]
-    WrongType,
+}
+
+/// Why leadership was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// This replica does not lead, or stopped leading before the other one could be told.
+    #[error("this replica does not lead ({})", leader_text(*.leader))]
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// The target is no voter of the group.
+    #[error("{0} is no voter of the group")]
+    NotVoter(NodeId),
+    /// Another transfer is under way.
+    #[error("another transfer is under way")]
+    Busy,
+    /// The target did not take over within an election timeout; this replica leads on. The target may yet
+    /// campaign.
+    #[error("the target did not take over in time")]
+    TimedOut,
+    /// The group's replica here is gone, or the node shuts down.
+    #[error("the group is closed on this node")]
+    Closed,
 }
 
 /// The node shut down.

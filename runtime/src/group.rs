@@ -1,13 +1,15 @@
 //! What users hold of a group.
 
-use crate::error::{Closed, ProposeError, ReadError};
+use crate::error::{Closed, ProposeError, ReadError, TransferError};
 use crate::host::Node;
 use crate::machine::StateMachine;
 use crate::registry::{GroupSlot, GroupStatus};
 use crate::worker::{Proposal, ReadJob, Work};
 use bytes::Bytes;
-use raftyard_groups::{GroupId, NodeId};
+use raftyard_groups::{GroupId, NodeId, TransferOutcome, TransferRefusal};
+use serde::Serialize;
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,6 +29,10 @@ pub enum Consistency {
     /// peers, that it still leads (ReadIndex, thesis §6.4).
     #[default]
     Linearizable,
+    /// As current as [`Linearizable`](Self::Linearizable), and served by this replica, whichever it is: a
+    /// follower asks the leader for the read index, once for all reads that wait, and answers from its own
+    /// state as soon as that has applied so much. Takes the query's work off the leader.
+    Follower,
 }
 
 /// A group, as this node's replica sees it. Clones are handles to the same; usable from any thread and any
@@ -119,7 +125,7 @@ impl<S: StateMachine> Group<S> {
         command: &S::Command,
     ) -> Result<oneshot::Receiver<Result<Vec<u8>, ProposeError>>, ProposeError> {
         let limits = &self.node.limits;
-        let command = postcard::to_stdvec(command).map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
+        let command = serialise(command).map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
         let (bytes, bytes_limit) = (command.len(), limits.command_bytes_max);
         if bytes > bytes_limit {
             return Err(ProposeError::TooLarge { bytes, bytes_limit });
@@ -132,11 +138,7 @@ impl<S: StateMachine> Group<S> {
             bytes_limit: self.node.budget.limit(),
         })?;
         let (reply, outcome) = oneshot::channel();
-        let proposal = Proposal {
-            command: Bytes::from(command),
-            reply,
-            permit,
-        };
+        let proposal = Proposal { command, reply, permit };
         if self.slot.inbox.push(Work::Propose(self.slot.group, proposal)) {
             Ok(outcome)
         } else {
@@ -154,12 +156,15 @@ impl<S: StateMachine> Group<S> {
         query: S::Query,
         consistency: Consistency,
     ) -> impl Future<Output = Result<S::Answer, ReadError>> + Send + use<S> {
-        let Consistency::Linearizable = consistency;
-        let queued = self.queue_read(query);
+        let queued = self.queue_read(query, consistency == Consistency::Follower);
         async move { queued?.await.map_err(|_| ReadError::Closed)? }
     }
 
-    fn queue_read(&self, query: S::Query) -> Result<oneshot::Receiver<Result<S::Answer, ReadError>>, ReadError> {
+    fn queue_read(
+        &self,
+        query: S::Query,
+        forwarded: bool,
+    ) -> Result<oneshot::Receiver<Result<S::Answer, ReadError>>, ReadError> {
         if self.node.is_closed() {
             return Err(ReadError::Closed);
         }
@@ -170,7 +175,8 @@ impl<S: StateMachine> Group<S> {
         let (reply, outcome) = oneshot::channel();
         let run = Box::new(move |machine: Result<&dyn Any, ReadError>| {
             let answer = machine.and_then(|machine| {
-                let machine = machine.downcast_ref::<S>().ok_or(ReadError::WrongType)?;
+                // Handles are made only for the type that the group has.
+                let machine = machine.downcast_ref::<S>().ok_or(ReadError::Closed)?;
                 // A query that panics must not take the replica with it: asked again at the next leader, it
                 // would take them all.
                 catch_unwind(AssertUnwindSafe(|| machine.query(query))).map_err(|_| ReadError::Panicked)
@@ -181,11 +187,59 @@ impl<S: StateMachine> Group<S> {
         if self
             .slot
             .inbox
-            .push(Work::Read(self.slot.group, ReadJob { run, permit }))
+            .push(Work::Read(self.slot.group, ReadJob { forwarded, run, permit }))
         {
             Ok(outcome)
         } else {
             Err(ReadError::Closed)
         }
     }
+
+    /// Lets another replica lead, without waiting for anyone to time out (thesis §3.10): `to` catches up, is
+    /// told to campaign, and takes over. Proposals that come meanwhile wait a moment. Only the leader's own
+    /// replica can do this.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError`]. Leadership may move to `to` yet after [`TransferError::TimedOut`].
+    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), TransferError> {
+        let outcome = self.queue_transfer(Some(to)).ok_or(TransferError::Closed)?;
+        match outcome.await.map_err(|_| TransferError::Closed)? {
+            TransferOutcome::HandedOver { .. } => Ok(()),
+            TransferOutcome::TimedOut => Err(TransferError::TimedOut),
+            TransferOutcome::SteppedDown => Err(TransferError::NotLeader { leader: self.leader() }),
+            TransferOutcome::Refused(TransferRefusal::NotLeader { leader }) => Err(TransferError::NotLeader { leader }),
+            TransferOutcome::Refused(TransferRefusal::Busy) => Err(TransferError::Busy),
+            TransferOutcome::Refused(TransferRefusal::NotVoter | TransferRefusal::NoSuccessor) => {
+                Err(TransferError::NotVoter(to))
+            }
+        }
+    }
+
+    fn queue_transfer(&self, to: Option<NodeId>) -> Option<oneshot::Receiver<TransferOutcome>> {
+        if self.node.is_closed() {
+            return None;
+        }
+        self.slot.transfer(to)
+    }
+}
+
+thread_local! {
+    /// Memory to serialise in: a command is copied out of it once its length is known, so that each costs one
+    /// allocation of the right size instead of several that grow.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// More than this is not kept for the next command, in bytes.
+const SCRATCH_KEPT: usize = 64 << 10;
+
+fn serialise<T: Serialize>(command: &T) -> Result<Bytes, postcard::Error> {
+    // Taken, not borrowed: what serialises a command may propose another.
+    let mut scratch = postcard::to_extend(command, SCRATCH.take())?;
+    let bytes = Bytes::copy_from_slice(&scratch);
+    if scratch.capacity() <= SCRATCH_KEPT {
+        scratch.clear();
+        SCRATCH.set(scratch);
+    }
+    Ok(bytes)
 }

@@ -27,7 +27,7 @@ mod transport;
 mod worker;
 
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
-pub use error::{Closed, CreateGroupError, OpenError, ProposeError, ReadError};
+pub use error::{Closed, CreateGroupError, OpenError, ProposeError, ReadError, TransferError};
 pub use group::{Consistency, Group};
 pub use host::{BoundHost, HostBuilder, Placement, RaftHost};
 pub use limits::Limits;

@@ -66,7 +66,12 @@ pub(crate) struct Typed<S>(pub(crate) S);
 
 impl<S: StateMachine> Machine for Typed<S> {
     fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error> {
-        let response = self.0.apply(postcard::from_bytes(command)?);
+        let (command, rest) = postcard::take_from_bytes(command)?;
+        if !rest.is_empty() {
+            // A command of another type, whose beginning happens to make sense.
+            return Err(postcard::Error::SerdeDeCustom);
+        }
+        let response = self.0.apply(command);
         Ok(wanted.then(|| postcard::to_stdvec(&response)))
     }
 

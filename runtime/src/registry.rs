@@ -1,13 +1,14 @@
 //! Which groups run on this node, and how each is reached and stands.
 
 use crate::inbox::Inbox;
-use crate::worker::Work;
+use crate::worker::{Transfer, Work};
 use dashmap::DashMap;
-use raftyard_groups::{GroupId, NodeId, RoleKind};
+use raftyard_groups::{GroupId, NodeId, RoleKind, TransferOutcome};
+use std::any::TypeId;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// All groups of a node. A guard of the map is never kept: what is found is cloned out.
 pub(crate) type Registry = DashMap<GroupId, Arc<GroupSlot>, BuildHasherDefault<IdHasher>>;
@@ -15,9 +16,21 @@ pub(crate) type Registry = DashMap<GroupId, Arc<GroupSlot>, BuildHasherDefault<I
 /// Where a group's actor is reached, and what it last said of itself.
 pub(crate) struct GroupSlot {
     pub(crate) group: GroupId,
+    /// The type of its state machine.
+    pub(crate) machine: TypeId,
     /// The inbox of the worker that hosts it.
     pub(crate) inbox: Arc<Inbox<Work>>,
     pub(crate) status: StatusCell,
+}
+
+impl GroupSlot {
+    /// Asks the group's actor to let another replica lead; `None` once it is gone.
+    pub(crate) fn transfer(&self, to: Option<NodeId>) -> Option<oneshot::Receiver<TransferOutcome>> {
+        let (reply, outcome) = oneshot::channel();
+        let transfer = Transfer { to, reply };
+        let queued = self.inbox.push(Work::Transfer(self.group, transfer));
+        queued.then_some(outcome)
+    }
 }
 
 /// What a group's actor says of itself after each turn, to be read from any thread. Each value is current

@@ -17,6 +17,8 @@ mod chaos;
 mod errors;
 #[path = "cluster/faults.rs"]
 mod faults;
+#[path = "cluster/leadership.rs"]
+mod leadership;
 #[path = "cluster/lifecycle.rs"]
 mod lifecycle;
 #[path = "cluster/sharing.rs"]

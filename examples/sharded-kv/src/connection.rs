@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use raftyard::Consistency;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -112,7 +113,14 @@ impl<'a> Connection<'a> {
         let (started, request) = match action {
             Action::Reply(reply) => (Started::Ready(reply), None),
             Action::Write { slot, command } => self.put(slot, Work::Write(command), touch, arguments),
-            Action::Read { slot, query } => self.put(slot, Work::Read(query), touch, arguments),
+            Action::Read { slot, query } => {
+                let consistency = if self.session.read_only {
+                    Consistency::Follower
+                } else {
+                    Consistency::Linearizable
+                };
+                self.put(slot, Work::Read(query, consistency), touch, arguments)
+            }
             Action::Describe(describe) => (Started::Ready(describe(&node.status())), None),
             Action::Count(describe) => {
                 let reply = async move {
@@ -136,6 +144,7 @@ impl<'a> Connection<'a> {
         let group_of = |slot| self.node.shard_map().group_of(slot);
         match action {
             Action::Write { slot, .. } => Touch::Writes(group_of(*slot), self.route(*slot)),
+            Action::Read { slot, .. } if self.session.read_only => Touch::Reads(group_of(*slot), Route::Here),
             Action::Read { slot, .. } => Touch::Reads(group_of(*slot), self.route(*slot)),
             Action::Count(_) => Touch::ReadsAll,
             Action::Reply(_) | Action::Close(_) | Action::Hang | Action::Describe(_) => Touch::Nothing,

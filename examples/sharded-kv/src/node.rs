@@ -127,7 +127,7 @@ impl Node {
     pub(crate) fn put(&self, slot: u16, work: Work) -> Started<'_> {
         match work {
             Work::Write(command) => self.write(slot, command),
-            Work::Read(query) => self.read(slot, query),
+            Work::Read(query, consistency) => self.read(slot, query, consistency),
         }
     }
 
@@ -146,13 +146,17 @@ impl Node {
         Started::Later(reply.boxed())
     }
 
-    /// Linearizable, with its place taken now.
-    fn read(&self, slot: u16, query: Query) -> Started<'_> {
-        let group = match self.led(slot) {
+    /// Linearizable, with its place taken now; by this node's replica whoever leads, if a follower may.
+    fn read(&self, slot: u16, query: Query, consistency: Consistency) -> Started<'_> {
+        let group = match consistency {
+            Consistency::Follower => self.group(slot).ok_or_else(not_served),
+            _ => self.led(slot),
+        };
+        let group = match group {
             Ok(group) => group,
             Err(reply) => return Started::Ready(reply),
         };
-        let answer = group.read(query, Consistency::Linearizable);
+        let answer = group.read(query, consistency);
         let reply = async move {
             match answer.await {
                 Ok(answer) => Reply::from(answer),

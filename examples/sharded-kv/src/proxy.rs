@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use raftyard::NodeId;
+use raftyard::{Consistency, NodeId};
 
 use crate::machine::{Command, Query};
 use crate::resp::Reply;
@@ -46,7 +46,7 @@ pub(crate) enum Route {
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
     Write(Command),
-    Read(Query),
+    Read(Query, Consistency),
 }
 
 /// A command on a group, kept until it is answered so that it can be tried again.
@@ -169,10 +169,10 @@ mod tests {
 
     #[test]
     fn attempts_are_bounded() {
-        let mut request = Request::new(0, Work::Read(Query::KeyCount), vec![]);
+        let mut request = Request::new(0, Work::Read(Query::KeyCount, Consistency::Linearizable), vec![]);
         request.retries.since -= RETRY_FOR;
         assert_eq!(request.next_pause(), None);
-        let mut request = Request::new(0, Work::Read(Query::KeyCount), vec![]);
+        let mut request = Request::new(0, Work::Read(Query::KeyCount, Consistency::Linearizable), vec![]);
         let pauses: Vec<Duration> = (0..30).map_while(|_| request.next_pause()).collect();
         assert_eq!(pauses[0], RETRY_PAUSE_MIN);
         assert!(pauses[10..].iter().all(|pause| *pause == RETRY_PAUSE_MAX));

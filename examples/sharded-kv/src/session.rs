@@ -18,6 +18,8 @@ pub(crate) struct Session {
     pub(crate) protocol: Protocol,
     /// `RAFTYARD DIRECT`: nothing that comes over this connection is forwarded.
     pub(crate) direct: bool,
+    /// `READONLY`: this node answers reads of all its groups itself, those it does not lead too.
+    pub(crate) read_only: bool,
     /// `CLIENT SETNAME`; empty if it has none.
     pub(crate) name: Bytes,
     /// `CLIENT SETINFO LIB-NAME`.
@@ -36,6 +38,7 @@ impl Session {
             since: Instant::now(),
             protocol: Protocol::default(),
             direct: false,
+            read_only: false,
             name: Bytes::new(),
             library: Bytes::new(),
             library_version: Bytes::new(),

@@ -28,16 +28,23 @@ use actix::Addr;
 use create::Reservation;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
-use raftyard_groups::{GroupId, Membership, NodeId, ReplicaConfig, Tuning};
+use raftyard_groups::{GroupId, Membership, NodeId, ReplicaConfig, RoleKind, TransferOutcome, Tuning};
+use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
 /// How long a shutdown waits for proposals that are on their way.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// How long a shutdown waits for other nodes to take over what this one leads.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// How often it looks whether they have.
+const HAND_OVER_POLL: Duration = Duration::from_millis(2);
 
 /// One node: it hosts replicas of many groups over one transport and one storage. Clones are handles to the
 /// same node, usable from any thread and any async runtime.
@@ -136,6 +143,7 @@ impl RaftHost {
         };
         let slot = Arc::new(GroupSlot {
             group,
+            machine: TypeId::of::<S>(),
             inbox: inbox.clone(),
             status: StatusCell::default(),
         });
@@ -149,7 +157,11 @@ impl RaftHost {
                 group,
                 incarnation: record.incarnation,
                 node: node.id,
-                seed: mix(mix(node.seed, node.id.0), group.0),
+                // Another one in each life, also where the node's is fixed.
+                seed: mix(
+                    mix(mix(node.seed, node.id.0), group.0),
+                    mix(recovered.hard_state.term.0, recovered.last.0),
+                ),
                 membership: record.membership,
                 tuning: node.tuning,
             },
@@ -166,13 +178,13 @@ impl RaftHost {
         Ok(Group::new(slot, node.clone()))
     }
 
-    /// A handle to a group that runs on this node; `None` if none with this id does. With the wrong type of
-    /// state machine, reads fail and responses can't be decoded.
+    /// A handle to a group that runs on this node; `None` if none with this id and this type of state machine
+    /// does.
     #[must_use]
     pub fn group<S: StateMachine>(&self, group: GroupId) -> Option<Group<S>> {
         // Cloned out: a guard of the map must not live on.
         let slot = self.0.registry.get(&group).map(|slot| slot.value().clone())?;
-        Some(Group::new(slot, self.0.clone()))
+        (slot.machine == TypeId::of::<S>()).then(|| Group::new(slot, self.0.clone()))
     }
 
     /// What this node did since it was opened.
@@ -181,8 +193,8 @@ impl RaftHost {
         HostMetrics::read(&self.0.counters, &self.0.transport.counts())
     }
 
-    /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, stops all
-    /// groups, writes what is queued, closes the store and all connections. Whoever still waits is told that
+    /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, hands
+    /// over what it leads (at most one second, for groups whose other nodes are there), stops all groups, writes what is queued, closes the store and all connections. Whoever still waits is told that
     /// the outcome is unknown. Every handle is closed afterwards, and the data directory can be opened again.
     /// Who calls while another call is at it waits for the same end; if a call is dropped halfway, the next
     /// one goes on.
@@ -206,6 +218,11 @@ impl Node {
         if self.place.run(drained).await != Some(true) {
             tracing::warn!(node = self.id.0, "proposals are cut off by the shutdown");
         }
+        let led = self.hand_over();
+        let handed_over = move || async move { tokio::time::timeout(HAND_OVER, taken_over(led)).await.is_ok() };
+        if self.place.run(handed_over).await != Some(true) {
+            tracing::debug!(node = self.id.0, "not all leaderships were handed over");
+        }
         // Actors that are gone already need not be stopped.
         self.actors.transport.send(transport::Stop).await.ok();
         for dispatcher in &self.actors.dispatchers {
@@ -217,6 +234,30 @@ impl Node {
             threads.stop_and_wait().await;
         }
         tracing::debug!(node = self.id.0, "node shut down");
+    }
+}
+
+impl Node {
+    /// Asks every group that this node leads to hand over; returns who to wait for.
+    fn hand_over(&self) -> Vec<(Arc<GroupSlot>, oneshot::Receiver<TransferOutcome>)> {
+        let slots: Vec<Arc<GroupSlot>> = self.registry.iter().map(|slot| slot.value().clone()).collect();
+        let leads = |slot: &Arc<GroupSlot>| slot.status.get().role == RoleKind::Leader;
+        slots
+            .into_iter()
+            .filter(leads)
+            .filter_map(|slot| slot.transfer(None).map(|outcome| (slot, outcome)))
+            .collect()
+    }
+}
+
+/// Waits until every group that was handed over has its new leader: until then it may still need this node.
+async fn taken_over(led: Vec<(Arc<GroupSlot>, oneshot::Receiver<TransferOutcome>)>) {
+    for (slot, outcome) in led {
+        if let Ok(TransferOutcome::HandedOver { .. }) = outcome.await {
+            while slot.status.leader().is_none() {
+                tokio::time::sleep(HAND_OVER_POLL).await;
+            }
+        }
     }
 }
 

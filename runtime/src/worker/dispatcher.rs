@@ -166,6 +166,7 @@ impl Dispatcher {
             Work::Propose(group, proposal) => self.give(group, GroupWork::Propose(proposal)),
             Work::Read(group, job) => self.give(group, GroupWork::Read(job)),
             Work::Snapshot(group, event) => self.give(group, GroupWork::Snapshot(event)),
+            Work::Transfer(group, transfer) => self.give(group, GroupWork::Transfer(transfer)),
             Work::Continue(group) => self.give(group, GroupWork::Tick),
             Work::Unreadable(group) => self.give(group, GroupWork::Halt("its log is damaged")),
             Work::StorageFailed => {

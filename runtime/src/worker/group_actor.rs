@@ -6,15 +6,19 @@ use super::proposals::{self, Proposals};
 use super::reads::{self, Reads};
 use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};
-use super::{Create, Proposal, ReadJob};
+use super::{Create, Proposal, ReadJob, Transfer};
 use crate::error::ProposeError;
 use crate::machine::Machine;
 use crate::registry::{GroupSlot, GroupStatus};
 use actix::{Actor, ActorContext, Context, Handler};
-use raftyard_groups::{Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed};
+use raftyard_groups::{
+    Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed, TransferId, TransferOutcome,
+};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 #[cfg(test)]
 mod tests;
@@ -28,8 +32,15 @@ pub(crate) struct GroupActor {
     effects: Effects,
     pub(super) machine: Box<dyn Machine>,
     pub(super) snapshots: Snapshots,
+    /// Proposals that the core was given and has not said a word of yet, in order: it holds them while
+    /// leadership is on its way to another replica.
+    proposing: VecDeque<(ProposalId, Vec<Proposal>)>,
     pub(super) proposals: Proposals,
     reads: Reads,
+    /// Who waits for which leadership transfer.
+    transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
+    /// Names for what the core is asked.
+    next_id: u64,
     pub(super) slot: Arc<GroupSlot>,
     pub(super) shared: Rc<Shared>,
     /// Where its deadline is kept.
@@ -45,8 +56,11 @@ impl GroupActor {
             effects: Effects::default(),
             machine: create.machine,
             snapshots: Snapshots::new(shared.compaction, create.snapshot),
+            proposing: VecDeque::new(),
             proposals: Proposals::default(),
             reads: Reads::default(),
+            transfers: Vec::new(),
+            next_id: 0,
             slot: create.slot,
             shared,
             position,
@@ -75,6 +89,7 @@ impl GroupActor {
                 }),
                 GroupWork::Propose(proposal) => commands.push(proposal),
                 GroupWork::Read(job) => jobs.push(job),
+                GroupWork::Transfer(transfer) => inputs.push(self.transfer(transfer)),
                 GroupWork::Campaign => inputs.push(Input::Campaign),
                 GroupWork::Tick => inputs.push(Input::Tick),
                 GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
@@ -86,10 +101,13 @@ impl GroupActor {
             reads::refuse(jobs, &reads::HALTED);
             return;
         }
-        inputs.extend(self.ask_for_reads(jobs, now));
-        let proposed = self.propose(commands, &mut inputs);
+        let (forwarded, plain) = jobs.into_iter().partition(|job| job.forwarded);
+        inputs.extend(self.ask_for_reads(plain, false, now));
+        inputs.extend(self.ask_for_reads(forwarded, true, now));
+        inputs.extend(self.propose(commands));
         self.core.step_all(now, inputs, &mut self.effects);
-        self.note_proposed(proposed, now);
+        self.note_proposed(now);
+        self.note_transferred();
         self.carry_out(now);
         self.proposals.expire(now);
         self.reads.expire(now);
@@ -99,37 +117,58 @@ impl GroupActor {
         self.publish();
     }
 
-    fn ask_for_reads(&mut self, jobs: Vec<ReadJob>, now: Moment) -> Option<Input> {
+    fn ask_for_reads(&mut self, jobs: Vec<ReadJob>, forwarded: bool, now: Moment) -> Option<Input> {
         (!jobs.is_empty()).then(|| Input::Read {
             id: self.reads.ask(jobs, now.plus(self.shared.limits.request_timeout_ms)),
-            forwarded: false,
+            forwarded,
         })
+    }
+
+    fn transfer(&mut self, Transfer { to, reply }: Transfer) -> Input {
+        self.next_id += 1;
+        let id = TransferId(self.next_id);
+        self.transfers.push((id, reply));
+        Input::Transfer { id, to }
     }
 
     /// Puts all commands of a turn into one input. They come last: so a read of the same turn, which was
     /// not asked after them by anyone who knows their outcome, need not wait for them.
-    fn propose(&self, commands: Vec<Proposal>, inputs: &mut Vec<Input>) -> Vec<Proposal> {
-        if !commands.is_empty() {
-            inputs.push(Input::Propose {
-                id: ProposalId::default(),
-                commands: commands.iter().map(|proposal| proposal.command.clone()).collect(),
-            });
+    fn propose(&mut self, proposals: Vec<Proposal>) -> Option<Input> {
+        if proposals.is_empty() {
+            return None;
         }
-        commands
+        self.next_id += 1;
+        let id = ProposalId(self.next_id);
+        let commands = proposals.iter().map(|proposal| proposal.command.clone()).collect();
+        self.proposing.push_back((id, proposals));
+        Some(Input::Propose { id, commands })
     }
 
-    /// There is at most one proposing input per turn, so there is at most one answer.
-    fn note_proposed(&mut self, commands: Vec<Proposal>, now: Moment) {
-        match self.effects.proposed.pop() {
-            Some((_, Proposed::Appended { first, term })) => {
-                let deadline = now.plus(self.shared.limits.request_timeout_ms);
-                let waiting = commands.into_iter().map(|proposal| (proposal.reply, proposal.permit));
-                self.proposals.appended(first, term, deadline, waiting);
+    /// The core said where proposals went: in the order in which it was given them.
+    fn note_proposed(&mut self, now: Moment) {
+        for (id, proposed) in self.effects.proposed.drain(..) {
+            let Some((_, proposals)) = self.proposing.pop_front_if(|(proposing, _)| *proposing == id) else {
+                continue;
+            };
+            match proposed {
+                Proposed::Appended { first, term } => {
+                    let deadline = now.plus(self.shared.limits.request_timeout_ms);
+                    let waiting = proposals.into_iter().map(|proposal| (proposal.reply, proposal.permit));
+                    self.proposals.appended(first, term, deadline, waiting);
+                }
+                Proposed::NotLeader { leader } => {
+                    proposals::refuse(proposals, &ProposeError::NotLeader { leader });
+                }
             }
-            Some((_, Proposed::NotLeader { leader })) => {
-                proposals::refuse(commands, &ProposeError::NotLeader { leader });
+        }
+    }
+
+    fn note_transferred(&mut self) {
+        for (id, outcome) in self.effects.transfers.drain(..) {
+            for (_, reply) in self.transfers.extract_if(.., |(transfer, _)| *transfer == id) {
+                // Who gave up waiting has dropped the other end.
+                reply.send(outcome).ok();
             }
-            None => {}
         }
     }
 
@@ -214,6 +253,10 @@ impl GroupActor {
             self.effects = Effects::default();
             self.publish();
             // Last, so that who is answered finds it halted.
+            for (_, held) in std::mem::take(&mut self.proposing) {
+                proposals::refuse(held, &ProposeError::NotLeader { leader: None });
+            }
+            self.transfers.clear();
             self.proposals.abandon();
             self.reads.expire(Moment(u64::MAX));
         }

@@ -19,7 +19,10 @@ use crate::machine::Machine;
 use crate::registry::GroupSlot;
 use crate::snapshot::SnapshotEvent;
 use bytes::Bytes;
-use raftyard_groups::{Entry, GroupId, LoadPurpose, LogId, LogIndex, Message, PersistSeq, Recovered, ReplicaConfig};
+use raftyard_groups::{
+    Entry, GroupId, LoadPurpose, LogId, LogIndex, Message, NodeId, PersistSeq, Recovered, ReplicaConfig,
+    TransferOutcome,
+};
 use std::any::Any;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -40,6 +43,8 @@ pub(crate) enum Work {
     Read(GroupId, ReadJob),
     /// What happened to a group's snapshots.
     Snapshot(GroupId, SnapshotEvent),
+    /// Another replica of a group shall lead.
+    Transfer(GroupId, Transfer),
     /// A group has more to apply than fitted into its turn.
     Continue(GroupId),
     /// A group's log on disk is not what was written: this replica can't go on.
@@ -81,6 +86,15 @@ pub(crate) type RunRead = Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>;
 
 /// A read: to be called once with the state machine, or with why not.
 pub(crate) struct ReadJob {
+    /// Whether a follower may serve it, after asking the leader for the read index.
+    pub(crate) forwarded: bool,
     pub(crate) run: RunRead,
     pub(crate) permit: BytePermit,
+}
+
+/// A leadership transfer, and who waits for its outcome.
+pub(crate) struct Transfer {
+    /// Who shall lead; `None` for the voter that is furthest.
+    pub(crate) to: Option<NodeId>,
+    pub(crate) reply: oneshot::Sender<TransferOutcome>,
 }

@@ -188,6 +188,17 @@ mod tests {
         assert_eq!(outcome(&mut kept[1]), DONE);
     }
 
+    /// Even if nobody told of the entry that replaced the first.
+    #[test]
+    fn what_is_applied_is_never_reported_as_dropped() {
+        let mut proposals = Proposals::default();
+        let mut lost = propose(&mut proposals, 1, 5, 1);
+        let mut kept = propose(&mut proposals, 3, 7, 1);
+        apply(&mut proposals, LogId::new(3, 7));
+        assert_eq!(outcome(&mut lost[0]), Err(ProposeError::Dropped));
+        assert_eq!(outcome(&mut kept[0]), DONE);
+    }
+
     /// Of two proposals at one index, of two of its own leaderships, either may be the one that is committed.
     #[test]
     fn of_two_proposals_at_one_index_the_one_applied_is_answered() {

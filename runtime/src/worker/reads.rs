@@ -48,7 +48,7 @@ impl Reads {
     /// Answers all whose read index is applied.
     pub(crate) fn answer(&mut self, applied: LogIndex, machine: &dyn Any) {
         for (_, batch) in self.ready.extract_if(.., |(index, _)| *index <= applied) {
-            for ReadJob { run, permit } in batch.jobs {
+            for ReadJob { run, permit, .. } in batch.jobs {
                 // First, so that who is answered finds the room.
                 drop(permit);
                 run(Ok(machine));
@@ -82,7 +82,7 @@ impl Batch {
 
 /// Answers reads that are not served.
 pub(crate) fn refuse(jobs: impl IntoIterator<Item = ReadJob>, error: &ReadError) {
-    for ReadJob { run, permit } in jobs {
+    for ReadJob { run, permit, .. } in jobs {
         drop(permit);
         run(Err(error.clone()));
     }

@@ -31,6 +31,7 @@ pub(crate) enum GroupWork {
     Propose(super::Proposal),
     Read(super::ReadJob),
     Snapshot(crate::snapshot::SnapshotEvent),
+    Transfer(super::Transfer),
     Campaign,
     /// Time has passed, or there is more to do.
     Tick,

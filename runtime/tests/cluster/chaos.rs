@@ -136,7 +136,11 @@ async fn client(known: Arc<Mutex<Known>>, commands: u64, seed: u64, end: Arc<Ato
                 let known = known.lock();
                 (known.acknowledged.clone(), known.longest_read)
             };
-            let read = replica.read((), Consistency::Linearizable);
+            let consistency = match random.below(2) {
+                0 => Consistency::Linearizable,
+                _ => Consistency::Follower,
+            };
+            let read = replica.read((), consistency);
             if let Ok(lines) = answered("read", read).await {
                 assert!(lines.len() >= longest_read, "a read went back in time");
                 let seen: BTreeSet<u64> = lines.iter().copied().collect();
@@ -160,7 +164,17 @@ async fn mishap(cluster: &mut Cluster, groups: &[Arc<Mutex<Known>>], random: &mu
     let ids = cluster.ids();
     let id = ids[usize::try_from(random.below(NODES as u64)).expect("small")];
     let pause = Duration::from_millis(20 + random.below(300));
-    match random.below(5) {
+    match random.below(7) {
+        5 | 6 => {
+            // Leaderships go round while everything is asked of them.
+            for known in groups {
+                let replicas = known.lock().replicas.clone();
+                for replica in replicas.into_iter().flatten() {
+                    // Refused by all but the leader's, and where another transfer is under way.
+                    answered("transfer", replica.transfer_leadership(id)).await.ok();
+                }
+            }
+        }
         0 | 1 => {
             stop(cluster, id, groups).await;
             tokio::time::sleep(pause).await;

@@ -70,15 +70,14 @@ pub(super) const COMMANDS: &[Spec] = &[
         categories: FAST,
         run: select,
     },
-    // Every key is read through its group's leader, which is never stale: both leave that as it is, and a client that
-    // asks a follower is sent to the leader.
+    // Followers answer no stale reads neither: they ask the leader how far they have to be.
     Spec {
         name: "readonly",
         arity: 1,
         flags: &["loading", "stale", "fast"],
         keys: None,
         categories: FAST,
-        run: |_, _| Ok(Action::Reply(Reply::OK)),
+        run: |session, _| set_read_only(session, true),
     },
     Spec {
         name: "readwrite",
@@ -86,9 +85,14 @@ pub(super) const COMMANDS: &[Spec] = &[
         flags: &["loading", "stale", "fast"],
         keys: None,
         categories: FAST,
-        run: |_, _| Ok(Action::Reply(Reply::OK)),
+        run: |session, _| set_read_only(session, false),
     },
 ];
+
+fn set_read_only(session: &mut Session, read_only: bool) -> Parsed {
+    session.read_only = read_only;
+    Ok(Action::Reply(Reply::OK))
+}
 
 fn ping(_: &mut Session, arguments: &[Bytes]) -> Parsed {
     match arguments_from(arguments, 1) {

@@ -93,6 +93,33 @@ fn every_key_has_one_home() {
     assert_eq!(sizes.sum::<i64>(), 100);
 }
 
+/// Every node serves every key, and no answer is older than what was acknowledged before.
+#[test]
+fn followers_serve_reads_that_are_current() {
+    let dev = start();
+    let mut client = ClusterClient::new(&dev.nodes);
+    let mut readers: Vec<Connection> = dev.nodes.iter().map(|node| Connection::open(node).unwrap()).collect();
+    for reader in &mut readers {
+        assert_eq!(reader.command(&["READONLY"]).unwrap(), Value::ok());
+    }
+    for number in 0..60 {
+        let (key, value) = (format!("key-{}", number % 12), number.to_string());
+        assert_eq!(done(client.command(&key, &["SET", &key, &value])), Value::ok());
+        for reader in &mut readers {
+            assert_eq!(reader.command(&["GET", &key]).unwrap(), Value::bulk(&value));
+        }
+    }
+    let mut moved = |command: &[&str]| {
+        let replies = readers.iter_mut().map(|reader| reader.command(command).unwrap());
+        let is_moved = |reply: &Value| matches!(reply, Value::Error(error) if error.starts_with("MOVED "));
+        replies.filter(is_moved).count()
+    };
+    assert_eq!(moved(&["SET", "key-0", "x"]), 2, "writes still go to the leader");
+    assert_eq!(moved(&["GET", "key-0"]), 0);
+    assert_eq!(moved(&["READWRITE"]), 0);
+    assert_eq!(moved(&["GET", "key-0"]), 2);
+}
+
 #[test]
 fn values_and_counters() {
     let dev = start();

@@ -64,6 +64,7 @@ fn single() -> GroupActor {
         machine: Box::new(Typed(Counter(0))),
         snapshot: None,
         slot: Arc::new(GroupSlot {
+            machine: std::any::TypeId::of::<()>(),
             group,
             inbox: Arc::new(Inbox::new()),
             status: StatusCell::default(),
@@ -114,6 +115,7 @@ fn proposal() -> (GroupWork, oneshot::Receiver<Result<Vec<u8>, ProposeError>>) {
 fn read() -> (GroupWork, oneshot::Receiver<Result<u64, ReadError>>) {
     let (reply, answer) = oneshot::channel();
     let job = ReadJob {
+        forwarded: false,
         run: Box::new(move |machine| {
             reply
                 .send(machine.map(|machine| machine.downcast_ref::<Counter>().unwrap().0))
@@ -162,6 +164,7 @@ fn a_halted_replica_says_so_before_it_answers() {
     let slot = replica.slot.clone();
     let (seen, mut status_at_answer) = oneshot::channel();
     let job = ReadJob {
+        forwarded: false,
         run: Box::new(move |_| seen.send(slot.status.get()).unwrap()),
         permit: ByteBudget::new(1).try_acquire(1).unwrap(),
     };

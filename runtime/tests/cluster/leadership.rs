@@ -1,0 +1,140 @@
+//! Leadership that moves because somebody wants it to, and reads that followers serve.
+
+use super::support::{Cluster, eventually, leader_of, propose, read, slot};
+use raftyard::{Consistency, NodeId, ReadError, TransferError};
+
+#[tokio::test]
+async fn leadership_is_handed_over_under_load_and_nothing_is_lost() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    let mut expected = Vec::new();
+    for round in 0..6 {
+        let leader = leader_of(&replicas, &cluster.ids()).await.clone();
+        let from = leader.leader().unwrap();
+        let to = NodeId(from.0 % 3 + 1);
+        // On their way while leadership moves: each is applied or refused, none is left open.
+        let proposals: Vec<_> = (0..50).map(|n| leader.propose(format!("{round}.{n}"))).collect();
+        let transfer = leader.transfer_leadership(to);
+        let late: Vec<_> = (50..60).map(|n| leader.propose(format!("{round}.{n}"))).collect();
+        assert_eq!(transfer.await, Ok(()));
+        for (n, proposal) in proposals.into_iter().chain(late).enumerate() {
+            match proposal.await {
+                Ok(_) => expected.push(format!("{round}.{n}")),
+                Err(error) => assert!(!error.may_have_happened(), "{error}"),
+            }
+        }
+        let target = &replicas[slot(to)];
+        eventually("the target leads", || target.leader() == Some(to)).await;
+    }
+    assert_eq!(read(&replicas).await, expected);
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_cannot_be_says_why() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    let leader = leader_of(&replicas, &cluster.ids()).await.clone();
+    let id = leader.leader().unwrap();
+    let follower = &replicas[slot(NodeId(id.0 % 3 + 1))];
+    eventually("the follower knows the leader", || follower.leader() == Some(id)).await;
+    assert_eq!(
+        follower.transfer_leadership(id).await,
+        Err(TransferError::NotLeader { leader: Some(id) })
+    );
+    assert_eq!(
+        leader.transfer_leadership(NodeId(9)).await,
+        Err(TransferError::NotVoter(NodeId(9)))
+    );
+    assert_eq!(leader.transfer_leadership(id).await, Ok(()), "it leads already");
+
+    // The target is gone: the leader goes on, and takes what waited meanwhile.
+    let gone = NodeId(id.0 % 3 + 1);
+    cluster.stop(gone).await;
+    let (transfer, held) = tokio::join!(leader.transfer_leadership(gone), leader.propose("held".to_owned()));
+    assert_eq!(transfer, Err(TransferError::TimedOut));
+    assert_eq!(held, Ok(1));
+    cluster.stop_all().await;
+    assert_eq!(leader.transfer_leadership(id).await, Err(TransferError::Closed));
+}
+
+/// Nobody has to time out: the others have a leader by the time the node is down.
+#[tokio::test]
+async fn a_node_that_shuts_down_hands_over_what_it_leads() {
+    let mut cluster = Cluster::start(3).await;
+    let mut groups = Vec::new();
+    for group in 0..30 {
+        let replicas = cluster.create(group).await;
+        leader_of(&replicas, &cluster.ids()).await;
+        groups.push(replicas);
+    }
+    let id = NodeId(1);
+    let led: Vec<_> = groups
+        .iter()
+        .filter(|replicas| replicas[0].leader() == Some(id))
+        .collect();
+    let terms: Vec<u64> = led.iter().map(|replicas| replicas[1].status().term).collect();
+    cluster.stop(id).await;
+    for (replicas, before) in led.into_iter().zip(terms) {
+        let others = &replicas[1..];
+        let leads = |replica: &raftyard::Group<_>| replica.status().role == raftyard::RoleKind::Leader;
+        assert!(others.iter().any(leads), "{:?} has no leader", replicas[1].id());
+        // One election, not the several of replicas that time out at random.
+        assert_eq!(
+            others.iter().map(|replica| replica.status().term).max(),
+            Some(before + 1)
+        );
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_follower_serves_what_was_acknowledged_before_it_was_asked() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    let leader = leader_of(&replicas, &cluster.ids()).await.clone();
+    for n in 1..=30 {
+        assert_eq!(leader.propose(n.to_string()).await, Ok(n));
+        for replica in &replicas {
+            let lines = replica
+                .read((), Consistency::Follower)
+                .await
+                .expect("every replica serves it");
+            assert_eq!(lines.len(), n, "reflects what was acknowledged");
+        }
+    }
+    let follower = replicas
+        .iter()
+        .find(|replica| replica.status().role == raftyard::RoleKind::Follower)
+        .unwrap();
+    let many: Vec<_> = (0..200).map(|_| follower.read((), Consistency::Follower)).collect();
+    for answer in many {
+        assert_eq!(answer.await.map(|lines| lines.len()), Ok(30));
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_follower_that_is_cut_off_serves_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "before").await;
+    let leader = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    let id = NodeId(leader.0 % 3 + 1);
+    let follower = &replicas[slot(id)];
+    eventually("the follower knows the leader", || follower.leader() == Some(leader)).await;
+    cluster.isolate(id);
+    let asked = follower.read((), Consistency::Follower);
+    propose(&replicas, "after").await;
+    assert!(matches!(
+        asked.await,
+        Err(ReadError::NotLeader { .. } | ReadError::TimedOut)
+    ));
+    cluster.heal(id);
+    eventually("the follower knows the leader", || follower.leader().is_some()).await;
+    assert_eq!(
+        follower.read((), Consistency::Follower).await,
+        Ok(vec!["before".to_owned(), "after".to_owned()])
+    );
+    cluster.stop_all().await;
+}
