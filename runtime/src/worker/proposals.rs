@@ -88,10 +88,11 @@ impl Proposals {
 
     /// A snapshot took the place of the log up to `through`: whether they are part of it, nobody here knows.
     pub(crate) fn overtaken(&mut self, through: LogIndex) {
+        while self.given_up.pop_front_if(|(index, _)| *index <= through).is_some() {}
         let waiting = std::iter::from_fn(|| self.waiting.pop_front_if(|waiting| waiting.id.index <= through));
         let displaced = self.displaced.extract_if(.., |waiting| waiting.id.index <= through);
         for waiting in waiting.chain(displaced) {
-            drop(waiting.reply.send(Err(ProposeError::OutcomeUnknown)));
+            waiting.answer(Err(ProposeError::OutcomeUnknown));
         }
     }
 

@@ -49,8 +49,8 @@ fn an_error_names_file_field_and_problem() {
         ),
         ("workers = 2", "workers = 0", "node.toml: workers: must be at least 1"),
         (
-            "workers = 2",
-            "workers = 2\nsnapshot_entries = 0",
+            "snapshot_entries = 100000",
+            "snapshot_entries = 0",
             "node.toml: snapshot_entries: must be at least 1",
         ),
         (
