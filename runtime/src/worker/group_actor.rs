@@ -29,7 +29,7 @@ const APPLY_BATCHES_PER_TURN: usize = 4;
 
 pub(crate) struct GroupActor {
     pub(super) core: Group,
-    effects: Effects,
+    pub(super) effects: Effects,
     pub(super) machine: Box<dyn Machine>,
     pub(super) snapshots: Snapshots,
     /// Proposals that the core was given and has not said a word of yet, in order: it holds them while
@@ -177,6 +177,7 @@ impl GroupActor {
         if let Some(last) = self.effects.install.take() {
             self.install(last);
         }
+        self.compact(now);
         let mut batches = 0;
         loop {
             for (id, outcome) in self.effects.reads.drain(..) {

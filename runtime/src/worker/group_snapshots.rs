@@ -2,7 +2,7 @@
 
 use super::group_actor::GroupActor;
 use crate::snapshot::{Restored, SnapshotEvent, SnapshotWork};
-use raftyard_groups::{Input, LogId, LogIndex, NodeId};
+use raftyard_groups::{Input, LogId, LogIndex, Moment, NodeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl GroupActor {
@@ -10,8 +10,8 @@ impl GroupActor {
     pub(super) fn on_snapshot(&mut self, event: SnapshotEvent) -> Option<Input> {
         match event {
             SnapshotEvent::Taken { last, is_durable } => {
-                let through = self.snapshots.taken(last, is_durable)?;
-                Some(Input::Compacted { through })
+                self.snapshots.taken(last, is_durable);
+                None
             }
             SnapshotEvent::Received { from, term, last } => Some(Input::SnapshotReceived { from, term, last }),
             SnapshotEvent::Restored(restored) => self.restore(restored),
@@ -70,11 +70,18 @@ impl GroupActor {
         self.shared.snapshots.push(SnapshotWork::Forget { group, before });
     }
 
-    /// Takes a snapshot if enough was applied since the last one. Only of what is durable here: a snapshot
-    /// whose last entry the log lost in a crash would be nobody's.
+    /// Lets the log be compacted if a snapshot was taken.
+    pub(super) fn compact(&mut self, now: Moment) {
+        if let Some(through) = self.snapshots.count_written(self.core.durable()) {
+            self.core.step(now, Input::Compacted { through }, &mut self.effects);
+        }
+    }
+
+    /// Takes a snapshot if enough was applied since the last one. What is applied may not be durable here yet:
+    /// it does not count before.
     pub(super) fn snapshot_if_due(&mut self) {
         let applied = self.core.applied();
-        if self.halted || !self.snapshots.is_due(applied) || applied > self.core.durable() {
+        if self.halted || !self.snapshots.is_due(applied) {
             return;
         }
         let Some(term) = self.core.term_at(applied) else {

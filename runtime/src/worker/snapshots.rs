@@ -8,8 +8,10 @@ pub(crate) struct Snapshots {
     /// The newest that is durable, and whose last entry the log holds, or will hold once what is queued is
     /// written.
     newest: Option<LogId>,
-    /// One is being written.
+    /// One is being written, or waits to be counted.
     is_taking: bool,
+    /// One whose file is durable, and whose last entry may not be yet.
+    written: Option<LogId>,
     /// Bytes of the commands that were applied since the last one was begun.
     bytes: usize,
     /// Index at which the last one was begun.
@@ -30,6 +32,7 @@ impl Snapshots {
             settings,
             newest,
             is_taking: false,
+            written: None,
             bytes: 0,
             begun: newest.map_or(LogIndex::ZERO, |last| last.index),
             sending: 0,
@@ -62,10 +65,18 @@ impl Snapshots {
         self.bytes = 0;
     }
 
-    /// The one that was begun is done; returns up to where the log is of no more use.
-    pub(crate) fn taken(&mut self, last: LogId, is_durable: bool) -> Option<LogIndex> {
+    /// The one that was begun is done.
+    pub(crate) fn taken(&mut self, last: LogId, is_durable: bool) {
+        self.is_taking = is_durable;
+        self.written = is_durable.then_some(last);
+    }
+
+    /// Counts the one that was taken, once the log durably holds its last entry: before that, a crash would
+    /// leave a snapshot that is nobody's. Returns up to where the log is of no more use then.
+    pub(crate) fn count_written(&mut self, durable: LogIndex) -> Option<LogIndex> {
+        let last = self.written.take_if(|last| last.index <= durable)?;
         self.is_taking = false;
-        if !is_durable || self.newest.is_some_and(|newest| newest.index >= last.index) {
+        if self.newest.is_some_and(|newest| newest.index >= last.index) {
             return None;
         }
         self.newest = Some(last);
