@@ -35,6 +35,7 @@ impl StateMachine for Kv {
     type Response = ();
     type Query = u64;
     type Answer = Option<Bytes>;
+    type Snapshot = HashMap<u64, Bytes>;
 
     fn apply(&mut self, put: Put) {
         self.0.insert(u64::from_le_bytes(put.key), put.value);
@@ -42,5 +43,13 @@ impl StateMachine for Kv {
 
     fn query(&self, key: u64) -> Option<Bytes> {
         self.0.get(&key).cloned()
+    }
+
+    fn snapshot(&self) -> HashMap<u64, Bytes> {
+        self.0.clone()
+    }
+
+    fn restore(&mut self, snapshot: HashMap<u64, Bytes>) {
+        self.0 = snapshot;
     }
 }

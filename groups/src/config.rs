@@ -1,7 +1,7 @@
 //! What a replica is told about itself when it starts.
 
 use crate::entry::HardState;
-use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId};
+use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
 
 /// Which replica this is, and of whom the group consists.
@@ -62,9 +62,32 @@ impl Default for Tuning {
 pub struct Recovered {
     /// Its term and vote.
     pub hard_state: HardState,
+    /// What the log begins after: the last entry that was compacted away, or that an installed snapshot
+    /// ends with. Zero if the log is whole.
+    pub base: LogId,
     /// For each run of entries of one term in the log, ascending, the id of its first entry; the first
-    /// run starts at index 1.
+    /// run starts right after the base.
     pub runs: Vec<LogId>,
-    /// The log's last index; 0 if it is empty.
+    /// The log's last index; the base's if it is empty.
     pub last: LogIndex,
+    /// The last index of the snapshot that the state machine was restored from, if it was. Not before the
+    /// base: what is compacted is in a snapshot.
+    pub applied: LogIndex,
+}
+
+impl Recovered {
+    /// Whether the log holds this very entry, or begins right after it.
+    #[must_use]
+    pub fn holds(&self, id: LogId) -> bool {
+        if id.index <= self.base.index || id.index > self.last {
+            return id == self.base;
+        }
+        self.term_at(id.index) == Some(id.term)
+    }
+
+    /// The term of an entry after the base.
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        let run = self.runs.partition_point(|run| run.index <= index).checked_sub(1)?;
+        self.runs.get(run).map(|run| run.term)
+    }
 }

@@ -1,6 +1,6 @@
 //! A replica and its messages on one line, the same in logs, debugging aids and golden scripts.
 
-use crate::effects::{Persist, Proposed, ReadOutcome, TransferOutcome, TransferRefusal};
+use crate::effects::{LogBase, Persist, Proposed, ReadOutcome, TransferOutcome, TransferRefusal};
 use crate::entry::{Entry, Payload};
 use crate::group::{Group, Role, RoleKind};
 use crate::message::{Body, Message, Promise, Prompt};
@@ -139,6 +139,11 @@ impl fmt::Display for Persist {
             if let Some(vote) = hard.vote {
                 write!(f, " vote={vote}")?;
             }
+        }
+        match self.base {
+            Some(LogBase::Compacted(id)) => write!(f, " compacted={id}")?,
+            Some(LogBase::Installed(id)) => write!(f, " installed={id}")?,
+            None => {}
         }
         if !self.entries.is_empty() {
             write!(f, " {}", List(&self.entries))?;

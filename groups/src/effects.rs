@@ -1,7 +1,7 @@
 //! What a step wants done. The core decides; whoever drives it carries out.
 
 use crate::entry::{Entry, HardState};
-use crate::ids::{GroupId, LogIndex, NodeId, Term};
+use crate::ids::{GroupId, LogId, LogIndex, NodeId, Term};
 use crate::input::{ProposalId, ReadId, TransferId};
 use crate::message::Message;
 
@@ -27,6 +27,11 @@ pub struct Effects {
     /// Peers that need a snapshot: the entries they lack are compacted. Owed an
     /// [`Input::SnapshotDone`](crate::Input::SnapshotDone) each.
     pub snapshots: Vec<NodeId>,
+    /// The snapshot that was received and ends here takes the place of the state machine's state. What is in
+    /// [`Effects::apply`] is part of it and must not be applied any more. Once done, say
+    /// [`Input::Applied`](crate::Input::Applied). The log is replaced by the [`Persist`] of the same step
+    /// ([`LogBase::Installed`]): a crash leaves either the old log, or the new one with the snapshot.
+    pub install: Option<LogId>,
 }
 
 /// One write: all of it durable, atomically, before any message in `then` leaves.
@@ -38,10 +43,31 @@ pub struct Persist {
     pub seq: PersistSeq,
     /// The new term and vote, if they changed.
     pub hard_state: Option<HardState>,
+    /// What the log begins after from now on, if that changes. Comes before the entries.
+    pub base: Option<LogBase>,
     /// Consecutive entries. They replace all that the log holds from the first of them on.
     pub entries: Vec<Entry>,
     /// Made only from a [`Promise`]: to be sent once the write is durable, never before.
     pub(crate) then: Vec<Message>,
+}
+
+/// What a log begins after from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogBase {
+    /// A snapshot holds the entries up to this one, which the log holds: they are dropped, those after it stay.
+    Compacted(LogId),
+    /// A peer's snapshot was installed, which ends with this entry: the whole log is dropped.
+    Installed(LogId),
+}
+
+impl LogBase {
+    /// The entry that the log begins after.
+    #[must_use]
+    pub fn id(self) -> LogId {
+        match self {
+            Self::Compacted(id) | Self::Installed(id) => id,
+        }
+    }
 }
 
 /// Number of a write within a group's life in this process.
@@ -67,9 +93,22 @@ impl Persist {
             group,
             seq,
             hard_state,
+            base: None,
             entries,
             then: Vec::new(),
         }
+    }
+
+    /// Lets the log begin after `base`: what that drops is not written either.
+    pub(crate) fn rebase(&mut self, base: LogBase) {
+        match base {
+            LogBase::Installed(_) => self.entries.clear(),
+            LogBase::Compacted(id) => self.entries.retain(|entry| entry.index > id.index),
+        }
+        self.base = Some(match (self.base, base) {
+            (Some(LogBase::Installed(_)), LogBase::Compacted(id)) => LogBase::Installed(id),
+            _ => base,
+        });
     }
 
     /// Adds entries; they replace those of this write from the first of them on.
@@ -82,7 +121,7 @@ impl Persist {
     }
 
     /// Folds a later write of the same group into this one, as if both had been one: the later one's
-    /// number, hard state and entries win.
+    /// number, hard state, base and entries win.
     pub fn absorb(&mut self, mut later: Self) {
         debug_assert!(
             self.group == later.group && self.seq < later.seq,
@@ -90,6 +129,9 @@ impl Persist {
         );
         self.seq = later.seq;
         self.hard_state = later.hard_state.or(self.hard_state);
+        if let Some(base) = later.base {
+            self.rebase(base);
+        }
         if self.entries.is_empty() {
             self.entries = later.entries;
         } else {
@@ -101,7 +143,7 @@ impl Persist {
     /// Whether there is nothing to write: only messages that wait for earlier writes.
     #[must_use]
     pub fn is_barrier(&self) -> bool {
-        self.hard_state.is_none() && self.entries.is_empty()
+        self.hard_state.is_none() && self.base.is_none() && self.entries.is_empty()
     }
 
     /// To be called once the write, and every earlier one of the group, is durable: gives up the messages

@@ -87,7 +87,7 @@ impl Group {
 
     /// Follows `leader`, which proved by its message that it leads the current term. False if this replica
     /// leads that term itself, which the protocol rules out.
-    fn follow(&mut self, leader: NodeId, effects: &mut Effects) -> bool {
+    pub(crate) fn follow(&mut self, leader: NodeId, effects: &mut Effects) -> bool {
         if self.leader() != Some(leader) {
             self.forwarded.ask_again();
         }

@@ -2,7 +2,7 @@
 
 use crate::candidate::Candidate;
 use crate::config::{Recovered, ReplicaConfig};
-use crate::effects::{Effects, Load, LoadPurpose, Persist, PersistSeq, Proposed, ReadOutcome};
+use crate::effects::{Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, Proposed, ReadOutcome};
 use crate::entry::{Entry, HardState};
 use crate::follower::Follower;
 use crate::ids::{GroupId, LogId, LogIndex, NodeId, Term};
@@ -25,8 +25,8 @@ pub struct Group {
     pub(crate) role: Role,
     /// All entries up to here are committed.
     pub(crate) commit: LogIndex,
-    /// Up to here entries were handed to the state machine.
-    applying: LogIndex,
+    /// Up to here entries, or a snapshot that holds them, were handed to the state machine.
+    pub(crate) applying: LogIndex,
     /// Up to here the state machine said it applied.
     applied: LogIndex,
     /// Committed entries are being read from the log store.
@@ -72,13 +72,18 @@ impl Group {
     pub fn new(config: ReplicaConfig, recovered: Recovered, now: Moment) -> Self {
         let mut rng = Rng::new(config.seed);
         let deadline = election_deadline(&config, &mut rng, now);
+        let applied = recovered.applied;
+        debug_assert!(
+            recovered.base.index <= applied && applied <= recovered.last,
+            "a snapshot holds what is compacted, and the log holds where it ends: {recovered:?}"
+        );
         Self {
             hard: recovered.hard_state,
-            log: Log::recovered(recovered.runs, recovered.last),
+            log: Log::recovered(recovered.base, recovered.runs, recovered.last),
             role: Role::Follower(Follower::without_leader(deadline)),
-            commit: LogIndex::ZERO,
-            applying: LogIndex::ZERO,
-            applied: LogIndex::ZERO,
+            commit: applied,
+            applying: applied,
+            applied,
             loading_apply: false,
             loading_apply_failed: false,
             now,
@@ -132,14 +137,13 @@ impl Group {
                     self.pre_campaign(effects);
                 }
             }
-            Input::Compacted { through } => self.log.compact(through.min(self.applied)),
-            Input::SnapshotDone { to, through } => {
-                if let Role::Leader(leader) = &mut self.role
-                    && let Some(progress) = leader.peers.get_mut(&to)
-                {
-                    progress.snapshot_done(through);
+            Input::Compacted { through } => {
+                if let Some(base) = self.log.compact(through.min(self.applied)) {
+                    self.persist(effects).rebase(LogBase::Compacted(base));
                 }
             }
+            Input::SnapshotDone { to, through } => self.on_snapshot_done(to, through),
+            Input::SnapshotReceived { from, term, last } => self.on_snapshot(from, term, last, effects),
         }
     }
 
@@ -331,6 +335,13 @@ impl Group {
         })
     }
 
+    /// Lets the log begin anew after `base`, in memory and in the write of this step.
+    pub(crate) fn install(&mut self, base: LogId, effects: &mut Effects) {
+        self.log.install(base);
+        self.persist(effects).rebase(LogBase::Installed(base));
+        self.log.writing(self.persist_seq);
+    }
+
     /// Puts entries into the log right after its last, and into the write of this step.
     pub(crate) fn append(&mut self, entries: &[Entry], effects: &mut Effects) {
         self.log.append(entries);
@@ -434,6 +445,12 @@ impl Group {
         self.log.term_at(index)
     }
 
+    /// What its log begins after: all up to it is in a snapshot. Zero if the log is whole.
+    #[must_use]
+    pub fn base(&self) -> LogId {
+        self.log.base()
+    }
+
     /// Up to here its log is on its disk.
     #[must_use]
     pub fn durable(&self) -> LogIndex {
@@ -450,11 +467,6 @@ impl Group {
     #[must_use]
     pub fn applied(&self) -> LogIndex {
         self.applied
-    }
-
-    #[cfg(debug_assertions)]
-    pub(crate) fn applying(&self) -> LogIndex {
-        self.applying
     }
 
     /// When it wants an [`Input::Tick`] at the latest.

@@ -2,7 +2,7 @@
 
 use crate::effects::{LoadPurpose, PersistSeq};
 use crate::entry::Entry;
-use crate::ids::{LogIndex, NodeId};
+use crate::ids::{LogId, LogIndex, NodeId, Term};
 use crate::message::Message;
 use bytes::Bytes;
 
@@ -73,17 +73,29 @@ pub enum Input {
         /// Consecutive entries from `from` on.
         entries: Vec<Entry>,
     },
-    /// The log up to here is in a snapshot and no longer needed. (Never beyond what is applied and durable.)
+    /// The log up to here is in a durable snapshot and no longer needed. (Never beyond what is applied and
+    /// durable.)
     Compacted {
-        /// The last index the snapshot holds.
+        /// The last index to be dropped.
         through: LogIndex,
     },
-    /// A snapshot for a peer was installed there, or failed.
+    /// A snapshot was handed to a peer, all of it, or failed to be. Whether the peer installed it, its own
+    /// answers tell.
     SnapshotDone {
         /// The peer.
         to: NodeId,
         /// The last index it holds; `None` if it failed.
         through: Option<LogIndex>,
+    },
+    /// A snapshot from the leader lies ready on this node, complete, verified and durable (InstallSnapshot,
+    /// thesis §5).
+    SnapshotReceived {
+        /// Who sent it.
+        from: NodeId,
+        /// The term in which it led when it sent it.
+        term: Term,
+        /// The last entry the snapshot holds.
+        last: LogId,
     },
     /// Campaign now, without waiting for a deadline. Still asks first (pre-vote).
     Campaign,

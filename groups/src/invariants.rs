@@ -18,14 +18,15 @@ impl Seen {
         group.log.check();
         let last = group.log.last();
         assert!(
-            group.applied() <= group.applying(),
+            group.applied() <= group.applying,
             "{group}: applied more than it was given"
         );
-        assert!(
-            group.applying() <= group.commit,
-            "{group}: applies what is not committed"
-        );
+        assert!(group.applying <= group.commit, "{group}: applies what is not committed");
         assert!(group.commit <= last, "{group}: commits what it does not hold");
+        assert!(
+            group.log.base().index <= group.applying,
+            "{group}: compacted what no state machine has"
+        );
         assert!(group.hard.term >= self.term, "{group}: its term went back");
         if group.hard.term == self.term {
             assert!(

@@ -35,11 +35,13 @@ mod progress;
 pub mod quorum;
 mod reads;
 mod rng;
+mod snapshot;
 mod transfer;
 
 pub use config::{Recovered, ReplicaConfig, Tuning};
 pub use effects::{
-    Durable, Effects, Load, LoadPurpose, Persist, PersistSeq, Proposed, ReadOutcome, TransferOutcome, TransferRefusal,
+    Durable, Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, Proposed, ReadOutcome, TransferOutcome,
+    TransferRefusal,
 };
 pub use entry::{Entry, HardState, Payload};
 pub use group::{Group, RoleKind};

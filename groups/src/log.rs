@@ -42,9 +42,9 @@ struct Writing {
 
 impl Log {
     /// The log a disk held: all of it is durable, none of it in memory.
-    pub(crate) fn recovered(runs: Vec<LogId>, last: LogIndex) -> Self {
+    pub(crate) fn recovered(base: LogId, runs: Vec<LogId>, last: LogIndex) -> Self {
         Self {
-            base: LogId::ZERO,
+            base,
             runs,
             last,
             durable: last,
@@ -182,11 +182,24 @@ impl Log {
         }
     }
 
-    /// Forgets the entries up to `through`, which a snapshot holds now.
-    pub(crate) fn compact(&mut self, through: LogIndex) {
-        let Some(base) = self.id_at(through.min(self.durable)) else {
-            return;
-        };
+    /// Forgets everything: the log begins anew after `base`, which a snapshot ends with. What earlier writes
+    /// hold says nothing about it.
+    pub(crate) fn install(&mut self, base: LogId) {
+        self.base = base;
+        self.runs.clear();
+        self.last = base.index;
+        self.durable = self.durable.min(base.index.prev());
+        self.writing.clear();
+        self.cache.clear();
+        self.cache_bytes = 0;
+    }
+
+    /// Forgets the entries up to `through`, which a snapshot holds now. Returns the new base, if it is one.
+    pub(crate) fn compact(&mut self, through: LogIndex) -> Option<LogId> {
+        let base = self.id_at(through.min(self.durable))?;
+        if base == self.base {
+            return None;
+        }
         let next = base.index.next();
         let next_term = self.term_at(next);
         self.runs.retain(|run| run.index >= next);
@@ -199,6 +212,7 @@ impl Log {
         while let Some(entry) = self.cache.pop_front_if(|entry| entry.index <= base.index) {
             self.cache_bytes -= entry.size();
         }
+        Some(base)
     }
 
     /// Checks what must hold between the parts.

@@ -147,11 +147,11 @@ impl Progress {
         self.mode = Mode::Snapshot;
     }
 
-    /// A snapshot that ends at `through` was installed (or not: `None`); what follows is probed.
+    /// A snapshot that ends at `through` was handed over (or not: `None`). Whether it is installed is not
+    /// known: what follows it is probed.
     pub(crate) fn snapshot_done(&mut self, through: Option<LogIndex>) {
         if matches!(self.mode, Mode::Snapshot) {
-            self.matched = self.matched.max(through.unwrap_or_default());
-            self.probe_from(self.matched.next());
+            self.probe_from(self.matched.max(through.unwrap_or_default()).next());
             if through.is_none() {
                 self.pause();
             }

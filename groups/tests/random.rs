@@ -205,37 +205,35 @@ impl Schedule {
         if self.cluster.is_up(id) {
             let applied = self.cluster.group(id).applied().0;
             let through = LogIndex(applied.saturating_sub(self.rng.below(3)));
-            self.cluster.step(id, Input::Compacted { through });
+            self.cluster.compact(id, through);
         }
     }
 
-    /// Snapshots are the driver's business: the peer's disk gets what the leader's holds, unless it has it.
+    /// Snapshots that were asked for are sent, or not; those on their way arrive, once, twice, late, or never.
     fn snapshots(&mut self) {
         for (from, to) in std::mem::take(&mut self.cluster.snapshots) {
             if !self.cluster.is_up(from) {
                 continue;
             }
-            let group = self.cluster.group(from);
-            let through = group.applied().min(group.durable());
-            let fails = !self.cluster.is_up(to) || self.rng.chance(30);
-            if !fails {
-                self.install(from, to, through);
+            match self.cluster.newest_snapshot(from, to) {
+                Some(snapshot) if self.rng.chance(80) => self.cluster.sent_snapshots.push(snapshot),
+                _ => self.cluster.step(from, Input::SnapshotDone { to, through: None }),
             }
-            let through = (!fails).then_some(through);
-            self.cluster.step(from, Input::SnapshotDone { to, through });
         }
-    }
-
-    fn install(&mut self, from: NodeId, to: NodeId, through: LogIndex) {
-        let source = &self.cluster.node(from).disk;
-        let count = usize::try_from(through.0).expect("an index fits");
-        let entries = source.entries[..count].to_vec();
-        self.cluster.crash(to, usize::MAX);
-        let disk = &mut self.cluster.node_mut(to).disk;
-        if disk.term_at(through) != entries.last().map(|entry| entry.term) {
-            disk.entries = entries;
+        for snapshot in std::mem::take(&mut self.cluster.sent_snapshots) {
+            match self.rng.below(10) {
+                0..3 => self.cluster.sent_snapshots.push(snapshot),
+                3 => {
+                    self.cluster.sent_snapshots.push(snapshot.clone());
+                    self.cluster.receive_snapshot(snapshot);
+                }
+                4 => {
+                    let (from, to) = (snapshot.from, snapshot.to);
+                    self.cluster.step(from, Input::SnapshotDone { to, through: None });
+                }
+                _ => self.cluster.receive_snapshot(snapshot),
+            }
         }
-        self.cluster.start(to);
     }
 
     /// Everything works again: the cluster must get on.

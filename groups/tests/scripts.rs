@@ -74,6 +74,8 @@ scripts! {
     b25_compaction_limits
     b26_snapshot_overtaken
     b27_lost_then_compacted
+    b28_snapshot_over_a_conflicting_log
+    b29_snapshots_late_twice_and_stale
     c01_leaders_own_disk_counts_when_durable
     c02_followers_commit_before_the_leader
     c03_crash_between_send_and_fsync

@@ -5,10 +5,11 @@
 mod support;
 
 use raftyard_groups::{
-    Input, LogId, LogIndex, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound, RoleKind, Term, TransferId,
+    Input, LoadPurpose, LogBase, LogId, LogIndex, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound,
+    RoleKind, Term, TransferId,
 };
 use support::n;
-use support::replica::{Replica, accepted, heartbeat, vote};
+use support::replica::{Replica, accepted, append, heartbeat, vote};
 
 fn propose(command: &'static str) -> Input {
     Input::Propose {
@@ -251,4 +252,85 @@ fn thesis_10_2_2_batching_and_pipelining() {
     leader.tell(propose("a"));
     let said = leader.tell_all([propose("b"), propose("c")]);
     assert_eq!(said.at_once, ["n1→n2 @1 append prev=2@1 [3@1:b 4@1:c] commit=0"]);
+}
+
+fn received(term: u64, last: (u64, u64)) -> Input {
+    Input::SnapshotReceived {
+        from: n(2),
+        term: Term(term),
+        last: LogId::new(last.1, last.0),
+    }
+}
+
+/// thesis §5: "the snapshot replaces the log": one write drops all of it, and the promise leaves after that write.
+/// Nothing is applied before the state machine was restored.
+#[test]
+fn thesis_5_a_snapshot_replaces_a_conflicting_log() {
+    let mut replica = Replica::new(3, 3, &[1, 1, 1, 1, 1]);
+    replica.hear(2, 3, heartbeat(2));
+    let mut said = replica.tell(received(3, (4, 2)));
+    assert_eq!(said.effects.install, Some(LogId::new(2, 4)));
+    assert!(said.applied.is_empty(), "it is in the snapshot");
+    let write = said.write.as_ref().unwrap();
+    assert_eq!(write.base, Some(LogBase::Installed(LogId::new(2, 4))));
+    assert!(write.entries.is_empty() && said.at_once.is_empty());
+    assert_eq!(said.after_write(), ["n1→n2 @3 append accepted matched=4"]);
+    assert_eq!(
+        (replica.group.last(), replica.group.base()),
+        (LogId::new(2, 4), LogId::new(2, 4))
+    );
+    assert!(replica.group.durable() < LogIndex(4), "not before it is written");
+
+    let said = replica.hear(2, 3, append((4, 2), &[3], 5));
+    assert!(said.applied.is_empty(), "the state machine has not been restored");
+    replica.sync();
+    assert_eq!(replica.group.durable(), LogIndex(5));
+    // What was being read from the old log comes too late.
+    let (purpose, from) = (LoadPurpose::Apply, LogIndex(1));
+    let entries = support::entries_of_terms(&[1, 1]);
+    assert!(
+        replica
+            .tell(Input::Loaded { purpose, from, entries })
+            .applied
+            .is_empty()
+    );
+    let said = replica.tell(Input::Applied { through: LogIndex(4) });
+    assert_eq!(said.applied.len(), 1, "it goes on from the snapshot");
+}
+
+/// thesis §5: a receiver whose log holds the snapshot's last entry keeps its log; one that has committed it, or
+/// hears of an older term, only answers.
+#[test]
+fn thesis_5_a_snapshot_that_is_not_needed_changes_nothing() {
+    let mut replica = Replica::new(3, 3, &[1, 1, 2, 2]);
+    let mut said = replica.tell(received(3, (3, 2)));
+    assert_eq!((said.effects.install, replica.terms().len()), (None, 4));
+    assert_eq!(said.after_write(), ["n1→n2 @3 append accepted matched=3"]);
+    assert_eq!(replica.group.commit(), LogIndex(3));
+    let mut said = replica.tell(received(3, (2, 1)));
+    assert_eq!(said.effects.install, None);
+    assert_eq!(said.after_write(), ["n1→n2 @3 append accepted matched=3"]);
+    let said = replica.tell(received(2, (9, 2)));
+    assert_eq!((said.effects.install, said.write), (None, None));
+    assert_eq!(said.at_once, ["n1→n2 @3 append rejected at=9 hint=4@2"]);
+}
+
+/// thesis §5: what is compacted is dropped from the disk in the same write as what else the step wrote.
+#[test]
+fn thesis_5_compaction_is_part_of_a_write() {
+    let mut replica = Replica::new(3, 1, &[1, 1, 1]);
+    let said = replica.hear(2, 1, heartbeat(3));
+    assert_eq!(said.effects.load.len(), 1);
+    let entries = support::entries_of_terms(&[1, 1, 1]);
+    let (purpose, from) = (LoadPurpose::Apply, LogIndex(1));
+    assert_eq!(replica.tell(Input::Loaded { purpose, from, entries }).applied.len(), 3);
+    replica.tell(Input::Applied { through: LogIndex(2) });
+    let said = replica.tell(Input::Compacted { through: LogIndex(3) });
+    let base = said.write.unwrap().base;
+    assert_eq!(
+        base,
+        Some(LogBase::Compacted(LogId::new(1, 2))),
+        "no further than applied"
+    );
+    assert_eq!(replica.tell(Input::Compacted { through: LogIndex(2) }).write, None);
 }

@@ -1,5 +1,6 @@
 //! What can go wrong for a user, and what that means for the effect that was asked for.
 
+use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
 use raftyard_groups::{GroupId, MembershipError, NodeId};
@@ -168,6 +169,9 @@ pub enum CreateGroupError {
     /// The store failed; whether the group is noted there is unknown, and creating it again is safe.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The state that the log goes on from is not there: this replica would serve less than it acknowledged.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The node shuts down.
     #[error("the node shuts down")]
     Closed,

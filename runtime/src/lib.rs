@@ -20,6 +20,7 @@ mod machine;
 mod metrics;
 mod registry;
 mod router;
+mod snapshot;
 mod storage;
 pub mod store;
 mod transport;
@@ -34,6 +35,7 @@ pub use machine::StateMachine;
 pub use metrics::HostMetrics;
 pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
 pub use registry::GroupStatus;
+pub use snapshot::{Compaction, SnapshotError};
 pub use transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork, TransportError};
 
 /// Runs the README's example as a test.

@@ -23,6 +23,9 @@ pub(crate) struct Counters {
     pub(crate) entries_written: Counter,
     pub(crate) turns: Counter,
     pub(crate) strays: Counter,
+    pub(crate) snapshots_taken: Counter,
+    pub(crate) snapshots_sent: Counter,
+    pub(crate) snapshots_installed: Counter,
 }
 
 /// What a node did since it was opened.
@@ -46,6 +49,14 @@ pub struct HostMetrics {
     pub messages_dropped: u64,
     /// Frames received from peers.
     pub frames_received: u64,
+    /// Snapshots of groups here that became durable.
+    pub snapshots_taken: u64,
+    /// Snapshots that a peer has all of.
+    pub snapshots_sent: u64,
+    /// Bytes of snapshots sent, also of those that were broken off.
+    pub snapshot_bytes_sent: u64,
+    /// Snapshots from peers that took the place of a log here.
+    pub snapshots_installed: u64,
 }
 
 impl HostMetrics {
@@ -66,6 +77,10 @@ impl HostMetrics {
             bytes_sent: with(self.bytes_sent, other.bytes_sent),
             messages_dropped: with(self.messages_dropped, other.messages_dropped),
             frames_received: with(self.frames_received, other.frames_received),
+            snapshots_taken: with(self.snapshots_taken, other.snapshots_taken),
+            snapshots_sent: with(self.snapshots_sent, other.snapshots_sent),
+            snapshot_bytes_sent: with(self.snapshot_bytes_sent, other.snapshot_bytes_sent),
+            snapshots_installed: with(self.snapshots_installed, other.snapshots_installed),
         }
     }
 
@@ -80,6 +95,10 @@ impl HostMetrics {
             bytes_sent: transport.bytes_sent,
             messages_dropped: transport.messages_dropped,
             frames_received: transport.frames_received,
+            snapshots_taken: counters.snapshots_taken.get(),
+            snapshots_sent: counters.snapshots_sent.get(),
+            snapshot_bytes_sent: transport.snapshot_bytes_sent,
+            snapshots_installed: counters.snapshots_installed.get(),
         }
     }
 }

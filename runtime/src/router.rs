@@ -2,10 +2,12 @@
 
 use crate::budget::InboundPermit;
 use crate::inbox::Inbox;
-use crate::transport::Inbound;
+use crate::snapshot::SnapshotWork;
+use crate::transport::{Inbound, SnapshotAnswer, SnapshotPart};
 use crate::worker::Work;
 use raftyard_groups::{GroupId, Message, NodeId};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// The worker that hosts a group: fixed by its id, so that nobody has to look it up.
 pub(crate) fn worker_of(group: GroupId, workers: usize) -> usize {
@@ -14,11 +16,12 @@ pub(crate) fn worker_of(group: GroupId, workers: usize) -> usize {
 
 pub(crate) struct Router {
     workers: Vec<Arc<Inbox<Work>>>,
+    snapshots: Arc<Inbox<SnapshotWork>>,
 }
 
 impl Router {
-    pub(crate) fn new(workers: Vec<Arc<Inbox<Work>>>) -> Self {
-        Self { workers }
+    pub(crate) fn new(workers: Vec<Arc<Inbox<Work>>>, snapshots: Arc<Inbox<SnapshotWork>>) -> Self {
+        Self { workers, snapshots }
     }
 }
 
@@ -39,5 +42,11 @@ impl Inbound for Router {
                 inbox.push(Work::Messages(part, permit.clone()));
             }
         }
+    }
+
+    fn snapshot(&self, from: NodeId, part: SnapshotPart) -> oneshot::Receiver<SnapshotAnswer> {
+        let (reply, answer) = oneshot::channel();
+        self.snapshots.push(SnapshotWork::Receive { from, part, reply });
+        answer
     }
 }

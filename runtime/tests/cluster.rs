@@ -23,6 +23,8 @@ mod leadership;
 mod lifecycle;
 #[path = "cluster/sharing.rs"]
 mod sharing;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
 
 use raftyard::{Consistency, GroupId, NodeId, RaftHost};
 use support::{Cluster, Journal, eventually, leader_of, propose, read};

@@ -15,6 +15,9 @@ pub(crate) const DEFAULT_MAX_CLIENTS: usize = 10_000;
 /// Where data is kept unless the configuration says otherwise.
 pub(crate) const DEFAULT_DATA_DIR: &str = "./raftyard-data";
 
+/// Writes between two snapshots of a group, unless the configuration says otherwise.
+pub(crate) const DEFAULT_SNAPSHOT_ENTRIES: u64 = 100_000;
+
 /// One node, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodeConfig {
@@ -34,6 +37,8 @@ pub(crate) struct NodeConfig {
     pub(crate) workers: usize,
     /// Client connections at most.
     pub(crate) max_clients: usize,
+    /// Writes to a group after which it takes a snapshot and drops the log before it.
+    pub(crate) snapshot_entries: u64,
     /// Commands on groups that other nodes lead are forwarded to them.
     pub(crate) proxy: bool,
     /// The other nodes. Every group has a replica on every node.
@@ -79,6 +84,7 @@ struct File {
     groups: u64,
     workers: Option<usize>,
     max_clients: Option<usize>,
+    snapshot_entries: Option<u64>,
     #[serde(default)]
     proxy: bool,
     #[serde(default)]
@@ -142,6 +148,7 @@ impl File {
             shard_map,
             workers: at_least_one("workers", self.workers.unwrap_or_else(cores))?,
             max_clients: at_least_one("max_clients", self.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS))?,
+            snapshot_entries: snapshot_entries(self.snapshot_entries)?,
             proxy: self.proxy,
             peers: self
                 .peers
@@ -216,6 +223,14 @@ fn at_least_one(field: &str, count: usize) -> Result<usize, Problem> {
         return Err((field.to_owned(), "must be at least 1".into()));
     }
     Ok(count)
+}
+
+fn snapshot_entries(entries: Option<u64>) -> Result<u64, Problem> {
+    match entries {
+        Some(0) => Err(("snapshot_entries".to_owned(), "must be at least 1".into())),
+        Some(entries) => Ok(entries),
+        None => Ok(DEFAULT_SNAPSHOT_ENTRIES),
+    }
 }
 
 fn cores() -> usize {

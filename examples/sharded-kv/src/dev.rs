@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use raftyard::NodeId;
 
 use crate::address::HostPort;
-use crate::config::{DEFAULT_MAX_CLIENTS, NodeConfig, PeerConfig};
+use crate::config::{DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig};
 use crate::slots::ShardMap;
 
 /// A node's peer port is its RESP port plus this.
@@ -51,6 +51,7 @@ impl DevCluster {
             // The nodes share one machine.
             workers: 1,
             max_clients: DEFAULT_MAX_CLIENTS,
+            snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
             proxy: self.proxy,
             peers: all.iter().filter(|peer| peer.node != me.node).cloned().collect(),
         }

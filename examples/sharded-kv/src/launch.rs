@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use raftyard::{CreateGroupError, GroupId, NodeId, OpenError, RaftHost};
+use raftyard::{Compaction, CreateGroupError, GroupId, NodeId, OpenError, RaftHost};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -126,7 +126,13 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
         .cluster(&config.cluster)
         .node(config.node)
         .listen(config.listen_peer.to_string())
-        .workers(config.workers);
+        .workers(config.workers)
+        .compaction(Compaction {
+            entries: config.snapshot_entries,
+            // A follower that lags by less is spared the snapshot.
+            tail_entries: config.snapshot_entries / 10,
+            ..Compaction::default()
+        });
     for peer in &config.peers {
         builder = builder.peer(peer.node, peer.peer.to_string());
     }

@@ -105,6 +105,7 @@ impl StateMachine for KvMachine {
     type Response = Response;
     type Query = Query;
     type Answer = Answer;
+    type Snapshot = HashMap<Bytes, Bytes>;
 
     fn apply(&mut self, command: Command) -> Response {
         match command {
@@ -138,6 +139,15 @@ impl StateMachine for KvMachine {
             Query::Length(key) => Answer::Integer(integer(self.values.get(&key).map_or(0, Bytes::len))),
             Query::KeyCount => Answer::Integer(integer(self.values.len())),
         }
+    }
+
+    /// Copies the map but no key or value: they are shared.
+    fn snapshot(&self) -> HashMap<Bytes, Bytes> {
+        self.values.clone()
+    }
+
+    fn restore(&mut self, values: HashMap<Bytes, Bytes>) {
+        self.values = values;
     }
 }
 

@@ -1,13 +1,14 @@
 //! A simulated cluster around the real core: the driver's part, with disks, links, state machines and time
 //! that do only what a test tells them to.
 
-use super::disk::Disk;
+use super::disk::{Disk, State, end};
 use super::network::{Link, Network};
 use super::safety::Safety;
 use bytes::Bytes;
 use raftyard_groups::{
-    Effects, Entry, Group, GroupId, Incarnation, Input, Load, LoadPurpose, LogIndex, Membership, Message, Moment,
-    NodeId, Persist, ProposalId, Proposed, ReadId, ReadOutcome, ReplicaConfig, RoleKind, TransferId, Tuning,
+    Effects, Entry, Group, GroupId, Incarnation, Input, Load, LoadPurpose, LogId, LogIndex, Membership, Message,
+    Moment, NodeId, Persist, ProposalId, Proposed, ReadId, ReadOutcome, ReplicaConfig, RoleKind, Term, TransferId,
+    Tuning,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,13 +21,24 @@ pub(crate) struct Node {
     /// Writes that are not durable yet.
     pub(crate) writes: VecDeque<Persist>,
     pub(crate) applying: VecDeque<Entry>,
+    /// The snapshot that takes the place of all that was applied.
+    pub(crate) installing: Option<LogId>,
     /// What the state machine applied, lost in a crash.
-    pub(crate) applied: Vec<Entry>,
+    pub(crate) applied: State,
     pub(crate) loads: VecDeque<Load>,
     pub(crate) hold_fsync: bool,
     pub(crate) hold_apply: bool,
     pub(crate) hold_load: bool,
     lives: u64,
+}
+
+/// A snapshot on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct SentSnapshot {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) term: Term,
+    pub(crate) state: State,
 }
 
 /// One line of what happened.
@@ -44,6 +56,8 @@ pub(crate) struct Cluster {
     pub(crate) reads: BTreeMap<ReadId, ReadOutcome>,
     /// Peers for which a snapshot was asked, with who asked.
     pub(crate) snapshots: Vec<(NodeId, NodeId)>,
+    /// Snapshots on their way.
+    pub(crate) sent_snapshots: Vec<SentSnapshot>,
     /// `None`: nobody wants to know.
     pub(crate) trace: Option<Vec<Trace>>,
     pub(crate) tuning: Tuning,
@@ -63,6 +77,7 @@ impl Cluster {
             proposed: BTreeMap::new(),
             reads: BTreeMap::new(),
             snapshots: Vec::new(),
+            sent_snapshots: Vec::new(),
             trace: None,
             tuning,
             membership: membership.clone(),
@@ -125,8 +140,11 @@ impl Cluster {
             tuning,
             seed: seed.wrapping_mul(1_000_003) + id.0 * 101 + node.lives,
         };
-        node.group = Some(Group::new(config, node.disk.recover(), now));
+        let (recovered, state) = node.disk.recover();
+        node.group = Some(Group::new(config, recovered, now));
         self.safety.restarted(id);
+        self.safety.restores(id, &state);
+        self.node_mut(id).applied = state;
     }
 
     /// Kills a replica. Of the writes under way the first `durable` reach the disk, though nobody is told; the
@@ -138,6 +156,7 @@ impl Cluster {
             node.disk.write(write);
         }
         node.applying.clear();
+        node.installing = None;
         node.applied.clear();
         node.loads.clear();
     }
@@ -260,9 +279,55 @@ impl Cluster {
 
     fn apply_all(&mut self, id: NodeId) -> Option<Input> {
         let node = self.node_mut(id);
+        if let Some(last) = node.installing.take() {
+            let state = node.disk.snapshot(last).expect("it was received").clone();
+            self.safety.restores(id, &state);
+            self.node_mut(id).applied = state;
+            return Some(Input::Applied { through: last.index });
+        }
         let through = node.applying.back()?.index;
         node.applied.extend(std::mem::take(&mut node.applying));
         Some(Input::Applied { through })
+    }
+
+    /// Takes a snapshot of what is applied and durable, and lets the log be compacted up to `through`.
+    pub(crate) fn compact(&mut self, id: NodeId, through: LogIndex) {
+        let durable = self.group(id).durable();
+        let node = self.node_mut(id);
+        let taken = node.applied.iter().take_while(|entry| entry.index <= durable);
+        let state: State = taken.cloned().collect();
+        let through = through.min(end(&state).index);
+        node.disk.add_snapshot(state);
+        self.step(id, Input::Compacted { through });
+    }
+
+    /// The newest snapshot of what `from` holds, to be sent; `None` if it has none that its log goes on from.
+    pub(crate) fn newest_snapshot(&self, from: NodeId, to: NodeId) -> Option<SentSnapshot> {
+        let group = self.group(from);
+        let snapshots = self.node(from).disk.snapshots.iter();
+        let held = snapshots.filter(|state| {
+            let last = end(state);
+            group.term_at(last.index) == Some(last.term) && last.index <= group.applied()
+        });
+        Some(SentSnapshot {
+            from,
+            to,
+            term: group.term(),
+            state: held.max_by_key(|state| state.len())?.clone(),
+        })
+    }
+
+    /// A snapshot lies complete at its receiver, who is told; as is its sender.
+    pub(crate) fn receive_snapshot(&mut self, snapshot: SentSnapshot) {
+        let SentSnapshot { from, to, term, state } = snapshot;
+        let (last, is_up) = (end(&state), self.is_up(to));
+        if is_up {
+            self.event(|| format!("{to} received a snapshot through {last}"));
+            self.node_mut(to).disk.add_snapshot(state);
+            self.step(to, Input::SnapshotReceived { from, term, last });
+        }
+        let through = is_up.then_some(last.index);
+        self.step(from, Input::SnapshotDone { to, through });
     }
 
     /// Lets the state machine apply what it was given.
@@ -360,6 +425,12 @@ impl Cluster {
                 format!("{id} loads {}..{} {purpose}", load.from, load.through)
             });
             self.node_mut(id).loads.push_back(load);
+        }
+        if let Some(last) = effects.install {
+            self.event(|| format!("{id} installs the snapshot through {last}"));
+            let node = self.node_mut(id);
+            node.applying.clear();
+            node.installing = Some(last);
         }
         for peer in effects.snapshots {
             self.event(|| format!("{id} wants a snapshot for {peer}"));

@@ -20,13 +20,15 @@
 //! | `hold fsync n1` · `fsync n1 [count]` · `free fsync n1` | writes queue · some become durable · all do, at once again |
 //! | the same with `apply` and `load`; `fail load n1` | … a load finds nothing |
 //! | `crash n1 [count]` · `restart n1` | unsynced writes are lost, but for the first `count` |
-//! | `compact n1 7` · `snapshot-done n1 n3 7` (or `failed`) | the log up to there is in a snapshot · it was installed |
+//! | `compact n1 7` | it takes a snapshot, and its log up to there is dropped |
+//! | `snapshot n1 n3` · `snapshot n1 n3 failed` | its newest snapshot arrives, and it is told so · or does not |
+//! | `prepare n1 n3` · `arrive` | a snapshot is on its way from now on · it arrives |
 //! | `status` · `peers n1` · `logs` | what each replica is · what a leader knows · terms in memory, on disk, applied |
 //! | `inject n1 n2 term=3 append …` | a message that nobody sent, see `inject.rs` |
 
 use super::cluster::{Cluster, Trace};
 use super::{entries_of_terms, inject};
-use raftyard_groups::{HardState, Input, LogIndex, Membership, NodeId, Payload, ReadId, Term, Tuning};
+use raftyard_groups::{HardState, Input, LogId, LogIndex, Membership, NodeId, Payload, ReadId, Term, Tuning};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -189,13 +191,25 @@ fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
             return vec![cluster.group(args.node(1)).to_string()];
         }
         "compact" => {
-            let through = LogIndex(parse(args.word(2)));
-            cluster.step(args.node(1), Input::Compacted { through });
+            cluster.compact(args.node(1), LogIndex(parse(args.word(2))));
         }
-        "snapshot-done" => {
+        "snapshot" if args.words.len() > 3 => {
             let (id, to) = args.link();
-            let through = (args.word(3) != "failed").then(|| LogIndex(parse(args.word(3))));
-            cluster.step(id, Input::SnapshotDone { to, through });
+            cluster.step(id, Input::SnapshotDone { to, through: None });
+        }
+        "snapshot" => {
+            let (id, to) = args.link();
+            let snapshot = cluster.newest_snapshot(id, to).expect("it has a snapshot");
+            cluster.receive_snapshot(snapshot);
+        }
+        "prepare" => {
+            let (id, to) = args.link();
+            let snapshot = cluster.newest_snapshot(id, to).expect("it has a snapshot");
+            cluster.sent_snapshots.push(snapshot);
+        }
+        "arrive" => {
+            let snapshot = cluster.sent_snapshots.remove(0);
+            cluster.receive_snapshot(snapshot);
         }
         "inject" => cluster.hand_over(inject::message(args)),
         "status" => return status(cluster),
@@ -217,6 +231,8 @@ fn set_log(cluster: &mut Cluster, args: &Args<'_>) {
     let disk = &mut cluster.node_mut(id).disk;
     let last_term = entries.last().map(|entry| entry.term.0);
     disk.entries = entries;
+    disk.base = LogId::ZERO;
+    disk.snapshots.clear();
     disk.hard = HardState {
         term: Term(args.named("term").or(last_term).unwrap_or_default()),
         vote: args.nodes("vote").first().copied(),
@@ -315,7 +331,9 @@ fn logs(cluster: &Cluster) -> Vec<String> {
             }
             None => "down".to_owned(),
         };
-        let disk: Vec<String> = node.disk.entries.iter().map(|entry| entry.term.0.to_string()).collect();
+        let compacted = (0..node.disk.base.index.0).map(|_| "-".to_owned());
+        let held = node.disk.entries.iter().map(|entry| entry.term.0.to_string());
+        let disk: Vec<String> = compacted.chain(held).collect();
         let applied: Vec<String> = node.applied.iter().map(|entry| name(&entry.payload)).collect();
         let (disk, applied) = (disk.join(" "), applied.join(" "));
         format!("{id} log [{memory}] disk [{disk}] applied [{applied}]")

@@ -1,24 +1,46 @@
 //! A replica's simulated disk: what is on it survives a crash, what is only queued does not.
 
-use raftyard_groups::{Entry, HardState, Load, LogId, LogIndex, Persist, Recovered, Term};
+use raftyard_groups::{Entry, HardState, Load, LogBase, LogId, LogIndex, Persist, Recovered, Term};
 
-/// Term, vote and entries that are durable.
+/// What a state machine holds: all it applied. A snapshot is a copy of it.
+pub(crate) type State = Vec<Entry>;
+
+/// Term, vote and entries that are durable, and snapshots.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) hard: HardState,
-    /// Entry `i` stands at position `i - 1`.
+    /// What the log begins after.
+    pub(crate) base: LogId,
+    /// Consecutive, right after the base.
     pub(crate) entries: Vec<Entry>,
+    /// Taken here and received; those that the log does not hold the end of are nobody's yet.
+    pub(crate) snapshots: Vec<State>,
 }
 
 impl Disk {
-    /// What [`Persist`] says: the hard state if it changed; entries replace all from their first on.
+    /// What [`Persist`] says: the hard state if it changed; the new base; entries replace all from their first on.
     pub(crate) fn write(&mut self, write: &Persist) {
         if let Some(hard) = write.hard_state {
             assert!(hard.term >= self.hard.term, "the term on disk went back");
             self.hard = hard;
         }
+        match write.base {
+            Some(LogBase::Compacted(base)) => {
+                assert_eq!(self.term_at(base.index), Some(base.term), "compacted what is not held");
+                self.entries.retain(|entry| entry.index > base.index);
+                self.base = base;
+            }
+            Some(LogBase::Installed(base)) => {
+                self.entries.clear();
+                self.base = base;
+            }
+            None => {}
+        }
+        // What lies before the base is of no use any more.
+        let base = self.base.index;
+        self.snapshots.retain(|state| end(state).index >= base);
         if let Some(first) = write.entries.first() {
-            let kept = position(first.index);
+            let kept = self.position(first.index);
             assert!(kept <= self.entries.len(), "a write leaves a gap in the log: {write}");
             self.entries.truncate(kept);
             self.entries.extend_from_slice(&write.entries);
@@ -28,7 +50,10 @@ impl Disk {
     pub(crate) fn load(&self, load: &Load) -> Vec<Entry> {
         let mut bytes = 0;
         let mut entries = Vec::new();
-        let wanted = self.entries.iter().skip(position(load.from));
+        if load.from <= self.base.index {
+            return entries;
+        }
+        let wanted = self.entries.iter().skip(self.position(load.from));
         for entry in wanted.take_while(|entry| entry.index <= load.through) {
             bytes += entry.size();
             if bytes > load.bytes_max && !entries.is_empty() {
@@ -39,28 +64,57 @@ impl Disk {
         entries
     }
 
-    pub(crate) fn recover(&self) -> Recovered {
+    /// What a replica starts from, and what its state machine does: the newest snapshot that the log holds the
+    /// end of.
+    pub(crate) fn recover(&self) -> (Recovered, State) {
         let mut runs: Vec<LogId> = Vec::new();
         for entry in &self.entries {
             if runs.last().is_none_or(|run| run.term != entry.term) {
                 runs.push(entry.id());
             }
         }
-        Recovered {
+        let recovered = Recovered {
             hard_state: self.hard,
+            base: self.base,
             runs,
-            last: LogIndex(self.entries.len() as u64),
+            last: self.last(),
+            applied: LogIndex::ZERO,
+        };
+        let held = self.snapshots.iter().filter(|state| recovered.holds(end(state)));
+        let state = held.max_by_key(|state| state.len()).cloned().unwrap_or_default();
+        let applied = end(&state).index;
+        assert!(applied >= self.base.index, "a gap between snapshot and log: {self:?}");
+        (Recovered { applied, ..recovered }, state)
+    }
+
+    pub(crate) fn snapshot(&self, last: LogId) -> Option<&State> {
+        self.snapshots.iter().find(|state| end(state) == last)
+    }
+
+    pub(crate) fn add_snapshot(&mut self, state: State) {
+        if !state.is_empty() && self.snapshot(end(&state)).is_none() {
+            self.snapshots.push(state);
         }
+    }
+
+    pub(crate) fn last(&self) -> LogIndex {
+        self.entries.last().map_or(self.base.index, |entry| entry.index)
     }
 
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == LogIndex::ZERO {
-            return Some(Term(0));
+        if index <= self.base.index {
+            return (index == self.base.index).then_some(self.base.term);
         }
-        self.entries.get(position(index)).map(|entry| entry.term)
+        self.entries.get(self.position(index)).map(|entry| entry.term)
+    }
+
+    fn position(&self, index: LogIndex) -> usize {
+        let distance = index.prev().0.checked_sub(self.base.index.0);
+        usize::try_from(distance.expect("nothing is written before the base")).expect("an index fits")
     }
 }
 
-fn position(index: LogIndex) -> usize {
-    usize::try_from(index.prev().0).expect("an index fits")
+/// The last entry that a state holds.
+pub(crate) fn end(state: &[Entry]) -> LogId {
+    state.last().map_or(LogId::ZERO, Entry::id)
 }

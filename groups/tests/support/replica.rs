@@ -50,6 +50,7 @@ impl Replica {
                 vote: None,
             },
             entries: entries_of_terms(log),
+            ..Disk::default()
         };
         let config = ReplicaConfig {
             group: GroupId(1),
@@ -61,7 +62,7 @@ impl Replica {
         };
         let now = Moment(1_000);
         Self {
-            group: Group::new(config, disk.recover(), now),
+            group: Group::new(config, disk.recover().0, now),
             now,
         }
     }

@@ -61,6 +61,17 @@ impl Safety {
         self.commits.insert(id, group.commit());
         let durable = group.durable();
         let on_disk = nodes[&id].disk.term_at(durable);
+        if let Some(position) = usize::try_from(group.base().index.0)
+            .expect("an index fits")
+            .checked_sub(1)
+        {
+            let committed = self.committed.get(position);
+            assert_eq!(
+                committed,
+                Some(&group.base()),
+                "{group}: its log begins after what is not committed"
+            );
+        }
         assert!(
             group.term_at(durable) == on_disk || is_compacted(group, durable),
             "{group}: the disk holds {on_disk:?} at {durable}"
@@ -94,7 +105,10 @@ impl Safety {
             self.committed.len(),
             "{id} commits {entry} with a gap before it"
         );
-        let holds = |node: &NodeId| nodes[node].disk.term_at(entry.index) == Some(entry.term);
+        let holds = |node: &NodeId| {
+            let disk = &nodes[node].disk;
+            disk.term_at(entry.index) == Some(entry.term) || entry.index < disk.base.index
+        };
         let is_majority = |voters: BTreeSet<NodeId>| {
             voters.is_empty() || voters.iter().filter(|node| holds(node)).count() * 2 > voters.len()
         };
@@ -168,6 +182,25 @@ impl Safety {
         }
     }
 
+    /// A state machine takes the state of a snapshot: it must be what the committed entries make.
+    pub(crate) fn restores(&mut self, id: NodeId, state: &[Entry]) {
+        for (entry, committed) in state.iter().zip(&self.committed) {
+            assert_eq!(entry.id(), *committed, "{id} restores what was not committed");
+            let written = self.written.get(&entry.id());
+            assert!(
+                written.is_none_or(|written| written == entry),
+                "{id} restores a changed entry"
+            );
+        }
+        assert!(
+            state.len() <= self.committed.len(),
+            "{id} restores what was not committed"
+        );
+        let last = state.last().map_or(LogIndex::ZERO, |entry| entry.index);
+        assert_eq!(last.0, state.len() as u64, "{id} restores a state with gaps");
+        self.applied.insert(id, last);
+    }
+
     pub(crate) fn applies(&mut self, id: NodeId, entries: &[Entry]) {
         let applied = self.applied.entry(id).or_default();
         for entry in entries {
@@ -203,5 +236,5 @@ impl Safety {
 }
 
 fn is_compacted(group: &Group, index: LogIndex) -> bool {
-    index < group.applied() && group.term_at(index).is_none()
+    index < group.base().index
 }

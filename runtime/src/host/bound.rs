@@ -9,10 +9,14 @@ use crate::inbox::Inbox;
 use crate::metrics::Counters;
 use crate::registry::{IdMap, Registry};
 use crate::router::Router;
+use crate::snapshot::SnapshotActor;
 use crate::storage::StorageActor;
-use crate::store::{FjallLogStore, LogStore, RecoveredGroup, StoreError, StoreIdentity};
+use crate::store::{
+    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, RecoveredGroup, SnapshotStore, StoreError,
+    StoreIdentity,
+};
 use crate::transport::BoundTransport;
-use crate::worker::Dispatcher;
+use crate::worker::{Dispatcher, Shared};
 use parking_lot::Mutex;
 use raftyard_groups::{GroupId, NodeId};
 use std::sync::Arc;
@@ -67,7 +71,9 @@ impl BoundHost {
             workers,
             tuning,
             limits,
+            compaction,
             store,
+            snapshots,
             clock,
             ..
         } = self.builder;
@@ -76,23 +82,28 @@ impl BoundHost {
         let opened = self
             .spots
             .storage
-            .run(move || async move { open_store(store, &identity) })
+            .run(move || async move { open_store(store, snapshots, &identity) })
             .await;
-        let (store, recovered) = opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
+        let (store, (snapshots, names), recovered) =
+            opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
 
         let counters = Arc::new(Counters::default());
         let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
         let storage_inbox = Arc::new(Inbox::new());
+        let snapshot_inbox = Arc::new(Inbox::new());
         let members = peers.keys().copied().chain([node]).collect();
-        let inbound = Arc::new(Router::new(inboxes.clone()));
+        let inbound = Arc::new(Router::new(inboxes.clone(), snapshot_inbox.clone()));
         let budget = InboundBudget::new(limits.inbound_bytes_max);
         let (transport_actor, handle) = self.transport.into_actor(peers, inbound, budget);
 
         let dispatchers = (self.spots.workers.iter().zip(&inboxes).enumerate())
             .map(|(worker, (spot, inbox))| {
                 let (inbox, storage, handle) = (inbox.clone(), storage_inbox.clone(), handle.clone());
-                let (clock, counters) = (clock.clone(), counters.clone());
-                spot.start(move || Dispatcher::new(worker, inbox, storage, handle, clock, limits, counters))
+                let (clock, counters, snapshots) = (clock.clone(), counters.clone(), snapshot_inbox.clone());
+                spot.start(move || {
+                    let shared = Shared::new(clock, limits, counters, snapshots, compaction);
+                    Dispatcher::new(worker, inbox, storage, handle, shared)
+                })
             })
             .collect();
         let storage = {
@@ -101,6 +112,13 @@ impl BoundHost {
             self.spots
                 .storage
                 .start(move || StorageActor::new(store, inbox, workers, handle, counters))
+        };
+        let snapshots = {
+            let (inbox, workers, handle) = (snapshot_inbox.clone(), inboxes.clone(), handle.clone());
+            let counters = counters.clone();
+            self.spots
+                .snapshots
+                .start(move || SnapshotActor::new(snapshots, &names, inbox, workers, handle, counters))
         };
         let transport = self.spots.transport.start(move || transport_actor);
 
@@ -112,6 +130,7 @@ impl BoundHost {
             registry: Registry::default(),
             workers: inboxes,
             storage: storage_inbox,
+            snapshots: snapshot_inbox,
             transport: handle,
             counters,
             budget: ByteBudget::new(limits.request_bytes_max),
@@ -123,6 +142,7 @@ impl BoundHost {
             actors: Actors {
                 dispatchers,
                 storage,
+                snapshots,
                 transport,
             },
             place: self.spots.transport.clone(),
@@ -133,14 +153,32 @@ impl BoundHost {
     }
 }
 
-type Opened = (Box<dyn LogStore>, IdMap<GroupId, RecoveredGroup>);
+type Opened = (
+    Box<dyn LogStore>,
+    (Box<dyn SnapshotStore>, Vec<String>),
+    IdMap<GroupId, RecoveredGroup>,
+);
 
-fn open_store(choice: StoreChoice, identity: &StoreIdentity) -> Result<Opened, StoreError> {
-    let mut store: Box<dyn LogStore> = match choice {
-        StoreChoice::Directory(dir) => Box::new(FjallLogStore::open(&dir, identity)?),
-        StoreChoice::Given(store) => store,
+fn open_store(
+    choice: StoreChoice,
+    snapshots: Option<Box<dyn SnapshotStore>>,
+    identity: &StoreIdentity,
+) -> Result<Opened, StoreError> {
+    let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
+        StoreChoice::Directory(dir) => {
+            // In this order: the log store checks whose directory it is, and locks it.
+            let logs = FjallLogStore::open(&dir, identity)?;
+            let snapshots = DirectorySnapshotStore::open(&dir.join("snapshots"))?;
+            (Box::new(logs), Box::new(snapshots))
+        }
+        StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),
     };
+    let snapshots = snapshots.unwrap_or(default);
+    let names = snapshots.list().map_err(|source| StoreError::Io {
+        context: "list the snapshots".to_owned(),
+        source,
+    })?;
     let recovered = store.recover()?;
     let recovered = recovered.into_iter().map(|found| (found.record.group, found)).collect();
-    Ok((store, recovered))
+    Ok((store, (snapshots, names), recovered))
 }

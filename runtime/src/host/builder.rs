@@ -6,7 +6,8 @@ use super::{RaftHost, mix};
 use crate::clock::{Clock, MonotonicClock};
 use crate::error::OpenError;
 use crate::limits::Limits;
-use crate::store::LogStore;
+use crate::snapshot::Compaction;
+use crate::store::{LogStore, SnapshotStore};
 use crate::transport::{self, Network, TcpNetwork, TransportConfig, TransportLimits};
 use raftyard_groups::{NodeId, Tuning};
 use std::collections::BTreeMap;
@@ -27,8 +28,10 @@ pub struct HostBuilder {
     pub(super) workers: usize,
     pub(super) tuning: Tuning,
     pub(super) limits: Limits,
+    pub(super) compaction: Compaction,
     seed: Option<u64>,
     pub(super) store: StoreChoice,
+    pub(super) snapshots: Option<Box<dyn SnapshotStore>>,
     network: Arc<dyn Network>,
     pub(super) clock: Arc<dyn Clock>,
     placement: Placement,
@@ -50,8 +53,10 @@ impl HostBuilder {
             workers: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             tuning: Tuning::default(),
             limits: Limits::default(),
+            compaction: Compaction::default(),
             seed: None,
             store: StoreChoice::Directory(data_dir),
+            snapshots: None,
             network: Arc::new(TcpNetwork),
             clock: Arc::new(MonotonicClock::default()),
             placement: Placement::Threads,
@@ -108,6 +113,13 @@ impl HostBuilder {
         self
     }
 
+    /// When logs are compacted, and how fast snapshots are sent.
+    #[must_use]
+    pub fn compaction(mut self, compaction: Compaction) -> Self {
+        self.compaction = compaction;
+        self
+    }
+
     /// Seeds all randomness of the node. From the operating system by default.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -115,7 +127,16 @@ impl HostBuilder {
         self
     }
 
-    /// Keeps logs in this store instead of in the data directory.
+    /// Keeps snapshots in this store instead of in the data directory. A log store that is opened again needs
+    /// the same snapshots again: a log that was compacted is of no use without them.
+    #[must_use]
+    pub fn snapshot_store(mut self, store: impl SnapshotStore) -> Self {
+        self.snapshots = Some(Box::new(store));
+        self
+    }
+
+    /// Keeps logs in this store instead of in the data directory; snapshots then lie in memory, unless
+    /// [`HostBuilder::snapshot_store`] says otherwise.
     #[must_use]
     pub fn log_store(mut self, store: impl LogStore) -> Self {
         self.store = StoreChoice::Given(Box::new(store));
@@ -160,7 +181,10 @@ impl HostBuilder {
     ///
     /// As [`HostBuilder::open`].
     pub async fn bind(self) -> Result<BoundHost, OpenError> {
-        let transport_limits = TransportLimits::default();
+        let transport_limits = TransportLimits {
+            snapshot_bytes_per_second: self.compaction.send_bytes_per_second,
+            ..TransportLimits::default()
+        };
         self.check(&transport_limits)?;
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(self.node.0));
         let (threads, spots) = match self.placement {

@@ -2,9 +2,11 @@
 
 use super::Node;
 use crate::error::CreateGroupError;
+use crate::machine::Machine;
+use crate::snapshot::SnapshotWork;
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup};
-use raftyard_groups::{GroupId, Incarnation, Membership, Recovered};
+use raftyard_groups::{GroupId, Incarnation, LogId, Membership, Recovered};
 use tokio::sync::oneshot;
 
 impl Node {
@@ -65,6 +67,38 @@ impl Node {
         self.recovered.lock().remove(&group);
         noted.map_err(|_| CreateGroupError::Closed)??;
         Ok((record, Recovered::default()))
+    }
+
+    /// Restores a state machine from the newest snapshot that its log goes on from; returns its last entry.
+    pub(super) async fn restore(
+        &self,
+        record: &GroupRecord,
+        recovered: &mut Recovered,
+        machine: &mut dyn Machine,
+    ) -> Result<Option<LogId>, CreateGroupError> {
+        let (reply, opened) = oneshot::channel();
+        let work = SnapshotWork::Open {
+            record: record.clone(),
+            recovered: recovered.clone(),
+            decode: machine.decoder(),
+            reply,
+        };
+        // Left behind for the next who creates the group, should this fail or be dropped.
+        let left_behind = RecoveredGroup {
+            record: record.clone(),
+            state: recovered.clone(),
+        };
+        self.recovered.lock().insert(record.group, left_behind);
+        self.snapshots.push(work);
+        let opened = opened.await.map_err(|_| CreateGroupError::Closed)??;
+        self.recovered.lock().remove(&record.group);
+        let Some((last, state)) = opened else {
+            return Ok(None);
+        };
+        // It comes out of the machine's own decoder.
+        machine.restore(state);
+        recovered.applied = last.index;
+        Ok(Some(last))
     }
 }
 

@@ -15,10 +15,11 @@ use crate::error::{CreateGroupError, OpenError};
 use crate::group::Group;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
-use crate::machine::{StateMachine, Typed};
+use crate::machine::{Machine, StateMachine, Typed};
 use crate::metrics::{Counters, HostMetrics};
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
+use crate::snapshot::{self, SnapshotActor, SnapshotWork};
 use crate::storage::{self, StorageActor, StorageWork};
 use crate::store::RecoveredGroup;
 use crate::transport::{self, TransportActor, TransportHandle};
@@ -60,6 +61,7 @@ pub(crate) struct Node {
     registry: Registry,
     workers: Vec<Arc<Inbox<Work>>>,
     storage: Arc<Inbox<StorageWork>>,
+    snapshots: Arc<Inbox<SnapshotWork>>,
     transport: TransportHandle,
     counters: Arc<Counters>,
     pub(crate) budget: ByteBudget,
@@ -82,6 +84,7 @@ pub(crate) struct Node {
 struct Actors {
     dispatchers: Vec<Addr<Dispatcher>>,
     storage: Addr<StorageActor>,
+    snapshots: Addr<SnapshotActor>,
     transport: Addr<TransportActor>,
 }
 
@@ -115,7 +118,8 @@ impl RaftHost {
 
     /// Starts this node's replica of a group: a new one, or the one an earlier run left on disk. Every
     /// member has to do the same, with the same members. `machine` makes the state machine as it is before
-    /// the first command; committed commands are applied again after a restart.
+    /// the first command; after a restart it is restored from the newest snapshot, and committed commands that
+    /// came after that are applied again.
     ///
     /// # Errors
     ///
@@ -131,8 +135,9 @@ impl RaftHost {
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
         let _reserved = Reservation::of(node, group)?;
-        let machine = Box::new(Typed(machine()));
-        let (record, recovered) = node.recover_or_note(group, membership).await?;
+        let mut machine: Box<dyn Machine> = Box::new(Typed(machine()));
+        let (record, mut recovered) = node.recover_or_note(group, membership).await?;
+        let snapshot = node.restore(&record, &mut recovered, &mut *machine).await?;
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
             return Err(CreateGroupError::Closed);
         };
@@ -162,6 +167,7 @@ impl RaftHost {
             },
             recovered,
             machine,
+            snapshot,
             slot: slot.clone(),
             campaign: first == Some(&node.id),
         };
@@ -222,6 +228,7 @@ impl Node {
         for dispatcher in &self.actors.dispatchers {
             dispatcher.send(worker::Stop).await.ok();
         }
+        self.actors.snapshots.send(snapshot::Stop).await.ok();
         self.actors.storage.send(storage::Stop).await.ok();
         if let Some(threads) = &self.threads {
             threads.stop_and_wait().await;
@@ -261,6 +268,7 @@ impl Drop for Node {
         for dispatcher in &self.actors.dispatchers {
             dispatcher.do_send(worker::Stop);
         }
+        self.actors.snapshots.do_send(snapshot::Stop);
         self.actors.storage.do_send(storage::Stop);
         if let Some(threads) = &self.threads {
             threads.stop();

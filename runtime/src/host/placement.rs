@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 /// Where the actors of a node run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// Each worker, the storage and the transport on a thread of its own.
+    /// Each worker, the storage, the snapshots and the transport on a thread of its own.
     Threads,
     /// All on the thread that opens the node, which must run a tokio `LocalSet` (as an actix system does).
     Here,
@@ -59,6 +59,7 @@ impl Spot {
 pub(super) struct Spots {
     pub(super) workers: Vec<Spot>,
     pub(super) storage: Spot,
+    pub(super) snapshots: Spot,
     pub(super) transport: Spot,
 }
 
@@ -67,13 +68,14 @@ impl Spots {
         Self {
             workers: vec![Spot::Here; workers],
             storage: Spot::Here,
+            snapshots: Spot::Here,
             transport: Spot::Here,
         }
     }
 }
 
 /// The threads of a node: an actix system, on whose own thread the transport lives, and an arbiter for each
-/// worker and for the storage.
+/// worker, for the storage and for the snapshots.
 pub(super) struct Threads {
     system: System,
     /// Closed when the last of them has ended.
@@ -90,7 +92,7 @@ impl Threads {
             let _alive = alive;
             let runner = System::new();
             let system = System::current();
-            let arbiters: Vec<Arbiter> = (0..=workers).map(|_| Arbiter::new()).collect();
+            let arbiters: Vec<Arbiter> = (0..workers + 2).map(|_| Arbiter::new()).collect();
             let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
             if ready.send((system, handles)).is_err() {
                 return;
@@ -108,9 +110,11 @@ impl Threads {
         let (system, handles) = started.recv().map_err(io::Error::other)?;
         let mut spots = handles.into_iter().map(Spot::Thread);
         let storage = spots.next().unwrap_or(Spot::Here);
+        let snapshots = spots.next().unwrap_or(Spot::Here);
         let spots = Spots {
             workers: spots.collect(),
             storage,
+            snapshots,
             transport: Spot::Thread(system.arbiter().clone()),
         };
         Ok((Self { system, running }, spots))

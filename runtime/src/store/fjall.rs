@@ -51,6 +51,10 @@ pub struct FjallLogStore {
 #[derive(Clone, Copy, Debug)]
 struct GroupState {
     owner: Owner,
+    /// What the log begins after.
+    base: LogId,
+    /// Where the first record of entries starts: known, so that nobody scans what was removed before it.
+    start: LogIndex,
     last: LogId,
     /// The last batch the group was in.
     batch: u64,

@@ -1,10 +1,10 @@
 //! A store that forgets when the process ends.
 
-use super::refusal::{Refusal, check_entries};
+use super::refusal::{Refusal, check_entries, rebased};
 use super::shape::LogShape;
 use super::{GroupRecord, LogStore, RecoveredGroup, StoreError};
 use parking_lot::Mutex;
-use raftyard_groups::{Entry, GroupId, HardState, LogId, LogIndex, Persist};
+use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Persist};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,7 +20,9 @@ pub struct MemoryLogStore {
 struct MemoryGroup {
     record: GroupRecord,
     hard_state: HardState,
-    /// The entry with index i stands at i - 1.
+    /// What the log begins after.
+    base: LogId,
+    /// Consecutive, right after the base.
     log: Vec<Entry>,
 }
 
@@ -33,28 +35,49 @@ impl MemoryLogStore {
 }
 
 impl MemoryGroup {
+    /// Where the entry with this index stands; beyond every log if it can't be addressed.
+    fn position(&self, index: LogIndex) -> usize {
+        let distance = index.prev().0.saturating_sub(self.base.index.0);
+        usize::try_from(distance).unwrap_or(usize::MAX)
+    }
+
     /// The identity of the entry right before `index`, or of the log's last one if that comes earlier.
     fn last_before(&self, index: LogIndex) -> LogId {
-        let standing = position(index).min(self.log.len());
+        let standing = self.position(index).min(self.log.len());
         match standing.checked_sub(1).and_then(|at| self.log.get(at)) {
             Some(entry) => entry.id(),
-            None => LogId::ZERO,
+            None => self.base,
         }
     }
 
     fn check(&self, persist: &Persist) -> Result<(), StoreError> {
-        let Some(first) = persist.entries.first() else {
-            return Ok(());
-        };
-        check_entries(persist, self.last_before(first.index))
+        let (base, last) = rebased(persist, self.base, self.last_before(LogIndex(u64::MAX)))?;
+        match persist.entries.first() {
+            Some(first) if last.index > base.index => {
+                let before = self.last_before(first.index);
+                check_entries(persist, base, if before.index < base.index { base } else { before })
+            }
+            _ => check_entries(persist, base, last),
+        }
     }
 
     fn write(&mut self, persist: &Persist) {
         if let Some(hard_state) = persist.hard_state {
             self.hard_state = hard_state;
         }
+        match persist.base {
+            Some(LogBase::Installed(id)) => {
+                self.log.clear();
+                self.base = id;
+            }
+            Some(LogBase::Compacted(id)) => {
+                self.log.retain(|entry| entry.index > id.index);
+                self.base = id;
+            }
+            None => {}
+        }
         if let Some(first) = persist.entries.first() {
-            self.log.truncate(position(first.index));
+            self.log.truncate(self.position(first.index));
             self.log.extend_from_slice(&persist.entries);
         }
     }
@@ -65,7 +88,7 @@ impl LogStore for MemoryLogStore {
         let disk = self.disk.lock();
         disk.iter()
             .map(|(id, group)| {
-                let mut shape = LogShape::default();
+                let mut shape = LogShape::after(group.base);
                 for entry in &group.log {
                     shape
                         .push(entry.id())
@@ -91,6 +114,7 @@ impl LogStore for MemoryLogStore {
             let group = MemoryGroup {
                 record: record.clone(),
                 hard_state: HardState::default(),
+                base: LogId::ZERO,
                 log: Vec::new(),
             };
             disk.insert(record.group, group);
@@ -131,7 +155,10 @@ impl LogStore for MemoryLogStore {
         };
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0_usize;
-        for entry in held.log.iter().skip(position(from)) {
+        if from.max(LogIndex(1)) <= held.base.index {
+            return Ok(entries);
+        }
+        for entry in held.log.iter().skip(held.position(from)) {
             bytes = bytes.saturating_add(entry.size());
             if entry.index > through || (bytes > bytes_max && !entries.is_empty()) {
                 break;
@@ -140,9 +167,4 @@ impl LogStore for MemoryLogStore {
         }
         Ok(entries)
     }
-}
-
-/// Where the entry with this index stands; beyond every log if it can't be addressed.
-fn position(index: LogIndex) -> usize {
-    usize::try_from(index.prev().0).unwrap_or(usize::MAX)
 }

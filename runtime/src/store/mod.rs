@@ -10,11 +10,13 @@ mod memory;
 mod record;
 mod refusal;
 mod shape;
+mod snapshots;
 
 pub use self::fjall::FjallLogStore;
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
 pub use refusal::{ENTRY_BYTES_MAX, Refusal};
+pub use snapshots::{DirectorySnapshotStore, MemorySnapshotStore, SnapshotStore};
 
 use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Membership, Persist, Recovered};
 use std::fmt;
@@ -40,8 +42,9 @@ pub trait LogStore: Send + 'static {
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
 
     /// Writes all of the batch, atomically, and returns once it is durable: one fsync, whatever the number
-    /// of groups. Entries replace all that their group's log holds from the first of them on. Each group
-    /// appears at most once; what is only a barrier writes nothing.
+    /// of groups. First a new base drops what it says ([`LogBase`](raftyard_groups::LogBase)), then entries
+    /// replace all that their group's log holds from the first of them on. Each group appears at most once;
+    /// what is only a barrier writes nothing.
     ///
     /// # Errors
     ///
@@ -52,7 +55,7 @@ pub trait LogStore: Send + 'static {
 
     /// Reads entries of a group's log: consecutive from `from` on, up to `through` or the end of the log,
     /// stopping before they exceed `bytes_max` (by [`Entry::size`]), but at least one if there is one.
-    /// From 0 on means from the first on. Goes on working when the store is poisoned.
+    /// From 0 on means from 1 on; nothing if the entry at `from` was dropped by a new base. Goes on working when the store is poisoned.
     ///
     /// # Errors
     ///

@@ -4,6 +4,7 @@
 //! crc32 (4 bytes, little endian, over all that follows) | version (1) | kind (1) | group | incarnation | ...
 //!   group       membership: voters, outgoing, learners; each a count and that many node ids
 //!   hard state  term | 0 without a vote, or 1 and the node voted for
+//!   base        term | index of the entry that the log begins after
 //!   entries     first index | count of runs | term and length of each run | entries: 0 for a no-op,
 //!               or 1, length and bytes of a command
 //! ```
@@ -35,6 +36,7 @@ pub(super) enum Kind {
     Group = 1,
     HardState = 2,
     Entries = 3,
+    Base = 4,
 }
 
 /// Which life of which group a record belongs to.
@@ -123,6 +125,23 @@ pub(super) fn decode_hard_state(owner: Owner, record: &[u8]) -> Result<HardState
     };
     fields.end()?;
     Ok(HardState { term, vote })
+}
+
+/// Writes the record of what a log begins after into `out`, replacing what is there.
+pub(super) fn encode_base(out: &mut Vec<u8>, owner: Owner, base: LogId) {
+    begin(out, Kind::Base, owner);
+    put(out, base.term.0);
+    put(out, base.index.0);
+    seal(out);
+}
+
+/// What the log of `owner` begins after.
+pub(super) fn decode_base(owner: Owner, record: &[u8]) -> Result<LogId, RecordError> {
+    let mut fields = open_of(Kind::Base, owner, record)?;
+    let term = Term(fields.number("term")?);
+    let index = LogIndex(fields.number("index")?);
+    fields.end()?;
+    Ok(LogId { term, index })
 }
 
 /// Writes one record of `entries` into `out`, replacing what is there. They must be consecutive and their

@@ -1,7 +1,7 @@
 //! What a store does not take.
 
 use super::StoreError;
-use raftyard_groups::{Entry, LogId, LogIndex, Persist};
+use raftyard_groups::{Entry, LogBase, LogId, LogIndex, Persist};
 
 /// The largest entry a store takes, by [`Entry::size`]: 1 GiB. What stands below can't hold more than
 /// 4 GiB in one piece; messages between nodes are far smaller.
@@ -27,6 +27,22 @@ pub enum Refusal {
         /// The entry that can't.
         next: LogId,
     },
+    /// A log is compacted only to an entry that it holds.
+    #[error("a log that ends with {last} can't be compacted up to {wanted}")]
+    NotHeld {
+        /// The log's last entry.
+        last: LogId,
+        /// What it should begin after.
+        wanted: LogId,
+    },
+    /// Entries that were compacted can't be replaced.
+    #[error("entry {index} was compacted, the log begins after {base}")]
+    Compacted {
+        /// What the log begins after.
+        base: LogId,
+        /// The entry.
+        index: LogIndex,
+    },
     /// Larger than [`ENTRY_BYTES_MAX`].
     #[error("entry {index} has {bytes} bytes, more than {ENTRY_BYTES_MAX}")]
     TooLarge {
@@ -46,14 +62,30 @@ pub(super) fn check_follows(last: LogId, next: LogId) -> Result<(), Refusal> {
     }
 }
 
-/// Whether the entries of one write are in order among themselves and against the log's `last` entry. How
-/// they fit to what they leave standing when they replace is not checked here: that takes a read.
-pub(super) fn check_entries(persist: &Persist, last: LogId) -> Result<(), StoreError> {
+/// What a log begins after and what it ends with, before the entries of a write.
+pub(super) fn rebased(persist: &Persist, base: LogId, last: LogId) -> Result<(LogId, LogId), StoreError> {
+    match persist.base {
+        None => Ok((base, last)),
+        Some(LogBase::Installed(id)) => Ok((id, id)),
+        Some(LogBase::Compacted(id)) if base.index <= id.index && id.index <= last.index => Ok((id, last)),
+        Some(LogBase::Compacted(wanted)) => Err(StoreError::refused(persist.group, Refusal::NotHeld { last, wanted })),
+    }
+}
+
+/// Whether the entries of one write are in order among themselves and against the log, which begins after
+/// `base` and ends with `last`. How they fit to what they leave standing when they replace is not checked
+/// here: that takes a read.
+pub(super) fn check_entries(persist: &Persist, base: LogId, last: LogId) -> Result<(), StoreError> {
     let refuse = |reason| StoreError::refused(persist.group, reason);
-    if let Some(first) = persist.entries.first()
-        && (first.index > last.index || first.index == LogIndex::ZERO)
-    {
-        check_follows(last, first.id()).map_err(refuse)?;
+    if let Some(first) = persist.entries.first() {
+        if first.index > last.index || first.index == LogIndex::ZERO {
+            check_follows(last, first.id()).map_err(refuse)?;
+        } else if first.index <= base.index {
+            return Err(refuse(Refusal::Compacted {
+                base,
+                index: first.index,
+            }));
+        }
     }
     for pair in persist.entries.windows(2) {
         if let [one, next] = pair {

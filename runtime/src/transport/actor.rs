@@ -1,6 +1,7 @@
 //! The actor that owns a node's listener and its links.
 
 use super::acceptor;
+use super::bulk::{Bulk, Pace};
 use super::config::{TransportConfig, TransportError};
 use super::counters::Counters;
 use super::handle::TransportHandle;
@@ -14,6 +15,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, Context, Handler, ResponseActFu
 use raftyard_groups::NodeId;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -78,7 +80,9 @@ impl BoundTransport {
                 (way, Arc::new(outbox))
             })
             .collect();
+        let bulk = peers.keys().map(|peer| (*peer, Arc::default())).collect();
         let handle = TransportHandle {
+            bulk: Arc::new(bulk),
             outboxes: Arc::new(outboxes),
             counters,
         };
@@ -132,6 +136,24 @@ impl TransportActor {
         }
     }
 
+    fn bulks(&self) -> Vec<Bulk> {
+        let config = &self.config;
+        let pace = Rc::new(Pace::new(config.limits.snapshot_bytes_per_second));
+        let peers = self.handle.bulk.iter().zip(self.peers.values());
+        let bulk = |((peer, queue), address): ((&NodeId, &Arc<_>), &String)| Bulk {
+            cluster: config.cluster.clone(),
+            node: config.node,
+            peer: *peer,
+            address: address.clone(),
+            network: Arc::clone(&config.network),
+            queue: Arc::clone(queue),
+            counters: Arc::clone(&self.handle.counters),
+            limits: config.limits.clone(),
+            pace: Rc::clone(&pace),
+        };
+        peers.map(bulk).collect()
+    }
+
     fn links(&self) -> Vec<Link> {
         let config = &self.config;
         let mut links = Vec::new();
@@ -172,6 +194,10 @@ impl Actor for TransportActor {
         }
         for link in self.links() {
             let running = link.run(self.stop.clone());
+            self.tasks.push(tokio::task::spawn_local(running));
+        }
+        for bulk in self.bulks() {
+            let running = bulk.run(self.stop.clone());
             self.tasks.push(tokio::task::spawn_local(running));
         }
     }

@@ -84,7 +84,8 @@ impl Serializer<ClientMessage<PeerRequest>> for PostcardCodec {
             ClientMessage::Request(call) => {
                 let size = match &call.message {
                     PeerRequest::Deliver { frame } => frame.payload_len(),
-                    PeerRequest::Hello { .. } => 0,
+                    PeerRequest::SnapshotChunk { chunk } => chunk.bytes.len(),
+                    PeerRequest::Hello { .. } | PeerRequest::SnapshotOffer { .. } => 0,
                 };
                 write(
                     &CallRef::Request {

@@ -45,6 +45,12 @@ pub(crate) struct TransportLimits {
     pub(crate) backoff_min: Duration,
     /// The longest wait between attempts.
     pub(crate) backoff_max: Duration,
+    /// Bytes of one chunk of a snapshot.
+    pub(crate) snapshot_chunk_bytes: usize,
+    /// Bytes of snapshots sent per second, to all peers together.
+    pub(crate) snapshot_bytes_per_second: u64,
+    /// How long a peer may take to write a chunk, or to verify a whole snapshot.
+    pub(crate) snapshot_call_deadline: Duration,
     /// Connections served at a time; further ones are closed at once.
     pub(crate) connections_max: usize,
 }
@@ -61,6 +67,9 @@ impl Default for TransportLimits {
             connect_deadline: Duration::from_secs(2),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(1),
+            snapshot_chunk_bytes: 256 << 10,
+            snapshot_bytes_per_second: 64 << 20,
+            snapshot_call_deadline: Duration::from_secs(60),
             connections_max: 1024,
         }
     }
@@ -91,6 +100,12 @@ impl TransportLimits {
         }
         if self.backoff_min.is_zero() || self.backoff_min > self.backoff_max {
             return limit("backoff_min", "must be above 0 and at most backoff_max");
+        }
+        if self.snapshot_chunk_bytes == 0 || self.snapshot_chunk_bytes > self.message_bytes_max() {
+            return limit("snapshot_chunk_bytes", "must be above 0 and fit frame_bytes_max");
+        }
+        if self.snapshot_bytes_per_second == 0 {
+            return limit("snapshot_bytes_per_second", "must be above 0");
         }
         if self.connections_max == 0 {
             return limit("connections_max", "must be above 0");

@@ -13,6 +13,7 @@ pub(crate) struct Counters {
     messages_received: AtomicU64,
     messages_misaddressed: AtomicU64,
     reconnects: AtomicU64,
+    snapshot_bytes_sent: AtomicU64,
 }
 
 /// A reading of the counters. Each is exact; together they are of about the same moment.
@@ -34,6 +35,8 @@ pub(crate) struct TransportCounts {
     pub(crate) messages_misaddressed: u64,
     /// Connections made, beyond the first of each peer and lane.
     pub(crate) reconnects: u64,
+    /// Bytes of snapshots handed to a connection.
+    pub(crate) snapshot_bytes_sent: u64,
 }
 
 impl Counters {
@@ -57,6 +60,10 @@ impl Counters {
         self.reconnects.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn add_snapshot_bytes(&self, bytes: usize) {
+        self.snapshot_bytes_sent.fetch_add(bytes as u64, Relaxed);
+    }
+
     pub(crate) fn read(&self) -> TransportCounts {
         TransportCounts {
             frames_sent: self.frames_sent.load(Relaxed),
@@ -67,6 +74,7 @@ impl Counters {
             messages_received: self.messages_received.load(Relaxed),
             messages_misaddressed: self.messages_misaddressed.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
+            snapshot_bytes_sent: self.snapshot_bytes_sent.load(Relaxed),
         }
     }
 }

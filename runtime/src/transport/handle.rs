@@ -1,5 +1,6 @@
 //! How the rest of the node sends.
 
+use super::bulk::{BulkQueue, Outgoing};
 use super::counters::{Counters, TransportCounts};
 use super::lane::Lane;
 use super::outbox::Outbox;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct TransportHandle {
     pub(super) outboxes: Arc<BTreeMap<(NodeId, Lane), Arc<Outbox>>>,
+    pub(super) bulk: Arc<BTreeMap<NodeId, Arc<BulkQueue>>>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -33,6 +35,14 @@ impl TransportHandle {
                     self.counters.add_dropped(same_way.len());
                 }
             }
+        }
+    }
+
+    /// Queues a snapshot. To an unknown peer it fails at once.
+    pub(crate) fn send_snapshot(&self, outgoing: Outgoing) {
+        match self.bulk.get(&outgoing.to) {
+            Some(queue) => queue.push(outgoing),
+            None => (outgoing.done)(false),
         }
     }
 

@@ -11,10 +11,12 @@ pub(crate) enum Lane {
     Heartbeat,
     /// Appends and their answers.
     Data,
+    /// Snapshots, which are no messages: only while there is one to send.
+    Snapshot,
 }
 
 impl Lane {
-    /// All of them.
+    /// Those that messages travel on.
     pub(crate) const ALL: [Self; 2] = [Self::Heartbeat, Self::Data];
 
     /// The lane that `message` travels on.

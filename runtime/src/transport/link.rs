@@ -86,7 +86,7 @@ impl Link {
             let is_news = was_connected || backoff.is_at_max();
             match self.lane {
                 Lane::Heartbeat => self.outbox.close(),
-                Lane::Data => self.outbox.clear(),
+                Lane::Data | Lane::Snapshot => self.outbox.clear(),
             }
             if matches!(error, LinkError::Refused(_)) {
                 backoff.jump_to_max();

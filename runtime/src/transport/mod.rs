@@ -9,6 +9,9 @@
 //! 3. The peer's [`acceptor`] has one [`session`] per connection: it refuses whom it does not know,
 //!    checks each frame, and hands its messages, in order, to [`Inbound`].
 //!
+//! Snapshots take another way: [`bulk`] sends a file in chunks, each its own call, on a connection that
+//! exists only meanwhile; each call is answered when the chunk is written.
+//!
 //! What is promised: messages of one lane between two nodes arrive in order, each at most once, unchanged.
 //! What is not: that they arrive. A full outbox, a broken connection or an absent peer drops messages,
 //! counted; Raft sends again what still matters, and what is older would only delay it.
@@ -19,6 +22,7 @@
 mod acceptor;
 mod actor;
 mod backoff;
+mod bulk;
 mod codec;
 mod config;
 mod counters;
@@ -35,9 +39,11 @@ mod tests;
 mod wire;
 
 pub(crate) use actor::{BoundTransport, Stop, TransportActor, bind};
+pub(crate) use bulk::Outgoing;
 pub use config::TransportError;
 pub(crate) use config::{TransportConfig, TransportLimits};
 pub(crate) use counters::TransportCounts;
 pub(crate) use handle::TransportHandle;
 pub use network::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork};
+pub(crate) use service::{SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 pub(crate) use session::Inbound;

@@ -2,10 +2,11 @@
 
 use super::frame::Frame;
 use super::lane::Lane;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Version of the service and of all it carries. Nodes of different versions refuse each other.
-pub(crate) const PROTOCOL: u16 = 1;
+pub(crate) const PROTOCOL: u16 = 2;
 
 /// One node, as seen by another over one connection.
 #[tarpc::service]
@@ -15,6 +16,10 @@ pub(crate) trait Peer {
     /// Hands over one frame. The answer says that it was received, not what came of it: Raft's own answers
     /// are messages in the other direction's frames.
     async fn deliver(frame: Frame) -> Result<Receipt, Refusal>;
+    /// Offers a snapshot, on a connection of the snapshot lane.
+    async fn snapshot_offer(offer: SnapshotOffer) -> Result<SnapshotAnswer, Refusal>;
+    /// Hands over the next piece of the snapshot that was offered for that group last.
+    async fn snapshot_chunk(chunk: SnapshotChunk) -> Result<SnapshotAnswer, Refusal>;
 }
 
 /// Who calls. The shape of this one never changes, so that any two versions can tell each other apart.
@@ -39,6 +44,63 @@ pub(crate) struct Welcome;
 /// The frame was received and its messages handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt;
+
+/// Which snapshot, of whom. Two offers that differ in nothing but the term are of the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotOffer {
+    pub(crate) group: u64,
+    pub(crate) incarnation: u64,
+    /// The term in which the caller leads.
+    pub(crate) term: u64,
+    /// Term and index of the last entry it holds.
+    pub(crate) last_term: u64,
+    pub(crate) last_index: u64,
+    /// Bytes of its file.
+    pub(crate) size: u64,
+    /// The checksum at the end of its file.
+    pub(crate) crc: u32,
+}
+
+/// A piece of a snapshot's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotChunk {
+    pub(crate) group: u64,
+    /// Where in the file it stands.
+    pub(crate) offset: u64,
+    /// [`chunk_crc`].
+    pub(crate) crc: u32,
+    pub(crate) bytes: Bytes,
+}
+
+/// What a chunk's checksum is made of: its place, too.
+pub(crate) fn chunk_crc(group: u64, offset: u64, bytes: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&group.to_le_bytes());
+    crc.update(&offset.to_le_bytes());
+    crc.update(bytes);
+    crc.finalize()
+}
+
+/// What the receiver of a snapshot wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SnapshotAnswer {
+    /// The piece that begins here.
+    Wanted {
+        /// Bytes from the file's start.
+        offset: u64,
+    },
+    /// Nothing: all of it is here, verified and durable, and the group was told.
+    Complete,
+    /// Not this one: the group does not run here, or it, or a piece of it, is damaged.
+    Refused,
+}
+
+/// An offer or a piece.
+#[derive(Clone, Debug)]
+pub(crate) enum SnapshotPart {
+    Offer(SnapshotOffer),
+    Chunk(SnapshotChunk),
+}
 
 /// Why a call was turned down. Nothing of what it carried has had an effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

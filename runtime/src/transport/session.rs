@@ -3,7 +3,9 @@
 use super::counters::Counters;
 use super::frame::Frame;
 use super::lane::Lane;
-use super::service::{Hello, PROTOCOL, Peer, Receipt, Refusal, Welcome};
+use super::service::{
+    Hello, PROTOCOL, Peer, Receipt, Refusal, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, Welcome,
+};
 use super::wire;
 use crate::budget::{InboundBudget, InboundPermit};
 use raftyard_groups::{Message, NodeId};
@@ -12,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use tarpc::context::Context;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Takes what peers send. Called on the transport's thread, which serves all connections: it hands the
@@ -20,6 +23,9 @@ pub(crate) trait Inbound: Send + Sync + 'static {
     /// The messages of one frame, in the order in which `from` sent them; never empty. The permit counts
     /// their bytes; it is to be kept until they are taken care of.
     fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: Option<InboundPermit>);
+
+    /// A part of a snapshot. The answer comes once it is taken care of; the next part of that peer waits for it.
+    fn snapshot(&self, from: NodeId, part: SnapshotPart) -> oneshot::Receiver<SnapshotAnswer>;
 }
 
 /// What all sessions of a node share. Lives on the transport's thread.
@@ -108,6 +114,16 @@ impl Session {
         }
     }
 
+    async fn receive_snapshot(&self, part: SnapshotPart) -> Result<SnapshotAnswer, Refusal> {
+        let from = match &*self.open.borrow() {
+            Some(opened) if opened.lane == Lane::Snapshot => opened.from,
+            _ => return Err(Refusal::NoHello),
+        };
+        let answer = self.reception.inbound.snapshot(from, part);
+        // The other end is dropped only when the node ends.
+        Ok(answer.await.unwrap_or(SnapshotAnswer::Refused))
+    }
+
     fn receive(&self, frame: Frame, permit: Option<InboundPermit>) -> Result<Receipt, Refusal> {
         // Taken, so that a refused frame closes the session: a later one must not be accepted after a gap.
         let Some(opened) = self.open.borrow_mut().take() else {
@@ -187,5 +203,13 @@ impl Peer for SessionService {
     async fn deliver(self, _: Context, frame: Frame) -> Result<Receipt, Refusal> {
         let permit = self.0.room_for(&frame).await;
         self.0.receive(frame, permit)
+    }
+
+    async fn snapshot_offer(self, _: Context, offer: SnapshotOffer) -> Result<SnapshotAnswer, Refusal> {
+        self.0.receive_snapshot(SnapshotPart::Offer(offer)).await
+    }
+
+    async fn snapshot_chunk(self, _: Context, chunk: SnapshotChunk) -> Result<SnapshotAnswer, Refusal> {
+        self.0.receive_snapshot(SnapshotPart::Chunk(chunk)).await
     }
 }

@@ -13,6 +13,7 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
+use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
@@ -30,8 +31,30 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) snapshots: Arc<Inbox<SnapshotWork>>,
+    pub(crate) compaction: Compaction,
     pub(crate) output: RefCell<TurnOutput>,
     pub(crate) deadlines: RefCell<Deadlines>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        counters: Arc<Counters>,
+        snapshots: Arc<Inbox<SnapshotWork>>,
+        compaction: Compaction,
+    ) -> Self {
+        Self {
+            clock,
+            limits,
+            counters,
+            snapshots,
+            compaction,
+            output: RefCell::default(),
+            deadlines: RefCell::default(),
+        }
+    }
 }
 
 pub(crate) struct Dispatcher {
@@ -79,22 +102,14 @@ impl Dispatcher {
         inbox: Arc<Inbox<Work>>,
         storage: Arc<Inbox<StorageWork>>,
         transport: TransportHandle,
-        clock: Arc<dyn Clock>,
-        limits: Limits,
-        counters: Arc<Counters>,
+        shared: Shared,
     ) -> Self {
         Self {
             worker,
             inbox,
             storage,
             transport,
-            shared: Rc::new(Shared {
-                clock,
-                limits,
-                counters,
-                output: RefCell::default(),
-                deadlines: RefCell::default(),
-            }),
+            shared: Rc::new(shared),
             groups: Vec::new(),
             positions: IdMap::default(),
             touched: Vec::new(),
@@ -150,6 +165,7 @@ impl Dispatcher {
             // For a group that is not here these drop the sender's other end, which tells it so.
             Work::Propose(group, proposal) => self.give(group, GroupWork::Propose(proposal)),
             Work::Read(group, job) => self.give(group, GroupWork::Read(job)),
+            Work::Snapshot(group, event) => self.give(group, GroupWork::Snapshot(event)),
             Work::Transfer(group, transfer) => self.give(group, GroupWork::Transfer(transfer)),
             Work::Continue(group) => self.give(group, GroupWork::Tick),
             Work::Unreadable(group) => self.give(group, GroupWork::Halt("its log is damaged")),

@@ -4,6 +4,7 @@
 use super::dispatcher::{Shared, Stop};
 use super::proposals::{self, Proposals};
 use super::reads::{self, Reads};
+use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};
 use super::{Create, Proposal, ReadJob, Transfer};
 use crate::error::ProposeError;
@@ -27,24 +28,25 @@ mod tests;
 const APPLY_BATCHES_PER_TURN: usize = 4;
 
 pub(crate) struct GroupActor {
-    core: Group,
-    effects: Effects,
-    machine: Box<dyn Machine>,
+    pub(super) core: Group,
+    pub(super) effects: Effects,
+    pub(super) machine: Box<dyn Machine>,
+    pub(super) snapshots: Snapshots,
     /// Proposals that the core was given and has not said a word of yet, in order: it holds them while
     /// leadership is on its way to another replica.
     proposing: VecDeque<(ProposalId, Vec<Proposal>)>,
-    proposals: Proposals,
+    pub(super) proposals: Proposals,
     reads: Reads,
     /// Who waits for which leadership transfer.
     transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
     /// Names for what the core is asked.
     next_id: u64,
-    slot: Arc<GroupSlot>,
-    shared: Rc<Shared>,
+    pub(super) slot: Arc<GroupSlot>,
+    pub(super) shared: Rc<Shared>,
     /// Where its deadline is kept.
     position: usize,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
-    halted: bool,
+    pub(super) halted: bool,
 }
 
 impl GroupActor {
@@ -53,6 +55,7 @@ impl GroupActor {
             core: Group::new(create.config, create.recovered, shared.clock.now()),
             effects: Effects::default(),
             machine: create.machine,
+            snapshots: Snapshots::new(shared.compaction, create.snapshot),
             proposing: VecDeque::new(),
             proposals: Proposals::default(),
             reads: Reads::default(),
@@ -73,7 +76,12 @@ impl GroupActor {
         for work in work {
             match work {
                 GroupWork::Message(message) => inputs.push(Input::Message(message)),
-                GroupWork::Persisted(seq) => inputs.push(Input::Persisted { seq }),
+                GroupWork::Persisted(seq) => {
+                    inputs.push(Input::Persisted { seq });
+                    if let Some(before) = self.snapshots.persisted(seq) {
+                        self.forget_snapshots(before);
+                    }
+                }
                 GroupWork::Loaded(loaded) => inputs.push(Input::Loaded {
                     purpose: loaded.purpose,
                     from: loaded.from,
@@ -84,6 +92,7 @@ impl GroupActor {
                 GroupWork::Transfer(transfer) => inputs.push(self.transfer(transfer)),
                 GroupWork::Campaign => inputs.push(Input::Campaign),
                 GroupWork::Tick => inputs.push(Input::Tick),
+                GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
                 GroupWork::Halt(reason) => self.halt(reason),
             }
         }
@@ -165,6 +174,10 @@ impl GroupActor {
 
     /// Carries out what the core wants. Applying leads to more: until all is applied, or the turn's share is.
     fn carry_out(&mut self, now: Moment) {
+        if let Some(last) = self.effects.install.take() {
+            self.install(last);
+        }
+        self.compact(now);
         let mut batches = 0;
         loop {
             for (id, outcome) in self.effects.reads.drain(..) {
@@ -179,6 +192,13 @@ impl GroupActor {
             };
             batches += 1;
             self.core.step(now, Input::Applied { through }, &mut self.effects);
+        }
+        for peer in std::mem::take(&mut self.effects.snapshots) {
+            self.send_snapshot(peer);
+        }
+        self.snapshot_if_due();
+        if let Some(before) = self.snapshots.note_write(self.effects.persist.as_ref()) {
+            self.forget_snapshots(before);
         }
         let output = &mut *self.shared.output.borrow_mut();
         if !self.effects.apply.is_empty() && !self.halted {
@@ -204,6 +224,7 @@ impl GroupActor {
                 self.proposals.applied(id, None);
                 continue;
             };
+            self.snapshots.count_applied(command.len());
             let wanted = self.proposals.is_awaited(id);
             let machine = &mut self.machine;
             match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
@@ -226,7 +247,7 @@ impl GroupActor {
     }
 
     /// Stops this replica for good: what it was asked is answered as unknown, what comes is refused.
-    fn halt(&mut self, reason: &str) {
+    pub(super) fn halt(&mut self, reason: &str) {
         if !self.halted {
             tracing::error!(group = self.slot.group.0, replica = %self.core, reason, "replica halted");
             self.halted = true;

@@ -5,19 +5,23 @@
 mod deadlines;
 mod dispatcher;
 mod group_actor;
+mod group_snapshots;
 mod proposals;
 mod reads;
+mod snapshots;
 mod turn;
 
-pub(crate) use dispatcher::{Dispatcher, Stop};
+pub(crate) use dispatcher::{Dispatcher, Shared, Stop};
 
 use crate::budget::{BytePermit, InboundPermit};
 use crate::error::{ProposeError, ReadError};
 use crate::machine::Machine;
 use crate::registry::GroupSlot;
+use crate::snapshot::SnapshotEvent;
 use bytes::Bytes;
 use raftyard_groups::{
-    Entry, GroupId, LoadPurpose, LogIndex, Message, NodeId, PersistSeq, Recovered, ReplicaConfig, TransferOutcome,
+    Entry, GroupId, LoadPurpose, LogId, LogIndex, Message, NodeId, PersistSeq, Recovered, ReplicaConfig,
+    TransferOutcome,
 };
 use std::any::Any;
 use std::sync::Arc;
@@ -37,6 +41,8 @@ pub(crate) enum Work {
     Propose(GroupId, Proposal),
     /// A read of a group.
     Read(GroupId, ReadJob),
+    /// What happened to a group's snapshots.
+    Snapshot(GroupId, SnapshotEvent),
     /// Another replica of a group shall lead.
     Transfer(GroupId, Transfer),
     /// A group has more to apply than fitted into its turn.
@@ -51,7 +57,10 @@ pub(crate) enum Work {
 pub(crate) struct Create {
     pub(crate) config: ReplicaConfig,
     pub(crate) recovered: Recovered,
+    /// Restored from the snapshot that `recovered` speaks of.
     pub(crate) machine: Box<dyn Machine>,
+    /// The last entry of that snapshot.
+    pub(crate) snapshot: Option<LogId>,
     pub(crate) slot: Arc<GroupSlot>,
     /// Campaign at once instead of waiting for an election timeout.
     pub(crate) campaign: bool,

@@ -86,6 +86,16 @@ impl Proposals {
         }
     }
 
+    /// A snapshot took the place of the log up to `through`: whether they are part of it, nobody here knows.
+    pub(crate) fn overtaken(&mut self, through: LogIndex) {
+        while self.given_up.pop_front_if(|(index, _)| *index <= through).is_some() {}
+        let waiting = std::iter::from_fn(|| self.waiting.pop_front_if(|waiting| waiting.id.index <= through));
+        let displaced = self.displaced.extract_if(.., |waiting| waiting.id.index <= through);
+        for waiting in waiting.chain(displaced) {
+            waiting.answer(Err(ProposeError::OutcomeUnknown));
+        }
+    }
+
     /// Gives up on those whose deadline has come: they may be applied or not.
     pub(crate) fn expire(&mut self, now: Moment) {
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.deadline <= now) {

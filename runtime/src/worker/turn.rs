@@ -30,6 +30,7 @@ pub(crate) enum GroupWork {
     Loaded(Box<super::Loaded>),
     Propose(super::Proposal),
     Read(super::ReadJob),
+    Snapshot(crate::snapshot::SnapshotEvent),
     Transfer(super::Transfer),
     Campaign,
     /// Time has passed, or there is more to do.

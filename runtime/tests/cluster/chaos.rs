@@ -3,7 +3,9 @@
 
 use super::support::{Cluster, PATIENCE, eventually};
 use parking_lot::Mutex;
-use raftyard::{Consistency, Group, GroupId, Limits, NodeId, ProposeError, StateMachine, Tuning};
+use raftyard::{
+    Compaction, Consistency, Group, GroupId, HostMetrics, Limits, NodeId, ProposeError, StateMachine, Tuning,
+};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ impl StateMachine for Ledger {
     type Response = usize;
     type Query = ();
     type Answer = Vec<u64>;
+    type Snapshot = Vec<u64>;
 
     fn apply(&mut self, command: u64) -> usize {
         let mut applied = self.0.lock();
@@ -32,6 +35,14 @@ impl StateMachine for Ledger {
 
     fn query(&self, (): ()) -> Vec<u64> {
         self.0.lock().clone()
+    }
+
+    fn snapshot(&self) -> Vec<u64> {
+        self.0.lock().clone()
+    }
+
+    fn restore(&mut self, applied: Vec<u64>) {
+        *self.0.lock() = applied;
     }
 }
 
@@ -197,6 +208,22 @@ async fn mishap(cluster: &mut Cluster, groups: &[Arc<Mutex<Known>>], random: &mu
 
 #[tokio::test]
 async fn groups_keep_their_word_while_nodes_stop_and_links_are_cut() {
+    keep_their_word(Compaction::default()).await;
+}
+
+#[tokio::test]
+async fn groups_keep_their_word_while_their_logs_are_compacted() {
+    let metrics = keep_their_word(Compaction {
+        entries: 20,
+        tail_entries: 3,
+        ..Compaction::default()
+    })
+    .await;
+    assert!(metrics.snapshots_taken > 0, "{metrics:?}");
+}
+
+/// Returns what the nodes did in their last lives.
+async fn keep_their_word(compaction: Compaction) -> HostMetrics {
     let seed = seed();
     let mut random = Random(seed);
     let mut cluster = Cluster::closed(NODES);
@@ -204,6 +231,7 @@ async fn groups_keep_their_word_while_nodes_stop_and_links_are_cut() {
         request_timeout_ms: 1_000,
         ..Limits::default()
     };
+    cluster.compaction = compaction;
     cluster.tuning = Tuning {
         election_timeout_ms: 200,
         heartbeat_interval_ms: 40,
@@ -275,5 +303,7 @@ async fn groups_keep_their_word_while_nodes_stop_and_links_are_cut() {
         "of {proposed} proposals only {acknowledged} were acknowledged"
     );
     groups.iter().for_each(|known| known.lock().replicas.clear());
+    let metrics = cluster.ids().into_iter().map(|id| cluster.host(id).metrics()).sum();
     cluster.stop_all().await;
+    metrics
 }

@@ -125,8 +125,11 @@ async fn there_is_no_handle_of_another_type() {
         type Response = ();
         type Query = ();
         type Answer = ();
+        type Snapshot = ();
         fn apply(&mut self, (): ()) {}
         fn query(&self, (): ()) {}
+        fn snapshot(&self) {}
+        fn restore(&mut self, (): ()) {}
     }
     let host = cluster.host(NodeId(1));
     assert!(host.group::<Journal>(GroupId(1)).is_some());

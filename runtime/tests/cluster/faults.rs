@@ -331,6 +331,7 @@ impl raftyard::StateMachine for Touchy {
     type Response = Unserialisable;
     type Query = bool;
     type Answer = ();
+    type Snapshot = ();
 
     fn apply(&mut self, (): ()) -> Unserialisable {
         Unserialisable
@@ -339,6 +340,10 @@ impl raftyard::StateMachine for Touchy {
     fn query(&self, panics: bool) {
         assert!(!panics, "asked to");
     }
+
+    fn snapshot(&self) {}
+
+    fn restore(&mut self, (): ()) {}
 }
 
 #[derive(Debug, serde::Deserialize)]

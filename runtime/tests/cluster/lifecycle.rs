@@ -19,6 +19,7 @@ impl StateMachine for Restless {
     type Response = ();
     type Query = ();
     type Answer = ();
+    type Snapshot = ();
 
     fn apply(&mut self, (): ()) {}
 
@@ -27,6 +28,10 @@ impl StateMachine for Restless {
             drop(group.read((), Consistency::Linearizable));
         }
     }
+
+    fn snapshot(&self) {}
+
+    fn restore(&mut self, (): ()) {}
 }
 
 /// On a worker that has one turn after the other, time passes all the same: for groups that nothing comes for.

@@ -1,6 +1,8 @@
 //! What every log store owes.
 
-use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, append, entries, hard_state, record, vote};
+use crate::harness::{
+    Disk, FjallDisk, Harness, MemoryDisk, append, compact, entries, hard_state, install, record, vote,
+};
 use bytes::Bytes;
 use raftyard::store::{ENTRY_BYTES_MAX, LogStore, Refusal, StoreError};
 use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Membership, NodeId, Payload, Persist};
@@ -44,6 +46,10 @@ conformance!(
     a_group_twice_in_a_batch_is_refused,
     an_entry_too_large_is_refused,
     a_refused_batch_leaves_nothing_of_its_other_groups,
+    compaction_anywhere_in_a_log_of_several_records,
+    compaction_in_the_same_write_as_what_replaces_the_rest,
+    an_installed_snapshot_drops_the_whole_log,
+    a_base_that_cannot_be_is_refused,
 );
 
 const G: GroupId = GroupId(1);
@@ -311,4 +317,61 @@ fn refusal(error: &StoreError) -> Refusal {
         StoreError::Refused { reason, .. } => *reason,
         other => panic!("not a refusal: {other}"),
     }
+}
+
+fn compaction_anywhere_in_a_log_of_several_records<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[0, 1, 2]);
+    h.write(&[append(0, entries(1, 9, 1)), append(2, entries(1, 9, 1))]);
+    for (first, count) in [(1, 4), (5, 1), (6, 5), (11, 2)] {
+        h.write(&[append(1, entries(first, count, 1))]);
+    }
+    for index in 1..=12 {
+        h.write_and_check(&[compact(1, index, 1, Vec::new())]);
+        assert_eq!(h.check_read(G, 1, u64::MAX, usize::MAX), [], "it was dropped");
+        assert_eq!(
+            h.check_read(G, index + 1, u64::MAX, usize::MAX).len() as u64,
+            12 - index
+        );
+    }
+    h.write_and_check(&[compact(1, 12, 1, Vec::new())]);
+    h.write_and_check(&[append(1, entries(13, 3, 2))]);
+}
+
+fn compaction_in_the_same_write_as_what_replaces_the_rest<D: Disk>() {
+    for (base, first) in [(2, 3), (2, 4), (2, 7), (2, 10), (5, 6), (5, 8), (9, 10)] {
+        let mut h = Harness::<D>::with_groups(&[1]);
+        h.write(&[append(1, entries(1, 6, 1))]);
+        h.write(&[append(1, entries(7, 3, 1))]);
+        h.write_and_check(&[compact(1, base, 1, entries(first, 2, 2))]);
+        h.write_and_check(&[append(1, entries(first + 1, 4, 3))]);
+        let after = base + 1;
+        let term = if first == after { 2 } else { 1 };
+        h.write_and_check(&[append(1, entries(after, 1, term + 3))]);
+    }
+}
+
+fn an_installed_snapshot_drops_the_whole_log<D: Disk>() {
+    for index in [2, 6, 8, 9, 30] {
+        let mut h = Harness::<D>::with_groups(&[1, 2]);
+        h.write(&[append(1, entries(1, 6, 1)), append(2, entries(1, 3, 1))]);
+        h.write(&[append(1, entries(7, 3, 1))]);
+        let mut write = install(1, index, 5, Vec::new());
+        write.hard_state = Some(hard_state(6, None));
+        h.write_and_check(&[write]);
+        h.write_and_check(&[append(1, entries(index + 1, 2, 6))]);
+        h.write_and_check(&[install(1, index + 40, 7, entries(index + 41, 3, 8))]);
+        h.write_and_check(&[append(1, entries(index + 41, 1, 9))]);
+    }
+}
+
+fn a_base_that_cannot_be_is_refused<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write(&[append(1, entries(1, 9, 1))]);
+    h.check_refused(&[compact(1, 10, 1, Vec::new())]);
+    h.write(&[compact(1, 5, 1, Vec::new())]);
+    let error = h.check_refused(&[append(1, entries(5, 2, 2))]);
+    assert!(matches!(refusal(&error), Refusal::Compacted { .. }), "{error}");
+    h.check_refused(&[compact(1, 4, 1, Vec::new())]);
+    h.check_refused(&[install(1, 20, 3, entries(22, 1, 3))]);
+    h.check_refused(&[install(1, 20, 3, entries(21, 1, 2))]);
 }

@@ -4,7 +4,8 @@ use crate::model::Model;
 use bytes::Bytes;
 use raftyard::store::{FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreError, StoreIdentity};
 use raftyard_groups::{
-    Entry, GroupId, HardState, Incarnation, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq, Term,
+    Entry, GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq,
+    Term,
 };
 use std::path::Path;
 use tempfile::TempDir;
@@ -183,6 +184,20 @@ pub(crate) fn entries(first: u64, count: u64, term: u64) -> Vec<Entry> {
 
 pub(crate) fn append(group: u64, entries: Vec<Entry>) -> Persist {
     Persist::new(GroupId(group), PersistSeq(1), None, entries)
+}
+
+/// `entries` after the log's beginning up to `index` was dropped.
+pub(crate) fn compact(group: u64, index: u64, term: u64, entries: Vec<Entry>) -> Persist {
+    let mut persist = append(group, entries);
+    persist.base = Some(LogBase::Compacted(LogId::new(term, index)));
+    persist
+}
+
+/// `entries` after a snapshot that ends with `index` took the place of the log.
+pub(crate) fn install(group: u64, index: u64, term: u64, entries: Vec<Entry>) -> Persist {
+    let mut persist = append(group, entries);
+    persist.base = Some(LogBase::Installed(LogId::new(term, index)));
+    persist
 }
 
 pub(crate) fn vote(group: u64, hard_state: HardState) -> Persist {

@@ -1,7 +1,7 @@
 //! The store as naive as it gets: what it should hold, and what it should answer.
 
 use raftyard::store::{GroupRecord, RecoveredGroup};
-use raftyard_groups::{Entry, GroupId, HardState, LogId, LogIndex, Persist, Recovered};
+use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Persist, Recovered};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -12,6 +12,7 @@ pub(crate) struct Model {
 struct ModelGroup {
     record: GroupRecord,
     hard_state: HardState,
+    base: LogId,
     log: BTreeMap<u64, Entry>,
 }
 
@@ -20,6 +21,7 @@ impl Model {
         let group = ModelGroup {
             record: record.clone(),
             hard_state: HardState::default(),
+            base: LogId::ZERO,
             log: BTreeMap::new(),
         };
         assert!(self.groups.insert(record.group, group).is_none());
@@ -31,6 +33,12 @@ impl Model {
             if let Some(hard_state) = persist.hard_state {
                 group.hard_state = hard_state;
             }
+            match persist.base {
+                Some(LogBase::Compacted(id)) => group.log.retain(|index, _| *index > id.index.0),
+                Some(LogBase::Installed(_)) => group.log.clear(),
+                None => {}
+            }
+            group.base = persist.base.map_or(group.base, LogBase::id);
             if let Some(first) = persist.entries.first() {
                 group.log.retain(|index, _| *index < first.index.0);
             }
@@ -48,24 +56,31 @@ impl Model {
         self.groups[&group].hard_state
     }
 
-    /// The entry at `index`, or what stands before the first.
+    /// The entry at `index`, or what the log begins after.
     pub(crate) fn id_at(&self, group: GroupId, index: u64) -> LogId {
         match self.groups[&group].log.get(&index) {
             Some(entry) => entry.id(),
-            None => LogId::ZERO,
+            None => self.groups[&group].base,
         }
+    }
+
+    pub(crate) fn base(&self, group: GroupId) -> LogId {
+        self.groups[&group].base
     }
 
     pub(crate) fn last(&self, group: GroupId) -> LogId {
         match self.groups[&group].log.last_key_value() {
             Some((_, entry)) => entry.id(),
-            None => LogId::ZERO,
+            None => self.groups[&group].base,
         }
     }
 
     pub(crate) fn read(&self, group: GroupId, from: u64, through: u64, bytes_max: usize) -> Vec<Entry> {
         let mut entries = Vec::new();
         let mut bytes = 0;
+        if from.max(1) <= self.groups[&group].base.index.0 {
+            return entries;
+        }
         for (index, entry) in &self.groups[&group].log {
             if (from..=through).contains(index) {
                 bytes += entry.size();
@@ -85,11 +100,13 @@ impl Model {
                 record: group.record.clone(),
                 state: Recovered {
                     hard_state: group.hard_state,
+                    base: group.base,
+                    applied: LogIndex::ZERO,
                     runs: runs(&group.log),
                     last: group
                         .log
                         .last_key_value()
-                        .map_or(LogIndex::ZERO, |(_, entry)| entry.index),
+                        .map_or(group.base.index, |(_, entry)| entry.index),
                 },
             })
             .collect()

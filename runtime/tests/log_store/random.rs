@@ -1,7 +1,7 @@
 //! Random steps against the model. `RAFTYARD_SEED` takes a printed seed back.
 
 use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, entries, hard_state, record};
-use raftyard_groups::{Entry, GroupId, Persist, PersistSeq};
+use raftyard_groups::{Entry, GroupId, LogBase, LogId, Persist, PersistSeq};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
@@ -71,17 +71,39 @@ fn random_persist<D: Disk>(h: &Harness<D>, rng: &mut Rng, group: GroupId) -> Per
         let term = h.model.hard_state(group).term.0 + rng.below(2);
         hard_state(term, (rng.below(2) == 0).then(|| rng.below(5)))
     });
-    let last = h.model.last(group);
+    let (base, last) = (h.model.base(group), h.model.last(group));
+    let change = match rng.below(12) {
+        0 => {
+            let index = base.index.0 + rng.below(last.index.0 + 1 - base.index.0);
+            Some(LogBase::Compacted(h.model.id_at(group, index)))
+        }
+        1 => {
+            let index = base.index.0 + 1 + rng.below(last.index.0 + 20);
+            Some(LogBase::Installed(LogId::new(last.term.0 + rng.below(2), index)))
+        }
+        _ => None,
+    };
+    let (base, last) = match change {
+        Some(LogBase::Compacted(id)) => (id, last),
+        Some(LogBase::Installed(id)) => (id, id),
+        None => (base, last),
+    };
     let new = match rng.below(10) {
         0 => Vec::new(),
         1 | 2 => {
-            let before = rng.below(last.index.0 + 1);
-            let term = h.model.id_at(group, before).term.0;
-            random_entries(rng, before + 1, term)
+            let before = base.index.0 + rng.below(last.index.0 + 1 - base.index.0);
+            let standing = if before == base.index.0 {
+                base
+            } else {
+                h.model.id_at(group, before)
+            };
+            random_entries(rng, before + 1, standing.term.0)
         }
         _ => random_entries(rng, last.index.0 + 1, last.term.0),
     };
-    Persist::new(group, PersistSeq(1), state, new)
+    let mut persist = Persist::new(group, PersistSeq(1), state, new);
+    persist.base = change;
+    persist
 }
 
 /// Entries from `first` on, in one or several terms no older than `term`.

@@ -1,8 +1,8 @@
 //! A cluster in memory that tests can cut, crash and restart.
 
-use raftyard::store::MemoryLogStore;
+use raftyard::store::{MemoryLogStore, MemorySnapshotStore};
 use raftyard::{
-    Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine, Tuning,
+    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine, Tuning,
 };
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ impl StateMachine for Journal {
     type Response = usize;
     type Query = ();
     type Answer = Vec<String>;
+    type Snapshot = Vec<String>;
 
     fn apply(&mut self, line: String) -> usize {
         assert!(line != "panic", "asked to");
@@ -28,14 +29,24 @@ impl StateMachine for Journal {
     fn query(&self, (): ()) -> Vec<String> {
         self.0.clone()
     }
+
+    fn snapshot(&self) -> Vec<String> {
+        self.0.clone()
+    }
+
+    fn restore(&mut self, lines: Vec<String>) {
+        self.0 = lines;
+    }
 }
 
 /// Nodes with ids from 1; each keeps its log across restarts.
 pub struct Cluster {
     pub network: MemoryNetwork,
     pub limits: Limits,
+    pub compaction: Compaction,
     pub tuning: Tuning,
     stores: Vec<MemoryLogStore>,
+    pub snapshots: Vec<MemorySnapshotStore>,
     hosts: Vec<Option<RaftHost>>,
 }
 
@@ -56,8 +67,10 @@ impl Cluster {
         Self {
             network: MemoryNetwork::new(),
             limits: Limits::default(),
+            compaction: Compaction::default(),
             tuning: Tuning::default(),
             stores: (0..nodes).map(|_| MemoryLogStore::default()).collect(),
+            snapshots: (0..nodes).map(|_| MemorySnapshotStore::default()).collect(),
             hosts: vec![None; nodes],
         }
     }
@@ -86,6 +99,8 @@ impl Cluster {
             .workers(2)
             .seed(id.0)
             .limits(self.limits)
+            .compaction(self.compaction)
+            .snapshot_store(self.snapshots[slot(id)].clone())
             .tuning(self.tuning)
             .network(self.network.node(id));
         self.ids()

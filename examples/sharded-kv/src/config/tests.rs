@@ -26,6 +26,7 @@ fn a_short_file_has_defaults() {
     assert_eq!(config.announce_resp, config.listen_resp);
     assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR));
     assert_eq!(config.max_clients, DEFAULT_MAX_CLIENTS);
+    assert_eq!(config.snapshot_entries, DEFAULT_SNAPSHOT_ENTRIES);
     assert!(config.workers >= 1);
     assert!(!config.proxy);
     assert_eq!(config.peers, []);
@@ -47,6 +48,11 @@ fn an_error_names_file_field_and_problem() {
             "node.toml: groups: 16385 is not between 1 and 16384",
         ),
         ("workers = 2", "workers = 0", "node.toml: workers: must be at least 1"),
+        (
+            "snapshot_entries = 100000",
+            "snapshot_entries = 0",
+            "node.toml: snapshot_entries: must be at least 1",
+        ),
         (
             "node = 3",
             "node = 2",

@@ -8,4 +8,5 @@ mod failover;
 mod proxy;
 mod proxy_leader;
 mod refusals;
+mod snapshots;
 mod support;

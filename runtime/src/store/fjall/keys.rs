@@ -4,6 +4,7 @@
 //! ```text
 //! group (8 bytes) | 1                              its record
 //! group (8 bytes) | 2                              its hard state
+//! group (8 bytes) | 2 | 1                          what its log begins after, if not at the start
 //! group (8 bytes) | 3 | first index (8 bytes)      entries, consecutive from the first index on
 //! ```
 
@@ -12,6 +13,8 @@ use std::ops::RangeInclusive;
 
 const GROUP: u8 = 1;
 const HARD_STATE: u8 = 2;
+/// After [`HARD_STATE`]: the base comes before the entries.
+const BASE: u8 = 1;
 const LOG: u8 = 3;
 
 /// What a key names.
@@ -19,6 +22,7 @@ const LOG: u8 = 3;
 pub(super) enum Place {
     Group(GroupId),
     HardState(GroupId),
+    Base(GroupId),
     Log(GroupId, LogIndex),
 }
 
@@ -28,6 +32,13 @@ pub(super) fn group_key(group: GroupId) -> [u8; 9] {
 
 pub(super) fn hard_state_key(group: GroupId) -> [u8; 9] {
     short_key(group, HARD_STATE)
+}
+
+pub(super) fn base_key(group: GroupId) -> [u8; 10] {
+    let mut key = [BASE; 10];
+    let (head, _) = key.split_at_mut(9);
+    head.copy_from_slice(&hard_state_key(group));
+    key
 }
 
 pub(super) fn log_key(group: GroupId, first: LogIndex) -> [u8; 17] {
@@ -50,6 +61,7 @@ pub(super) fn place(key: &[u8]) -> Option<Place> {
     match rest {
         [GROUP] => Some(Place::Group(group)),
         [HARD_STATE] => Some(Place::HardState(group)),
+        [HARD_STATE, BASE] => Some(Place::Base(group)),
         [LOG, first @ ..] => {
             let first = u64::from_be_bytes(first.try_into().ok()?);
             Some(Place::Log(group, LogIndex(first)))

@@ -21,7 +21,7 @@ impl FjallLogStore {
         let from = from.max(LogIndex(1));
         let through = through.min(state.last.index);
         let mut entries: Vec<Entry> = Vec::new();
-        if from > through {
+        if from > through || from <= state.base.index {
             return Ok(entries);
         }
 

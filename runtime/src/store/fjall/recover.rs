@@ -1,6 +1,6 @@
 //! One pass over all records, when the store is opened.
 
-use super::super::record::{EntriesReader, Owner, decode_group, decode_hard_state};
+use super::super::record::{EntriesReader, Owner, decode_base, decode_group, decode_hard_state};
 use super::super::shape::LogShape;
 use super::keys::{Place, place};
 use super::{FjallLogStore, GroupRecord, GroupState, RecoveredGroup, StoreError, failed};
@@ -12,6 +12,8 @@ struct Gathered {
     record: GroupRecord,
     hard_state: HardState,
     shape: LogShape,
+    /// Where the first record of entries starts, if there is one.
+    start: Option<LogIndex>,
 }
 
 impl FjallLogStore {
@@ -45,11 +47,17 @@ fn gather(gathered: &mut Vec<Gathered>, place: Place, value: Bytes) -> Result<()
                 record,
                 hard_state: HardState::default(),
                 shape: LogShape::default(),
+                start: None,
             });
         }
         Place::HardState(id) => {
             let group = owner_of(gathered, id)?;
             group.hard_state = decode_hard_state(group.owner(), &value).map_err(|e| StoreError::corrupt(id, &e))?;
+        }
+        Place::Base(id) => {
+            let group = owner_of(gathered, id)?;
+            let base = decode_base(group.owner(), &value).map_err(|e| StoreError::corrupt(id, &e))?;
+            group.shape = LogShape::after(base);
         }
         Place::Log(id, first) => owner_of(gathered, id)?.add_entries(first, value)?,
     }
@@ -74,6 +82,8 @@ impl Gathered {
     fn state(&self) -> (GroupId, GroupState) {
         let state = GroupState {
             owner: self.owner(),
+            base: self.shape.base(),
+            start: self.start.unwrap_or(self.shape.base().index.next()),
             last: self.shape.last(),
             batch: 0,
         };
@@ -82,6 +92,7 @@ impl Gathered {
 
     fn add_entries(&mut self, first: LogIndex, value: Bytes) -> Result<(), StoreError> {
         let id = self.record.group;
+        self.start.get_or_insert(first);
         let mut reader = EntriesReader::open(self.owner(), first, value).map_err(|e| StoreError::corrupt(id, &e))?;
         while let Some(span) = reader.advance().map_err(|e| StoreError::corrupt(id, &e))? {
             self.shape.push(span.id).map_err(|e| StoreError::corrupt(id, &e))?;

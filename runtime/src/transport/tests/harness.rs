@@ -2,7 +2,8 @@
 
 use crate::budget::{InboundBudget, InboundPermit};
 use crate::transport::{
-    BoundTransport, Inbound, Network, Stop, TransportActor, TransportConfig, TransportHandle, TransportLimits, bind,
+    BoundTransport, Inbound, Network, SnapshotAnswer, SnapshotPart, Stop, TransportActor, TransportConfig,
+    TransportHandle, TransportLimits, bind,
 };
 use actix::{Actor, Addr};
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 pub(crate) const CLUSTER: &str = "test";
 
@@ -52,6 +54,10 @@ impl Inbound for Inbox {
         assert!(!messages.is_empty());
         let mut received = self.received.lock();
         received.extend(messages.into_iter().map(|message| (from, message)));
+    }
+
+    fn snapshot(&self, _: NodeId, _: SnapshotPart) -> oneshot::Receiver<SnapshotAnswer> {
+        oneshot::channel().1
     }
 }
 

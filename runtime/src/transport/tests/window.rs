@@ -5,7 +5,9 @@ use crate::transport::codec;
 use crate::transport::frame::Frame;
 use crate::transport::lane::Lane;
 use crate::transport::service::{Hello, Peer, Receipt, Refusal, Welcome};
-use crate::transport::{ByteStream, Network, TcpNetwork, TransportLimits, bind};
+use crate::transport::{
+    ByteStream, Network, SnapshotAnswer, SnapshotChunk, SnapshotOffer, TcpNetwork, TransportLimits, bind,
+};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
@@ -30,6 +32,14 @@ impl Peer for SlowPeer {
         self.frames.lock().push(frame);
         self.answers.acquire().await.unwrap().forget();
         Ok(Receipt)
+    }
+
+    async fn snapshot_offer(self, _: Context, _: SnapshotOffer) -> Result<SnapshotAnswer, Refusal> {
+        Ok(SnapshotAnswer::Refused)
+    }
+
+    async fn snapshot_chunk(self, _: Context, _: SnapshotChunk) -> Result<SnapshotAnswer, Refusal> {
+        Ok(SnapshotAnswer::Refused)
     }
 }
 

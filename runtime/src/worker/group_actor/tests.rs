@@ -11,9 +11,9 @@ use crate::limits::Limits;
 use crate::machine::{StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::StatusCell;
+use crate::snapshot::Compaction;
 use bytes::Bytes;
 use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
-use std::cell::RefCell;
 use tokio::sync::oneshot;
 
 /// Counts what it applied.
@@ -24,6 +24,7 @@ impl StateMachine for Counter {
     type Response = u64;
     type Query = ();
     type Answer = u64;
+    type Snapshot = u64;
 
     fn apply(&mut self, (): ()) -> u64 {
         self.0 += 1;
@@ -32,6 +33,14 @@ impl StateMachine for Counter {
 
     fn query(&self, (): ()) -> u64 {
         self.0
+    }
+
+    fn snapshot(&self) -> u64 {
+        self.0
+    }
+
+    fn restore(&mut self, count: u64) {
+        self.0 = count;
     }
 }
 
@@ -53,6 +62,7 @@ fn single() -> GroupActor {
         },
         recovered: Recovered::default(),
         machine: Box::new(Typed(Counter(0))),
+        snapshot: None,
         slot: Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
             group,
@@ -61,13 +71,13 @@ fn single() -> GroupActor {
         }),
         campaign: false,
     };
-    let shared = Rc::new(Shared {
-        clock: Arc::new(MonotonicClock::default()),
-        limits: Limits::default(),
-        counters: Arc::new(Counters::default()),
-        output: RefCell::default(),
-        deadlines: RefCell::default(),
-    });
+    let shared = Rc::new(Shared::new(
+        Arc::new(MonotonicClock::default()),
+        Limits::default(),
+        Arc::new(Counters::default()),
+        Arc::new(Inbox::new()),
+        Compaction::default(),
+    ));
     GroupActor::new(create, shared, 0)
 }
 

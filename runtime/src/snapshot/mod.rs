@@ -1,0 +1,105 @@
+//! Snapshots: what takes the place of a log's beginning (thesis §5).
+//!
+//! 1. A group that applied enough since its last snapshot takes a view of its state machine, a cheap one, and
+//!    goes on; [`SnapshotActor`] serialises it into a file ([`format`]) and makes that durable.
+//! 2. Then the log is compacted, and once that is durable older snapshots are removed.
+//! 3. A peer that needs what was compacted is sent the file in chunks; its [`SnapshotActor`] puts them
+//!    together, verifies the whole, and only then tells the group, which installs it.
+//!
+//! At every moment either the log is whole, or there is a durable snapshot whose last entry the log holds or
+//! begins after. A snapshot whose last entry the log does not hold is nobody's: one that was received and not
+//! installed. So a crash between any two steps leaves what one of them left.
+
+mod actor;
+mod format;
+mod name;
+mod receive;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+
+pub(crate) use actor::{Restored, SnapshotActor, SnapshotWork, Stop};
+
+use raftyard_groups::{GroupId, LogId, LogIndex, NodeId, Term};
+use std::any::Any;
+use std::io;
+
+/// When logs are compacted, and how fast snapshots are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// A group takes a snapshot once it applied this many entries since the last one.
+    pub entries: u64,
+    /// Or once the commands of these entries have this many bytes.
+    pub bytes: usize,
+    /// Entries before a snapshot's end that stay in the log, for followers that lag a little.
+    pub tail_entries: u64,
+    /// Bytes of snapshots that a node sends per second, to all peers together.
+    pub send_bytes_per_second: u64,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self {
+            entries: 100_000,
+            bytes: 64 << 20,
+            tail_entries: 10_000,
+            send_bytes_per_second: 64 << 20,
+        }
+    }
+}
+
+/// Writes a state machine's view: all that is left to do after it was taken.
+pub(crate) type Encode = Box<dyn FnOnce(&mut dyn io::Write) -> Result<(), postcard::Error> + Send>;
+
+/// Makes of a snapshot's bytes what a state machine is restored from.
+pub(crate) type Decode = fn(&[u8]) -> Result<Box<dyn Any + Send>, postcard::Error>;
+
+/// Why a snapshot can't be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The log begins after an entry that no intact snapshot reaches: the state up to there is not on this
+    /// disk any more. Nothing was removed.
+    #[error("the log of {group} begins after {base}, and no intact snapshot holds what was before{}", because(.damaged))]
+    Missing {
+        /// The group.
+        group: GroupId,
+        /// What its log begins after.
+        base: LogId,
+        /// What is wrong with the snapshots there are.
+        damaged: Vec<String>,
+    },
+    /// The disk refused.
+    #[error("snapshot {name}: {source}")]
+    Io {
+        /// The file.
+        name: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// It is not what was written.
+    #[error("snapshot {name}: {what}")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+fn because(damaged: &[String]) -> String {
+    let list = damaged.join("; ");
+    if list.is_empty() { list } else { format!(" ({list})") }
+}
+
+/// What happened to snapshots of a group.
+pub(crate) enum SnapshotEvent {
+    /// The one that was taken is durable, or failed to be.
+    Taken { last: LogId, is_durable: bool },
+    /// One from a peer lies ready.
+    Received { from: NodeId, term: Term, last: LogId },
+    /// What the state machine is to be restored from, or why not.
+    Restored(Restored),
+    /// A peer has all of one; `None`: it has not.
+    Sent { to: NodeId, through: Option<LogIndex> },
+}

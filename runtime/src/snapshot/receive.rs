@@ -1,0 +1,157 @@
+//! Putting a peer's snapshot together. What arrived stays in a file whose name says which snapshot it will
+//! be, so that a broken connection, and a restart, go on where it ends. Nobody trusts what is in it before
+//! the whole was verified.
+
+use super::SnapshotEvent;
+use super::actor::SnapshotActor;
+use super::format;
+use super::name::{Name, SnapshotId};
+use crate::transport::{SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
+use raftyard_groups::{GroupId, Incarnation, LogId, NodeId, Term};
+
+/// One that is being received.
+pub(super) struct Incoming {
+    pub(super) id: SnapshotId,
+    from: NodeId,
+    term: Term,
+    size: u64,
+    crc: u32,
+    /// Bytes that are here.
+    at: u64,
+}
+
+impl Incoming {
+    fn name(&self) -> Name {
+        Name::Incoming {
+            id: self.id,
+            size: self.size,
+            crc: self.crc,
+        }
+    }
+}
+
+impl SnapshotActor {
+    pub(super) fn receive(&mut self, from: NodeId, part: SnapshotPart) -> SnapshotAnswer {
+        let received = match part {
+            SnapshotPart::Offer(offer) => self.on_offer(from, &offer),
+            SnapshotPart::Chunk(chunk) => self.on_chunk(from, &chunk),
+        };
+        received.unwrap_or_else(|error| {
+            tracing::error!(peer = from.0, %error, "snapshot can't be received");
+            SnapshotAnswer::Refused
+        })
+    }
+
+    fn on_offer(&mut self, from: NodeId, offer: &SnapshotOffer) -> std::io::Result<SnapshotAnswer> {
+        let group = GroupId(offer.group);
+        let id = SnapshotId {
+            group,
+            incarnation: Incarnation(offer.incarnation),
+            last: LogId::new(offer.last_term, offer.last_index),
+        };
+        if self
+            .record(group)
+            .is_none_or(|record| record.incarnation != id.incarnation)
+        {
+            return Ok(SnapshotAnswer::Refused);
+        }
+        let term = Term(offer.term);
+        if self.is_ready(id) {
+            self.tell(
+                group,
+                SnapshotEvent::Received {
+                    from,
+                    term,
+                    last: id.last,
+                },
+            );
+            return Ok(SnapshotAnswer::Complete);
+        }
+        let is_older = self.incoming.get(&group).is_some_and(|incoming| incoming.term > term);
+        if is_older {
+            return Ok(SnapshotAnswer::Refused);
+        }
+        let mut incoming = Incoming {
+            id,
+            from,
+            term,
+            size: offer.size,
+            crc: offer.crc,
+            at: 0,
+        };
+        let wanted = incoming.name();
+        for other in self.names(group) {
+            if matches!(other, Name::Incoming { .. }) && other != wanted {
+                self.remove(other);
+            }
+        }
+        let there = self.store.size(&wanted.text())?.unwrap_or_default();
+        incoming.at = there.min(incoming.size);
+        if incoming.at == 0 {
+            self.store.write(&wanted.text(), 0, &[])?;
+        }
+        self.note(wanted);
+        self.incoming.insert(group, incoming);
+        self.go_on(group)
+    }
+
+    fn on_chunk(&mut self, from: NodeId, chunk: &SnapshotChunk) -> std::io::Result<SnapshotAnswer> {
+        let group = GroupId(chunk.group);
+        let Some(incoming) = self.incoming.get_mut(&group).filter(|incoming| incoming.from == from) else {
+            return Ok(SnapshotAnswer::Refused);
+        };
+        if chunk.crc != chunk_crc(chunk.group, chunk.offset, &chunk.bytes) {
+            tracing::warn!(group = group.0, peer = from.0, "damaged chunk of a snapshot rejected");
+            return Ok(SnapshotAnswer::Refused);
+        }
+        let end = chunk.offset.checked_add(chunk.bytes.len() as u64);
+        let fits = end.is_some_and(|end| end <= incoming.size) && !chunk.bytes.is_empty();
+        if chunk.offset != incoming.at || !fits {
+            // Repeated, or one before it is missing.
+            return Ok(SnapshotAnswer::Wanted { offset: incoming.at });
+        }
+        self.store.write(&incoming.name().text(), chunk.offset, &chunk.bytes)?;
+        incoming.at += chunk.bytes.len() as u64;
+        self.go_on(group)
+    }
+
+    /// Says what is wanted next. If nothing is: verifies it, makes it durable, and tells the group.
+    fn go_on(&mut self, group: GroupId) -> std::io::Result<SnapshotAnswer> {
+        let Some(incoming) = self.incoming.get(&group) else {
+            return Ok(SnapshotAnswer::Refused);
+        };
+        let (id, from, term) = (incoming.id, incoming.from, incoming.term);
+        if incoming.at < incoming.size {
+            return Ok(SnapshotAnswer::Wanted { offset: incoming.at });
+        }
+        let (name, crc) = (incoming.name(), incoming.crc);
+        self.incoming.remove(&group);
+        let Some(membership) = self.record(group).map(|record| record.membership.clone()) else {
+            return Ok(SnapshotAnswer::Refused);
+        };
+        match format::verify(&*self.store, &name.text(), id, &membership) {
+            Ok(seal) if seal.crc == crc => {
+                self.publish(name)?;
+                self.is_ready_now(id, seal);
+                tracing::debug!(group = group.0, last = %id.last, bytes = seal.size, "snapshot received");
+                self.tell(
+                    group,
+                    SnapshotEvent::Received {
+                        from,
+                        term,
+                        last: id.last,
+                    },
+                );
+                Ok(SnapshotAnswer::Complete)
+            }
+            checked => {
+                let error = checked
+                    .err()
+                    .map_or_else(|| "another was offered".to_owned(), |error| error.to_string());
+                tracing::error!(group = group.0, peer = from.0, error, "received snapshot rejected");
+                self.remove(name);
+                Ok(SnapshotAnswer::Refused)
+            }
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Logs that are compacted, and replicas that come back through a snapshot.
+
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
+use raftyard::store::{MemorySnapshotStore, SnapshotStore};
+use raftyard::{Compaction, CreateGroupError, Group, GroupId, NodeId, RaftHost, SnapshotError};
+use std::io;
+use std::time::Duration;
+
+/// A snapshot after every tenth entry.
+fn often() -> Compaction {
+    Compaction {
+        entries: 10,
+        tail_entries: 2,
+        ..Compaction::default()
+    }
+}
+
+async fn start(nodes: usize) -> Cluster {
+    start_with(nodes, often()).await
+}
+
+async fn start_with(nodes: usize, compaction: Compaction) -> Cluster {
+    let mut cluster = Cluster::closed(nodes);
+    cluster.compaction = compaction;
+    cluster.open_all().await;
+    cluster
+}
+
+async fn fill(replicas: &[Group<Journal>], lines: std::ops::Range<usize>) {
+    for n in lines {
+        propose(replicas, &n.to_string()).await;
+    }
+}
+
+fn numbers(end: usize) -> Vec<String> {
+    (0..end).map(|n| n.to_string()).collect()
+}
+
+fn without(replicas: &[Group<Journal>], id: NodeId) -> Vec<Group<Journal>> {
+    let others = replicas.iter().enumerate().filter(|(n, _)| *n != slot(id));
+    others.map(|(_, replica)| replica.clone()).collect()
+}
+
+async fn a_follower(cluster: &Cluster, replicas: &[Group<Journal>]) -> NodeId {
+    let leader = leader_of(replicas, &cluster.ids()).await.leader().unwrap();
+    cluster.ids().into_iter().find(|id| *id != leader).unwrap()
+}
+
+/// Waits until the others compacted their logs beyond what `away` has.
+async fn compacted(cluster: &Cluster, away: NodeId) {
+    eventually("both others compacted their logs", || {
+        let taken = |id: &NodeId| cluster.host(*id).metrics().snapshots_taken > 1;
+        cluster.ids().iter().filter(|id| **id != away).all(taken)
+    })
+    .await;
+}
+
+fn applied_by_leader(replicas: &[Group<Journal>]) -> u64 {
+    replicas.iter().map(|replica| replica.status().applied).max().unwrap()
+}
+
+/// Lets `id` become the leader, by stopping whoever else does.
+async fn lead(cluster: &Cluster, replicas: &[Group<Journal>], id: NodeId) {
+    let replica = &replicas[slot(id)];
+    for round in 0.. {
+        let leader = leader_of(replicas, &cluster.ids()).await.leader().unwrap();
+        if leader == id {
+            return;
+        }
+        assert!(round < 50, "{id} never leads");
+        cluster.isolate(leader);
+        let others = without(replicas, leader);
+        eventually("another leads", || {
+            others
+                .iter()
+                .any(|other| other.leader().is_some_and(|new| new != leader))
+        })
+        .await;
+        cluster.heal(leader);
+        eventually("it applied all", || replica.status().applied > 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_follower_that_missed_what_was_compacted_comes_back_and_can_lead() {
+    let mut cluster = start(3).await;
+    let mut replicas = cluster.create(1).await;
+    fill(&replicas, 0..5).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    fill(&others, 5..60).await;
+    compacted(&cluster, away).await;
+    cluster.open(away).await;
+    replicas[slot(away)] = cluster.create_on(away, 1).await;
+    let applied = applied_by_leader(&others);
+    let back = &replicas[slot(away)];
+    eventually("it applied all", || back.status().applied >= applied).await;
+    let metrics = cluster.host(away).metrics();
+    assert!(metrics.snapshots_installed >= 1, "through a snapshot: {metrics:?}");
+
+    lead(&cluster, &replicas, away).await;
+    fill(&replicas, 60..65).await;
+    assert_eq!(read(&replicas).await, numbers(65));
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_restart_begins_with_the_snapshot_and_goes_on_with_the_log() {
+    let mut cluster = start(3).await;
+    let replicas = cluster.create(1).await;
+    fill(&replicas, 0..77).await;
+    for id in cluster.ids() {
+        let replica = &replicas[slot(id)];
+        let host = cluster.host(id).clone();
+        eventually("it took snapshots", || {
+            replica.status().applied >= 77 && host.metrics().snapshots_taken >= 2
+        })
+        .await;
+    }
+    cluster.stop_all().await;
+    for id in cluster.ids() {
+        let files = cluster.snapshots[slot(id)].list().unwrap();
+        assert!(files.len() <= 2, "older ones are removed: {files:?}");
+    }
+    // Alone it can't find out what is committed: all it has applied is from its snapshot.
+    cluster.open(NodeId(1)).await;
+    let alone = cluster.create_on(NodeId(1), 1).await;
+    eventually("it was restored", || alone.status().applied >= 20).await;
+    for id in [NodeId(2), NodeId(3)] {
+        cluster.open(id).await;
+    }
+    let others = [
+        cluster.create_on(NodeId(2), 1).await,
+        cluster.create_on(NodeId(3), 1).await,
+    ];
+    let replicas = [[alone].as_slice(), &others].concat();
+    assert_eq!(read(&replicas).await, numbers(77));
+    fill(&replicas, 77..99).await;
+    assert_eq!(read(&replicas).await, numbers(99));
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_log_without_the_snapshot_it_goes_on_from_is_refused() {
+    let mut cluster = start(1).await;
+    let group = cluster.create(1).await;
+    fill(&group, 0..40).await;
+    let host = cluster.host(NodeId(1)).clone();
+    eventually("a snapshot is taken", || host.metrics().snapshots_taken > 1).await;
+    cluster.stop_all().await;
+    let mut snapshots = cluster.snapshots[0].clone();
+    let names = snapshots.list().unwrap();
+    assert!(!names.is_empty());
+    let mut kept = Vec::new();
+    for name in &names {
+        let bytes = snapshots.read(name, 0, usize::MAX).unwrap();
+        let mut damaged = bytes.to_vec();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        snapshots.write(name, 0, &damaged).unwrap();
+        kept.push((name.clone(), bytes));
+    }
+    for _ in 0..2 {
+        cluster.open(NodeId(1)).await;
+        let host = cluster.host(NodeId(1)).clone();
+        let refused = host.create_group(GroupId(1), cluster.ids(), Journal::default).await;
+        let Err(CreateGroupError::Snapshot(SnapshotError::Missing { damaged, .. })) = refused else {
+            panic!("a gap went unnoticed");
+        };
+        assert!(damaged.iter().any(|what| what.contains("checksum")), "{damaged:?}");
+        cluster.stop_all().await;
+    }
+    assert_eq!(
+        snapshots.list().unwrap().len(),
+        names.len(),
+        "a damaged snapshot is not removed"
+    );
+    for (name, bytes) in kept {
+        snapshots.write(&name, 0, &bytes).unwrap();
+    }
+    cluster.open(NodeId(1)).await;
+    let group = cluster.create(1).await;
+    assert_eq!(read(&group).await, numbers(40), "nor anything else");
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_after_a_restart_is_received_again_and_damage_in_what_was_received_is_noticed() {
+    let mut cluster = start(3).await;
+    let mut replicas = cluster.create(1).await;
+    fill(&replicas, 0..5).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    fill(&others, 5..60).await;
+    compacted(&cluster, away).await;
+
+    // What an interrupted transfer left, of every snapshot that may be offered: the first half, once intact and
+    // once damaged.
+    let mut store = cluster.snapshots[slot(away)].clone();
+    for other in cluster.ids().into_iter().filter(|id| *id != away) {
+        let snapshots = &cluster.snapshots[slot(other)];
+        for name in snapshots.list().unwrap() {
+            let bytes = snapshots.read(&name, 0, usize::MAX).unwrap();
+            let (body, crc) = bytes.split_at(bytes.len() - 4);
+            let crc = u32::from_le_bytes(crc.try_into().unwrap());
+            let mut half = body[..body.len() / 2].to_vec();
+            if other.0 % 2 == 0 {
+                half[20] ^= 1;
+            }
+            let stem = name.strip_suffix(".snapshot").unwrap();
+            store
+                .write(&format!("{stem}-{}-{crc}.incoming", bytes.len()), 0, &half)
+                .unwrap();
+        }
+    }
+    cluster.open(away).await;
+    replicas[slot(away)] = cluster.create_on(away, 1).await;
+    let back = &replicas[slot(away)];
+    let applied = applied_by_leader(&others);
+    eventually("it applied all", || back.status().applied >= applied).await;
+    fill(&replicas, 60..80).await;
+    assert_eq!(read(&replicas).await, numbers(80));
+    eventually("what was being received is gone", || {
+        store.list().unwrap().iter().all(|name| !name.ends_with(".incoming"))
+    })
+    .await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_held_up() {
+    let compaction = Compaction {
+        bytes: 1 << 20,
+        tail_entries: 0,
+        // The whole takes about two seconds.
+        send_bytes_per_second: 4 << 20,
+        ..Compaction::default()
+    };
+    let mut cluster = start_with(3, compaction).await;
+    let mut replicas = cluster.create(1).await;
+    let quick = cluster.create(2).await;
+    fill(&replicas, 0..1).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    for n in 0..16 {
+        propose(&others, &n.to_string().repeat(500_000 / n.to_string().len())).await;
+    }
+    compacted(&cluster, away).await;
+    cluster.open(away).await;
+    replicas[slot(away)] = cluster.create_on(away, 1).await;
+    cluster.create_on(away, 2).await;
+    let sent = |cluster: &Cluster| -> u64 {
+        let ids = cluster.ids().into_iter();
+        ids.map(|id| cluster.host(id).metrics().snapshot_bytes_sent).sum()
+    };
+    for cut in [1_u64 << 20, 3 << 20] {
+        eventually("a part of it was sent", || sent(&cluster) > cut).await;
+        let installed = cluster.host(away).metrics().snapshots_installed;
+        assert_eq!(installed, 0, "not before all of it is there");
+        cluster.isolate(away);
+        propose(&without(&quick, away), "meanwhile").await;
+        cluster.heal(away);
+    }
+    let back = replicas[slot(away)].clone();
+    let applied = applied_by_leader(&others);
+    eventually("it applied all", || back.status().applied >= applied).await;
+    assert_eq!(read(&replicas).await.len(), 17);
+    // Begun anew after each cut it would be half as much again.
+    let sent = sent(&cluster);
+    assert!(sent < 11_000_000, "{sent} bytes sent of a snapshot of 8 MB");
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn the_leader_changes_while_it_sends_a_snapshot() {
+    let compaction = Compaction {
+        bytes: 1 << 20,
+        tail_entries: 0,
+        send_bytes_per_second: 4 << 20,
+        ..Compaction::default()
+    };
+    let mut cluster = start_with(3, compaction).await;
+    let mut replicas = cluster.create(1).await;
+    fill(&replicas, 0..1).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    for n in 0..12 {
+        propose(&others, &n.to_string().repeat(500_000 / n.to_string().len())).await;
+    }
+    compacted(&cluster, away).await;
+    cluster.open(away).await;
+    replicas[slot(away)] = cluster.create_on(away, 1).await;
+    let old = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    let sender = cluster.host(old).clone();
+    eventually("a part of it was sent", || {
+        sender.metrics().snapshot_bytes_sent > 1 << 20
+    })
+    .await;
+    cluster.stop(old).await;
+    // The receiver is needed for a majority, and its log is behind: the third leads, and sends it its own.
+    let alive = without(&replicas, old);
+    propose(&alive, "after").await;
+    cluster.open(old).await;
+    replicas[slot(old)] = cluster.create_on(old, 1).await;
+    let applied = applied_by_leader(&alive);
+    eventually("all applied all", || {
+        replicas.iter().all(|replica| replica.status().applied >= applied)
+    })
+    .await;
+    assert_eq!(read(&replicas).await.len(), 14);
+    cluster.stop_all().await;
+}
+
+/// A store whose disk ends after so many operations that change it: the next one is carried out or not, and
+/// fails either way, as does all after it. What a crash leaves.
+struct Dying {
+    inner: MemorySnapshotStore,
+    left: usize,
+    last_is_carried_out: bool,
+}
+
+impl Dying {
+    fn change(&mut self, change: impl FnOnce(&mut MemorySnapshotStore) -> io::Result<()>) -> io::Result<()> {
+        let Some(left) = self.left.checked_sub(1) else {
+            if self.last_is_carried_out {
+                self.last_is_carried_out = false;
+                change(&mut self.inner)?;
+            }
+            return Err(io::Error::other("the disk is gone"));
+        };
+        self.left = left;
+        change(&mut self.inner)
+    }
+}
+
+impl SnapshotStore for Dying {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        self.inner.size(name)
+    }
+
+    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<bytes::Bytes> {
+        self.inner.read(name, offset, len)
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.change(|inner| inner.write(name, offset, bytes))
+    }
+
+    fn publish(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.change(|inner| inner.publish(from, to))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.change(|inner| inner.remove(name))
+    }
+}
+
+async fn open_dying(cluster: &Cluster, id: NodeId, left: usize, last_is_carried_out: bool) -> RaftHost {
+    let store = Dying {
+        inner: cluster.snapshots[slot(id)].clone(),
+        left,
+        last_is_carried_out,
+    };
+    let builder = cluster.builder(id).log_store(cluster.disk(id)).snapshot_store(store);
+    builder.open().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_crash_after_any_step_of_taking_a_snapshot_loses_nothing() {
+    for left in 0..14 {
+        for last_is_carried_out in [false, true] {
+            let mut cluster = Cluster::closed(1);
+            cluster.compaction = often();
+            let host = open_dying(&cluster, NodeId(1), left, last_is_carried_out).await;
+            let created = host.create_group(GroupId(1), cluster.ids(), Journal::default);
+            let group = [created.await.unwrap()];
+            fill(&group, 0..40).await;
+            // A node that is dropped ends as in a crash; the group goes on without snapshots till then.
+            host.shutdown().await;
+            cluster.open_all().await;
+            let group = cluster.create(1).await;
+            assert_eq!(read(&group).await, numbers(40), "{left} {last_is_carried_out}");
+            fill(&group, 40..60).await;
+            cluster.stop_all().await;
+            cluster.open_all().await;
+            let group = cluster.create(1).await;
+            assert_eq!(read(&group).await, numbers(60), "{left} {last_is_carried_out}");
+            cluster.stop_all().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_crash_after_any_step_of_receiving_a_snapshot_loses_nothing() {
+    let mut cluster = start(3).await;
+    let mut replicas = cluster.create(1).await;
+    fill(&replicas, 0..5).await;
+    let away = a_follower(&cluster, &replicas).await;
+    let mut end = 5;
+    for left in 0..8 {
+        cluster.stop(away).await;
+        let others = without(&replicas, away);
+        fill(&others, end..end + 30).await;
+        end += 30;
+        let host = open_dying(&cluster, away, left, left % 2 == 0).await;
+        let created = host.create_group(GroupId(1), cluster.ids(), Journal::default);
+        let dying = created.await.unwrap();
+        let applied = applied_by_leader(&others);
+        // Either it got the snapshot before its disk ended, or it is still asked to take it.
+        for _ in 0..100 {
+            if dying.status().applied >= applied {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        host.shutdown().await;
+        cluster.open(away).await;
+        replicas[slot(away)] = cluster.create_on(away, 1).await;
+        let back = &replicas[slot(away)];
+        eventually("it applied all", || back.status().applied >= applied).await;
+        assert_eq!(read(&replicas).await, numbers(end), "{left}");
+    }
+    lead(&cluster, &replicas, away).await;
+    assert_eq!(read(&replicas).await, numbers(end));
+    cluster.stop_all().await;
+}
