@@ -157,7 +157,7 @@ impl RaftHost {
                 group,
                 incarnation: record.incarnation,
                 node: node.id,
-                // Another one in each life, also where the node's is fixed.
+                // Where the node's seed is fixed, its lives differ at least once anything was written.
                 seed: mix(
                     mix(mix(node.seed, node.id.0), group.0),
                     mix(recovered.hard_state.term.0, recovered.last.0),

@@ -12,7 +12,8 @@ use crate::machine::Machine;
 use crate::registry::{GroupSlot, GroupStatus};
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed, TransferId, TransferOutcome,
+    Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed, RoleKind, TransferId,
+    TransferOutcome,
 };
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,6 +100,7 @@ impl GroupActor {
         if self.halted {
             proposals::refuse(commands, &ProposeError::NotLeader { leader: None });
             reads::refuse(jobs, &reads::HALTED);
+            self.transfers.clear();
             return;
         }
         let (forwarded, plain) = jobs.into_iter().partition(|job| job.forwarded);
@@ -266,7 +268,11 @@ impl GroupActor {
     /// Says how it stands, and when it wants to be ticked.
     fn publish(&mut self) {
         self.slot.status.set(&GroupStatus {
-            role: self.core.role(),
+            role: if self.halted {
+                RoleKind::Follower
+            } else {
+                self.core.role()
+            },
             leader: self.core.leader().filter(|_| !self.halted),
             term: self.core.term().0,
             last: self.core.last().index.0,

@@ -2,7 +2,9 @@
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreError};
-use raftyard::{Consistency, CreateGroupError, Group, Limits, NodeId, ProposeError, RaftHost, ReadError};
+use raftyard::{
+    Consistency, CreateGroupError, Group, Limits, NodeId, ProposeError, RaftHost, ReadError, RoleKind, TransferError,
+};
 use raftyard_groups::{Entry, GroupId, LogIndex, Persist};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,6 +128,8 @@ async fn a_state_machine_that_panics_halts_its_replica_and_nothing_else() {
     leader_of(std::slice::from_ref(&bad), &cluster.ids()).await;
     assert_eq!(bad.propose("panic".to_owned()).await, Err(ProposeError::OutcomeUnknown));
     assert!(bad.status().halted);
+    assert_eq!(bad.status().role, RoleKind::Follower, "it leads nobody any more");
+    assert_eq!(bad.transfer_leadership(NodeId(1)).await, Err(TransferError::Closed));
     assert_eq!(
         bad.propose("more".to_owned()).await,
         Err(ProposeError::NotLeader { leader: None })

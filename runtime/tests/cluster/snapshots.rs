@@ -238,7 +238,11 @@ async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_
         send_bytes_per_second: 4 << 20,
         ..Compaction::default()
     };
-    let mut cluster = start_with(3, compaction).await;
+    let mut cluster = Cluster::closed(3);
+    cluster.compaction = compaction;
+    // A busy machine must not elect another leader meanwhile: that one's snapshot may be another.
+    cluster.tuning.election_timeout_ms = 4_000;
+    cluster.open_all().await;
     let mut replicas = cluster.create(1).await;
     let quick = cluster.create(2).await;
     fill(&replicas, 0..1).await;
