@@ -45,7 +45,7 @@ impl Group {
                 .map(|peer| (peer, Progress::new(last, self.now)))
                 .collect(),
             term_start: last.next(),
-            heartbeat_due: self.now.plus(self.config.tuning.heartbeat_interval_ms),
+            heartbeat_due: self.next_heartbeat(),
             reads: Reads::default(),
             transfer: None,
         }));
@@ -105,10 +105,11 @@ impl Group {
             return self.become_follower(self.hard.term, None, effects);
         }
         self.expire_transfer(effects);
+        let next_heartbeat = self.next_heartbeat();
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        leader.heartbeat_due = now.plus(self.config.tuning.heartbeat_interval_ms);
+        leader.heartbeat_due = next_heartbeat;
         let stalled: Vec<NodeId> = leader
             .peers
             .iter_mut()
@@ -118,6 +119,13 @@ impl Group {
         for peer in stalled {
             self.ask_for_end(peer, effects);
         }
+    }
+
+    /// The next multiple of the interval, so that all leaders of a node speak at the same moments, and what
+    /// they say to one peer travels together.
+    fn next_heartbeat(&self) -> Moment {
+        let interval = self.config.tuning.heartbeat_interval_ms.max(1);
+        Moment((self.now.0 / interval).saturating_add(1).saturating_mul(interval))
     }
 
     pub(crate) fn send_heartbeats(&mut self, effects: &mut Effects) {

@@ -24,6 +24,11 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 mod tests;
 
+/// How often, and for how long, a replica that shall lead from the start asks for it: until its peers run the
+/// group too and are connected.
+const FIRST_CAMPAIGN_EVERY_MS: u64 = 50;
+const FIRST_CAMPAIGN_MS: u64 = 500;
+
 /// Batches of committed entries that a group may apply in one turn; the rest waits for its next, so that the
 /// other groups of the worker get theirs.
 const APPLY_BATCHES_PER_TURN: usize = 4;
@@ -40,6 +45,7 @@ pub(crate) struct GroupActor {
     reads: Reads,
     /// Who waits for which leadership transfer.
     transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
+    first_campaign: Option<FirstCampaign>,
     /// Names for what the core is asked.
     next_id: u64,
     pub(super) slot: Arc<GroupSlot>,
@@ -48,6 +54,14 @@ pub(crate) struct GroupActor {
     position: usize,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
     pub(super) halted: bool,
+}
+
+/// A replica that shall lead from the start. Its peers may not run the group yet, or not be connected: it asks
+/// again, more often than an election timeout would have it. (It only asks whether it would be elected, which
+/// disturbs nobody.)
+struct FirstCampaign {
+    next: Moment,
+    until: Moment,
 }
 
 impl GroupActor {
@@ -61,6 +75,7 @@ impl GroupActor {
             proposals: Proposals::default(),
             reads: Reads::default(),
             transfers: Vec::new(),
+            first_campaign: None,
             next_id: 0,
             slot: create.slot,
             shared,
@@ -91,7 +106,12 @@ impl GroupActor {
                 GroupWork::Propose(proposal) => commands.push(proposal),
                 GroupWork::Read(job) => jobs.push(job),
                 GroupWork::Transfer(transfer) => inputs.push(self.transfer(transfer)),
-                GroupWork::Campaign => inputs.push(Input::Campaign),
+                GroupWork::Campaign => {
+                    self.first_campaign = Some(FirstCampaign {
+                        next: now,
+                        until: now.plus(FIRST_CAMPAIGN_MS),
+                    });
+                }
                 GroupWork::Tick => inputs.push(Input::Tick),
                 GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
                 GroupWork::Halt(reason) => self.halt(reason),
@@ -103,6 +123,7 @@ impl GroupActor {
             self.transfers.clear();
             return;
         }
+        inputs.extend(self.campaign_first(now));
         let (forwarded, plain) = jobs.into_iter().partition(|job| job.forwarded);
         inputs.extend(self.ask_for_reads(plain, false, now));
         inputs.extend(self.ask_for_reads(forwarded, true, now));
@@ -117,6 +138,20 @@ impl GroupActor {
             tracing::debug!(group = self.slot.group.0, replica = %self.core, "role changed");
         }
         self.publish();
+    }
+
+    /// The next try of a first campaign, if one is due and still makes sense.
+    fn campaign_first(&mut self, now: Moment) -> Option<Input> {
+        let first = self.first_campaign.as_mut()?;
+        let is_asking = matches!(self.core.role(), RoleKind::Follower | RoleKind::PreCandidate);
+        if self.core.leader().is_some() || !is_asking || now > first.until {
+            self.first_campaign = None;
+            return None;
+        }
+        (now >= first.next).then(|| {
+            first.next = now.plus(FIRST_CAMPAIGN_EVERY_MS);
+            Input::Campaign
+        })
     }
 
     fn ask_for_reads(&mut self, jobs: Vec<ReadJob>, forwarded: bool, now: Moment) -> Option<Input> {
@@ -283,7 +318,8 @@ impl GroupActor {
         let deadline = if self.halted {
             Moment(u64::MAX)
         } else {
-            [self.proposals.deadline(), self.reads.deadline()]
+            let campaign = self.first_campaign.as_ref().map(|first| first.next);
+            [self.proposals.deadline(), self.reads.deadline(), campaign]
                 .into_iter()
                 .flatten()
                 .fold(self.core.deadline(), Moment::min)

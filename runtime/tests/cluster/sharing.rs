@@ -28,6 +28,31 @@ async fn groups_are_apart_and_their_leaders_spread() {
     cluster.stop_all().await;
 }
 
+/// As nodes of a cluster start: one has all its groups before the next has any.
+#[tokio::test]
+async fn leaders_spread_though_nodes_start_one_after_the_other() {
+    let mut cluster = Cluster::start(3).await;
+    let mut replicas = Vec::new();
+    for id in cluster.ids() {
+        for group in 0..60 {
+            replicas.push(cluster.create_on(id, group).await);
+        }
+    }
+    eventually("all know a leader", || {
+        replicas.iter().all(|replica| replica.leader().is_some())
+    })
+    .await;
+    for id in cluster.ids() {
+        let led = replicas[..60]
+            .iter()
+            .filter(|replica| replica.leader() == Some(id))
+            .count();
+        // A third each, but for elections that a busy machine was late for.
+        assert!(led >= 10, "{id} leads {led} of 60 groups");
+    }
+    cluster.stop_all().await;
+}
+
 /// Counted, not timed: what queues while an fsync runs shares the next one, and what queues for a peer
 /// shares a call.
 #[tokio::test]
@@ -83,7 +108,7 @@ async fn heartbeats_of_many_groups_share_frames() {
     })
     .await;
     assert!(
-        did.frames_sent * 5 < did.messages_sent,
+        did.frames_sent * 10 < did.messages_sent,
         "{} messages took {} frames",
         did.messages_sent,
         did.frames_sent
