@@ -215,3 +215,21 @@ fn quorums_overlap() {
         }
     }
 }
+
+/// Small groups are counted without memory of their own, large ones with: both alike.
+#[test]
+fn what_a_majority_reached_does_not_depend_on_the_size_of_the_group() {
+    for count in 1..=20_u64 {
+        let all = voters(1..=count);
+        for step in 1..=3 {
+            // A permutation, so that the values don't come in order.
+            let value = |node: NodeId| (node.0 * (2 * step + 1)) % 23;
+            let mut values: Vec<u64> = (1..=count).map(|node| value(NodeId(node))).collect();
+            values.sort_unstable();
+            let more_than_half =
+                |reached: &u64| values.iter().filter(|value| *value >= reached).count() * 2 > values.len();
+            let expected = values.iter().copied().filter(more_than_half).max();
+            assert_eq!(Majority(&all).reached(value), expected, "{count} voters, {values:?}");
+        }
+    }
+}
