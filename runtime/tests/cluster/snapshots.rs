@@ -46,11 +46,12 @@ async fn a_follower(cluster: &Cluster, replicas: &[Group<Journal>]) -> NodeId {
     cluster.ids().into_iter().find(|id| *id != leader).unwrap()
 }
 
-/// Waits until the others compacted their logs beyond what `away` has.
-async fn compacted(cluster: &Cluster, away: NodeId) {
+/// Waits until the others compacted their logs up to `index` at least, on disk: that a snapshot was taken does
+/// not tell yet that the log was cut.
+async fn compacted(cluster: &Cluster, away: NodeId, index: u64) {
     eventually("both others compacted their logs", || {
-        let taken = |id: &NodeId| cluster.host(*id).metrics().snapshots_taken > 1;
-        cluster.ids().iter().filter(|id| **id != away).all(taken)
+        let is_compacted = |id: &NodeId| cluster.on_disk(*id, 1).base.index.0 >= index;
+        cluster.ids().iter().filter(|id| **id != away).all(is_compacted)
     })
     .await;
 }
@@ -59,25 +60,16 @@ fn applied_by_leader(replicas: &[Group<Journal>]) -> u64 {
     replicas.iter().map(|replica| replica.status().applied).max().unwrap()
 }
 
-/// Lets `id` become the leader, by stopping whoever else does.
+/// Lets `id` become the leader.
 async fn lead(cluster: &Cluster, replicas: &[Group<Journal>], id: NodeId) {
-    let replica = &replicas[slot(id)];
     for round in 0.. {
         let leader = leader_of(replicas, &cluster.ids()).await.leader().unwrap();
         if leader == id {
             return;
         }
         assert!(round < 50, "{id} never leads");
-        cluster.isolate(leader);
-        let others = without(replicas, leader);
-        eventually("another leads", || {
-            others
-                .iter()
-                .any(|other| other.leader().is_some_and(|new| new != leader))
-        })
-        .await;
-        cluster.heal(leader);
-        eventually("it applied all", || replica.status().applied > 0).await;
+        // Refused if another leads by now: then that one is asked.
+        replicas[slot(leader)].transfer_leadership(id).await.ok();
     }
 }
 
@@ -89,8 +81,9 @@ async fn a_follower_that_missed_what_was_compacted_comes_back_and_can_lead() {
     let away = a_follower(&cluster, &replicas).await;
     cluster.stop(away).await;
     let others = without(&replicas, away);
-    fill(&others, 5..60).await;
-    compacted(&cluster, away).await;
+    // More than its leader's window: what fits in there may wait in the outbox and reach it after all.
+    fill(&others, 5..160).await;
+    compacted(&cluster, away, 100).await;
     cluster.open(away).await;
     replicas[slot(away)] = cluster.create_on(away, 1).await;
     let applied = applied_by_leader(&others);
@@ -100,8 +93,8 @@ async fn a_follower_that_missed_what_was_compacted_comes_back_and_can_lead() {
     assert!(metrics.snapshots_installed >= 1, "through a snapshot: {metrics:?}");
 
     lead(&cluster, &replicas, away).await;
-    fill(&replicas, 60..65).await;
-    assert_eq!(read(&replicas).await, numbers(65));
+    fill(&replicas, 160..165).await;
+    assert_eq!(read(&replicas).await, numbers(165));
     cluster.stop_all().await;
 }
 
@@ -193,8 +186,8 @@ async fn a_snapshot_after_a_restart_is_received_again_and_damage_in_what_was_rec
     let away = a_follower(&cluster, &replicas).await;
     cluster.stop(away).await;
     let others = without(&replicas, away);
-    fill(&others, 5..60).await;
-    compacted(&cluster, away).await;
+    fill(&others, 5..160).await;
+    compacted(&cluster, away, 100).await;
 
     // What an interrupted transfer left, of every snapshot that may be offered: the first half, once intact and
     // once damaged.
@@ -220,8 +213,8 @@ async fn a_snapshot_after_a_restart_is_received_again_and_damage_in_what_was_rec
     let back = &replicas[slot(away)];
     let applied = applied_by_leader(&others);
     eventually("it applied all", || back.status().applied >= applied).await;
-    fill(&replicas, 60..80).await;
-    assert_eq!(read(&replicas).await, numbers(80));
+    fill(&replicas, 160..180).await;
+    assert_eq!(read(&replicas).await, numbers(180));
     eventually("what was being received is gone", || {
         store.list().unwrap().iter().all(|name| !name.ends_with(".incoming"))
     })
@@ -252,7 +245,8 @@ async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_
     for n in 0..16 {
         propose(&others, &n.to_string().repeat(500_000 / n.to_string().len())).await;
     }
-    compacted(&cluster, away).await;
+    // The newest snapshot holds all but what is too little for another, so that only that one is sent.
+    compacted(&cluster, away, 16).await;
     cluster.open(away).await;
     replicas[slot(away)] = cluster.create_on(away, 1).await;
     cluster.create_on(away, 2).await;
@@ -295,7 +289,7 @@ async fn the_leader_changes_while_it_sends_a_snapshot() {
     for n in 0..12 {
         propose(&others, &n.to_string().repeat(500_000 / n.to_string().len())).await;
     }
-    compacted(&cluster, away).await;
+    compacted(&cluster, away, 12).await;
     cluster.open(away).await;
     replicas[slot(away)] = cluster.create_on(away, 1).await;
     let old = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();

@@ -1,9 +1,10 @@
 //! A cluster in memory that tests can cut, crash and restart.
 
-use raftyard::store::{MemoryLogStore, MemorySnapshotStore};
+use raftyard::store::{LogStore, MemoryLogStore, MemorySnapshotStore};
 use raftyard::{
     Compaction, Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine, Tuning,
 };
+use raftyard_groups::Recovered;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true before a test fails: far longer than it ever should.
@@ -111,6 +112,13 @@ impl Cluster {
     /// What a node keeps its logs on.
     pub fn disk(&self, id: NodeId) -> MemoryLogStore {
         self.stores[slot(id)].clone()
+    }
+
+    /// What a node's log store holds of a group.
+    pub fn on_disk(&self, id: NodeId, group: u64) -> Recovered {
+        let groups = self.stores[slot(id)].clone().recover().expect("the store is intact");
+        let found = groups.into_iter().find(|found| found.record.group == GroupId(group));
+        found.expect("the group was created").state
     }
 
     pub fn host(&self, id: NodeId) -> &RaftHost {
