@@ -24,7 +24,7 @@ impl Group {
     /// replica that is cut off disturbs nobody when it comes back (thesis §9.6).
     pub(crate) fn pre_campaign(&mut self, effects: &mut Effects) {
         let me = self.config.node;
-        if !self.config.membership.is_voter(me) {
+        if !self.membership().is_voter(me) {
             return;
         }
         let deadline = self.next_election_deadline();
@@ -103,7 +103,7 @@ impl Group {
             _ => return,
         };
         let said = |node| candidate.votes.get(&node).copied();
-        match self.config.membership.quorum().vote(said) {
+        match self.membership().quorum().vote(said) {
             VoteResult::Pending => {}
             VoteResult::Won if campaigns => self.become_leader(effects),
             VoteResult::Won => self.campaign(false, effects),
@@ -112,7 +112,7 @@ impl Group {
     }
 
     fn voting_peers(&self) -> Vec<NodeId> {
-        let membership = &self.config.membership;
+        let membership = self.membership();
         let mut peers = membership.peers_of(self.config.node);
         peers.retain(|peer| membership.is_voter(*peer));
         peers

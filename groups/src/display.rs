@@ -70,6 +70,7 @@ impl fmt::Display for Entry {
         match &self.payload {
             Payload::Noop => write!(f, "{}:noop", self.id()),
             Payload::Command(bytes) => write!(f, "{}:{}", self.id(), bytes.escape_ascii()),
+            Payload::Membership(membership) => write!(f, "{}:({membership})", self.id()),
         }
     }
 }
@@ -111,7 +112,10 @@ impl fmt::Display for Prompt {
             }
             Self::AppendRejected { refused, hint } => write!(f, "append rejected at={refused} hint={hint}"),
             Self::Heartbeat { commit, round } => write!(f, "heartbeat commit={commit} round={}", round.0),
-            Self::HeartbeatReply { round } => write!(f, "heartbeat reply round={}", round.0),
+            Self::HeartbeatReply { round, priority: 0 } => write!(f, "heartbeat reply round={}", round.0),
+            Self::HeartbeatReply { round, priority } => {
+                write!(f, "heartbeat reply round={} priority={priority}", round.0)
+            }
             Self::TimeoutNow => write!(f, "timeout now"),
             Self::ReadIndex { .. } => write!(f, "read index?"),
             Self::ReadIndexIs { index, .. } => write!(f, "read index is {index}"),

@@ -1,7 +1,9 @@
 //! What a log holds.
 
 use crate::ids::{LogId, LogIndex, Term};
+use crate::membership::Membership;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// One entry of a group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub struct Entry {
     pub payload: Payload,
 }
 
-/// What an entry carries. The core looks into none of it.
+/// What an entry carries. The core looks into no command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// Nothing. A leader appends one at the start of its term: committing it commits all before it
@@ -22,6 +24,9 @@ pub enum Payload {
     Noop,
     /// A command for the state machine.
     Command(Bytes),
+    /// The group's configuration from this entry on: in force as soon as the entry is in the log, committed or
+    /// not (paper §6).
+    Membership(Arc<Membership>),
 }
 
 impl Entry {
@@ -44,6 +49,7 @@ impl Entry {
             + match &self.payload {
                 Payload::Noop => 0,
                 Payload::Command(bytes) => bytes.len(),
+                Payload::Membership(membership) => membership.size(),
             }
     }
 }

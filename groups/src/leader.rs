@@ -38,7 +38,7 @@ impl Leader {
 impl Group {
     pub(crate) fn become_leader(&mut self, effects: &mut Effects) {
         let last = self.log.last();
-        let peers = self.config.membership.peers_of(self.config.node);
+        let peers = self.memberships.in_force().peers_of(self.config.node);
         self.role = Role::Leader(Box::new(Leader {
             peers: peers
                 .into_iter()
@@ -100,7 +100,7 @@ impl Group {
                 progress.map_or(Moment(0), |progress| progress.contact)
             }
         };
-        let heard = self.config.membership.quorum().reached(contact).unwrap_or(now);
+        let heard = self.memberships.in_force().quorum().reached(contact).unwrap_or(now);
         if now.since(heard) >= self.config.tuning.election_timeout_ms {
             return self.become_follower(self.hard.term, None, effects);
         }
@@ -208,7 +208,7 @@ impl Group {
                 progress.map_or(LogIndex::ZERO, |progress| progress.matched)
             }
         };
-        if let Some(reached) = self.config.membership.quorum().reached(matched)
+        if let Some(reached) = self.memberships.in_force().quorum().reached(matched)
             && reached >= leader.term_start
         {
             self.commit = self.commit.max(reached);
@@ -248,7 +248,7 @@ impl Group {
                 progress.map_or(ReadRound(0), |progress| progress.round)
             }
         };
-        let confirmed = self.config.membership.quorum().reached(answered).unwrap_or(newest);
+        let confirmed = self.memberships.in_force().quorum().reached(answered).unwrap_or(newest);
         for (reader, index) in leader.reads.confirm(confirmed) {
             match reader {
                 Reader::Here(id) => effects.reads.push((id, ReadOutcome::Ready { index })),

@@ -66,7 +66,7 @@ impl Group {
         let Role::Leader(state) = &mut self.role else {
             return refused(TransferRefusal::NotLeader { leader });
         };
-        if !self.config.membership.is_voter(to) || !state.peers.contains_key(&to) {
+        if !self.memberships.in_force().is_voter(to) || !state.peers.contains_key(&to) {
             return refused(TransferRefusal::NotVoter);
         }
         if state.transfer.is_some() {
@@ -90,7 +90,7 @@ impl Group {
         };
         let timeout = self.config.tuning.election_timeout_ms;
         let candidates = leader.peers.iter().filter(|(peer, progress)| {
-            self.config.membership.is_voter(**peer) && self.now.since(progress.contact) < timeout
+            self.memberships.in_force().is_voter(**peer) && self.now.since(progress.contact) < timeout
         });
         candidates
             .min_by_key(|(peer, progress)| (std::cmp::Reverse(progress.matched), **peer))
@@ -131,7 +131,7 @@ impl Group {
 
     /// The leader, which has made sure that this replica holds its whole log, wants it to lead.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
-        if self.leader() == Some(from) && self.config.membership.is_voter(self.config.node) {
+        if self.leader() == Some(from) && self.memberships.in_force().is_voter(self.config.node) {
             self.campaign(true, effects);
         }
     }

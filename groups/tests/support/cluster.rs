@@ -7,10 +7,11 @@ use super::safety::Safety;
 use bytes::Bytes;
 use raftyard_groups::{
     Effects, Entry, Group, GroupId, Incarnation, Input, Load, LoadPurpose, LogId, LogIndex, Membership, Message,
-    Moment, NodeId, Persist, ProposalId, Proposed, ReadId, ReadOutcome, ReplicaConfig, RoleKind, Term, TransferId,
-    Tuning,
+    Moment, NodeId, Payload, Persist, ProposalId, Proposed, ReadId, ReadOutcome, ReplicaConfig, RoleKind, Term,
+    TransferId, Tuning,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// One node with its replica. What completes at once by default (writes, applies, loads) can be held.
 #[derive(Debug, Default)]
@@ -139,6 +140,7 @@ impl Cluster {
             membership,
             tuning,
             seed: seed.wrapping_mul(1_000_003) + id.0 * 101 + node.lives,
+            priority: 0,
         };
         let (recovered, state) = node.disk.recover();
         node.group = Some(Group::new(config, recovered, now));
@@ -317,14 +319,30 @@ impl Cluster {
         })
     }
 
+    /// The configuration in force at the last entry of a state.
+    fn membership_of(&self, state: &State) -> Arc<Membership> {
+        let in_log = state.iter().rev().find_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some(membership.clone()),
+            _ => None,
+        });
+        in_log.unwrap_or_else(|| Arc::new(self.membership.clone()))
+    }
+
     /// A snapshot lies complete at its receiver, who is told; as is its sender.
     pub(crate) fn receive_snapshot(&mut self, snapshot: SentSnapshot) {
         let SentSnapshot { from, to, term, state } = snapshot;
         let (last, is_up) = (end(&state), self.is_up(to));
         if is_up {
             self.event(|| format!("{to} received a snapshot through {last}"));
+            let membership = self.membership_of(&state);
             self.node_mut(to).disk.add_snapshot(state);
-            self.step(to, Input::SnapshotReceived { from, term, last });
+            let received = Input::SnapshotReceived {
+                from,
+                term,
+                last,
+                membership,
+            };
+            self.step(to, received);
         }
         let through = is_up.then_some(last.index);
         self.step(from, Input::SnapshotDone { to, through });

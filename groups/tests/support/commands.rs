@@ -345,5 +345,6 @@ fn name(payload: &Payload) -> String {
     match payload {
         Payload::Noop => "noop".to_owned(),
         Payload::Command(bytes) => bytes.escape_ascii().to_string(),
+        Payload::Membership(membership) => format!("({membership})"),
     }
 }
