@@ -1,7 +1,7 @@
 //! The state machine under load: a key-value store in memory.
 
 use bytes::Bytes;
-use raftyard::StateMachine;
+use raftyard::{StateMachine, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -37,7 +37,7 @@ impl StateMachine for Kv {
     type Answer = Option<Bytes>;
     type Snapshot = HashMap<u64, Bytes>;
 
-    fn apply(&mut self, put: Put) {
+    fn apply(&mut self, put: Put, _: Timestamp) {
         self.0.insert(u64::from_le_bytes(put.key), put.value);
     }
 

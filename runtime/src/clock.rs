@@ -1,16 +1,21 @@
 //! The clock the actors read. Injected, so that a simulation can own time.
 
+use crate::time::Timestamp;
 use raftyard_groups::Moment;
 use std::fmt::Debug;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-/// A monotonic clock: milliseconds since some start of its own.
+/// A node's two clocks: a monotonic one, by which everything is timed, and a wall clock, which only stamps
+/// commands.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The time now; never earlier than at an earlier call.
+    /// Milliseconds since some start of its own; never earlier than at an earlier call.
     fn now(&self) -> Moment;
+
+    /// What the wall clock says. It may jump: no promise hangs on it.
+    fn wall(&self) -> Timestamp;
 }
 
-/// The machine's monotonic clock.
+/// The machine's clocks.
 #[derive(Debug)]
 pub struct MonotonicClock(Instant);
 
@@ -24,9 +29,17 @@ impl Clock for MonotonicClock {
     fn now(&self) -> Moment {
         Moment(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
+
+    fn wall(&self) -> Timestamp {
+        let since_epoch = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// The clock of the tokio runtime that asks: the one a simulation or a test with paused time moves.
+/// Its wall clock begins at the Unix epoch.
 #[derive(Debug)]
 pub struct RuntimeClock(tokio::time::Instant);
 
@@ -41,5 +54,9 @@ impl RuntimeClock {
 impl Clock for RuntimeClock {
     fn now(&self) -> Moment {
         Moment(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.now().0)
     }
 }

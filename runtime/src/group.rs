@@ -2,10 +2,9 @@
 
 use crate::error::{Closed, ProposeError, ReadError, TransferError};
 use crate::host::Node;
-use crate::machine::StateMachine;
+use crate::machine::{STAMP_BYTES, StateMachine};
 use crate::registry::{GroupSlot, GroupStatus};
 use crate::worker::{Proposal, ReadJob, Work};
-use bytes::Bytes;
 use raftyard_groups::{GroupId, NodeId, TransferOutcome, TransferRefusal};
 use serde::Serialize;
 use std::any::Any;
@@ -126,7 +125,7 @@ impl<S: StateMachine> Group<S> {
     ) -> Result<oneshot::Receiver<Result<Vec<u8>, ProposeError>>, ProposeError> {
         let limits = &self.node.limits;
         let command = serialise(command).map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
-        let (bytes, bytes_limit) = (command.len(), limits.command_bytes_max);
+        let (bytes, bytes_limit) = (command.len() - STAMP_BYTES, limits.command_bytes_max);
         if bytes > bytes_limit {
             return Err(ProposeError::TooLarge { bytes, bytes_limit });
         }
@@ -233,10 +232,13 @@ thread_local! {
 /// More than this is not kept for the next command, in bytes.
 const SCRATCH_KEPT: usize = 64 << 10;
 
-fn serialise<T: Serialize>(command: &T) -> Result<Bytes, postcard::Error> {
+/// The command, with room for its stamp in front.
+fn serialise<T: Serialize>(command: &T) -> Result<Vec<u8>, postcard::Error> {
     // Taken, not borrowed: what serialises a command may propose another.
     let mut scratch = postcard::to_extend(command, SCRATCH.take())?;
-    let bytes = Bytes::copy_from_slice(&scratch);
+    let mut bytes = Vec::with_capacity(STAMP_BYTES + scratch.len());
+    bytes.extend_from_slice(&[0; STAMP_BYTES]);
+    bytes.extend_from_slice(&scratch);
     if scratch.capacity() <= SCRATCH_KEPT {
         scratch.clear();
         SCRATCH.set(scratch);

@@ -23,6 +23,7 @@ mod router;
 mod snapshot;
 mod storage;
 pub mod store;
+mod time;
 mod transport;
 mod worker;
 
@@ -36,6 +37,7 @@ pub use metrics::HostMetrics;
 pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
 pub use registry::GroupStatus;
 pub use snapshot::{Compaction, SnapshotError};
+pub use time::Timestamp;
 pub use transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork, TransportError};
 
 /// Runs the README's example as a test.

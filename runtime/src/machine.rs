@@ -2,6 +2,8 @@
 //! responses are bytes.
 
 use crate::snapshot::{Decode, Encode};
+use crate::time::Timestamp;
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -23,8 +25,9 @@ pub trait StateMachine: Send + 'static {
     /// incompatibly is to change the format of what is on disk.
     type Snapshot: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Applies a committed command.
-    fn apply(&mut self, command: Self::Command) -> Self::Response;
+    /// Applies a committed command. `now` is the time that the leader stamped it with: the same on every
+    /// replica, and never earlier than at the command before.
+    fn apply(&mut self, command: Self::Command, now: Timestamp) -> Self::Response;
 
     /// Answers from the state as it is.
     fn query(&self, query: Self::Query) -> Self::Answer;
@@ -45,7 +48,7 @@ pub(crate) type Response = Result<Vec<u8>, postcard::Error>;
 
 /// A state machine without its types, as a group actor holds it.
 pub(crate) trait Machine: Send {
-    /// Applies a command; returns the response if it is `wanted`: on followers nobody waits for it. An error
+    /// Applies a command, stamped as it is in the log; returns the response if it is `wanted`: on followers nobody waits for it. An error
     /// says that the command could not be decoded, and so was not applied.
     fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error>;
 
@@ -62,33 +65,133 @@ pub(crate) trait Machine: Send {
     fn as_any(&self) -> &dyn Any;
 }
 
-pub(crate) struct Typed<S>(pub(crate) S);
+/// The bytes in front of a command in the log: the time that the leader stamped it with, in milliseconds since
+/// the Unix epoch, little endian.
+pub(crate) const STAMP_BYTES: usize = 8;
+
+/// Stamps a command that [`STAMP_BYTES`] were left in front of.
+pub(crate) fn stamp(mut command: Vec<u8>, now: Timestamp) -> Bytes {
+    if let Some(stamp) = command.first_chunk_mut() {
+        *stamp = now.0.to_le_bytes();
+    }
+    Bytes::from(command)
+}
+
+pub(crate) struct Typed<S> {
+    machine: S,
+    /// The time of the last command.
+    now: Timestamp,
+}
+
+impl<S> Typed<S> {
+    pub(crate) fn new(machine: S) -> Self {
+        Self {
+            machine,
+            now: Timestamp::default(),
+        }
+    }
+}
 
 impl<S: StateMachine> Machine for Typed<S> {
     fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error> {
+        let (stamp, command) = command
+            .split_first_chunk()
+            .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
         let (command, rest) = postcard::take_from_bytes(command)?;
         if !rest.is_empty() {
             // A command of another type, whose beginning happens to make sense.
             return Err(postcard::Error::SerdeDeCustom);
         }
-        let response = self.0.apply(command);
+        // Leaders' clocks differ. The group's time never goes back.
+        self.now = self.now.max(Timestamp(u64::from_le_bytes(*stamp)));
+        let response = self.machine.apply(command, self.now);
         Ok(wanted.then(|| postcard::to_stdvec(&response)))
     }
 
     fn snapshot(&self) -> Encode {
-        let snapshot = self.0.snapshot();
+        let snapshot = (self.now, self.machine.snapshot());
         Box::new(move |out| postcard::to_io(&snapshot, out).map(drop))
     }
 
     fn decoder(&self) -> Decode {
-        |bytes| Ok(Box::new(postcard::from_bytes::<S::Snapshot>(bytes)?))
+        |bytes| Ok(Box::new(postcard::from_bytes::<(Timestamp, S::Snapshot)>(bytes)?))
     }
 
     fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool {
-        snapshot.downcast().map(|snapshot| self.0.restore(*snapshot)).is_ok()
+        let Ok(snapshot) = snapshot.downcast::<(Timestamp, S::Snapshot)>() else {
+            return false;
+        };
+        let (now, state) = *snapshot;
+        self.now = now;
+        self.machine.restore(state);
+        true
     }
 
     fn as_any(&self) -> &dyn Any {
-        &self.0
+        &self.machine
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Remembers when each command was applied.
+    #[derive(Default)]
+    struct Times(Vec<Timestamp>);
+
+    impl StateMachine for Times {
+        type Command = ();
+        type Response = ();
+        type Query = ();
+        type Answer = ();
+        type Snapshot = Vec<Timestamp>;
+
+        fn apply(&mut self, (): (), now: Timestamp) {
+            self.0.push(now);
+        }
+
+        fn query(&self, (): ()) {}
+
+        fn snapshot(&self) -> Vec<Timestamp> {
+            self.0.clone()
+        }
+
+        fn restore(&mut self, times: Vec<Timestamp>) {
+            self.0 = times;
+        }
+    }
+
+    fn apply(machine: &mut Typed<Times>, time: u64) {
+        let command = stamp(vec![0; STAMP_BYTES], Timestamp(time));
+        machine.apply(&command, false).unwrap();
+    }
+
+    #[test]
+    fn time_never_goes_back_whatever_the_next_leaders_clock_says() {
+        let mut machine = Typed::new(Times::default());
+        for time in [50, 40, 60] {
+            apply(&mut machine, time);
+        }
+        assert_eq!(machine.machine.0, [50, 50, 60].map(Timestamp));
+    }
+
+    #[test]
+    fn time_goes_on_where_the_snapshot_was_taken() {
+        let mut machine = Typed::new(Times::default());
+        apply(&mut machine, 70);
+        let mut bytes = Vec::new();
+        machine.snapshot()(&mut bytes).unwrap();
+        let mut restored = Typed::new(Times::default());
+        assert!(restored.restore(restored.decoder()(&bytes).unwrap()));
+        apply(&mut restored, 10);
+        assert_eq!(restored.machine.0, [70, 70].map(Timestamp));
+    }
+
+    #[test]
+    fn a_command_without_a_stamp_is_refused() {
+        let mut machine = Typed::new(Times::default());
+        assert!(machine.apply(&[0; STAMP_BYTES - 1], false).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! A replicated counter on three nodes in one process.
 
 use futures::future::try_join_all;
-use raftyard::{Consistency, GroupId, RaftHost, StateMachine};
+use raftyard::{Consistency, GroupId, RaftHost, StateMachine, Timestamp};
 #[derive(Default)]
 struct Counter(i64);
 impl StateMachine for Counter {
@@ -10,7 +10,7 @@ impl StateMachine for Counter {
     type Query = ();
     type Answer = i64;
     type Snapshot = i64;
-    fn apply(&mut self, add: i64) -> i64 {
+    fn apply(&mut self, add: i64, _: Timestamp) -> i64 {
         self.0 += add;
         self.0
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use raftyard::StateMachine;
+use raftyard::{StateMachine, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::resp::MAX_BULK_BYTES;
@@ -107,7 +107,7 @@ impl StateMachine for KvMachine {
     type Answer = Answer;
     type Snapshot = HashMap<Bytes, Bytes>;
 
-    fn apply(&mut self, command: Command) -> Response {
+    fn apply(&mut self, command: Command, _: Timestamp) -> Response {
         match command {
             Command::Set {
                 key,

@@ -135,7 +135,7 @@ impl RaftHost {
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
         let _reserved = Reservation::of(node, group)?;
-        let mut machine: Box<dyn Machine> = Box::new(Typed(machine()));
+        let mut machine: Box<dyn Machine> = Box::new(Typed::new(machine()));
         let (record, mut recovered) = node.recover_or_note(group, membership).await?;
         let snapshot = node.restore(&record, &mut recovered, &mut *machine).await?;
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, membership; the
-//! state is postcard of the state machine's `Snapshot`.
+//! state is postcard of the time of the last command and of the state machine's `Snapshot`.
 
 use super::SnapshotError;
 use super::name::SnapshotId;

@@ -8,7 +8,7 @@ use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};
 use super::{Create, Proposal, ReadJob, Transfer};
 use crate::error::ProposeError;
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::registry::{GroupSlot, GroupStatus};
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
@@ -170,13 +170,17 @@ impl GroupActor {
 
     /// Puts all commands of a turn into one input. They come last: so a read of the same turn, which was
     /// not asked after them by anyone who knows their outcome, need not wait for them.
-    fn propose(&mut self, proposals: Vec<Proposal>) -> Option<Input> {
+    fn propose(&mut self, mut proposals: Vec<Proposal>) -> Option<Input> {
         if proposals.is_empty() {
             return None;
         }
         self.next_id += 1;
         let id = ProposalId(self.next_id);
-        let commands = proposals.iter().map(|proposal| proposal.command.clone()).collect();
+        let now = self.shared.clock.wall();
+        let commands = proposals
+            .iter_mut()
+            .map(|proposal| std::mem::take(&mut proposal.command));
+        let commands = commands.map(|command| machine::stamp(command, now)).collect();
         self.proposing.push_back((id, proposals));
         Some(Input::Propose { id, commands })
     }

@@ -18,7 +18,6 @@ use crate::error::{ProposeError, ReadError};
 use crate::machine::Machine;
 use crate::registry::GroupSlot;
 use crate::snapshot::SnapshotEvent;
-use bytes::Bytes;
 use raftyard_groups::{
     Entry, GroupId, LoadPurpose, LogId, LogIndex, Message, NodeId, PersistSeq, Recovered, ReplicaConfig,
     TransferOutcome,
@@ -76,7 +75,8 @@ pub(crate) struct Loaded {
 
 /// A command, who waits for its response, and the bytes it counts for.
 pub(crate) struct Proposal {
-    pub(crate) command: Bytes,
+    /// With room for its stamp in front; empty once the core has it.
+    pub(crate) command: Vec<u8>,
     pub(crate) reply: oneshot::Sender<Result<Vec<u8>, ProposeError>>,
     pub(crate) permit: BytePermit,
 }

@@ -4,7 +4,7 @@
 use super::support::{Cluster, PATIENCE, eventually};
 use parking_lot::Mutex;
 use raftyard::{
-    Compaction, Consistency, Group, GroupId, HostMetrics, Limits, NodeId, ProposeError, StateMachine, Tuning,
+    Compaction, Consistency, Group, GroupId, HostMetrics, Limits, NodeId, ProposeError, StateMachine, Timestamp, Tuning,
 };
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -27,7 +27,7 @@ impl StateMachine for Ledger {
     type Answer = Vec<u64>;
     type Snapshot = Vec<u64>;
 
-    fn apply(&mut self, command: u64) -> usize {
+    fn apply(&mut self, command: u64, _: Timestamp) -> usize {
         let mut applied = self.0.lock();
         applied.push(command);
         applied.len()

@@ -4,7 +4,7 @@ use super::support::{Cluster, Journal, eventually, leader_of, propose};
 use raftyard::store::{MemoryLogStore, StoreError};
 use raftyard::{
     Closed, Consistency, CreateGroupError, GroupId, Limits, NodeId, OpenError, ProposeError, RaftHost, ReadError,
-    Tuning,
+    Timestamp, Tuning,
 };
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn there_is_no_handle_of_another_type() {
         type Query = ();
         type Answer = ();
         type Snapshot = ();
-        fn apply(&mut self, (): ()) {}
+        fn apply(&mut self, (): (), _: Timestamp) {}
         fn query(&self, (): ()) {}
         fn snapshot(&self) {}
         fn restore(&mut self, (): ()) {}

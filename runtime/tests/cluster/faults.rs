@@ -3,7 +3,8 @@
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreError};
 use raftyard::{
-    Consistency, CreateGroupError, Group, Limits, NodeId, ProposeError, RaftHost, ReadError, RoleKind, TransferError,
+    Consistency, CreateGroupError, Group, Limits, NodeId, ProposeError, RaftHost, ReadError, RoleKind, Timestamp,
+    TransferError,
 };
 use raftyard_groups::{Entry, GroupId, LogIndex, Persist};
 use std::sync::Arc;
@@ -337,7 +338,7 @@ impl raftyard::StateMachine for Touchy {
     type Answer = ();
     type Snapshot = ();
 
-    fn apply(&mut self, (): ()) -> Unserialisable {
+    fn apply(&mut self, (): (), _: Timestamp) -> Unserialisable {
         Unserialisable
     }
 

@@ -5,7 +5,7 @@ use futures::FutureExt;
 use raftyard::store::{FjallLogStore, MemoryLogStore, StoreIdentity};
 use raftyard::{
     Consistency, Group, GroupId, Limits, NodeId, OpenError, Placement, ProposeError, RaftHost, RoleKind, StateMachine,
-    Tuning,
+    Timestamp, Tuning,
 };
 use std::path::Path;
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ impl StateMachine for Restless {
     type Answer = ();
     type Snapshot = ();
 
-    fn apply(&mut self, (): ()) {}
+    fn apply(&mut self, (): (), _: Timestamp) {}
 
     fn query(&self, (): ()) {
         if let Some(group) = self.0.get() {

@@ -2,7 +2,8 @@
 
 use raftyard::store::{LogStore, MemoryLogStore, MemorySnapshotStore};
 use raftyard::{
-    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine, Tuning,
+    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine,
+    Timestamp, Tuning,
 };
 use raftyard_groups::Recovered;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ impl StateMachine for Journal {
     type Answer = Vec<String>;
     type Snapshot = Vec<String>;
 
-    fn apply(&mut self, line: String) -> usize {
+    fn apply(&mut self, line: String, _: Timestamp) -> usize {
         assert!(line != "panic", "asked to");
         self.0.push(line);
         self.0.len()

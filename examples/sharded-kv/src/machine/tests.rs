@@ -10,14 +10,19 @@ fn value(text: &str) -> Response {
     Response::Value(Some(bytes(text)))
 }
 
+const NOW: Timestamp = Timestamp(0);
+
 impl KvMachine {
     fn run_set(&mut self, key: &str, value: &str, condition: Condition, get: bool) -> Response {
-        self.apply(Command::Set {
-            key: bytes(key),
-            value: bytes(value),
-            condition,
-            get,
-        })
+        self.apply(
+            Command::Set {
+                key: bytes(key),
+                value: bytes(value),
+                condition,
+                get,
+            },
+            NOW,
+        )
     }
 
     fn put(&mut self, key: &str, value: &str) {
@@ -25,14 +30,17 @@ impl KvMachine {
     }
 
     fn add_to(&mut self, key: &str, delta: i64) -> Response {
-        self.apply(Command::Add { key: bytes(key), delta })
+        self.apply(Command::Add { key: bytes(key), delta }, NOW)
     }
 
     fn append_to(&mut self, key: &str, suffix: &str) -> Response {
-        self.apply(Command::Append {
-            key: bytes(key),
-            suffix: bytes(suffix),
-        })
+        self.apply(
+            Command::Append {
+                key: bytes(key),
+                suffix: bytes(suffix),
+            },
+            NOW,
+        )
     }
 
     fn get(&self, key: &str) -> Option<String> {
@@ -84,7 +92,7 @@ fn delete_counts_what_was_there() {
         Answer::Integer(3),
         "a key named twice counts twice"
     );
-    assert_eq!(kv.apply(Command::Delete { keys }), Response::Integer(2));
+    assert_eq!(kv.apply(Command::Delete { keys }, NOW), Response::Integer(2));
     assert_eq!(kv.query(Query::KeyCount), Answer::Integer(0));
 }
 
@@ -93,7 +101,7 @@ fn many_at_once() {
     let mut kv = KvMachine::default();
     let pairs = [("a", "1"), ("b", "2"), ("a", "3")];
     let pairs = pairs.map(|(k, v)| (bytes(k), bytes(v))).to_vec();
-    assert_eq!(kv.apply(Command::SetMany { pairs }), Response::Ok);
+    assert_eq!(kv.apply(Command::SetMany { pairs }, NOW), Response::Ok);
     assert_eq!(
         kv.query(Query::GetMany(["b", "x", "a"].map(bytes).to_vec())),
         Answer::Values(vec![Some(bytes("2")), None, Some(bytes("3"))]),

@@ -8,11 +8,11 @@ use crate::clock::MonotonicClock;
 use crate::error::ReadError;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
-use crate::machine::{StateMachine, Typed};
+use crate::machine::{STAMP_BYTES, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::StatusCell;
 use crate::snapshot::Compaction;
-use bytes::Bytes;
+use crate::time::Timestamp;
 use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
 use tokio::sync::oneshot;
 
@@ -26,7 +26,7 @@ impl StateMachine for Counter {
     type Answer = u64;
     type Snapshot = u64;
 
-    fn apply(&mut self, (): ()) -> u64 {
+    fn apply(&mut self, (): (), _: Timestamp) -> u64 {
         self.0 += 1;
         self.0
     }
@@ -62,7 +62,7 @@ fn single() -> GroupActor {
             priority: 0,
         },
         recovered: Recovered::default(),
-        machine: Box::new(Typed(Counter(0))),
+        machine: Box::new(Typed::new(Counter(0))),
         snapshot: None,
         slot: Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
@@ -106,7 +106,7 @@ impl GroupActor {
 fn proposal() -> (GroupWork, oneshot::Receiver<Result<Vec<u8>, ProposeError>>) {
     let (reply, answer) = oneshot::channel();
     let proposal = Proposal {
-        command: Bytes::new(),
+        command: vec![0; STAMP_BYTES],
         reply,
         permit: ByteBudget::new(1).try_acquire(1).unwrap(),
     };
