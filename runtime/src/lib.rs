@@ -17,6 +17,7 @@ mod host;
 mod inbox;
 mod limits;
 mod machine;
+mod membership;
 mod metrics;
 mod registry;
 mod router;

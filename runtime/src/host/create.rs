@@ -51,6 +51,7 @@ impl Node {
             group,
             incarnation: Incarnation(1),
             membership,
+            is_witness: false,
         };
         let (reply, noted) = oneshot::channel();
         if !self.storage.push(StorageWork::Create(record.clone(), reply)) {

@@ -1,7 +1,7 @@
 //! The snapshot actor: one per node, on a thread of its own. All work on snapshot files is done here, one
 //! thing after the other.
 
-use super::format::{self, Seal, Writer};
+use super::format::{self, Seal, Stamp, Writer};
 use super::name::{Name, SnapshotId};
 use super::receive::Incoming;
 use super::{Decode, Encode, SnapshotError, SnapshotEvent};
@@ -14,7 +14,7 @@ use crate::transport::{Outgoing, SnapshotAnswer, SnapshotOffer, SnapshotPart, Tr
 use crate::worker::Work;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
-use raftyard_groups::{GroupId, LogId, LogIndex, NodeId, Recovered, Term};
+use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, Recovered, Term};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,6 +43,8 @@ pub(crate) enum SnapshotWork {
     Take {
         group: GroupId,
         last: LogId,
+        /// The configuration in force at that entry.
+        membership: Arc<Membership>,
         encode: Encode,
     },
     /// A snapshot that was received is to be read back.
@@ -59,6 +61,8 @@ pub(crate) enum SnapshotWork {
         to: NodeId,
         term: Term,
         last: LogId,
+        /// The peer is a witness: it gets no state.
+        to_witness: bool,
     },
     /// A piece of one that is being sent; nothing if it can't be read.
     Read {
@@ -161,13 +165,24 @@ impl SnapshotActor {
                 decode,
                 reply,
             } => drop(reply.send(self.open(&record, &recovered, decode))),
-            SnapshotWork::Take { group, last, encode } => self.take(group, last, encode),
+            SnapshotWork::Take {
+                group,
+                last,
+                membership,
+                encode,
+            } => self.take(group, last, membership, encode),
             SnapshotWork::Restore { group, last, decode } => self.restore(group, last, decode),
             SnapshotWork::Forget { group, before } => {
                 self.useless_before.insert(group, before);
                 self.remove_useless(group);
             }
-            SnapshotWork::Send { group, to, term, last } => self.send(group, to, term, last),
+            SnapshotWork::Send {
+                group,
+                to,
+                term,
+                last,
+                to_witness,
+            } => self.send(group, to, term, last, to_witness),
             SnapshotWork::Read { id, offset, len, reply } => {
                 let piece = self.store.read(&Name::Complete(id).text(), offset, len);
                 let piece = piece.map_err(|error| tracing::error!(snapshot = ?id, %error, "snapshot can't be read"));
@@ -257,7 +272,7 @@ impl SnapshotActor {
         decode: Decode,
     ) -> Result<Box<dyn Any + Send>, SnapshotError> {
         let name = Name::Complete(id).text();
-        let (seal, state) = format::read(&*self.store, &name, id, &record.membership)?;
+        let (seal, state) = format::read(&*self.store, &name, id, record.is_witness)?;
         let damaged = |what: String| SnapshotError::Damaged { name, what };
         let decoded = match catch_unwind(|| decode(&state)) {
             Ok(Ok(decoded)) => decoded,
@@ -268,29 +283,33 @@ impl SnapshotActor {
         Ok(decoded)
     }
 
-    fn take(&mut self, group: GroupId, last: LogId, encode: Encode) {
+    fn take(&mut self, group: GroupId, last: LogId, membership: Arc<Membership>, encode: Encode) {
         let Some(record) = self.groups.get(&group).cloned() else {
             return;
         };
         let id = record_id(&record, last);
-        let written = self.write(&record, id, encode);
+        let stamp = Stamp {
+            membership,
+            is_witness: record.is_witness,
+        };
+        let written = self.write(&stamp, id, encode);
         if let Err(error) = &written {
             tracing::error!(group = group.0, last = %last, %error, "snapshot failed");
             self.remove(Name::Taking(id));
         }
+        let is_durable = written.is_ok();
         if let Ok(seal) = written {
+            tracing::debug!(group = group.0, last = %last, bytes = seal.size, "snapshot taken");
             self.ready.insert(id, seal);
             self.counters.snapshots_taken.add(1);
-            tracing::debug!(group = group.0, last = %last, bytes = seal.size, "snapshot taken");
         }
-        let is_durable = written.is_ok();
         self.tell(group, SnapshotEvent::Taken { last, is_durable });
     }
 
-    fn write(&mut self, record: &GroupRecord, id: SnapshotId, encode: Encode) -> std::io::Result<Seal> {
+    fn write(&mut self, stamp: &Stamp, id: SnapshotId, encode: Encode) -> std::io::Result<Seal> {
         let taking = Name::Taking(id);
         let name = taking.text();
-        let mut writer = Writer::start(&mut *self.store, &name, id, &record.membership)?;
+        let mut writer = Writer::start(&mut *self.store, &name, id, stamp)?;
         match catch_unwind(AssertUnwindSafe(|| encode(&mut writer))) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(std::io::Error::other(error)),
@@ -337,12 +356,12 @@ impl SnapshotActor {
         }
     }
 
-    fn send(&mut self, group: GroupId, to: NodeId, term: Term, last: LogId) {
+    fn send(&mut self, group: GroupId, to: NodeId, term: Term, last: LogId, to_witness: bool) {
         let Some(record) = self.groups.get(&group) else {
             return;
         };
         let id = record_id(record, last);
-        let Some(seal) = self.ready.get(&id).copied() else {
+        let Some((seal, stateless)) = self.to_be_sent(id, to_witness) else {
             return self.tell(group, SnapshotEvent::Sent { to, through: None });
         };
         *self.sending.entry(id).or_default() += 1;
@@ -361,13 +380,27 @@ impl SnapshotActor {
             offer,
             read: Box::new(move |offset, len| {
                 let (reply, piece) = oneshot::channel();
-                source.push(SnapshotWork::Read { id, offset, len, reply });
+                match &stateless {
+                    // Who gave up waiting has dropped the other end.
+                    Some(all) => drop(reply.send(Some(part_of(all, offset, len)))),
+                    None => drop(source.push(SnapshotWork::Read { id, offset, len, reply })),
+                }
                 piece
             }),
             done: Box::new(move |is_complete| {
                 done.push(SnapshotWork::Sent { id, to, is_complete });
             }),
         });
+    }
+
+    /// The snapshot `id` as a peer gets it: all of it, if it has no state.
+    fn to_be_sent(&self, id: SnapshotId, to_witness: bool) -> Option<(Seal, Option<Bytes>)> {
+        let seal = self.ready.get(&id)?;
+        if !to_witness {
+            return Some((seal.clone(), None));
+        }
+        let (seal, all) = format::stateless(id, seal.membership.clone()).ok()?;
+        Some((seal, Some(all)))
     }
 
     fn sent(&mut self, id: SnapshotId, to: NodeId, is_complete: bool) {
@@ -389,8 +422,9 @@ impl SnapshotActor {
         self.groups.get(&group)
     }
 
-    pub(super) fn is_ready(&self, id: SnapshotId) -> bool {
-        self.ready.contains_key(&id)
+    /// The snapshot, if it is complete and was verified.
+    pub(super) fn ready(&self, id: SnapshotId) -> Option<&Seal> {
+        self.ready.get(&id)
     }
 
     pub(super) fn is_ready_now(&mut self, id: SnapshotId, seal: Seal) {
@@ -402,6 +436,12 @@ impl SnapshotActor {
             inbox.push(Work::Snapshot(group, event));
         }
     }
+}
+
+/// `len` bytes from `offset` on, or as many as there are.
+fn part_of(all: &Bytes, offset: u64, len: usize) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
+    all.slice(start..start.saturating_add(len).min(all.len()))
 }
 
 fn record_id(record: &GroupRecord, last: LogId) -> SnapshotId {

@@ -20,9 +20,10 @@ mod tests;
 
 pub(crate) use actor::{Restored, SnapshotActor, SnapshotWork, Stop};
 
-use raftyard_groups::{GroupId, LogId, LogIndex, NodeId, Term};
+use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, Term};
 use std::any::Any;
 use std::io;
+use std::sync::Arc;
 
 /// When logs are compacted, and how fast snapshots are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +98,13 @@ pub(crate) enum SnapshotEvent {
     /// The one that was taken is durable, or failed to be.
     Taken { last: LogId, is_durable: bool },
     /// One from a peer lies ready.
-    Received { from: NodeId, term: Term, last: LogId },
+    Received {
+        from: NodeId,
+        term: Term,
+        last: LogId,
+        /// The configuration in force at its last entry.
+        membership: Arc<Membership>,
+    },
     /// What the state machine is to be restored from, or why not.
     Restored(Restored),
     /// A peer has all of one; `None`: it has not.

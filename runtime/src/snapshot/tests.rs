@@ -33,6 +33,7 @@ fn record() -> GroupRecord {
         group: GROUP,
         incarnation: Incarnation(1),
         membership: Membership::of_voters([1, 2, 3].map(NodeId)).unwrap(),
+        is_witness: false,
     }
 }
 
@@ -95,6 +96,7 @@ impl Desk {
         self.actor.carry_out(SnapshotWork::Take {
             group: GROUP,
             last,
+            membership: Arc::new(record().membership),
             encode,
         });
     }
@@ -349,6 +351,7 @@ async fn leftovers_and_older_snapshots_are_removed_but_not_while_they_are_sent()
         to: PEER,
         term,
         last,
+        to_witness: false,
     });
     desk.forget(20);
     assert_eq!(desk.names().len(), 3, "it is being sent");
@@ -384,6 +387,7 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
         desk.actor.carry_out(SnapshotWork::Take {
             group: GROUP,
             last,
+            membership: Arc::new(record().membership),
             encode,
         });
         assert!(desk.names().is_empty());
@@ -395,4 +399,55 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
         desk.told()[..],
         [SnapshotEvent::Taken { is_durable: true, .. }]
     ));
+}
+
+/// The receiver believes the header, whatever its own group began with.
+#[tokio::test]
+async fn a_snapshot_brings_the_configuration_that_it_was_stamped_with() {
+    let later = Arc::new(Membership::new([1, 2, 4].map(NodeId), [], [NodeId(5)]).unwrap());
+    let mut sender = Desk::open().await;
+    sender.actor.carry_out(SnapshotWork::Take {
+        group: GROUP,
+        last: id(9).last,
+        membership: later.clone(),
+        encode: Box::new(|out| postcard::to_io("state", out).map(drop)),
+    });
+    let file = sender.store.read(&Name::Complete(id(9)).text(), 0, usize::MAX).unwrap();
+    let mut desk = Desk::open().await;
+    // The second offer finds it ready.
+    for _ in 0..2 {
+        desk.say(offer(9, 1, &file));
+        desk.say(chunk(0, &file));
+        let told = desk.told();
+        assert!(matches!(&told[..], [SnapshotEvent::Received { membership, .. }] if *membership == later));
+    }
+}
+
+#[tokio::test]
+async fn a_witness_takes_snapshots_without_state_and_nobody_else_does() {
+    let full = file(9, "state").await;
+    let (seal, bare) = format::stateless(id(9), Arc::new(record().membership)).unwrap();
+    assert_eq!(seal.size, bare.len() as u64);
+    for is_witness in [false, true] {
+        let mut desk = Desk::new(MemorySnapshotStore::default()).await;
+        let record = GroupRecord { is_witness, ..record() };
+        let (reply, mut opened) = oneshot::channel();
+        desk.actor.carry_out(SnapshotWork::Open {
+            record,
+            recovered: Recovered::default(),
+            decode,
+            reply,
+        });
+        assert!(opened.try_recv().unwrap().unwrap().is_none());
+        let (wanted, unwanted) = if is_witness {
+            (&bare[..], &full[..])
+        } else {
+            (&full[..], &bare[..])
+        };
+        desk.say(offer(9, 1, unwanted));
+        assert_eq!(desk.say(chunk(0, unwanted)), SnapshotAnswer::Refused);
+        desk.say(offer(9, 1, wanted));
+        assert_eq!(desk.say(chunk(0, wanted)), SnapshotAnswer::Complete);
+        assert_eq!(desk.was_received(), [id(9).last]);
+    }
 }

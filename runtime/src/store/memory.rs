@@ -4,7 +4,7 @@ use super::refusal::{Refusal, check_entries, rebased};
 use super::shape::LogShape;
 use super::{GroupRecord, LogStore, RecoveredGroup, StoreError};
 use parking_lot::Mutex;
-use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Persist};
+use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Membership, Payload, Persist};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ struct MemoryGroup {
     hard_state: HardState,
     /// What the log begins after.
     base: LogId,
+    /// The configuration in force there; none if no base was ever written.
+    membership: Option<Arc<Membership>>,
     /// Consecutive, right after the base.
     log: Vec<Entry>,
 }
@@ -69,12 +71,14 @@ impl MemoryGroup {
             Some(LogBase::Installed(id)) => {
                 self.log.clear();
                 self.base = id;
+                self.membership.clone_from(&persist.membership);
             }
-            Some(LogBase::Compacted(id)) => {
+            Some(LogBase::Compacted(id)) if id != self.base => {
                 self.log.retain(|entry| entry.index > id.index);
                 self.base = id;
+                self.membership.clone_from(&persist.membership);
             }
-            None => {}
+            Some(LogBase::Compacted(_)) | None => {}
         }
         if let Some(first) = persist.entries.first() {
             self.log.truncate(self.position(first.index));
@@ -88,10 +92,14 @@ impl LogStore for MemoryLogStore {
         let disk = self.disk.lock();
         disk.iter()
             .map(|(id, group)| {
-                let mut shape = LogShape::after(group.base);
+                let mut shape = LogShape::after(group.base, group.membership.clone());
                 for entry in &group.log {
+                    let membership = match &entry.payload {
+                        Payload::Membership(membership) => Some(membership),
+                        Payload::Noop | Payload::Command(_) => None,
+                    };
                     shape
-                        .push(entry.id())
+                        .push(entry.id(), membership)
                         .map_err(|misfit| StoreError::corrupt(*id, &misfit))?;
                 }
                 Ok(RecoveredGroup {
@@ -115,6 +123,7 @@ impl LogStore for MemoryLogStore {
                 record: record.clone(),
                 hard_state: HardState::default(),
                 base: LogId::ZERO,
+                membership: None,
                 log: Vec::new(),
             };
             disk.insert(record.group, group);

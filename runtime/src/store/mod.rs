@@ -77,8 +77,10 @@ pub struct GroupRecord {
     pub group: GroupId,
     /// Which life of the group.
     pub incarnation: Incarnation,
-    /// Its first configuration.
+    /// Its first configuration; of nobody if the replica waits to be added to a group that it knows nothing of.
     pub membership: Membership,
+    /// It holds no state: it was created as a witness, and never becomes anything else.
+    pub is_witness: bool,
 }
 
 /// What a group's disk held.

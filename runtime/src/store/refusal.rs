@@ -43,6 +43,9 @@ pub enum Refusal {
         /// The entry.
         index: LogIndex,
     },
+    /// A new base comes with the configuration in force there, and none without it.
+    #[error("what the log begins after and the configuration in force there come together")]
+    Membership,
     /// Larger than [`ENTRY_BYTES_MAX`].
     #[error("entry {index} has {bytes} bytes, more than {ENTRY_BYTES_MAX}")]
     TooLarge {
@@ -64,6 +67,9 @@ pub(super) fn check_follows(last: LogId, next: LogId) -> Result<(), Refusal> {
 
 /// What a log begins after and what it ends with, before the entries of a write.
 pub(super) fn rebased(persist: &Persist, base: LogId, last: LogId) -> Result<(LogId, LogId), StoreError> {
+    if persist.base.is_some() != persist.membership.is_some() {
+        return Err(StoreError::refused(persist.group, Refusal::Membership));
+    }
     match persist.base {
         None => Ok((base, last)),
         Some(LogBase::Installed(id)) => Ok((id, id)),

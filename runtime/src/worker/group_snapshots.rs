@@ -13,11 +13,16 @@ impl GroupActor {
                 self.snapshots.taken(last, is_durable);
                 None
             }
-            SnapshotEvent::Received { from, term, last } => Some(Input::SnapshotReceived {
+            SnapshotEvent::Received {
                 from,
                 term,
                 last,
-                membership: self.core.membership().clone(),
+                membership,
+            } => Some(Input::SnapshotReceived {
+                from,
+                term,
+                last,
+                membership,
             }),
             SnapshotEvent::Restored(restored) => self.restore(restored),
             SnapshotEvent::Sent { to, through } => {
@@ -63,6 +68,7 @@ impl GroupActor {
             to,
             term: self.core.term(),
             last,
+            to_witness: self.core.membership().is_witness(to),
         });
         // Without one this can't be asked for: what is compacted is in a snapshot.
         if work.is_some_and(|work| self.shared.snapshots.push(work)) {
@@ -89,16 +95,27 @@ impl GroupActor {
         if self.halted || !self.snapshots.is_due(applied) {
             return;
         }
-        let Some(term) = self.core.term_at(applied) else {
+        let (Some(term), Some(membership)) = (self.core.term_at(applied), self.core.membership_at(applied)) else {
             return;
         };
+        if membership.is_empty() {
+            // It joined, and the configuration in force there is not in its log: soon a newer one is applied.
+            return;
+        }
+        let membership = membership.clone();
         let last = LogId { term, index: applied };
         let machine = &self.machine;
         match catch_unwind(AssertUnwindSafe(|| machine.snapshot())) {
             Ok(encode) => {
                 self.snapshots.begin(last);
                 let group = self.slot.group;
-                self.shared.snapshots.push(SnapshotWork::Take { group, last, encode });
+                let work = SnapshotWork::Take {
+                    group,
+                    last,
+                    membership,
+                    encode,
+                };
+                self.shared.snapshots.push(work);
             }
             Err(_) => self.halt("the state machine panicked when a snapshot was taken"),
         }

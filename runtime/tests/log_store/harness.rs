@@ -5,9 +5,10 @@ use bytes::Bytes;
 use raftyard::store::{FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreError, StoreIdentity};
 use raftyard_groups::{
     Entry, GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq,
-    Term,
+    Recovered, Term,
 };
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Something that outlives the stores opened on it.
@@ -113,6 +114,16 @@ impl<D: Disk> Harness<D> {
         self.store = Some(store);
     }
 
+    /// What a store that was just opened finds of a group.
+    pub(crate) fn recovered(&self, group: GroupId) -> Recovered {
+        let found = self
+            .model
+            .recovered()
+            .into_iter()
+            .find(|found| found.record.group == group);
+        found.unwrap().state
+    }
+
     /// Closes the store.
     pub(crate) fn into_disk(self) -> D {
         drop(self.store);
@@ -157,7 +168,8 @@ pub(crate) fn record(group: u64) -> GroupRecord {
     GroupRecord {
         group: GroupId(group),
         incarnation: Incarnation(group ^ 1),
-        membership: Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]).unwrap(),
+        membership: membership(3),
+        is_witness: group % 5 == 0,
     }
 }
 
@@ -168,14 +180,20 @@ pub(crate) fn hard_state(term: u64, vote: Option<u64>) -> HardState {
     }
 }
 
+/// A configuration that `n` tells from others.
+pub(crate) fn membership(n: u64) -> Membership {
+    Membership::new([1, 2, n + 3].map(NodeId), [], [NodeId(n + 4)]).unwrap()
+}
+
 /// `count` entries of one term from `first` on, told apart by their commands.
 pub(crate) fn entries(first: u64, count: u64, term: u64) -> Vec<Entry> {
     (first..first + count)
         .map(|index| Entry {
             index: LogIndex(index),
             term: Term(term),
-            payload: match index % 4 {
+            payload: match index % 8 {
                 0 => Payload::Noop,
+                4 => Payload::Membership(Arc::new(membership(index + 1000 * term))),
                 _ => Payload::Command(Bytes::from(format!("command {index}@{term}"))),
             },
         })
@@ -190,6 +208,7 @@ pub(crate) fn append(group: u64, entries: Vec<Entry>) -> Persist {
 pub(crate) fn compact(group: u64, index: u64, term: u64, entries: Vec<Entry>) -> Persist {
     let mut persist = append(group, entries);
     persist.base = Some(LogBase::Compacted(LogId::new(term, index)));
+    persist.membership = Some(Arc::new(membership(index)));
     persist
 }
 
@@ -197,6 +216,7 @@ pub(crate) fn compact(group: u64, index: u64, term: u64, entries: Vec<Entry>) ->
 pub(crate) fn install(group: u64, index: u64, term: u64, entries: Vec<Entry>) -> Persist {
     let mut persist = append(group, entries);
     persist.base = Some(LogBase::Installed(LogId::new(term, index)));
+    persist.membership = Some(Arc::new(membership(index)));
     persist
 }
 

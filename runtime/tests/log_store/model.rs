@@ -1,8 +1,9 @@
 //! The store as naive as it gets: what it should hold, and what it should answer.
 
 use raftyard::store::{GroupRecord, RecoveredGroup};
-use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Persist, Recovered};
+use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Membership, Payload, Persist, Recovered};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Default)]
 pub(crate) struct Model {
@@ -13,6 +14,7 @@ struct ModelGroup {
     record: GroupRecord,
     hard_state: HardState,
     base: LogId,
+    membership: Option<Arc<Membership>>,
     log: BTreeMap<u64, Entry>,
 }
 
@@ -22,6 +24,7 @@ impl Model {
             record: record.clone(),
             hard_state: HardState::default(),
             base: LogId::ZERO,
+            membership: None,
             log: BTreeMap::new(),
         };
         assert!(self.groups.insert(record.group, group).is_none());
@@ -37,6 +40,9 @@ impl Model {
                 Some(LogBase::Compacted(id)) => group.log.retain(|index, _| *index > id.index.0),
                 Some(LogBase::Installed(_)) => group.log.clear(),
                 None => {}
+            }
+            if persist.base.is_some_and(|base| base != LogBase::Compacted(group.base)) {
+                group.membership.clone_from(&persist.membership);
             }
             group.base = persist.base.map_or(group.base, LogBase::id);
             if let Some(first) = persist.entries.first() {
@@ -102,7 +108,7 @@ impl Model {
                     hard_state: group.hard_state,
                     base: group.base,
                     applied: LogIndex::ZERO,
-                    memberships: Vec::new(),
+                    memberships: group.memberships(),
                     runs: runs(&group.log),
                     last: group
                         .log
@@ -111,6 +117,20 @@ impl Model {
                 },
             })
             .collect()
+    }
+}
+
+impl ModelGroup {
+    fn memberships(&self) -> Vec<(LogIndex, Arc<Membership>)> {
+        let at_base = self
+            .membership
+            .iter()
+            .map(|membership| (self.base.index, membership.clone()));
+        let in_log = self.log.values().filter_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some((entry.index, membership.clone())),
+            _ => None,
+        });
+        at_base.chain(in_log).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! One pass over all records, when the store is opened.
 
-use super::super::record::{EntriesReader, Owner, decode_base, decode_group, decode_hard_state};
+use super::super::record::{EntriesReader, Owner, SpanPayload, decode_base, decode_group, decode_hard_state};
 use super::super::shape::LogShape;
 use super::keys::{Place, place};
 use super::{FjallLogStore, GroupRecord, GroupState, RecoveredGroup, StoreError, failed};
@@ -56,8 +56,8 @@ fn gather(gathered: &mut Vec<Gathered>, place: Place, value: Bytes) -> Result<()
         }
         Place::Base(id) => {
             let group = owner_of(gathered, id)?;
-            let base = decode_base(group.owner(), &value).map_err(|e| StoreError::corrupt(id, &e))?;
-            group.shape = LogShape::after(base);
+            let (base, membership) = decode_base(group.owner(), &value).map_err(|e| StoreError::corrupt(id, &e))?;
+            group.shape = LogShape::after(base, Some(membership));
         }
         Place::Log(id, first) => owner_of(gathered, id)?.add_entries(first, value)?,
     }
@@ -95,7 +95,12 @@ impl Gathered {
         self.start.get_or_insert(first);
         let mut reader = EntriesReader::open(self.owner(), first, value).map_err(|e| StoreError::corrupt(id, &e))?;
         while let Some(span) = reader.advance().map_err(|e| StoreError::corrupt(id, &e))? {
-            self.shape.push(span.id).map_err(|e| StoreError::corrupt(id, &e))?;
+            let membership = match &span.payload {
+                SpanPayload::Membership(membership) => Some(membership),
+                SpanPayload::Noop | SpanPayload::Command(_) => None,
+            };
+            let pushed = self.shape.push(span.id, membership);
+            pushed.map_err(|e| StoreError::corrupt(id, &e))?;
         }
         Ok(())
     }

@@ -116,10 +116,13 @@ impl FjallLogStore {
     ) -> Result<GroupState, StoreError> {
         let GroupState { owner, start, .. } = state;
         let (base, last) = rebased(persist, state.base, state.last)?;
-        if persist.base.is_none() || persist.base == Some(LogBase::Compacted(state.base)) {
+        let Some(membership) = &persist.membership else {
+            return Ok(state);
+        };
+        if persist.base == Some(LogBase::Compacted(state.base)) {
             return Ok(state);
         }
-        encode_base(&mut self.scratch, owner, base);
+        encode_base(&mut self.scratch, owner, base, membership);
         writes.insert(&self.records, base_key(owner.group), self.scratch.as_slice());
         let kept = if base.index < last.index {
             self.record_with(owner.group, base.index.next())?.0
