@@ -168,6 +168,8 @@ impl Group {
                 .push((id, ChangeOutcome::Done { index, membership }));
         }
         if !membership.may_lead(self.config.node) {
+            // The last word: those who leave too learn now that it is committed, or never.
+            self.send_heartbeats(effects);
             if let Some(successor) = self.best_successor() {
                 self.send(successor, Prompt::TimeoutNow, effects);
             }

@@ -324,8 +324,9 @@ impl Schedule {
     }
 
     fn gets_on(&mut self) {
-        // A transfer that is under way holds proposals until it comes to its end.
-        self.cluster.pass(1_000, true);
+        // A transfer that is under way holds proposals until it comes to its end; a leader of a lower priority
+        // than another starts one by itself.
+        self.cluster.pass(4_000, true);
         let leader = self.cluster.leader().expect("a leader");
         let proposal = self.cluster.propose(leader, &["last"]);
         let Some(Proposed::Appended { first, .. }) = self.cluster.proposed.get(&proposal).copied() else {
