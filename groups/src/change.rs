@@ -186,8 +186,13 @@ impl Group {
         let Role::Leader(leader) = &mut self.role else {
             return false;
         };
+        // The leader may be among them: one that had left, and is needed to commit that, can lead while it comes back.
+        let me = self.config.node;
         let mut all = true;
-        for node in target.voters().filter(|node| !membership.is_voter(*node)) {
+        for node in target
+            .voters()
+            .filter(|node| *node != me && !membership.is_voter(*node))
+        {
             let progress = leader.peers.get_mut(&node);
             all &= progress.is_some_and(|progress| progress.catch_up(last, now, timeout));
         }
