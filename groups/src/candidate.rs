@@ -20,11 +20,21 @@ pub(crate) struct Candidate {
 }
 
 impl Group {
+    /// Whether it may lead in its newest configuration, or in one before of which it does not know that it is
+    /// superseded. Who is left out by a configuration that may not be committed may be the only one that holds it,
+    /// and then is needed, without counting itself, to commit it (thesis §4.2.2).
+    pub(crate) fn may_campaign(&self) -> bool {
+        let me = self.config.node;
+        self.memberships
+            .since(self.commit)
+            .any(|membership| membership.may_lead(me))
+    }
+
     /// Asks the voters whether a campaign in the next term could win. Changes neither term nor vote, so a
     /// replica that is cut off disturbs nobody when it comes back (thesis §9.6).
     pub(crate) fn pre_campaign(&mut self, effects: &mut Effects) {
         let me = self.config.node;
-        if !self.membership().is_voter(me) {
+        if !self.may_campaign() {
             return;
         }
         let deadline = self.next_election_deadline();

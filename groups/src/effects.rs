@@ -247,7 +247,7 @@ pub enum TransferRefusal {
         /// Who does, as far as known.
         leader: Option<NodeId>,
     },
-    /// The target is no voter of the group.
+    /// The target is no voter of the group, or a witness.
     NotVoter,
     /// Another transfer is under way.
     Busy,

@@ -42,6 +42,13 @@ impl Entry {
         }
     }
 
+    /// Takes its command away, as witnesses get it: what is left has the same identity.
+    pub(crate) fn strip(&mut self) {
+        if let Payload::Command(_) = self.payload {
+            self.payload = Payload::Noop;
+        }
+    }
+
     /// Bytes this entry counts for in windows and caches: payload and overhead.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -217,7 +217,7 @@ impl Group {
             Body::Prompt(Prompt::Heartbeat { commit, round }) => self.on_heartbeat(from, commit, round, effects),
             Body::Promise(Promise::AppendAccepted { matched }) => self.on_append_accepted(from, matched),
             Body::Prompt(Prompt::AppendRejected { refused, hint }) => self.on_append_rejected(from, refused, hint),
-            Body::Prompt(Prompt::HeartbeatReply { round, .. }) => self.on_heartbeat_reply(from, round),
+            Body::Prompt(Prompt::HeartbeatReply { round, priority }) => self.on_heartbeat_reply(from, round, priority),
             Body::Prompt(Prompt::TimeoutNow) => self.on_timeout_now(from, effects),
             Body::Prompt(Prompt::ReadIndex { request }) => self.on_read_index(from, request),
             Body::Prompt(Prompt::ReadIndexIs { request, index }) => self.on_read_index_is(request, index, effects),
@@ -247,6 +247,7 @@ impl Group {
     fn conclude(&mut self, effects: &mut Effects) {
         if matches!(self.role, Role::Leader(_)) {
             self.advance_commit();
+            self.advance_change(effects);
             self.advance_reads(effects);
             self.replicate(effects);
             self.advance_transfer(effects);
@@ -319,8 +320,10 @@ impl Group {
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, effects: &mut Effects) {
         if let Role::Leader(old) = &mut self.role {
             let (reads, transfer) = (old.reads.abandon(), old.transfer.take());
+            let changes = std::mem::take(&mut old.changes);
             // After a transfer the likely leader is known before it is elected.
             let leader = leader.or(transfer.as_ref().and_then(Transfer::successor));
+            changes.conclude(leader, effects);
             let held = transfer.map(|transfer| transfer.conclude(effects)).unwrap_or_default();
             let refused = held.into_iter().map(|id| (id, Proposed::NotLeader { leader }));
             effects.proposed.extend(refused);
@@ -359,7 +362,7 @@ impl Group {
         self.log.install(base);
         self.memberships.install(base.index, membership.clone());
         self.persist(effects).rebase(LogBase::Installed(base), Some(membership));
-        self.log.writing(self.persist_seq);
+        self.log.writing(self.persist_seq, self.now);
     }
 
     /// Puts entries into the log right after its last, and into the write of this step.
@@ -367,7 +370,7 @@ impl Group {
         self.log.append(entries);
         self.memberships.append(entries);
         self.persist(effects).put(entries);
-        self.log.writing(self.persist_seq);
+        self.log.writing(self.persist_seq, self.now);
     }
 
     /// Sends what may leave at once.
@@ -404,8 +407,11 @@ impl Group {
     }
 }
 
-/// Between one and two election timeouts from now (paper §5.2).
+/// Between one and two election timeouts from now (paper §5.2); for one of a higher priority, in the first half,
+/// third or quarter of that. Never less than one: until then others refuse their votes. Never in less than a
+/// quarter: replicas of one priority must not all campaign at once.
 fn election_deadline(config: &ReplicaConfig, rng: &mut Rng, now: Moment) -> Moment {
     let timeout = config.tuning.election_timeout_ms;
-    now.plus(timeout + rng.below(timeout))
+    let spread = timeout / (1 + u64::from(config.priority.min(3)));
+    now.plus(timeout + rng.below(spread))
 }

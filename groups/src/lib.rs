@@ -24,6 +24,7 @@ mod effects;
 mod entry;
 mod follower;
 mod group;
+mod handover;
 mod ids;
 mod input;
 #[cfg(debug_assertions)]

@@ -18,12 +18,12 @@ use std::fmt;
 /// The default is of nobody: what a replica that joins a group knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
-    voters: BTreeSet<NodeId>,
-    outgoing: BTreeSet<NodeId>,
-    learners: BTreeSet<NodeId>,
+    pub(crate) voters: BTreeSet<NodeId>,
+    pub(crate) outgoing: BTreeSet<NodeId>,
+    pub(crate) learners: BTreeSet<NodeId>,
     /// Those of the voters, outgoing ones too, that hold no state.
-    witnesses: BTreeSet<NodeId>,
-    next: Option<MembershipTarget>,
+    pub(crate) witnesses: BTreeSet<NodeId>,
+    pub(crate) next: Option<MembershipTarget>,
 }
 
 /// Where a group that prepares for a change is going: a plain configuration.

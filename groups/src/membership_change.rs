@@ -106,6 +106,69 @@ impl Membership {
     }
 }
 
+impl Membership {
+    /// This configuration, a plain one, on its way to `target`.
+    pub(crate) fn preparing(&self, target: &Self) -> Self {
+        let mut preparing = self.clone();
+        preparing.next = Some(MembershipTarget::of(target));
+        preparing
+    }
+
+    /// The same without the one that it prepares for.
+    pub(crate) fn without_next(&self) -> Self {
+        let mut plain = self.clone();
+        plain.next = None;
+        plain
+    }
+
+    /// The configuration in which the voters of this one and those of `target`, both plain but that this one may
+    /// be preparing, must decide.
+    pub(crate) fn joint(&self, target: &Self) -> Self {
+        Self {
+            voters: target.voters.clone(),
+            outgoing: self.voters.clone(),
+            learners: target.learners.clone(),
+            witnesses: &self.witnesses | &target.witnesses,
+            next: None,
+        }
+    }
+
+    /// What a joint configuration becomes when its outgoing half is left.
+    pub(crate) fn left(&self) -> Self {
+        Self {
+            voters: self.voters.clone(),
+            outgoing: BTreeSet::new(),
+            learners: self.learners.clone(),
+            witnesses: &self.witnesses & &self.voters,
+            next: None,
+        }
+    }
+
+    /// Whether the same voters decide in both: no more than learners tells them apart.
+    pub(crate) fn decides_like(&self, other: &Self) -> bool {
+        (&self.voters, &self.outgoing, &self.witnesses) == (&other.voters, &other.outgoing, &other.witnesses)
+    }
+
+    /// Whether this configuration may come right after `before` in a log. What a replica joined with says nothing.
+    #[cfg(debug_assertions)]
+    pub(crate) fn may_follow(&self, before: &Self) -> bool {
+        if before.is_empty() {
+            return true;
+        }
+        if before.is_joint() {
+            return *self == before.left();
+        }
+        let target = before.next.as_ref().map(MembershipTarget::membership);
+        match (self.is_joint(), target) {
+            (true, Some(target)) => *self == before.joint(&target),
+            (true, None) => self.outgoing == before.voters,
+            // Abandoned.
+            (false, Some(_)) => *self == before.without_next(),
+            (false, None) => self.decides_like(before) && (self.next.is_none() || self.learners == before.learners),
+        }
+    }
+}
+
 /// The driver's name for a request to change the membership.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeId(pub u64);

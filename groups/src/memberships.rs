@@ -55,23 +55,26 @@ impl Memberships {
         older.unwrap_or(&self.base)
     }
 
-    /// Entries were put into the log after its last. Whether a configuration was among them.
-    pub(crate) fn append(&mut self, entries: &[Entry]) -> bool {
-        let before = self.entries.len();
+    /// The one in force at `index` and all that come after it.
+    pub(crate) fn since(&self, index: LogIndex) -> impl Iterator<Item = &Arc<Membership>> {
+        let at = self.at(index);
+        let newer = self.entries.iter().rev().take_while(move |(entry, _)| *entry > index);
+        std::iter::once(at).chain(newer).map(|(_, membership)| membership)
+    }
+
+    /// Entries were put into the log after its last.
+    pub(crate) fn append(&mut self, entries: &[Entry]) {
         self.entries
             .extend(entries.iter().filter_map(|entry| match &entry.payload {
                 Payload::Membership(membership) => Some((entry.index, membership.clone())),
                 Payload::Noop | Payload::Command(_) => None,
             }));
-        self.entries.len() > before
     }
 
-    /// Entries from `from` on are no longer in the log. Whether a configuration was among them.
-    pub(crate) fn truncate(&mut self, from: LogIndex) -> bool {
+    /// Entries from `from` on are no longer in the log: the configuration before them is in force again.
+    pub(crate) fn truncate(&mut self, from: LogIndex) {
         let kept = self.entries.partition_point(|(index, _)| *index < from);
-        let cut = kept < self.entries.len();
         self.entries.truncate(kept);
-        cut
     }
 
     /// Entries up to `base` are no longer needed. Returns the configuration in force there.
@@ -85,5 +88,17 @@ impl Memberships {
     pub(crate) fn install(&mut self, base: LogIndex, membership: Arc<Membership>) {
         self.base = (base, membership);
         self.entries.clear();
+    }
+
+    /// The one at the log's base.
+    #[cfg(debug_assertions)]
+    pub(crate) fn base(&self) -> &(LogIndex, Arc<Membership>) {
+        &self.base
+    }
+
+    /// Those that are entries of the log, ascending.
+    #[cfg(debug_assertions)]
+    pub(crate) fn entries(&self) -> &[(LogIndex, Arc<Membership>)] {
+        &self.entries
     }
 }

@@ -66,11 +66,13 @@ impl Group {
     }
 
     /// The configuration in force at `index`: by the newest configuration entry up to it. `None` if the log does
-    /// not reach there, or no longer.
+    /// not reach there, or no longer; or if this replica joined and was not told: what the group was created with
+    /// is no entry of the log, and without knowing it no snapshot can be stamped.
     #[must_use]
     pub fn membership_at(&self, index: LogIndex) -> Option<&Arc<Membership>> {
         let is_held = self.log.base().index <= index && index <= self.log.last();
-        is_held.then(|| &self.memberships.at(index).1)
+        let membership = is_held.then(|| &self.memberships.at(index).1)?;
+        (!membership.is_empty()).then_some(membership)
     }
 
     /// The last entry of its log.
@@ -112,10 +114,8 @@ impl Group {
     /// When it wants an [`Input::Tick`] at the latest.
     #[must_use]
     pub fn deadline(&self) -> Moment {
-        if !self.membership().may_lead(self.config.node) {
-            return Moment(u64::MAX);
-        }
         match &self.role {
+            Role::Follower(_) if !self.may_campaign() => Moment(u64::MAX),
             Role::Follower(follower) => follower.deadline,
             Role::PreCandidate(candidate) | Role::Candidate(candidate) => candidate.deadline,
             Role::Leader(leader) => leader.heartbeat_due,
