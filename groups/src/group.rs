@@ -22,6 +22,8 @@ pub struct Group {
     pub(crate) config: ReplicaConfig,
     pub(crate) hard: HardState,
     pub(crate) log: Log,
+    /// The last entry of an earlier life's log ([`Recovered::forgotten`]).
+    pub(crate) forgotten: LogId,
     pub(crate) role: Role,
     /// All entries up to here are committed.
     pub(crate) commit: LogIndex,
@@ -80,6 +82,7 @@ impl Group {
         Self {
             hard: recovered.hard_state,
             log: Log::recovered(recovered.base, recovered.runs, recovered.last),
+            forgotten: recovered.forgotten,
             role: Role::Follower(Follower::without_leader(deadline)),
             commit: applied,
             applying: applied,

@@ -131,7 +131,8 @@ impl Group {
 
     /// The leader, which has made sure that this replica holds its whole log, wants it to lead.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
-        if self.leader() == Some(from) && self.config.membership.is_voter(self.config.node) {
+        let may_lead = self.config.membership.is_voter(self.config.node) && self.is_up_to_date(self.log.last_id());
+        if self.leader() == Some(from) && may_lead {
             self.campaign(true, effects);
         }
     }

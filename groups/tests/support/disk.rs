@@ -79,6 +79,7 @@ impl Disk {
             runs,
             last: self.last(),
             applied: LogIndex::ZERO,
+            forgotten: LogId::ZERO,
         };
         let held = self.snapshots.iter().filter(|state| recovered.holds(end(state)));
         let state = held.max_by_key(|state| state.len()).cloned().unwrap_or_default();

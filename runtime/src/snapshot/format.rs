@@ -126,7 +126,9 @@ pub(super) fn verify(
     id: SnapshotId,
     membership: &Membership,
 ) -> Result<Seal, SnapshotError> {
-    check(store, name, id, membership, |_| {}).map(|(seal, _)| seal)
+    let checked = check(store, name, |_| {})?;
+    checked.expect(name, id, membership)?;
+    Ok(checked.seal)
 }
 
 /// All of a file that is this snapshot, and where the state begins and ends in it.
@@ -136,20 +138,45 @@ pub(super) fn read(
     id: SnapshotId,
     membership: &Membership,
 ) -> Result<(Seal, Vec<u8>), SnapshotError> {
-    let mut all = Vec::new();
-    let (seal, start) = check(store, name, id, membership, |piece| all.extend_from_slice(piece))?;
-    all.truncate(all.len().saturating_sub(CRC_BYTES));
-    all.drain(..start.min(all.len()));
-    Ok((seal, all))
+    let (checked, state) = read_whole(store, name)?;
+    checked.expect(name, id, membership)?;
+    Ok((checked.seal, state))
 }
 
-fn check(
-    store: &dyn SnapshotStore,
-    name: &str,
-    id: SnapshotId,
-    membership: &Membership,
-    mut each: impl FnMut(&[u8]),
-) -> Result<(Seal, usize), SnapshotError> {
+/// The same, whichever snapshot it is.
+pub(super) fn read_any(store: &dyn SnapshotStore, name: &str) -> Result<(Seal, Vec<u8>), SnapshotError> {
+    read_whole(store, name).map(|(checked, state)| (checked.seal, state))
+}
+
+fn read_whole(store: &dyn SnapshotStore, name: &str) -> Result<(Checked, Vec<u8>), SnapshotError> {
+    let mut all = Vec::new();
+    let checked = check(store, name, |piece| all.extend_from_slice(piece))?;
+    all.truncate(all.len().saturating_sub(CRC_BYTES));
+    all.drain(..checked.state_at.min(all.len()));
+    Ok((checked, all))
+}
+
+/// A file that is intact.
+struct Checked {
+    seal: Seal,
+    header: Header,
+    /// Where the state begins.
+    state_at: usize,
+}
+
+impl Checked {
+    fn expect(&self, name: &str, id: SnapshotId, membership: &Membership) -> Result<(), SnapshotError> {
+        if self.header == Header::of(id, membership) {
+            return Ok(());
+        }
+        Err(SnapshotError::Damaged {
+            name: name.to_owned(),
+            what: "it is the snapshot of another group, entry or membership".to_owned(),
+        })
+    }
+}
+
+fn check(store: &dyn SnapshotStore, name: &str, mut each: impl FnMut(&[u8])) -> Result<Checked, SnapshotError> {
     let failed = |source| SnapshotError::Io {
         name: name.to_owned(),
         source,
@@ -190,11 +217,12 @@ fn check(
         return Err(damaged("it is of another format"));
     }
     let length = length.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
-    let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header = header.ok_or_else(|| damaged("its header is cut off"))?;
-    let found: Header = postcard::from_bytes(header).map_err(|_| damaged("its header can't be read"))?;
-    if found != Header::of(id, membership) {
-        return Err(damaged("it is the snapshot of another group, entry or membership"));
-    }
-    Ok((Seal { size, crc }, PREFIX_BYTES + header.len()))
+    let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+    let bytes = bytes.ok_or_else(|| damaged("its header is cut off"))?;
+    let header = postcard::from_bytes(bytes).map_err(|_| damaged("its header can't be read"))?;
+    Ok(Checked {
+        seal: Seal { size, crc },
+        header,
+        state_at: PREFIX_BYTES + bytes.len(),
+    })
 }

@@ -58,7 +58,7 @@ impl SnapshotActor {
         let term = Term(offer.term);
         if self.is_ready(id) {
             self.tell(
-                group,
+                id.life(),
                 SnapshotEvent::Received {
                     from,
                     term,
@@ -135,7 +135,7 @@ impl SnapshotActor {
                 self.is_ready_now(id, seal);
                 tracing::debug!(group = group.0, last = %id.last, bytes = seal.size, "snapshot received");
                 self.tell(
-                    group,
+                    id.life(),
                     SnapshotEvent::Received {
                         from,
                         term,

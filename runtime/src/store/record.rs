@@ -5,6 +5,8 @@
 //!   group       membership: voters, outgoing, learners; each a count and that many node ids
 //!   hard state  term | 0 without a vote, or 1 and the node voted for
 //!   base        term | index of the entry that the log begins after
+//!   tombstone   hard state, as above | term and index of the last entry that was held
+//!   forgotten   term | index of the last entry that an earlier life held
 //!   entries     first index | count of runs | term and length of each run | entries: 0 for a no-op,
 //!               or 1, length and bytes of a command
 //! ```
@@ -16,7 +18,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
-use super::GroupRecord;
+use super::{GroupRecord, Tombstone};
 use bytes::Bytes;
 use fields::{Fields, put};
 use raftyard_groups::{
@@ -37,6 +39,8 @@ pub(super) enum Kind {
     HardState = 2,
     Entries = 3,
     Base = 4,
+    Tombstone = 5,
+    Forgotten = 6,
 }
 
 /// Which life of which group a record belongs to.
@@ -71,6 +75,49 @@ pub(super) enum RecordError {
     Membership(#[from] MembershipError),
 }
 
+/// What stands in the place of a group's own record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    Group(GroupRecord),
+    Tombstone(Tombstone),
+}
+
+/// The own record of `group`.
+pub(super) fn decode_own(group: GroupId, record: &[u8]) -> Result<Own, RecordError> {
+    // After the version. What is checked is checked by who decodes the rest.
+    if record.get(CHECKSUM_LEN + 1) == Some(&(Kind::Tombstone as u8)) {
+        decode_tombstone(group, record).map(Own::Tombstone)
+    } else {
+        decode_group(group, record).map(Own::Group)
+    }
+}
+
+/// Writes the record of a tombstone into `out`, replacing what is there.
+pub(super) fn encode_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
+    let owner = Owner {
+        group: tombstone.group,
+        incarnation: tombstone.incarnation,
+    };
+    begin(out, Kind::Tombstone, owner);
+    put_hard_state(out, &tombstone.hard_state);
+    put_log_id(out, tombstone.last);
+    seal(out);
+}
+
+fn decode_tombstone(group: GroupId, record: &[u8]) -> Result<Tombstone, RecordError> {
+    let mut fields = open(Kind::Tombstone, group, record)?;
+    let incarnation = Incarnation(fields.number("incarnation")?);
+    let hard_state = take_hard_state(&mut fields)?;
+    let last = take_log_id(&mut fields)?;
+    fields.end()?;
+    Ok(Tombstone {
+        group,
+        incarnation,
+        hard_state,
+        last,
+    })
+}
+
 /// Writes the record of a group into `out`, replacing what is there.
 pub(super) fn encode_group(out: &mut Vec<u8>, record: &GroupRecord) {
     let owner = Owner {
@@ -103,45 +150,49 @@ pub(super) fn decode_group(group: GroupId, record: &[u8]) -> Result<GroupRecord,
 /// Writes the record of a hard state into `out`, replacing what is there.
 pub(super) fn encode_hard_state(out: &mut Vec<u8>, owner: Owner, state: &HardState) {
     begin(out, Kind::HardState, owner);
-    put(out, state.term.0);
-    match state.vote {
-        None => put(out, 0),
-        Some(node) => {
-            put(out, 1);
-            put(out, node.0);
-        }
-    }
+    put_hard_state(out, state);
     seal(out);
 }
 
 /// The hard state of `owner`.
 pub(super) fn decode_hard_state(owner: Owner, record: &[u8]) -> Result<HardState, RecordError> {
     let mut fields = open_of(Kind::HardState, owner, record)?;
-    let term = Term(fields.number("term")?);
-    let vote = match fields.number("vote")? {
-        0 => None,
-        1 => Some(NodeId(fields.number("vote")?)),
-        _ => return Err(RecordError::Bad("vote")),
-    };
+    let state = take_hard_state(&mut fields)?;
     fields.end()?;
-    Ok(HardState { term, vote })
+    Ok(state)
 }
 
 /// Writes the record of what a log begins after into `out`, replacing what is there.
 pub(super) fn encode_base(out: &mut Vec<u8>, owner: Owner, base: LogId) {
-    begin(out, Kind::Base, owner);
-    put(out, base.term.0);
-    put(out, base.index.0);
-    seal(out);
+    encode_log_id(out, Kind::Base, owner, base);
 }
 
 /// What the log of `owner` begins after.
 pub(super) fn decode_base(owner: Owner, record: &[u8]) -> Result<LogId, RecordError> {
-    let mut fields = open_of(Kind::Base, owner, record)?;
-    let term = Term(fields.number("term")?);
-    let index = LogIndex(fields.number("index")?);
+    decode_log_id(Kind::Base, owner, record)
+}
+
+/// Writes the record of what an earlier life held into `out`, replacing what is there.
+pub(super) fn encode_forgotten(out: &mut Vec<u8>, owner: Owner, last: LogId) {
+    encode_log_id(out, Kind::Forgotten, owner, last);
+}
+
+/// The last entry that an earlier life of `owner` held.
+pub(super) fn decode_forgotten(owner: Owner, record: &[u8]) -> Result<LogId, RecordError> {
+    decode_log_id(Kind::Forgotten, owner, record)
+}
+
+fn encode_log_id(out: &mut Vec<u8>, kind: Kind, owner: Owner, id: LogId) {
+    begin(out, kind, owner);
+    put_log_id(out, id);
+    seal(out);
+}
+
+fn decode_log_id(kind: Kind, owner: Owner, record: &[u8]) -> Result<LogId, RecordError> {
+    let mut fields = open_of(kind, owner, record)?;
+    let id = take_log_id(&mut fields)?;
     fields.end()?;
-    Ok(LogId { term, index })
+    Ok(id)
 }
 
 /// Writes one record of `entries` into `out`, replacing what is there. They must be consecutive and their
@@ -313,6 +364,38 @@ fn open_of(kind: Kind, owner: Owner, record: &[u8]) -> Result<Fields<'_>, Record
             wanted: owner.incarnation,
         }),
     }
+}
+
+fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {
+    put(out, state.term.0);
+    match state.vote {
+        None => put(out, 0),
+        Some(node) => {
+            put(out, 1);
+            put(out, node.0);
+        }
+    }
+}
+
+fn take_hard_state(fields: &mut Fields<'_>) -> Result<HardState, RecordError> {
+    let term = Term(fields.number("term")?);
+    let vote = match fields.number("vote")? {
+        0 => None,
+        1 => Some(NodeId(fields.number("vote")?)),
+        _ => return Err(RecordError::Bad("vote")),
+    };
+    Ok(HardState { term, vote })
+}
+
+fn put_log_id(out: &mut Vec<u8>, id: LogId) {
+    put(out, id.term.0);
+    put(out, id.index.0);
+}
+
+fn take_log_id(fields: &mut Fields<'_>) -> Result<LogId, RecordError> {
+    let term = Term(fields.number("term")?);
+    let index = LogIndex(fields.number("index")?);
+    Ok(LogId { term, index })
 }
 
 fn put_nodes(out: &mut Vec<u8>, nodes: Vec<NodeId>) {

@@ -1,0 +1,70 @@
+//! Sending a snapshot to a peer, in pieces that the transport asks for.
+
+use super::SnapshotEvent;
+use super::actor::{SnapshotActor, SnapshotWork};
+use super::name::{Name, SnapshotId};
+use crate::life::Life;
+use crate::transport::{Outgoing, SnapshotOffer};
+use bytes::Bytes;
+use raftyard_groups::{LogId, NodeId, Term};
+use tokio::sync::oneshot;
+
+impl SnapshotActor {
+    pub(super) fn send(&mut self, life: Life, to: NodeId, term: Term, last: LogId) {
+        let Some(record) = self.record_of(life) else {
+            return;
+        };
+        let id = SnapshotId::of(record, last);
+        let Some(seal) = self.ready.get(&id).copied() else {
+            return self.tell(life, SnapshotEvent::Sent { to, through: None });
+        };
+        *self.sending.entry(id).or_default() += 1;
+        let offer = SnapshotOffer {
+            group: life.group.0,
+            incarnation: id.incarnation.0,
+            term: term.0,
+            last_term: last.term.0,
+            last_index: last.index.0,
+            size: seal.size,
+            crc: seal.crc,
+        };
+        let (source, done) = (self.inbox.clone(), self.inbox.clone());
+        self.transport.send_snapshot(Outgoing {
+            to,
+            offer,
+            read: Box::new(move |offset, len| {
+                let (reply, piece) = oneshot::channel();
+                source.push(SnapshotWork::Read { id, offset, len, reply });
+                piece
+            }),
+            done: Box::new(move |is_complete| {
+                done.push(SnapshotWork::Sent { id, to, is_complete });
+            }),
+        });
+    }
+
+    /// A piece of one that is being sent; none if it can't be read, or was removed because its group is gone.
+    pub(super) fn read_piece(&self, id: SnapshotId, offset: u64, len: usize) -> Option<Bytes> {
+        if !self.is_ready(id) {
+            return None;
+        }
+        let piece = self.store.read(&Name::Complete(id).text(), offset, len);
+        let piece = piece.map_err(|error| tracing::error!(snapshot = ?id, %error, "snapshot can't be read"));
+        piece.ok()
+    }
+
+    pub(super) fn sent(&mut self, id: SnapshotId, to: NodeId, is_complete: bool) {
+        if let Some(count) = self.sending.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.sending.remove(&id);
+                self.remove_useless(id.group);
+            }
+        }
+        if is_complete {
+            self.counters.snapshots_sent.add(1);
+        }
+        let through = is_complete.then_some(id.last.index);
+        self.tell(id.life(), SnapshotEvent::Sent { to, through });
+    }
+}
