@@ -37,6 +37,10 @@ impl Group {
         if !self.may_campaign() {
             return;
         }
+        if !self.is_up_to_date(self.log.last_id()) {
+            self.abandon_forwarded_reads(effects);
+            return self.become_follower(self.hard.term, None, effects);
+        }
         let deadline = self.next_election_deadline();
         self.role = Role::PreCandidate(Candidate {
             votes: BTreeMap::from([(me, true)]),

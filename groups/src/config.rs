@@ -81,6 +81,10 @@ pub struct Recovered {
     /// Configurations, ascending: the one in force at the base, if a base was ever written (its index is the
     /// base's), then those that are entries of the log.
     pub memberships: Vec<(LogIndex, Arc<Membership>)>,
+    /// The last entry that an earlier life of this very replica held, in this incarnation of the group, before
+    /// its log was destroyed; zero if there was none. It may have acknowledged all up to there: so it helps
+    /// nobody to be elected whose log does not reach there, itself neither, just as if it still held it.
+    pub forgotten: LogId,
 }
 
 impl Recovered {
@@ -91,6 +95,15 @@ impl Recovered {
             return id == self.base;
         }
         self.term_at(id.index) == Some(id.term)
+    }
+
+    /// The last entry of the log; the base if it is empty.
+    #[must_use]
+    pub fn last_id(&self) -> LogId {
+        match self.term_at(self.last) {
+            Some(term) if self.last > self.base.index => LogId { term, index: self.last },
+            _ => self.base,
+        }
     }
 
     /// The term of an entry after the base.

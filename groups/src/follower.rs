@@ -45,9 +45,10 @@ impl Group {
         }
     }
 
-    /// A candidate's log is up to date if it is at least as new as ours (paper §5.4.1).
-    fn is_up_to_date(&self, last: LogId) -> bool {
-        last >= self.log.last_id()
+    /// A candidate's log is up to date if it is at least as new as ours (paper §5.4.1), and as the one that an
+    /// earlier life of this replica held: what that acknowledged may be committed.
+    pub(crate) fn is_up_to_date(&self, last: LogId) -> bool {
+        last >= self.log.last_id().max(self.forgotten)
     }
 
     /// Would it vote for `from` in `term`? Changes nothing (thesis §9.6). The answer carries the asked term

@@ -26,6 +26,8 @@ pub struct Group {
     pub(crate) log: Log,
     /// The configurations in it.
     pub(crate) memberships: Memberships,
+    /// The last entry of an earlier life's log ([`Recovered::forgotten`]).
+    pub(crate) forgotten: LogId,
     pub(crate) role: Role,
     /// All entries up to here are committed.
     pub(crate) commit: LogIndex,
@@ -89,6 +91,7 @@ impl Group {
             hard: recovered.hard_state,
             log: Log::recovered(recovered.base, recovered.runs, recovered.last),
             memberships,
+            forgotten: recovered.forgotten,
             role: Role::Follower(Follower::without_leader(deadline)),
             commit: applied,
             applying: applied,

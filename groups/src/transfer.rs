@@ -143,7 +143,7 @@ impl Group {
 
     /// The leader, which has made sure that this replica holds its whole log, wants it to lead.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
-        if self.leader() == Some(from) && self.may_campaign() {
+        if self.leader() == Some(from) && self.may_campaign() && self.is_up_to_date(self.log.last_id()) {
             self.campaign(true, effects);
         }
     }

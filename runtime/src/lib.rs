@@ -15,10 +15,12 @@ mod error;
 mod group;
 mod host;
 mod inbox;
+mod life;
 mod limits;
 mod machine;
 mod membership;
 mod metrics;
+mod quarantine;
 mod registry;
 mod router;
 mod snapshot;
@@ -29,14 +31,18 @@ mod transport;
 mod worker;
 
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
-pub use error::{Closed, CreateGroupError, OpenError, ProposeError, ReadError, TransferError};
+pub use error::{
+    CreateGroupError, DestroyGroupError, ExportError, LeaderError, OpenError, ProposeError, ReadError,
+    RebuildGroupError, TransferError,
+};
 pub use group::{Consistency, Group};
-pub use host::{BoundHost, HostBuilder, Placement, RaftHost};
+pub use host::{BoundHost, GroupOptions, HostBuilder, Placement, RaftHost, RebuildReport};
 pub use limits::Limits;
 pub use machine::StateMachine;
 pub use metrics::HostMetrics;
-pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
-pub use registry::GroupStatus;
+pub use quarantine::QuarantineReason;
+pub use raftyard_groups::{GroupId, Incarnation, LogId, NodeId, RoleKind, Tuning};
+pub use registry::{GroupStatus, ReplicaState};
 pub use snapshot::{Compaction, SnapshotError};
 pub use time::Timestamp;
 pub use transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork, TransportError};

@@ -93,6 +93,7 @@ impl Disk {
             last: self.last(),
             applied: LogIndex::ZERO,
             memberships: self.memberships(),
+            forgotten: LogId::ZERO,
         };
         let held = self.snapshots.iter().filter(|state| recovered.holds(end(state)));
         let state = held.max_by_key(|state| state.len()).cloned().unwrap_or_default();

@@ -151,7 +151,9 @@ pub(super) fn verify(
     id: SnapshotId,
     is_witness: bool,
 ) -> Result<Seal, SnapshotError> {
-    check(store, name, id, is_witness, |_| {}).map(|(seal, _)| seal)
+    let checked = check(store, name, |_| {})?;
+    checked.expect(name, id, is_witness)?;
+    Ok(checked.seal)
 }
 
 /// All of a file that is this snapshot, and where the state begins and ends in it.
@@ -161,20 +163,57 @@ pub(super) fn read(
     id: SnapshotId,
     is_witness: bool,
 ) -> Result<(Seal, Vec<u8>), SnapshotError> {
-    let mut all = Vec::new();
-    let (seal, start) = check(store, name, id, is_witness, |piece| all.extend_from_slice(piece))?;
-    all.truncate(all.len().saturating_sub(CRC_BYTES));
-    all.drain(..start.min(all.len()));
-    Ok((seal, all))
+    let (checked, state) = read_whole(store, name)?;
+    checked.expect(name, id, is_witness)?;
+    Ok((checked.seal, state))
 }
 
-fn check(
-    store: &dyn SnapshotStore,
-    name: &str,
-    id: SnapshotId,
-    is_witness: bool,
-    mut each: impl FnMut(&[u8]),
-) -> Result<(Seal, usize), SnapshotError> {
+/// The same, whichever snapshot it is, but for a witness's.
+pub(super) fn read_any(store: &dyn SnapshotStore, name: &str) -> Result<(Seal, Vec<u8>), SnapshotError> {
+    let (checked, state) = read_whole(store, name)?;
+    checked.expect_witness(name, false)?;
+    Ok((checked.seal, state))
+}
+
+fn read_whole(store: &dyn SnapshotStore, name: &str) -> Result<(Checked, Vec<u8>), SnapshotError> {
+    let mut all = Vec::new();
+    let checked = check(store, name, |piece| all.extend_from_slice(piece))?;
+    all.truncate(all.len().saturating_sub(CRC_BYTES));
+    all.drain(..checked.state_at.min(all.len()));
+    Ok((checked, all))
+}
+
+/// A file that is intact.
+struct Checked {
+    seal: Seal,
+    header: Header,
+    /// Where the state begins.
+    state_at: usize,
+}
+
+impl Checked {
+    fn expect(&self, name: &str, id: SnapshotId, is_witness: bool) -> Result<(), SnapshotError> {
+        if !self.header.is_of(id) {
+            return Err(SnapshotError::Damaged {
+                name: name.to_owned(),
+                what: "it is the snapshot of another group or entry".to_owned(),
+            });
+        }
+        self.expect_witness(name, is_witness)
+    }
+
+    fn expect_witness(&self, name: &str, is_witness: bool) -> Result<(), SnapshotError> {
+        if self.header.is_witness == is_witness {
+            return Ok(());
+        }
+        Err(SnapshotError::Damaged {
+            name: name.to_owned(),
+            what: "a witness's snapshot is of use to witnesses alone, and no other is to them".to_owned(),
+        })
+    }
+}
+
+fn check(store: &dyn SnapshotStore, name: &str, mut each: impl FnMut(&[u8])) -> Result<Checked, SnapshotError> {
     let failed = |source| SnapshotError::Io {
         name: name.to_owned(),
         source,
@@ -215,27 +254,22 @@ fn check(
         return Err(damaged("it is of another format"));
     }
     let length = length.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
-    let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header = header.ok_or_else(|| damaged("its header is cut off"))?;
-    let found: Header = postcard::from_bytes(header).map_err(|_| damaged("its header can't be read"))?;
-    if !found.is_of(id) {
-        return Err(damaged("it is the snapshot of another group or entry"));
-    }
-    if found.is_witness != is_witness {
-        return Err(damaged(
-            "a witness's snapshot is of use to witnesses alone, and no other is to them",
-        ));
-    }
-    let membership = Membership::try_from(found.membership).map_err(|error| damaged(&error.to_string()))?;
+    let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+    let bytes = bytes.ok_or_else(|| damaged("its header is cut off"))?;
+    let header: Header = postcard::from_bytes(bytes).map_err(|_| damaged("its header can't be read"))?;
+    let membership = Membership::try_from(header.membership.clone()).map_err(|error| damaged(&error.to_string()))?;
     if membership.is_empty() {
         return Err(damaged("its membership is of nobody"));
     }
-    let seal = Seal {
-        size,
-        crc,
-        membership: Arc::new(membership),
-    };
-    Ok((seal, PREFIX_BYTES + header.len()))
+    Ok(Checked {
+        seal: Seal {
+            size,
+            crc,
+            membership: Arc::new(membership),
+        },
+        header,
+        state_at: PREFIX_BYTES + bytes.len(),
+    })
 }
 
 /// All of a snapshot that has no state: what a witness is sent.

@@ -11,14 +11,21 @@
 //! installed. So a crash between any two steps leaves what one of them left.
 
 mod actor;
+mod carry;
 mod format;
 mod name;
 mod receive;
+mod restore;
+mod send;
+mod strays;
+mod take;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-pub(crate) use actor::{Restored, SnapshotActor, SnapshotWork, Stop};
+pub(crate) use actor::{Import, Restored, SnapshotActor, SnapshotWork, Stop};
+pub(crate) use carry::IMPORTED;
+pub(crate) use strays::remove_strays;
 
 use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, Term};
 use std::any::Any;
@@ -70,6 +77,10 @@ pub enum SnapshotError {
         /// What is wrong with the snapshots there are.
         damaged: Vec<String>,
     },
+    /// The state machine panicked when it was restored from an intact snapshot, which ends with this entry. Nothing
+    /// was removed.
+    #[error("the state machine panicked when it was restored from the snapshot through {0}")]
+    Rejected(LogId),
     /// The disk refused.
     #[error("snapshot {name}: {source}")]
     Io {

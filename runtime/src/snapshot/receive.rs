@@ -59,7 +59,7 @@ impl SnapshotActor {
         if let Some(seal) = self.ready(id) {
             let membership = seal.membership.clone();
             self.tell(
-                group,
+                id.life(),
                 SnapshotEvent::Received {
                     from,
                     term,
@@ -138,7 +138,7 @@ impl SnapshotActor {
                 let membership = seal.membership.clone();
                 self.is_ready_now(id, seal);
                 self.tell(
-                    group,
+                    id.life(),
                     SnapshotEvent::Received {
                         from,
                         term,

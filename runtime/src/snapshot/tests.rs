@@ -5,6 +5,7 @@ use super::name::{Name, SnapshotId};
 use super::*;
 use crate::budget::InboundBudget;
 use crate::inbox::Inbox;
+use crate::life::Life;
 use crate::metrics::Counters;
 use crate::router::Router;
 use crate::store::{GroupRecord, MemorySnapshotStore, SnapshotStore};
@@ -35,6 +36,10 @@ fn record() -> GroupRecord {
         membership: Membership::of_voters([1, 2, 3].map(NodeId)).unwrap(),
         is_witness: false,
     }
+}
+
+fn life() -> Life {
+    Life::from(&record())
 }
 
 fn id(index: u64) -> SnapshotId {
@@ -94,7 +99,7 @@ impl Desk {
         let (last, state) = (id(index).last, state.to_owned());
         let encode: Encode = Box::new(move |out| postcard::to_io(&state, out).map(drop));
         self.actor.carry_out(SnapshotWork::Take {
-            group: GROUP,
+            life: life(),
             last,
             membership: Arc::new(record().membership),
             encode,
@@ -103,7 +108,7 @@ impl Desk {
 
     fn forget(&mut self, before: u64) {
         let before = LogIndex(before);
-        self.actor.carry_out(SnapshotWork::Forget { group: GROUP, before });
+        self.actor.carry_out(SnapshotWork::Forget { life: life(), before });
     }
 
     fn say(&mut self, part: SnapshotPart) -> SnapshotAnswer {
@@ -121,7 +126,7 @@ impl Desk {
         let mut taken = Vec::new();
         self.worker.take(&mut taken);
         let events = taken.into_iter().map(|work| match work {
-            Work::Snapshot(GROUP, event) => event,
+            Work::Snapshot(of, event) if of == life() => event,
             _ => panic!("told something else"),
         });
         events.collect()
@@ -347,7 +352,7 @@ async fn leftovers_and_older_snapshots_are_removed_but_not_while_they_are_sent()
     // Its peer is unknown here: the transport gives up at once, and says so in the actor's next turn.
     let (last, term) = (id(10).last, Term(1));
     desk.actor.carry_out(SnapshotWork::Send {
-        group: GROUP,
+        life: life(),
         to: PEER,
         term,
         last,
@@ -385,7 +390,7 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
     ];
     for encode in failing {
         desk.actor.carry_out(SnapshotWork::Take {
-            group: GROUP,
+            life: life(),
             last,
             membership: Arc::new(record().membership),
             encode,
@@ -407,7 +412,7 @@ async fn a_snapshot_brings_the_configuration_that_it_was_stamped_with() {
     let later = Arc::new(Membership::new([1, 2, 4].map(NodeId), [], [NodeId(5)]).unwrap());
     let mut sender = Desk::open().await;
     sender.actor.carry_out(SnapshotWork::Take {
-        group: GROUP,
+        life: id(9).life(),
         last: id(9).last,
         membership: later.clone(),
         encode: Box::new(|out| postcard::to_io("state", out).map(drop)),

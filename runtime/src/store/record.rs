@@ -5,18 +5,20 @@
 //!   group       membership | 1 of a witness, 0 of any other replica
 //!   hard state  term | 0 without a vote, or 1 and the node voted for
 //!   base        term | index of the entry that the log begins after | membership in force there
+//!   tombstone   hard state, as above | term and index of the last entry that was held
+//!   forgotten   term | index of the last entry that an earlier life held
 //!   entries     first index | count of runs | term and length of each run | entries: 0 for a no-op,
 //!               or 1, length and bytes of a command, or 2 and a membership
 //! ```
 //!
-//! Numbers are LEB128 varints, memberships as in `crate::membership`. A record names its owner and, if it holds entries, their place, so that one
-//! that was written to or read from the wrong place is noticed: what lies below checks neither.
+//! Numbers are LEB128 varints, memberships as in `crate::membership`. A record names its owner and, if it holds
+//! entries, their place, so that one that was written to or read from the wrong place is noticed: what lies below checks neither.
 
 mod fields;
 #[cfg(test)]
 mod tests;
 
-use super::GroupRecord;
+use super::{GroupRecord, Tombstone};
 use crate::membership::{self, BadMembership};
 use bytes::Bytes;
 use fields::{Fields, put};
@@ -38,6 +40,8 @@ pub(super) enum Kind {
     HardState = 2,
     Entries = 3,
     Base = 4,
+    Tombstone = 5,
+    Forgotten = 6,
 }
 
 /// Which life of which group a record belongs to.
@@ -70,6 +74,49 @@ pub(super) enum RecordError {
     Surplus(usize),
     #[error("a record holds {0}")]
     Membership(#[from] BadMembership),
+}
+
+/// What stands in the place of a group's own record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    Group(GroupRecord),
+    Tombstone(Tombstone),
+}
+
+/// The own record of `group`.
+pub(super) fn decode_own(group: GroupId, record: &[u8]) -> Result<Own, RecordError> {
+    // After the version. What is checked is checked by who decodes the rest.
+    if record.get(CHECKSUM_LEN + 1) == Some(&(Kind::Tombstone as u8)) {
+        decode_tombstone(group, record).map(Own::Tombstone)
+    } else {
+        decode_group(group, record).map(Own::Group)
+    }
+}
+
+/// Writes the record of a tombstone into `out`, replacing what is there.
+pub(super) fn encode_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
+    let owner = Owner {
+        group: tombstone.group,
+        incarnation: tombstone.incarnation,
+    };
+    begin(out, Kind::Tombstone, owner);
+    put_hard_state(out, &tombstone.hard_state);
+    put_log_id(out, tombstone.last);
+    seal(out);
+}
+
+fn decode_tombstone(group: GroupId, record: &[u8]) -> Result<Tombstone, RecordError> {
+    let mut fields = open(Kind::Tombstone, group, record)?;
+    let incarnation = Incarnation(fields.number("incarnation")?);
+    let hard_state = take_hard_state(&mut fields)?;
+    let last = take_log_id(&mut fields)?;
+    fields.end()?;
+    Ok(Tombstone {
+        group,
+        incarnation,
+        hard_state,
+        last,
+    })
 }
 
 /// Writes the record of a group into `out`, replacing what is there.
@@ -106,35 +153,22 @@ pub(super) fn decode_group(group: GroupId, record: &[u8]) -> Result<GroupRecord,
 /// Writes the record of a hard state into `out`, replacing what is there.
 pub(super) fn encode_hard_state(out: &mut Vec<u8>, owner: Owner, state: &HardState) {
     begin(out, Kind::HardState, owner);
-    put(out, state.term.0);
-    match state.vote {
-        None => put(out, 0),
-        Some(node) => {
-            put(out, 1);
-            put(out, node.0);
-        }
-    }
+    put_hard_state(out, state);
     seal(out);
 }
 
 /// The hard state of `owner`.
 pub(super) fn decode_hard_state(owner: Owner, record: &[u8]) -> Result<HardState, RecordError> {
     let mut fields = open_of(Kind::HardState, owner, record)?;
-    let term = Term(fields.number("term")?);
-    let vote = match fields.number("vote")? {
-        0 => None,
-        1 => Some(NodeId(fields.number("vote")?)),
-        _ => return Err(RecordError::Bad("vote")),
-    };
+    let state = take_hard_state(&mut fields)?;
     fields.end()?;
-    Ok(HardState { term, vote })
+    Ok(state)
 }
 
 /// Writes the record of what a log begins after into `out`, replacing what is there.
 pub(super) fn encode_base(out: &mut Vec<u8>, owner: Owner, base: LogId, membership: &Membership) {
     begin(out, Kind::Base, owner);
-    put(out, base.term.0);
-    put(out, base.index.0);
+    put_log_id(out, base);
     out.extend_from_slice(&membership::encode(membership));
     seal(out);
 }
@@ -142,11 +176,25 @@ pub(super) fn encode_base(out: &mut Vec<u8>, owner: Owner, base: LogId, membersh
 /// What the log of `owner` begins after, and the configuration in force there.
 pub(super) fn decode_base(owner: Owner, record: &[u8]) -> Result<(LogId, Arc<Membership>), RecordError> {
     let mut fields = open_of(Kind::Base, owner, record)?;
-    let term = Term(fields.number("term")?);
-    let index = LogIndex(fields.number("index")?);
+    let base = take_log_id(&mut fields)?;
     let membership = Arc::new(fields.membership()?);
     fields.end()?;
-    Ok((LogId { term, index }, membership))
+    Ok((base, membership))
+}
+
+/// Writes the record of what an earlier life held into `out`, replacing what is there.
+pub(super) fn encode_forgotten(out: &mut Vec<u8>, owner: Owner, last: LogId) {
+    begin(out, Kind::Forgotten, owner);
+    put_log_id(out, last);
+    seal(out);
+}
+
+/// The last entry that an earlier life of `owner` held.
+pub(super) fn decode_forgotten(owner: Owner, record: &[u8]) -> Result<LogId, RecordError> {
+    let mut fields = open_of(Kind::Forgotten, owner, record)?;
+    let last = take_log_id(&mut fields)?;
+    fields.end()?;
+    Ok(last)
 }
 
 /// Writes one record of `entries` into `out`, replacing what is there. They must be consecutive and their
@@ -332,4 +380,36 @@ fn open_of(kind: Kind, owner: Owner, record: &[u8]) -> Result<Fields<'_>, Record
             wanted: owner.incarnation,
         }),
     }
+}
+
+fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {
+    put(out, state.term.0);
+    match state.vote {
+        None => put(out, 0),
+        Some(node) => {
+            put(out, 1);
+            put(out, node.0);
+        }
+    }
+}
+
+fn take_hard_state(fields: &mut Fields<'_>) -> Result<HardState, RecordError> {
+    let term = Term(fields.number("term")?);
+    let vote = match fields.number("vote")? {
+        0 => None,
+        1 => Some(NodeId(fields.number("vote")?)),
+        _ => return Err(RecordError::Bad("vote")),
+    };
+    Ok(HardState { term, vote })
+}
+
+fn put_log_id(out: &mut Vec<u8>, id: LogId) {
+    put(out, id.term.0);
+    put(out, id.index.0);
+}
+
+fn take_log_id(fields: &mut Fields<'_>) -> Result<LogId, RecordError> {
+    let term = Term(fields.number("term")?);
+    let index = LogIndex(fields.number("index")?);
+    Ok(LogId { term, index })
 }

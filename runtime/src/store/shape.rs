@@ -54,8 +54,8 @@ impl LogShape {
         Ok(())
     }
 
-    /// With the hard state, what a replica starts from.
-    pub(super) fn into_recovered(self, hard_state: HardState) -> Recovered {
+    /// With the hard state, and what an earlier life of the replica held, what a replica starts from.
+    pub(super) fn into_recovered(self, hard_state: HardState, forgotten: LogId) -> Recovered {
         Recovered {
             hard_state,
             base: self.base,
@@ -63,6 +63,7 @@ impl LogShape {
             last: self.last.index,
             applied: LogIndex::ZERO,
             memberships: self.memberships,
+            forgotten,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The part of a group's actor that has to do with snapshots.
 
+use super::Export;
 use super::group_actor::GroupActor;
-use crate::snapshot::{Restored, SnapshotEvent, SnapshotWork};
+use crate::error::ExportError;
+use crate::quarantine::QuarantineReason;
+use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork};
 use raftyard_groups::{Input, LogId, LogIndex, Moment, NodeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -33,18 +36,19 @@ impl GroupActor {
     }
 
     fn restore(&mut self, Restored { last, state }: Restored) -> Option<Input> {
-        let state = match state {
-            Ok(state) => state,
-            Err(error) => {
-                self.halt(&format!("the snapshot through {last} can't be restored: {error}"));
-                return None;
+        let failed = |error| QuarantineReason::RestoreFailed { last, error };
+        let restored = state.map_err(failed).and_then(|state| {
+            let machine = &mut self.machine;
+            match catch_unwind(AssertUnwindSafe(|| machine.restore(state))) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(failed("it is another state machine's".to_owned())),
+                Err(_) => Err(failed("the state machine panicked".to_owned())),
             }
-        };
-        let machine = &mut self.machine;
-        match catch_unwind(AssertUnwindSafe(|| machine.restore(state))) {
-            Ok(true) => Some(Input::Applied { through: last.index }),
-            _ => {
-                self.halt(&format!("the state machine did not take the snapshot through {last}"));
+        });
+        match restored {
+            Ok(()) => Some(Input::Applied { through: last.index }),
+            Err(reason) => {
+                self.quarantine(reason);
                 None
             }
         }
@@ -56,7 +60,7 @@ impl GroupActor {
         self.snapshots.installed(last);
         self.proposals.overtaken(last.index);
         self.shared.snapshots.push(SnapshotWork::Restore {
-            group: self.slot.group,
+            life: self.slot.life(),
             last,
             decode: self.machine.decoder(),
         });
@@ -64,7 +68,7 @@ impl GroupActor {
 
     pub(super) fn send_snapshot(&mut self, to: NodeId) {
         let work = self.snapshots.newest().map(|last| SnapshotWork::Send {
-            group: self.slot.group,
+            life: self.slot.life(),
             to,
             term: self.core.term(),
             last,
@@ -77,8 +81,8 @@ impl GroupActor {
     }
 
     pub(super) fn forget_snapshots(&self, before: LogIndex) {
-        let group = self.slot.group;
-        self.shared.snapshots.push(SnapshotWork::Forget { group, before });
+        let life = self.slot.life();
+        self.shared.snapshots.push(SnapshotWork::Forget { life, before });
     }
 
     /// Lets the log be compacted if a snapshot was taken.
@@ -92,7 +96,7 @@ impl GroupActor {
     /// it does not count before.
     pub(super) fn snapshot_if_due(&mut self) {
         let applied = self.core.applied();
-        if self.halted || !self.snapshots.is_due(applied) {
+        if self.quarantined || !self.snapshots.is_due(applied) {
             return;
         }
         let (Some(term), Some(membership)) = (self.core.term_at(applied), self.core.membership_at(applied)) else {
@@ -104,20 +108,51 @@ impl GroupActor {
         }
         let membership = membership.clone();
         let last = LogId { term, index: applied };
-        let machine = &self.machine;
-        match catch_unwind(AssertUnwindSafe(|| machine.snapshot())) {
-            Ok(encode) => {
-                self.snapshots.begin(last);
-                let group = self.slot.group;
-                let work = SnapshotWork::Take {
-                    group,
-                    last,
-                    membership,
-                    encode,
-                };
-                self.shared.snapshots.push(work);
-            }
-            Err(_) => self.halt("the state machine panicked when a snapshot was taken"),
+        if let Some(encode) = self.view() {
+            self.snapshots.begin(last);
+            self.shared.snapshots.push(SnapshotWork::Take {
+                life: self.slot.life(),
+                last,
+                membership,
+                encode,
+            });
         }
+    }
+
+    /// Hands a view of the state to be written to a file of the user's.
+    pub(super) fn export(&mut self, Export { path, reply }: Export) {
+        let index = self.core.applied();
+        // Who gave up waiting has dropped the other end.
+        let Some(term) = self.core.term_at(index).filter(|_| !self.quarantined) else {
+            let error = match self.slot.status.quarantined() {
+                Some(reason) => ExportError::Quarantined(reason.clone()),
+                None => ExportError::Restoring,
+            };
+            reply.send(Err(error)).ok();
+            return;
+        };
+        let membership = self.core.membership_at(index).unwrap_or(self.core.membership()).clone();
+        if let Some(encode) = self.view() {
+            self.shared.snapshots.push(SnapshotWork::Export {
+                life: self.slot.life(),
+                last: LogId { term, index },
+                membership,
+                encode,
+                path,
+                reply,
+            });
+        } else if let Some(reason) = self.slot.status.quarantined() {
+            reply.send(Err(ExportError::Quarantined(reason.clone()))).ok();
+        }
+    }
+
+    /// A view of the state machine; none if it panicked.
+    fn view(&mut self) -> Option<Encode> {
+        let machine = &self.machine;
+        let view = catch_unwind(AssertUnwindSafe(|| machine.snapshot()));
+        if view.is_err() {
+            self.quarantine(QuarantineReason::SnapshotPanicked);
+        }
+        view.ok()
     }
 }

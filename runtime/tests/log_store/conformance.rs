@@ -232,7 +232,7 @@ fn terms_make_runs<D: Disk>() {
     h.write_and_check(&[append(1, entries(7, 2, 9))]);
     h.write_and_check(&[append(1, entries(9, 2, 11))]);
     let recovered = h.store().recover().unwrap();
-    let state = &recovered[0].state;
+    let state = &recovered.groups[0].state;
     assert_eq!(
         state.runs,
         [(1, 1), (4, 3), (9, 4), (11, 9)].map(|(term, index)| LogId::new(term, index))

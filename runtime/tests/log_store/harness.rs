@@ -2,7 +2,9 @@
 
 use crate::model::Model;
 use bytes::Bytes;
-use raftyard::store::{FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreError, StoreIdentity};
+use raftyard::store::{
+    FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreContents, StoreError, StoreIdentity, Tombstone,
+};
 use raftyard_groups::{
     Entry, GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq,
     Recovered, Term,
@@ -63,7 +65,7 @@ impl<D: Disk> Harness<D> {
     pub(crate) fn new() -> Self {
         let disk = D::blank();
         let mut store = disk.open();
-        assert_eq!(store.recover().unwrap(), []);
+        assert_eq!(store.recover().unwrap(), StoreContents::default());
         Self {
             disk,
             store: Some(store),
@@ -93,6 +95,23 @@ impl<D: Disk> Harness<D> {
         self.model.create(record);
     }
 
+    pub(crate) fn import(&mut self, record: &GroupRecord, base: LogId) {
+        self.store().import(record, base).unwrap();
+        self.model.import(record, base);
+    }
+
+    pub(crate) fn destroy(&mut self, groups: &[u64]) -> Vec<Tombstone> {
+        let groups: Vec<GroupId> = groups.iter().copied().map(GroupId).collect();
+        let tombstones: Vec<Tombstone> = groups.iter().map(|group| self.model.destroy(*group)).collect();
+        assert_eq!(self.store().destroy(&groups).unwrap(), tombstones);
+        tombstones
+    }
+
+    pub(crate) fn rebuild(&mut self, record: &GroupRecord) {
+        self.store().rebuild(record).unwrap();
+        self.model.rebuild(record);
+    }
+
     pub(crate) fn write(&mut self, batch: &[Persist]) {
         self.store().write(batch).unwrap();
         self.model.write(batch);
@@ -116,12 +135,7 @@ impl<D: Disk> Harness<D> {
 
     /// What a store that was just opened finds of a group.
     pub(crate) fn recovered(&self, group: GroupId) -> Recovered {
-        let found = self
-            .model
-            .recovered()
-            .into_iter()
-            .find(|found| found.record.group == group);
-        found.unwrap().state
+        self.model.inspect(group).state
     }
 
     /// Closes the store.
@@ -133,6 +147,8 @@ impl<D: Disk> Harness<D> {
     /// Every log, from end to end.
     pub(crate) fn check_logs(&mut self) {
         for group in self.model.groups() {
+            let inspected = self.store().inspect(group).unwrap();
+            assert_eq!(inspected, self.model.inspect(group));
             self.check_read(group, 1, u64::MAX, usize::MAX);
         }
     }
