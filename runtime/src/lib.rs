@@ -16,9 +16,12 @@ mod error;
 mod group;
 mod host;
 mod inbox;
+mod life;
 mod limits;
 mod machine;
+mod membership;
 mod metrics;
+mod quarantine;
 mod registry;
 mod router;
 mod session;
@@ -31,14 +34,18 @@ mod worker;
 
 pub use client::Client;
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
-pub use error::{Closed, CreateGroupError, OpenError, ProposeError, ReadError, TransferError};
+pub use error::{
+    CreateGroupError, DestroyGroupError, ExportError, LeaderError, OpenError, ProposeError, ReadError,
+    RebuildGroupError, TransferError,
+};
 pub use group::{Consistency, Group};
-pub use host::{BoundHost, HostBuilder, Placement, RaftHost};
+pub use host::{BoundHost, GroupOptions, HostBuilder, Placement, RaftHost, RebuildReport};
 pub use limits::Limits;
 pub use machine::StateMachine;
 pub use metrics::HostMetrics;
-pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
-pub use registry::GroupStatus;
+pub use quarantine::QuarantineReason;
+pub use raftyard_groups::{GroupId, Incarnation, LogId, NodeId, RoleKind, Tuning};
+pub use registry::{GroupStatus, ReplicaState};
 pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
 pub use time::Timestamp;

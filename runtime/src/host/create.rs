@@ -1,12 +1,15 @@
 //! What a node does before it hosts a replica of a group.
 
-use super::Node;
+use super::{GroupOptions, Node};
 use crate::error::CreateGroupError;
+use crate::life::after;
 use crate::machine::Machine;
-use crate::snapshot::SnapshotWork;
+use crate::snapshot::{SnapshotError, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup};
 use raftyard_groups::{GroupId, Incarnation, LogId, Membership, Recovered};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl Node {
@@ -33,9 +36,19 @@ impl Node {
         &self,
         group: GroupId,
         membership: Membership,
+        options: GroupOptions,
     ) -> Result<(GroupRecord, Recovered), CreateGroupError> {
         let found = self.recovered.lock().remove(&group);
         if let Some(found) = found {
+            let there = found.record.incarnation;
+            if let Some(wanted) = options.incarnation.filter(|wanted| *wanted != there) {
+                self.recovered.lock().insert(group, found);
+                return Err(CreateGroupError::OtherIncarnation {
+                    group,
+                    found: there,
+                    wanted,
+                });
+            }
             if found.record.membership != membership {
                 let error = CreateGroupError::OtherMembers {
                     group,
@@ -47,10 +60,20 @@ impl Node {
             }
             return Ok((found.record, found.state));
         }
+        let next = self.next_incarnation(group);
+        let incarnation = options.incarnation.unwrap_or(next);
+        if incarnation < next {
+            return Err(CreateGroupError::OldIncarnation {
+                group,
+                wanted: incarnation,
+                next,
+            });
+        }
         let record = GroupRecord {
             group,
-            incarnation: Incarnation(1),
+            incarnation,
             membership,
+            is_witness: false,
         };
         let (reply, noted) = oneshot::channel();
         if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
@@ -66,7 +89,22 @@ impl Node {
         let noted = noted.await;
         self.recovered.lock().remove(&group);
         noted.map_err(|_| CreateGroupError::Closed)??;
+        self.tombstones.lock().remove(&group);
         Ok((record, Recovered::default()))
+    }
+
+    /// The earliest incarnation that a group could be created in.
+    pub(super) fn next_incarnation(&self, group: GroupId) -> Incarnation {
+        let runs = self.registry.get(&group).map(|slot| slot.incarnation);
+        let on_disk = || self.recovered.lock().get(&group).map(|found| found.record.incarnation);
+        let destroyed = || {
+            self.tombstones
+                .lock()
+                .get(&group)
+                .map(|tombstone| tombstone.incarnation)
+        };
+        let last = runs.or_else(on_disk).or_else(destroyed);
+        last.map_or(Incarnation(1), after)
     }
 
     /// Restores a state machine from the newest snapshot that its log goes on from; returns its last entry.
@@ -91,31 +129,41 @@ impl Node {
         self.recovered.lock().insert(record.group, left_behind);
         self.snapshots.push(work);
         let opened = opened.await.map_err(|_| CreateGroupError::Closed)??;
-        self.recovered.lock().remove(&record.group);
-        let Some((last, state)) = opened else {
-            return Ok(None);
+        let last = match opened {
+            None => None,
+            Some((last, state)) => {
+                // It comes out of the machine's own decoder, so it is of its type.
+                let restored = catch_unwind(AssertUnwindSafe(|| machine.restore(state)));
+                restored.map_err(|_| SnapshotError::Rejected(last))?;
+                recovered.applied = last.index;
+                Some(last)
+            }
         };
-        // It comes out of the machine's own decoder.
-        machine.restore(state);
-        recovered.applied = last.index;
-        Ok(Some(last))
+        self.recovered.lock().remove(&record.group);
+        Ok(last)
     }
 }
 
-/// That nobody else creates the same group at the same time.
-pub(super) struct Reservation<'a> {
-    node: &'a Node,
-    group: GroupId,
+/// That nobody else creates, destroys or rebuilds the same group at the same time.
+pub(super) struct Reservation {
+    pub(super) node: Arc<Node>,
+    pub(super) group: GroupId,
 }
 
-impl<'a> Reservation<'a> {
-    pub(super) fn of(node: &'a Node, group: GroupId) -> Result<Self, CreateGroupError> {
+impl Reservation {
+    /// None if somebody else has it.
+    pub(super) fn of(node: &Arc<Node>, group: GroupId) -> Option<Self> {
+        let reserved = node.reserved.lock().insert(group);
+        reserved.then(|| Self {
+            node: node.clone(),
+            group,
+        })
+    }
+
+    /// For a group that does not run here.
+    pub(super) fn of_new(node: &Arc<Node>, group: GroupId) -> Result<Self, CreateGroupError> {
         // In this order: who finds the reservation gone finds the group in the registry.
-        let reserved = node.creating.lock().insert(group);
-        if !reserved {
-            return Err(CreateGroupError::Exists(group));
-        }
-        let reservation = Self { node, group };
+        let reservation = Self::of(node, group).ok_or(CreateGroupError::Exists(group))?;
         if node.registry.contains_key(&group) {
             return Err(CreateGroupError::Exists(group));
         }
@@ -123,8 +171,8 @@ impl<'a> Reservation<'a> {
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.node.creating.lock().remove(&self.group);
+        self.node.reserved.lock().remove(&self.group);
     }
 }

@@ -4,11 +4,17 @@ mod bound;
 mod builder;
 mod cluster;
 mod create;
+mod destroy;
+mod import;
+mod options;
 mod placement;
+mod rebuild;
 
 pub use bound::BoundHost;
 pub use builder::HostBuilder;
+pub use options::GroupOptions;
 pub use placement::Placement;
+pub use rebuild::RebuildReport;
 
 use crate::budget::ByteBudget;
 use crate::error::{CreateGroupError, OpenError};
@@ -21,14 +27,16 @@ use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
 use crate::snapshot::{self, SnapshotActor, SnapshotWork};
 use crate::storage::{self, StorageActor, StorageWork};
-use crate::store::RecoveredGroup;
+use crate::store::{GroupRecord, RecoveredGroup, Tombstone};
 use crate::transport::{self, TransportActor, TransportHandle};
 use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
 use create::Reservation;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
-use raftyard_groups::{GroupId, Membership, NodeId, ReplicaConfig, RoleKind, TransferOutcome, Tuning};
+use raftyard_groups::{
+    GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
+};
 use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -72,8 +80,10 @@ pub(crate) struct Node {
     seed: u64,
     /// What the disk holds of groups that were not opened yet.
     recovered: Mutex<IdMap<GroupId, RecoveredGroup>>,
-    /// Groups that are being created.
-    creating: Mutex<BTreeSet<GroupId>>,
+    /// What is left of groups that were destroyed.
+    tombstones: Mutex<IdMap<GroupId, Tombstone>>,
+    /// Groups that are being created, destroyed or rebuilt.
+    reserved: Mutex<BTreeSet<GroupId>>,
     actors: Actors,
     /// Where there are timers, whatever runtime a user's call comes from.
     place: Spot,
@@ -119,7 +129,8 @@ impl RaftHost {
     }
 
     /// Starts this node's replica of a group: a new one, or the one an earlier run left on disk. Every
-    /// member has to do the same, with the same members. `machine` makes the state machine as it is before
+    /// member has to do the same, with the same members. A group that was destroyed on this node begins anew, in its
+    /// next incarnation; what to do if that is not the same on all members, [`GroupOptions`] says. `machine` makes the state machine as it is before
     /// the first command; after a restart it is restored from the newest snapshot, and committed commands that
     /// came after that are applied again.
     ///
@@ -133,18 +144,47 @@ impl RaftHost {
         members: impl IntoIterator<Item = NodeId>,
         machine: impl FnOnce() -> S,
     ) -> Result<Group<S>, CreateGroupError> {
+        self.create_group_with(group, members, GroupOptions::default(), machine)
+            .await
+    }
+
+    /// As [`RaftHost::create_group`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`RaftHost::create_group`].
+    pub async fn create_group_with<S: StateMachine>(
+        &self,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        options: GroupOptions,
+        machine: impl FnOnce() -> S,
+    ) -> Result<Group<S>, CreateGroupError> {
         let node = &self.0;
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
-        let _reserved = Reservation::of(node, group)?;
-        let mut machine: Box<dyn Machine> = Box::new(Typed::new(machine()));
-        let (record, mut recovered) = node.recover_or_note(group, membership).await?;
+        let _reserved = Reservation::of_new(node, group)?;
+        let machine = Box::new(Typed::new(machine()));
+        let (record, recovered) = node.recover_or_note(group, membership, options).await?;
+        self.start(record, recovered, machine, options.priority).await
+    }
+
+    /// Starts the replica that is noted on disk; the group is reserved.
+    async fn start<S: StateMachine>(
+        &self,
+        record: GroupRecord,
+        mut recovered: Recovered,
+        mut machine: Box<dyn Machine>,
+        priority: u8,
+    ) -> Result<Group<S>, CreateGroupError> {
+        let (node, group) = (&self.0, record.group);
         let snapshot = node.restore(&record, &mut recovered, &mut *machine).await?;
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
             return Err(CreateGroupError::Closed);
         };
         let slot = Arc::new(GroupSlot {
             group,
+            incarnation: record.incarnation,
             machine: TypeId::of::<S>(),
             inbox: inbox.clone(),
             status: StatusCell::default(),
@@ -152,8 +192,8 @@ impl RaftHost {
         // One of the members campaigns at once, a different one from group to group: so new groups have
         // leaders without waiting, spread over the nodes.
         let voters: Vec<NodeId> = record.membership.voters().collect();
-        let turn = usize::try_from(group.0 % voters.len() as u64).unwrap_or_default();
-        let first = voters.get(turn);
+        let turn = group.0.checked_rem(voters.len() as u64);
+        let first = turn.and_then(|turn| voters.get(usize::try_from(turn).ok()?));
         let create = Create {
             config: ReplicaConfig {
                 group,
@@ -166,6 +206,7 @@ impl RaftHost {
                 ),
                 membership: record.membership,
                 tuning: node.tuning,
+                priority,
             },
             recovered,
             machine,
@@ -187,6 +228,13 @@ impl RaftHost {
         // Cloned out: a guard of the map must not live on.
         let slot = self.0.registry.get(&group).map(|slot| slot.value().clone())?;
         (slot.machine == TypeId::of::<S>()).then(|| Group::new(slot, self.0.clone()))
+    }
+
+    /// The earliest incarnation that this node could create the group in: the one that
+    /// [`create_group`](Self::create_group) takes if there is nothing of the group here but its past.
+    #[must_use]
+    pub fn next_incarnation(&self, group: GroupId) -> Incarnation {
+        self.0.next_incarnation(group)
     }
 
     /// What this node did since it was opened.

@@ -55,6 +55,20 @@ impl Spot {
     }
 }
 
+impl Spot {
+    /// As [`Spot::run`], and goes on to its end if the caller gives up.
+    pub(super) async fn complete<T, F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        match self {
+            Self::Thread(_) => self.run(make).await,
+            Self::Here => actix_rt::spawn(make()).await.ok(),
+        }
+    }
+}
+
 /// The places of a node's actors.
 pub(super) struct Spots {
     pub(super) workers: Vec<Spot>,

@@ -4,17 +4,19 @@
 //! "RYSNAP" | version (2 bytes) | header length (4 bytes) | header | state | crc32 of all before (4 bytes)
 //! ```
 //!
-//! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, membership; the
-//! state is postcard of the time of the last command, of what is remembered for sessions, and of the state
-//! machine's `Snapshot`.
+//! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, the membership in
+//! force at that entry, and whether it is a witness's, which has no state. The state is postcard of the time of the
+//! last command, of what is remembered for sessions, and of the state machine's `Snapshot`.
 
 use super::SnapshotError;
 use super::name::SnapshotId;
-use crate::store::SnapshotStore;
+use crate::membership::MembershipLists;
+use crate::store::{MemorySnapshotStore, SnapshotStore};
 use bytes::Bytes;
-use raftyard_groups::{Membership, NodeId};
+use raftyard_groups::Membership;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"RYSNAP\x02\x00";
 const CRC_BYTES: usize = 4;
@@ -22,11 +24,22 @@ const PREFIX_BYTES: usize = MAGIC.len() + 4;
 /// What is written or read at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Size and checksum of a complete snapshot: with its id they tell whether two files are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a complete snapshot says of itself. With its id, size and checksum tell whether two files are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seal {
     pub(crate) size: u64,
     pub(crate) crc: u32,
+    /// The configuration in force at its last entry.
+    pub(crate) membership: Arc<Membership>,
+}
+
+/// What a snapshot is of, beside its id.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    /// The configuration in force at its last entry.
+    pub(crate) membership: Arc<Membership>,
+    /// It is for a witness, and has no state.
+    pub(crate) is_witness: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,23 +48,30 @@ struct Header {
     incarnation: u64,
     term: u64,
     index: u64,
-    voters: Vec<u64>,
-    outgoing: Vec<u64>,
-    learners: Vec<u64>,
+    membership: MembershipLists,
+    is_witness: bool,
 }
 
 impl Header {
-    fn of(id: SnapshotId, membership: &Membership) -> Self {
-        let list = |nodes: &mut dyn Iterator<Item = NodeId>| nodes.map(|node| node.0).collect();
+    fn of(id: SnapshotId, stamp: &Stamp) -> Self {
         Self {
             group: id.group.0,
             incarnation: id.incarnation.0,
             term: id.last.term.0,
             index: id.last.index.0,
-            voters: list(&mut membership.voters()),
-            outgoing: list(&mut membership.outgoing()),
-            learners: list(&mut membership.learners()),
+            membership: MembershipLists::from(&*stamp.membership),
+            is_witness: stamp.is_witness,
         }
+    }
+
+    fn is_of(&self, id: SnapshotId) -> bool {
+        let SnapshotId {
+            group,
+            incarnation,
+            last,
+        } = id;
+        (self.group, self.incarnation) == (group.0, incarnation.0)
+            && (self.term, self.index) == (last.term.0, last.index.0)
     }
 }
 
@@ -62,6 +82,7 @@ pub(super) struct Writer<'a> {
     piece: Vec<u8>,
     written: u64,
     crc: crc32fast::Hasher,
+    membership: Arc<Membership>,
 }
 
 impl<'a> Writer<'a> {
@@ -69,9 +90,9 @@ impl<'a> Writer<'a> {
         store: &'a mut dyn SnapshotStore,
         name: &'a str,
         id: SnapshotId,
-        membership: &Membership,
+        stamp: &Stamp,
     ) -> io::Result<Self> {
-        let header = postcard::to_stdvec(&Header::of(id, membership)).map_err(io::Error::other)?;
+        let header = postcard::to_stdvec(&Header::of(id, stamp)).map_err(io::Error::other)?;
         let length = u32::try_from(header.len()).map_err(io::Error::other)?;
         store.write(name, 0, &[])?;
         let mut writer = Self {
@@ -80,6 +101,7 @@ impl<'a> Writer<'a> {
             piece: Vec::with_capacity(PIECE_BYTES),
             written: 0,
             crc: crc32fast::Hasher::new(),
+            membership: stamp.membership.clone(),
         };
         io::Write::write_all(&mut writer, MAGIC)?;
         io::Write::write_all(&mut writer, &length.to_le_bytes())?;
@@ -94,6 +116,7 @@ impl<'a> Writer<'a> {
         Ok(Seal {
             size: self.written + CRC_BYTES as u64,
             crc,
+            membership: self.membership.clone(),
         })
     }
 
@@ -120,14 +143,17 @@ impl io::Write for Writer<'_> {
     }
 }
 
-/// Checks all of a file and that it is this snapshot, without keeping it in memory.
+/// Checks all of a file and that it is this snapshot, for a witness or for any other replica, without keeping it in
+/// memory.
 pub(super) fn verify(
     store: &dyn SnapshotStore,
     name: &str,
     id: SnapshotId,
-    membership: &Membership,
+    is_witness: bool,
 ) -> Result<Seal, SnapshotError> {
-    check(store, name, id, membership, |_| {}).map(|(seal, _)| seal)
+    let checked = check(store, name, |_| {})?;
+    checked.expect(name, id, is_witness)?;
+    Ok(checked.seal)
 }
 
 /// All of a file that is this snapshot, and where the state begins and ends in it.
@@ -135,22 +161,59 @@ pub(super) fn read(
     store: &dyn SnapshotStore,
     name: &str,
     id: SnapshotId,
-    membership: &Membership,
+    is_witness: bool,
 ) -> Result<(Seal, Vec<u8>), SnapshotError> {
-    let mut all = Vec::new();
-    let (seal, start) = check(store, name, id, membership, |piece| all.extend_from_slice(piece))?;
-    all.truncate(all.len().saturating_sub(CRC_BYTES));
-    all.drain(..start.min(all.len()));
-    Ok((seal, all))
+    let (checked, state) = read_whole(store, name)?;
+    checked.expect(name, id, is_witness)?;
+    Ok((checked.seal, state))
 }
 
-fn check(
-    store: &dyn SnapshotStore,
-    name: &str,
-    id: SnapshotId,
-    membership: &Membership,
-    mut each: impl FnMut(&[u8]),
-) -> Result<(Seal, usize), SnapshotError> {
+/// The same, whichever snapshot it is, but for a witness's.
+pub(super) fn read_any(store: &dyn SnapshotStore, name: &str) -> Result<(Seal, Vec<u8>), SnapshotError> {
+    let (checked, state) = read_whole(store, name)?;
+    checked.expect_witness(name, false)?;
+    Ok((checked.seal, state))
+}
+
+fn read_whole(store: &dyn SnapshotStore, name: &str) -> Result<(Checked, Vec<u8>), SnapshotError> {
+    let mut all = Vec::new();
+    let checked = check(store, name, |piece| all.extend_from_slice(piece))?;
+    all.truncate(all.len().saturating_sub(CRC_BYTES));
+    all.drain(..checked.state_at.min(all.len()));
+    Ok((checked, all))
+}
+
+/// A file that is intact.
+struct Checked {
+    seal: Seal,
+    header: Header,
+    /// Where the state begins.
+    state_at: usize,
+}
+
+impl Checked {
+    fn expect(&self, name: &str, id: SnapshotId, is_witness: bool) -> Result<(), SnapshotError> {
+        if !self.header.is_of(id) {
+            return Err(SnapshotError::Damaged {
+                name: name.to_owned(),
+                what: "it is the snapshot of another group or entry".to_owned(),
+            });
+        }
+        self.expect_witness(name, is_witness)
+    }
+
+    fn expect_witness(&self, name: &str, is_witness: bool) -> Result<(), SnapshotError> {
+        if self.header.is_witness == is_witness {
+            return Ok(());
+        }
+        Err(SnapshotError::Damaged {
+            name: name.to_owned(),
+            what: "a witness's snapshot is of use to witnesses alone, and no other is to them".to_owned(),
+        })
+    }
+}
+
+fn check(store: &dyn SnapshotStore, name: &str, mut each: impl FnMut(&[u8])) -> Result<Checked, SnapshotError> {
     let failed = |source| SnapshotError::Io {
         name: name.to_owned(),
         source,
@@ -191,11 +254,33 @@ fn check(
         return Err(damaged("it is of another format"));
     }
     let length = length.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
-    let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header = header.ok_or_else(|| damaged("its header is cut off"))?;
-    let found: Header = postcard::from_bytes(header).map_err(|_| damaged("its header can't be read"))?;
-    if found != Header::of(id, membership) {
-        return Err(damaged("it is the snapshot of another group, entry or membership"));
+    let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+    let bytes = bytes.ok_or_else(|| damaged("its header is cut off"))?;
+    let header: Header = postcard::from_bytes(bytes).map_err(|_| damaged("its header can't be read"))?;
+    let membership = Membership::try_from(header.membership.clone()).map_err(|error| damaged(&error.to_string()))?;
+    if membership.is_empty() {
+        return Err(damaged("its membership is of nobody"));
     }
-    Ok((Seal { size, crc }, PREFIX_BYTES + header.len()))
+    Ok(Checked {
+        seal: Seal {
+            size,
+            crc,
+            membership: Arc::new(membership),
+        },
+        header,
+        state_at: PREFIX_BYTES + bytes.len(),
+    })
+}
+
+/// All of a snapshot that has no state: what a witness is sent.
+pub(super) fn stateless(id: SnapshotId, membership: Arc<Membership>) -> io::Result<(Seal, Bytes)> {
+    let stamp = Stamp {
+        membership,
+        is_witness: true,
+    };
+    let (mut memory, name) = (MemorySnapshotStore::default(), "stateless");
+    let seal = Writer::start(&mut memory, name, id, &stamp)?.finish()?;
+    let len = usize::try_from(seal.size).map_err(io::Error::other)?;
+    let bytes = memory.read(name, 0, len)?;
+    Ok((seal, bytes))
 }

@@ -5,6 +5,7 @@ use super::name::{Name, SnapshotId};
 use super::*;
 use crate::budget::InboundBudget;
 use crate::inbox::Inbox;
+use crate::life::Life;
 use crate::metrics::Counters;
 use crate::router::Router;
 use crate::store::{GroupRecord, MemorySnapshotStore, SnapshotStore};
@@ -33,7 +34,12 @@ fn record() -> GroupRecord {
         group: GROUP,
         incarnation: Incarnation(1),
         membership: Membership::of_voters([1, 2, 3].map(NodeId)).unwrap(),
+        is_witness: false,
     }
+}
+
+fn life() -> Life {
+    Life::from(&record())
 }
 
 fn id(index: u64) -> SnapshotId {
@@ -93,15 +99,16 @@ impl Desk {
         let (last, state) = (id(index).last, state.to_owned());
         let encode: Encode = Box::new(move |out| postcard::to_io(&state, out).map(drop));
         self.actor.carry_out(SnapshotWork::Take {
-            group: GROUP,
+            life: life(),
             last,
+            membership: Arc::new(record().membership),
             encode,
         });
     }
 
     fn forget(&mut self, before: u64) {
         let before = LogIndex(before);
-        self.actor.carry_out(SnapshotWork::Forget { group: GROUP, before });
+        self.actor.carry_out(SnapshotWork::Forget { life: life(), before });
     }
 
     fn say(&mut self, part: SnapshotPart) -> SnapshotAnswer {
@@ -119,7 +126,7 @@ impl Desk {
         let mut taken = Vec::new();
         self.worker.take(&mut taken);
         let events = taken.into_iter().map(|work| match work {
-            Work::Snapshot(GROUP, event) => event,
+            Work::Snapshot(of, event) if of == life() => event,
             _ => panic!("told something else"),
         });
         events.collect()
@@ -345,10 +352,11 @@ async fn leftovers_and_older_snapshots_are_removed_but_not_while_they_are_sent()
     // Its peer is unknown here: the transport gives up at once, and says so in the actor's next turn.
     let (last, term) = (id(10).last, Term(1));
     desk.actor.carry_out(SnapshotWork::Send {
-        group: GROUP,
+        life: life(),
         to: PEER,
         term,
         last,
+        to_witness: false,
     });
     desk.forget(20);
     assert_eq!(desk.names().len(), 3, "it is being sent");
@@ -382,8 +390,9 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
     ];
     for encode in failing {
         desk.actor.carry_out(SnapshotWork::Take {
-            group: GROUP,
+            life: life(),
             last,
+            membership: Arc::new(record().membership),
             encode,
         });
         assert!(desk.names().is_empty());
@@ -395,4 +404,55 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
         desk.told()[..],
         [SnapshotEvent::Taken { is_durable: true, .. }]
     ));
+}
+
+/// The receiver believes the header, whatever its own group began with.
+#[tokio::test]
+async fn a_snapshot_brings_the_configuration_that_it_was_stamped_with() {
+    let later = Arc::new(Membership::new([1, 2, 4].map(NodeId), [], [NodeId(5)]).unwrap());
+    let mut sender = Desk::open().await;
+    sender.actor.carry_out(SnapshotWork::Take {
+        life: id(9).life(),
+        last: id(9).last,
+        membership: later.clone(),
+        encode: Box::new(|out| postcard::to_io("state", out).map(drop)),
+    });
+    let file = sender.store.read(&Name::Complete(id(9)).text(), 0, usize::MAX).unwrap();
+    let mut desk = Desk::open().await;
+    // The second offer finds it ready.
+    for _ in 0..2 {
+        desk.say(offer(9, 1, &file));
+        desk.say(chunk(0, &file));
+        let told = desk.told();
+        assert!(matches!(&told[..], [SnapshotEvent::Received { membership, .. }] if *membership == later));
+    }
+}
+
+#[tokio::test]
+async fn a_witness_takes_snapshots_without_state_and_nobody_else_does() {
+    let full = file(9, "state").await;
+    let (seal, bare) = format::stateless(id(9), Arc::new(record().membership)).unwrap();
+    assert_eq!(seal.size, bare.len() as u64);
+    for is_witness in [false, true] {
+        let mut desk = Desk::new(MemorySnapshotStore::default()).await;
+        let record = GroupRecord { is_witness, ..record() };
+        let (reply, mut opened) = oneshot::channel();
+        desk.actor.carry_out(SnapshotWork::Open {
+            record,
+            recovered: Recovered::default(),
+            decode,
+            reply,
+        });
+        assert!(opened.try_recv().unwrap().unwrap().is_none());
+        let (wanted, unwanted) = if is_witness {
+            (&bare[..], &full[..])
+        } else {
+            (&full[..], &bare[..])
+        };
+        desk.say(offer(9, 1, unwanted));
+        assert_eq!(desk.say(chunk(0, unwanted)), SnapshotAnswer::Refused);
+        desk.say(offer(9, 1, wanted));
+        assert_eq!(desk.say(chunk(0, wanted)), SnapshotAnswer::Complete);
+        assert_eq!(desk.was_received(), [id(9).last]);
+    }
 }

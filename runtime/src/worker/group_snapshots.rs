@@ -1,7 +1,10 @@
 //! The part of a group's actor that has to do with snapshots.
 
+use super::Export;
 use super::group_actor::GroupActor;
-use crate::snapshot::{Restored, SnapshotEvent, SnapshotWork};
+use crate::error::ExportError;
+use crate::quarantine::QuarantineReason;
+use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork};
 use raftyard_groups::{Input, LogId, LogIndex, Moment, NodeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,7 +16,17 @@ impl GroupActor {
                 self.snapshots.taken(last, is_durable);
                 None
             }
-            SnapshotEvent::Received { from, term, last } => Some(Input::SnapshotReceived { from, term, last }),
+            SnapshotEvent::Received {
+                from,
+                term,
+                last,
+                membership,
+            } => Some(Input::SnapshotReceived {
+                from,
+                term,
+                last,
+                membership,
+            }),
             SnapshotEvent::Restored(restored) => self.restore(restored),
             SnapshotEvent::Sent { to, through } => {
                 self.snapshots.sent();
@@ -23,21 +36,23 @@ impl GroupActor {
     }
 
     fn restore(&mut self, Restored { last, state }: Restored) -> Option<Input> {
-        let state = match state {
-            Ok(state) => state,
-            Err(error) => {
-                self.halt(&format!("the snapshot through {last} can't be restored: {error}"));
-                return None;
+        let failed = |error| QuarantineReason::RestoreFailed { last, error };
+        let restored = state.map_err(failed).and_then(|state| {
+            let machine = &mut self.machine;
+            match catch_unwind(AssertUnwindSafe(|| machine.restore(state))) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(failed("it is another state machine's".to_owned())),
+                Err(_) => Err(failed("the state machine panicked".to_owned())),
             }
-        };
-        let machine = &mut self.machine;
-        match catch_unwind(AssertUnwindSafe(|| machine.restore(state))) {
-            Ok(true) => {
+        });
+        match restored {
+            Ok(()) => {
+                let machine = &mut self.machine;
                 self.proposals.restored(|request| machine.recall(request));
                 Some(Input::Applied { through: last.index })
             }
-            _ => {
-                self.halt(&format!("the state machine did not take the snapshot through {last}"));
+            Err(reason) => {
+                self.quarantine(reason);
                 None
             }
         }
@@ -49,7 +64,7 @@ impl GroupActor {
         self.snapshots.installed(last);
         self.proposals.overtaken(last.index);
         self.shared.snapshots.push(SnapshotWork::Restore {
-            group: self.slot.group,
+            life: self.slot.life(),
             last,
             decode: self.machine.decoder(),
         });
@@ -57,10 +72,11 @@ impl GroupActor {
 
     pub(super) fn send_snapshot(&mut self, to: NodeId) {
         let work = self.snapshots.newest().map(|last| SnapshotWork::Send {
-            group: self.slot.group,
+            life: self.slot.life(),
             to,
             term: self.core.term(),
             last,
+            to_witness: self.core.membership().is_witness(to),
         });
         // Without one this can't be asked for: what is compacted is in a snapshot.
         if work.is_some_and(|work| self.shared.snapshots.push(work)) {
@@ -69,8 +85,8 @@ impl GroupActor {
     }
 
     pub(super) fn forget_snapshots(&self, before: LogIndex) {
-        let group = self.slot.group;
-        self.shared.snapshots.push(SnapshotWork::Forget { group, before });
+        let life = self.slot.life();
+        self.shared.snapshots.push(SnapshotWork::Forget { life, before });
     }
 
     /// Lets the log be compacted if a snapshot was taken.
@@ -84,21 +100,63 @@ impl GroupActor {
     /// it does not count before.
     pub(super) fn snapshot_if_due(&mut self) {
         let applied = self.core.applied();
-        if self.halted || !self.snapshots.is_due(applied) {
+        if self.quarantined || !self.snapshots.is_due(applied) {
             return;
         }
-        let Some(term) = self.core.term_at(applied) else {
+        let (Some(term), Some(membership)) = (self.core.term_at(applied), self.core.membership_at(applied)) else {
             return;
         };
-        let last = LogId { term, index: applied };
-        let machine = &self.machine;
-        match catch_unwind(AssertUnwindSafe(|| machine.snapshot())) {
-            Ok(encode) => {
-                self.snapshots.begin(last);
-                let group = self.slot.group;
-                self.shared.snapshots.push(SnapshotWork::Take { group, last, encode });
-            }
-            Err(_) => self.halt("the state machine panicked when a snapshot was taken"),
+        if membership.is_empty() {
+            // It joined, and the configuration in force there is not in its log: soon a newer one is applied.
+            return;
         }
+        let membership = membership.clone();
+        let last = LogId { term, index: applied };
+        if let Some(encode) = self.view() {
+            self.snapshots.begin(last);
+            self.shared.snapshots.push(SnapshotWork::Take {
+                life: self.slot.life(),
+                last,
+                membership,
+                encode,
+            });
+        }
+    }
+
+    /// Hands a view of the state to be written to a file of the user's.
+    pub(super) fn export(&mut self, Export { path, reply }: Export) {
+        let index = self.core.applied();
+        // Who gave up waiting has dropped the other end.
+        let Some(term) = self.core.term_at(index).filter(|_| !self.quarantined) else {
+            let error = match self.slot.status.quarantined() {
+                Some(reason) => ExportError::Quarantined(reason.clone()),
+                None => ExportError::Restoring,
+            };
+            reply.send(Err(error)).ok();
+            return;
+        };
+        let membership = self.core.membership_at(index).unwrap_or(self.core.membership()).clone();
+        if let Some(encode) = self.view() {
+            self.shared.snapshots.push(SnapshotWork::Export {
+                life: self.slot.life(),
+                last: LogId { term, index },
+                membership,
+                encode,
+                path,
+                reply,
+            });
+        } else if let Some(reason) = self.slot.status.quarantined() {
+            reply.send(Err(ExportError::Quarantined(reason.clone()))).ok();
+        }
+    }
+
+    /// A view of the state machine; none if it panicked.
+    fn view(&mut self) -> Option<Encode> {
+        let machine = &self.machine;
+        let view = catch_unwind(AssertUnwindSafe(|| machine.snapshot()));
+        if view.is_err() {
+            self.quarantine(QuarantineReason::SnapshotPanicked);
+        }
+        view.ok()
     }
 }

@@ -34,7 +34,7 @@ fn a_compacted_log_stays_small() {
     assert!(largest < DISK_BYTES_MAX, "{} MiB on disk", largest >> 20);
     drop(store);
     let mut store = disk.open();
-    let state = store.recover().unwrap().remove(0).state;
+    let state = store.recover().unwrap().groups.remove(0).state;
     assert_eq!(
         (state.base.index, state.last),
         (LogIndex(ENTRIES - 3), LogIndex(ENTRIES))

@@ -1,7 +1,8 @@
 //! Random steps against the model. `RAFTYARD_SEED` takes a printed seed back.
 
-use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, entries, hard_state, record};
+use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, entries, hard_state, membership, record};
 use raftyard_groups::{Entry, GroupId, LogBase, LogId, Persist, PersistSeq};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
@@ -103,6 +104,7 @@ fn random_persist<D: Disk>(h: &Harness<D>, rng: &mut Rng, group: GroupId) -> Per
     };
     let mut persist = Persist::new(group, PersistSeq(1), state, new);
     persist.base = change;
+    persist.membership = change.map(|_| Arc::new(membership(rng.below(100))));
     persist
 }
 

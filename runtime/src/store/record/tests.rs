@@ -29,14 +29,24 @@ fn sample_entries() -> Vec<Entry> {
         command(201, 3, b"set a"),
         command(202, 5, b""),
         command(203, 700, &[7; 150]),
+        Entry {
+            index: LogIndex(204),
+            term: Term(700),
+            payload: Payload::Membership(Arc::new(sample_membership())),
+        },
     ]
+}
+
+fn sample_membership() -> Membership {
+    Membership::new([NodeId(1), NodeId(2), NodeId(u64::MAX)], [NodeId(4)], [NodeId(200)]).unwrap()
 }
 
 fn sample_group() -> GroupRecord {
     GroupRecord {
         group: OWNER.group,
         incarnation: OWNER.incarnation,
-        membership: Membership::new([NodeId(1), NodeId(2), NodeId(u64::MAX)], [NodeId(4)], [NodeId(200)]).unwrap(),
+        membership: sample_membership(),
+        is_witness: true,
     }
 }
 
@@ -81,6 +91,10 @@ fn records_come_back_as_they_were() {
         let record = encoded(|out| encode_hard_state(out, OWNER, &state));
         assert_eq!(decode_hard_state(OWNER, &record), Ok(state));
     }
+
+    let base = LogId::new(3, 199);
+    let record = encoded(|out| encode_base(out, OWNER, base, &sample_membership()));
+    assert_eq!(decode_base(OWNER, &record), Ok((base, Arc::new(sample_membership()))));
 
     let record = encoded(|out| encode_entries(out, OWNER, &sample_entries()));
     assert_eq!(decode_entries(OWNER, 200, &record), Ok(sample_entries()));
@@ -177,10 +191,10 @@ fn a_record_of_another_place_is_refused() {
 fn another_version_is_refused_by_name() {
     let record = encoded(|out| {
         encode_hard_state(out, OWNER, &HardState::default());
-        out[CHECKSUM_LEN] = 2;
+        out[CHECKSUM_LEN] = 1;
         seal(out);
     });
-    assert_eq!(decode_hard_state(OWNER, &record), Err(RecordError::Version(2)));
+    assert_eq!(decode_hard_state(OWNER, &record), Err(RecordError::Version(1)));
 }
 
 #[test]
@@ -195,6 +209,11 @@ fn content_that_makes_no_sense_is_refused_although_its_checksum_holds() {
         ("the index wraps", forged(&[1, 1, 5, u64::MAX], noops)),
         ("less than there is", forged(&[1, 1, 5, 3], noops)),
         ("an unknown payload", forged(&[1, 1, 5, 1], &[9])),
+        (
+            "a membership of nobody that learns",
+            forged(&[1, 1, 5, 1], &[MEMBERSHIP, 0, 0, 1, 4, 0, 0]),
+        ),
+        ("a membership cut short", forged(&[1, 1, 5, 1], &[MEMBERSHIP, 1, 4])),
         ("a command too long", forged(&[1, 1, 5, 1], &[COMMAND, 200])),
         ("a number too long", forged(&[1, 1], &[0xff; 11])),
     ] {
