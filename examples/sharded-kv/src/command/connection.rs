@@ -12,6 +12,8 @@ use crate::status::{COMPATIBLE_VERSION, SERVER_NAME};
 
 const FAST: &[&str] = &["@fast", "@connection"];
 const ANYTIME: &[&str] = &["noscript", "loading", "stale", "fast"];
+/// They change what commands mean that are queued before them.
+const ALONE: &[&str] = &["noscript", "loading", "stale", "fast", "no_multi"];
 
 pub(super) const COMMANDS: &[Spec] = &[
     Spec {
@@ -33,7 +35,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec {
         name: "hello",
         arity: -1,
-        flags: ANYTIME,
+        flags: ALONE,
         keys: None,
         categories: FAST,
         run: hello,
@@ -41,7 +43,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec {
         name: "auth",
         arity: -2,
-        flags: ANYTIME,
+        flags: ALONE,
         keys: None,
         categories: FAST,
         run: |_, _| Err(no_password()),
@@ -74,7 +76,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec {
         name: "readonly",
         arity: 1,
-        flags: &["loading", "stale", "fast"],
+        flags: &["loading", "stale", "fast", "no_multi"],
         keys: None,
         categories: FAST,
         run: |session, _| set_read_only(session, true),
@@ -82,7 +84,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec {
         name: "readwrite",
         arity: 1,
-        flags: &["loading", "stale", "fast"],
+        flags: &["loading", "stale", "fast", "no_multi"],
         keys: None,
         categories: FAST,
         run: |session, _| set_read_only(session, false),

@@ -12,7 +12,7 @@ use crate::status::{COMPATIBLE_VERSION, SERVER_NAME, Status};
 pub(super) const COMMANDS: &[Spec] = &[Spec {
     name: "info",
     arity: -1,
-    flags: &["loading", "stale"],
+    flags: &["loading", "stale", "no_multi"],
     keys: None,
     categories: &["@slow", "@dangerous"],
     run: info,
