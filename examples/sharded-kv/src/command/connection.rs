@@ -8,7 +8,7 @@ use super::{Action, CommandError, Parsed, Spec, argument, arguments_from};
 use crate::machine::parse_integer;
 use crate::resp::{Protocol, Reply};
 use crate::session::Session;
-use crate::status::{COMPATIBLE_VERSION, SERVER_NAME};
+use crate::status::{COMPATIBLE_VERSION, SERVER_NAME, Status};
 
 const FAST: &[&str] = &["@fast", "@connection"];
 const ANYTIME: &[&str] = &["noscript", "loading", "stale", "fast"];
@@ -141,16 +141,22 @@ fn hello(session: &mut Session, arguments: &[Bytes]) -> Parsed {
     }
     session.protocol = protocol;
     let id = i64::try_from(session.id).unwrap_or(i64::MAX);
+    Ok(Action::Describe(Box::new(move |status| greeting(status, protocol, id))))
+}
+
+fn greeting(status: &Status, protocol: Protocol, id: i64) -> Reply {
+    let topology = &status.topology;
+    let master = topology.master_of(topology.me(), &topology.led_ranges(&status.leaders));
     let field = |name: &str, value: Reply| (Reply::text(name), value);
-    Ok(Action::Reply(Reply::Map(vec![
+    Reply::Map(vec![
         field("server", Reply::text(SERVER_NAME)),
         field("version", Reply::text(COMPATIBLE_VERSION)),
         field("proto", Reply::Integer(protocol.number())),
         field("id", Reply::Integer(id)),
         field("mode", Reply::text("cluster")),
-        field("role", Reply::text("master")),
+        field("role", Reply::text(if master.is_some() { "replica" } else { "master" })),
         field("modules", Reply::Array(vec![])),
-    ])))
+    ])
 }
 
 fn reset(session: &mut Session, _: &[Bytes]) -> Parsed {
