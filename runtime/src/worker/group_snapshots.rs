@@ -32,7 +32,10 @@ impl GroupActor {
         };
         let machine = &mut self.machine;
         match catch_unwind(AssertUnwindSafe(|| machine.restore(state))) {
-            Ok(true) => Some(Input::Applied { through: last.index }),
+            Ok(true) => {
+                self.proposals.restored(|request| machine.recall(request));
+                Some(Input::Applied { through: last.index })
+            }
             _ => {
                 self.halt(&format!("the state machine did not take the snapshot through {last}"));
                 None
