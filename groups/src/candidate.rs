@@ -25,9 +25,8 @@ impl Group {
     /// and then is needed, without counting itself, to commit it (thesis §4.2.2).
     pub(crate) fn may_campaign(&self) -> bool {
         let me = self.config.node;
-        self.memberships
-            .since(self.commit)
-            .any(|membership| membership.may_lead(me))
+        let mut since = self.memberships.since(self.commit);
+        !self.membership().is_witness(me) && since.any(|membership| membership.may_lead(me))
     }
 
     /// Asks the voters whether a campaign in the next term could win. Changes neither term nor vote, so a

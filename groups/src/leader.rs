@@ -282,7 +282,7 @@ impl Group {
         let mut appends = Vec::new();
         for (peer, progress) in &mut leader.peers {
             while progress.may_send(tuning) {
-                let (next, last) = (progress.next, self.log.last());
+                let (next, last) = (progress.next, progress.end_for(&self.log));
                 if next > last && !progress.is_probing() {
                     break;
                 }
