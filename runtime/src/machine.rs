@@ -81,7 +81,14 @@ impl<S: StateMachine> Machine for Typed<S> {
     }
 
     fn decoder(&self) -> Decode {
-        |bytes| Ok(Box::new(postcard::from_bytes::<S::Snapshot>(bytes)?))
+        |bytes| {
+            let (snapshot, rest) = postcard::take_from_bytes::<S::Snapshot>(bytes)?;
+            if !rest.is_empty() {
+                // A state of another type, whose beginning happens to make sense.
+                return Err(postcard::Error::SerdeDeCustom);
+            }
+            Ok(Box::new(snapshot))
+        }
     }
 
     fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool {

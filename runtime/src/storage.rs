@@ -17,6 +17,10 @@ use raftyard_groups::{GroupId, Incarnation, Load, LogId, Persist};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+
 /// What the storage can be given.
 pub(crate) enum StorageWork {
     /// To be written, for a group in this incarnation.

@@ -21,6 +21,8 @@ mod faults;
 mod leadership;
 #[path = "cluster/lifecycle.rs"]
 mod lifecycle;
+#[path = "cluster/lives.rs"]
+mod lives;
 #[path = "cluster/sharing.rs"]
 mod sharing;
 #[path = "cluster/snapshots.rs"]

@@ -1,0 +1,645 @@
+//! Groups that are destroyed, created again, rebuilt from one replica, exported and imported.
+
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
+use raftyard::store::{FjallLogStore, LogStore, SnapshotStore, StoreIdentity};
+use raftyard::{
+    Compaction, Consistency, CreateGroupError, DestroyGroupError, ExportError, Group, GroupId, GroupOptions,
+    Incarnation, LeaderError, Limits, LogId, NodeId, ProposeError, QuarantineReason, RaftHost, ReadError,
+    RebuildGroupError, ReplicaState, SnapshotError, StateMachine, TransferError,
+};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+const G: GroupId = GroupId(1);
+
+async fn destroy_on_all(cluster: &Cluster, group: u64) {
+    for id in cluster.ids() {
+        cluster.host(id).destroy_group(GroupId(group)).await.unwrap();
+    }
+}
+
+fn lines(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix} {n}")).collect()
+}
+
+async fn fill(replicas: &[Group<Journal>], lines: &[String]) {
+    for line in lines {
+        propose(replicas, line).await;
+    }
+}
+
+/// A snapshot after every tenth entry.
+fn often() -> Compaction {
+    Compaction {
+        entries: 10,
+        tail_entries: 2,
+        ..Compaction::default()
+    }
+}
+
+async fn compacting(nodes: usize) -> Cluster {
+    let mut cluster = Cluster::closed(nodes);
+    cluster.compaction = often();
+    cluster.open_all().await;
+    cluster
+}
+
+#[tokio::test]
+async fn a_destroyed_group_answers_everybody_and_leaves_a_tombstone() {
+    let limits = Limits {
+        request_timeout_ms: 60_000,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::start_with(3, limits).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "before").await;
+    let leader = leader_of(&replicas, &cluster.ids()).await.clone();
+    let id = leader.leader().unwrap();
+    // Nothing is decided any more.
+    cluster.isolate(id);
+    let undecided: Vec<_> = (0..50).map(|n| leader.propose(n.to_string())).collect();
+    let unread = leader.read((), Consistency::Linearizable);
+    let host = cluster.host(id);
+    host.destroy_group(G).await.unwrap();
+    for outcome in futures::future::join_all(undecided).await {
+        // Whether it was queued before the end or came after it.
+        assert!(matches!(
+            outcome,
+            Err(ProposeError::OutcomeUnknown | ProposeError::Closed)
+        ));
+    }
+    assert_eq!(unread.await, Err(ReadError::Closed));
+
+    assert_eq!(leader.status().state, ReplicaState::Destroyed);
+    assert_eq!(leader.leader(), None);
+    assert_eq!(leader.propose("late".to_owned()).await, Err(ProposeError::Closed));
+    assert_eq!(leader.read((), Consistency::Follower).await, Err(ReadError::Closed));
+    assert_eq!(leader.wait_for_leader().await, Err(LeaderError::Closed));
+    assert_eq!(leader.transfer_leadership(NodeId(2)).await, Err(TransferError::Closed));
+    assert!(matches!(leader.export("never").await, Err(ExportError::Closed)));
+    assert!(host.group::<Journal>(G).is_none());
+    host.destroy_group(G).await.expect("twice is once");
+    let unknown = host.destroy_group(GroupId(9)).await;
+    assert!(matches!(unknown, Err(DestroyGroupError::Unknown(GroupId(9)))));
+
+    let contents = cluster.disk(id).recover().unwrap();
+    assert_eq!(contents.groups, []);
+    assert_eq!(contents.tombstones[0].incarnation, Incarnation(1));
+    // The others go on, also when messages to the destroyed replica get through again.
+    cluster.heal(id);
+    let others: Vec<_> = cluster.ids().into_iter().filter(|other| *other != id).collect();
+    let others: Vec<_> = others.into_iter().map(|id| replicas[slot(id)].clone()).collect();
+    propose(&others, "after").await;
+    // What was held back on the cut links was sent in this life, and may be there: nobody knew its outcome.
+    let lines = read(&others).await;
+    assert_eq!((lines[0].as_str(), lines.last().unwrap().as_str()), ("before", "after"));
+    assert_eq!(cluster.disk(id).recover().unwrap().groups, []);
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_group_created_again_begins_anew_and_old_handles_stay_closed() {
+    let mut cluster = compacting(3).await;
+    let first = cluster.create(1).await;
+    fill(&first, &lines("first", 35)).await;
+    destroy_on_all(&cluster, 1).await;
+    for snapshots in &cluster.snapshots {
+        assert_eq!(snapshots.list().unwrap(), [] as [String; 0]);
+    }
+    let second = cluster.create(1).await;
+    assert_eq!(second[0].incarnation(), Incarnation(2));
+    assert_eq!(propose(&second, "second").await, 1);
+    assert_eq!(read(&second).await, ["second"]);
+    assert_eq!(first[0].propose("late".to_owned()).await, Err(ProposeError::Closed));
+    let member = cluster.host(NodeId(1)).create_group_with(
+        G,
+        cluster.ids(),
+        GroupOptions::default().incarnation(Incarnation(1)),
+        Journal::default,
+    );
+    assert!(matches!(member.await, Err(CreateGroupError::Exists(G))));
+
+    // On disk only, in another incarnation than asked for, and in one that is over.
+    cluster.stop(NodeId(1)).await;
+    cluster.open(NodeId(1)).await;
+    let host = cluster.host(NodeId(1)).clone();
+    let create = |incarnation: u64| {
+        let options = GroupOptions::default().incarnation(Incarnation(incarnation));
+        host.create_group_with(G, cluster.ids(), options, Journal::default)
+    };
+    let other = create(3).await;
+    assert!(matches!(
+        other,
+        Err(CreateGroupError::OtherIncarnation {
+            found: Incarnation(2),
+            ..
+        })
+    ));
+    host.destroy_group(G).await.expect("it does not have to run");
+    assert_eq!(host.next_incarnation(G), Incarnation(3));
+    let old = create(2).await;
+    assert!(matches!(
+        old,
+        Err(CreateGroupError::OldIncarnation {
+            next: Incarnation(3),
+            ..
+        })
+    ));
+    assert_eq!(create(7).await.unwrap().incarnation(), Incarnation(7));
+    cluster.stop_all().await;
+}
+
+/// Messages are held back on random links, in random directions, while a group is destroyed and created again, and
+/// let go in its next life. Nodes are stopped and started in between.
+#[tokio::test]
+async fn no_life_of_a_group_hears_or_holds_anything_of_an_earlier_one() {
+    let seed = match std::env::var("RAFTYARD_SEED") {
+        Ok(seed) => seed.parse().expect("RAFTYARD_SEED is a number"),
+        Err(_) => RandomState::new().hash_one(0),
+    };
+    println!("RAFTYARD_SEED={seed}");
+    let mut random = Random(seed);
+    let mut cluster = compacting(3).await;
+    for life in 1..=25_u64 {
+        let replicas = cluster.create(1).await;
+        assert!(
+            replicas
+                .iter()
+                .all(|replica| replica.incarnation() == Incarnation(life))
+        );
+        // What is held back from the life before arrives now.
+        for id in cluster.ids() {
+            cluster.heal(id);
+        }
+        let mut expected = lines(&format!("life {life}"), 1 + random.below(25));
+        fill(&replicas, &expected).await;
+        assert_eq!(read(&replicas).await, expected);
+
+        // Load that nobody waits for, over links of which some deliver nothing for now.
+        for from in cluster.ids() {
+            for to in cluster.ids() {
+                if from != to && random.below(3) == 0 {
+                    cluster.network.cut_one_way(from, to);
+                }
+            }
+        }
+        for (n, replica) in (0..30).zip(replicas.iter().cycle()) {
+            drop(replica.propose(format!("life {life} late {n}")));
+        }
+        if random.below(4) == 0 {
+            let id = cluster.ids()[random.below(3)];
+            cluster.stop(id).await;
+            cluster.open(id).await;
+            if random.below(2) == 0 {
+                // It goes on in the same life, and still has nothing but that.
+                let again = cluster.create_on(id, 1).await;
+                assert_eq!(again.incarnation(), Incarnation(life));
+            }
+        }
+        let hosts: Vec<_> = cluster.ids().into_iter().map(|id| cluster.host(id).clone()).collect();
+        let destroyed = hosts.iter().map(|host| host.destroy_group(G));
+        for outcome in futures::future::join_all(destroyed).await {
+            outcome.unwrap();
+        }
+        expected.clear();
+    }
+    for id in cluster.ids() {
+        let contents = cluster.disk(id).recover().unwrap();
+        assert_eq!((contents.groups.len(), contents.tombstones.len()), (0, 1));
+        assert_eq!(cluster.snapshots[slot(id)].list().unwrap(), [] as [String; 0]);
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_thousand_groups_that_come_and_go_leave_only_tombstones() {
+    let mut cluster = compacting(1).await;
+    let host = cluster.host(NodeId(1)).clone();
+    for round in 0..4 {
+        let groups = (0..250).map(|n| {
+            let host = host.clone();
+            async move {
+                let id = GroupId(round * 250 + n);
+                let created = host.create_group(id, [NodeId(1)], Journal::default);
+                let group = [created.await.unwrap()];
+                fill(&group, &lines("line", 12)).await;
+                host.destroy_group(id).await.unwrap();
+                assert!(host.group::<Journal>(id).is_none());
+            }
+        });
+        futures::future::join_all(groups).await;
+    }
+    let contents = cluster.disk(NodeId(1)).recover().unwrap();
+    assert_eq!((contents.groups.len(), contents.tombstones.len()), (0, 1_000));
+    assert_eq!(cluster.snapshots[0].list().unwrap(), [] as [String; 0]);
+    cluster.stop_all().await;
+}
+
+/// On a real disk, across a restart; a snapshot that a crash left behind is gone after it.
+#[tokio::test]
+async fn tombstones_outlive_a_restart_and_strays_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || RaftHost::builder(dir.path()).compaction(often()).workers(1).open();
+    let create = async |host: &RaftHost| {
+        let created = host.create_group(G, [NodeId(1)], Journal::default);
+        [created.await.unwrap()]
+    };
+    let snapshots = || std::fs::read_dir(dir.path().join("snapshots")).unwrap().count();
+    let host = open().await.unwrap();
+    fill(&create(&host).await, &lines("first", 30)).await;
+    eventually("a snapshot is there", || snapshots() > 0).await;
+    host.destroy_group(G).await.unwrap();
+    assert_eq!(snapshots(), 0);
+    host.shutdown().await;
+    drop(host);
+    std::fs::write(dir.path().join("snapshots/1-1-9-1.snapshot"), "left behind").unwrap();
+    let host = open().await.unwrap();
+    assert_eq!(snapshots(), 0);
+    assert_eq!(host.next_incarnation(G), Incarnation(2));
+    let group = create(&host).await;
+    assert_eq!(propose(&group, "second").await, 1);
+    host.shutdown().await;
+    drop((host, group));
+    let identity = StoreIdentity {
+        cluster: "raftyard".to_owned(),
+        node: NodeId(1),
+    };
+    let contents = FjallLogStore::open(dir.path(), &identity).unwrap().recover().unwrap();
+    assert_eq!((contents.groups.len(), contents.tombstones.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_replica_that_the_group_left_behind_is_told() {
+    let mut cluster = Cluster::start(3).await;
+    let old = cluster.create(1).await;
+    propose(&old, "old").await;
+    for id in [NodeId(1), NodeId(2)] {
+        cluster.host(id).destroy_group(G).await.unwrap();
+    }
+    let new = [
+        cluster.create_on(NodeId(1), 1).await,
+        cluster.create_on(NodeId(2), 1).await,
+    ];
+    assert_eq!(propose(&new, "new").await, 1);
+    let left = &old[2];
+    eventually("it is told", || left.status().newer == Some(Incarnation(2))).await;
+    eventually("it lost its leader", || left.leader().is_none()).await;
+    let newer = Incarnation(2);
+    assert_eq!(left.wait_for_leader().await, Err(LeaderError::Outdated { newer }));
+    assert_eq!(read(&new).await, ["new"], "it disturbs nobody");
+    cluster.host(NodeId(3)).destroy_group(G).await.unwrap();
+    let third = cluster.create_on(NodeId(3), 1).await;
+    eventually("it takes part again", || third.status().applied > 0).await;
+    assert_eq!(third.read((), Consistency::Follower).await, Ok(vec!["new".to_owned()]));
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_quarantined_replica_can_be_destroyed_and_created_again() {
+    let mut cluster = Cluster::start(1).await;
+    let bad = cluster.create(1).await.remove(0);
+    bad.wait_for_leader().await.unwrap();
+    let waits = bad.clone();
+    assert_eq!(bad.propose("panic".to_owned()).await, Err(ProposeError::OutcomeUnknown));
+    let reason = QuarantineReason::ApplyPanicked(LogId::new(1, 2));
+    assert_eq!(
+        waits.wait_for_leader().await,
+        Err(LeaderError::Quarantined(reason.clone()))
+    );
+    assert!(matches!(bad.export("never").await, Err(ExportError::Quarantined(found)) if found == reason));
+    let host = cluster.host(NodeId(1));
+    host.destroy_group(G).await.unwrap();
+    assert_eq!(bad.wait_for_leader().await, Err(LeaderError::Closed));
+    assert_eq!(propose(&cluster.create(1).await, "lives").await, 1);
+    cluster.stop_all().await;
+}
+
+/// Takes no snapshot of its own back.
+#[derive(Default)]
+struct Picky(u64);
+
+impl StateMachine for Picky {
+    type Command = ();
+    type Response = u64;
+    type Query = ();
+    type Answer = u64;
+    type Snapshot = u64;
+
+    fn apply(&mut self, (): ()) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+
+    fn snapshot(&self) -> u64 {
+        self.0
+    }
+
+    fn restore(&mut self, _: u64) {
+        panic!("asked to");
+    }
+}
+
+/// At a start, and when a leader's snapshot is installed.
+#[tokio::test]
+async fn a_state_machine_that_can_not_be_restored_is_reported() {
+    let mut cluster = compacting(3).await;
+    let create = async |cluster: &Cluster, id| {
+        let created = cluster.host(id).create_group(G, cluster.ids(), Picky::default);
+        created.await
+    };
+    let mut replicas = Vec::new();
+    for id in [NodeId(1), NodeId(2)] {
+        replicas.push(create(&cluster, id).await.unwrap());
+    }
+    let leader = leader_of(&replicas, &cluster.ids()).await;
+    for n in 1..=40 {
+        assert_eq!(leader.propose(()).await, Ok(n));
+    }
+    eventually("the leader compacted its log", || {
+        cluster.on_disk(leader.leader().unwrap(), 1).base.index.0 > 0
+    })
+    .await;
+    let late = create(&cluster, NodeId(3)).await.unwrap();
+    eventually("it is in quarantine", || late.status().is_quarantined()).await;
+    let state = late.status().state;
+    assert!(
+        matches!(
+            &state,
+            ReplicaState::Quarantined(QuarantineReason::RestoreFailed { .. })
+        ),
+        "{state:?}"
+    );
+
+    let id = leader.leader().unwrap();
+    cluster.stop(id).await;
+    cluster.open(id).await;
+    for _ in 0..2 {
+        let error = create(&cluster, id).await.unwrap_err();
+        assert!(
+            matches!(error, CreateGroupError::Snapshot(SnapshotError::Rejected(_))),
+            "{error}"
+        );
+    }
+    cluster.host(id).destroy_group(G).await.unwrap();
+    cluster.stop_all().await;
+}
+
+/// With a log that is compacted and one that is not, while it runs and when it does not.
+#[tokio::test]
+async fn a_group_is_rebuilt_from_one_survivor_with_all_that_it_held() {
+    for compacts in [false, true] {
+        for runs in [false, true] {
+            let mut cluster = Cluster::closed(3);
+            cluster.compaction = if compacts { often() } else { Compaction::default() };
+            cluster.open_all().await;
+            let replicas = cluster.create(1).await;
+            let mut expected = lines("before", 45);
+            fill(&replicas, &expected).await;
+            let survivor = NodeId(2);
+            let applied = replicas.iter().map(|replica| replica.status().applied).max().unwrap();
+            eventually("the survivor holds all", || replicas[1].status().last >= applied).await;
+            for id in [NodeId(1), NodeId(3)] {
+                cluster.stop(id).await;
+            }
+            if !runs {
+                cluster.stop(survivor).await;
+                cluster.open(survivor).await;
+            }
+            let host = cluster.host(survivor).clone();
+            let report = host.rebuild_group(G).await.unwrap();
+            assert!(report.last.index.0 >= applied);
+            assert_eq!(report.known_committed > 0, runs);
+            assert_eq!(report.voters_before, cluster.ids());
+            assert_eq!(replicas[1].propose("old".to_owned()).await, Err(ProposeError::Closed));
+            let members = host.create_group(G, cluster.ids(), Journal::default).await;
+            assert!(matches!(members, Err(CreateGroupError::OtherMembers { .. })));
+
+            let open = async |cluster: &Cluster| {
+                let created = cluster.host(survivor).create_group(G, [survivor], Journal::default);
+                [created.await.unwrap()]
+            };
+            let rebuilt = open(&cluster).await;
+            assert_eq!(rebuilt[0].incarnation(), report.incarnation);
+            assert_eq!(read(&rebuilt).await, expected);
+            for line in lines("after", 25) {
+                propose(&rebuilt, &line).await;
+                expected.push(line);
+            }
+            cluster.stop(survivor).await;
+            cluster.open(survivor).await;
+            let rebuilt = open(&cluster).await;
+            assert_eq!(read(&rebuilt).await, expected);
+
+            // The others come back in the life that is over: they have a quorum of it, and never meet the new one.
+            cluster.open(NodeId(1)).await;
+            cluster.open(NodeId(3)).await;
+            let old = [
+                cluster.create_on(NodeId(1), 1).await,
+                cluster.create_on(NodeId(3), 1).await,
+            ];
+            propose(&old, "elsewhere").await;
+            assert_eq!(read(&rebuilt).await, expected);
+            // It can be destroyed, and rebuilt again.
+            let again = cluster.host(survivor).rebuild_group(G).await.unwrap();
+            assert!(again.incarnation > report.incarnation);
+            assert_eq!(read(&open(&cluster).await).await, expected);
+            cluster.host(survivor).destroy_group(G).await.unwrap();
+            let unknown = cluster.host(survivor).rebuild_group(G).await;
+            assert!(matches!(unknown, Err(RebuildGroupError::Unknown(G))));
+            assert_eq!(cluster.snapshots[slot(survivor)].list().unwrap(), [] as [String; 0]);
+            cluster.stop_all().await;
+        }
+    }
+}
+
+/// What was not known to be committed may have been acknowledged: it is kept.
+#[tokio::test]
+async fn an_uncommitted_end_counts_as_committed_after_a_rebuild() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "before").await;
+    let leader = leader_of(&replicas, &cluster.ids()).await.clone();
+    let id = leader.leader().unwrap();
+    cluster.isolate(id);
+    drop(leader.propose("alone".to_owned()));
+    eventually("it is in the log on disk", || {
+        // After the leader's first, and "before".
+        cluster.on_disk(id, 1).last.0 == 3
+    })
+    .await;
+    let report = cluster.host(id).rebuild_group(G).await.unwrap();
+    assert!(report.known_committed < report.last.index.0, "{report}");
+    let created = cluster.host(id).create_group(G, [id], Journal::default);
+    assert_eq!(read(&[created.await.unwrap()]).await, ["before", "alone"]);
+    cluster.stop_all().await;
+}
+
+/// On a real disk: the log of the new life is found again.
+#[tokio::test]
+async fn a_rebuilt_group_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || RaftHost::builder(dir.path()).compaction(often()).workers(1).open();
+    let create = async |host: &RaftHost| {
+        let created = host.create_group(G, [NodeId(1)], Journal::default);
+        [created.await.unwrap()]
+    };
+    let host = open().await.unwrap();
+    let mut expected = lines("before", 33);
+    fill(&create(&host).await, &expected).await;
+    let report = host.rebuild_group(G).await.unwrap();
+    host.shutdown().await;
+    drop(host);
+    let host = open().await.unwrap();
+    let group = create(&host).await;
+    assert_eq!(group[0].incarnation(), report.incarnation);
+    assert_eq!(read(&group).await, expected);
+    propose(&group, "after").await;
+    expected.push("after".to_owned());
+    assert_eq!(read(&group).await, expected);
+    host.shutdown().await;
+}
+
+async fn import(cluster: &Cluster, id: NodeId, path: &Path) -> Result<Group<Journal>, CreateGroupError> {
+    let host = cluster.host(id);
+    host.import_group(G, cluster.ids(), path, Journal::default).await
+}
+
+#[tokio::test]
+async fn what_was_exported_is_what_an_imported_group_begins_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state");
+    let mut cluster = compacting(3).await;
+    let replicas = cluster.create(1).await;
+    let mut expected = lines("before", 15);
+    fill(&replicas, &expected).await;
+    let leader = leader_of(&replicas, &cluster.ids()).await;
+    let last = leader.export(&file).await.unwrap();
+    assert!(last.index.0 >= 15 && std::fs::read_dir(dir.path()).unwrap().count() == 1);
+    fill(&replicas, &lines("not in it", 3)).await;
+
+    assert!(matches!(
+        import(&cluster, NodeId(1), &file).await,
+        Err(CreateGroupError::Exists(G))
+    ));
+    destroy_on_all(&cluster, 1).await;
+    // How often it was destroyed on each of them is of no account.
+    cluster.create_on(NodeId(3), 1).await;
+    cluster.host(NodeId(3)).destroy_group(G).await.unwrap();
+    let mut imported = Vec::new();
+    for id in cluster.ids() {
+        imported.push(import(&cluster, id, &file).await.unwrap());
+    }
+    assert!(
+        imported
+            .iter()
+            .all(|replica| replica.incarnation() == imported[0].incarnation())
+    );
+    assert_eq!(read(&imported).await, expected);
+    let more = lines("after", 30);
+    fill(&imported, &more).await;
+    expected.extend(more);
+    assert_eq!(read(&imported).await, expected);
+    cluster.stop_all().await;
+    cluster.open_all().await;
+    let replicas = cluster.create(1).await;
+    assert_eq!(read(&replicas).await, expected);
+    let again = import(&cluster, NodeId(1), &file).await;
+    assert!(matches!(again, Err(CreateGroupError::Exists(G))));
+    cluster.stop_all().await;
+}
+
+/// Members that began with different states, or with none, would each take the other's log for their own.
+#[tokio::test]
+async fn members_that_imported_different_files_never_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["a", "b"].map(|name| dir.path().join(name));
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    for file in &files {
+        propose(&replicas, &file.display().to_string()).await;
+        leader_of(&replicas, &cluster.ids()).await.export(file).await.unwrap();
+    }
+    destroy_on_all(&cluster, 1).await;
+    let odd = import(&cluster, NodeId(1), &files[0]).await.unwrap();
+    let pair = [
+        import(&cluster, NodeId(2), &files[1]).await.unwrap(),
+        import(&cluster, NodeId(3), &files[1]).await.unwrap(),
+    ];
+    propose(&pair, "theirs").await;
+    assert_eq!(read(&pair).await.len(), 3);
+    assert_ne!(odd.incarnation(), pair[0].incarnation());
+    assert_eq!(odd.status().applied, 1);
+    assert_eq!(odd.leader(), None);
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_intact_export_of_this_type_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state");
+    let mut cluster = Cluster::start(1).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "line").await;
+    replicas[0].export(&file).await.unwrap();
+    destroy_on_all(&cluster, 1).await;
+    let intact = std::fs::read(&file).unwrap();
+    for at in 0..intact.len() {
+        let mut damaged = intact.clone();
+        damaged[at] ^= 0x10;
+        std::fs::write(&file, damaged).unwrap();
+        let refused = import(&cluster, NodeId(1), &file).await;
+        assert!(matches!(refused, Err(CreateGroupError::Snapshot(_))), "byte {at}");
+    }
+    std::fs::write(&file, &intact).unwrap();
+    let host = cluster.host(NodeId(1));
+    let foreign = host.import_group(G, [NodeId(1)], &file, || Counted).await;
+    assert!(matches!(
+        foreign,
+        Err(CreateGroupError::Snapshot(SnapshotError::Damaged { .. }))
+    ));
+    let missing = import(&cluster, NodeId(1), &dir.path().join("missing")).await;
+    assert!(matches!(missing, Err(CreateGroupError::Snapshot(_))));
+    // Nothing was noted.
+    assert_eq!(cluster.disk(NodeId(1)).recover().unwrap().groups, []);
+    let imported = [import(&cluster, NodeId(1), &file).await.unwrap()];
+    assert_eq!(read(&imported).await, ["line"]);
+    cluster.stop_all().await;
+}
+
+/// Its snapshots are nothing that a journal's bytes could be.
+struct Counted;
+
+impl StateMachine for Counted {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = ();
+    type Snapshot = std::num::NonZeroU8;
+
+    fn apply(&mut self, (): ()) {}
+
+    fn query(&self, (): ()) {}
+
+    fn snapshot(&self) -> std::num::NonZeroU8 {
+        std::num::NonZeroU8::MIN
+    }
+
+    fn restore(&mut self, _: std::num::NonZeroU8) {}
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % bound as u64).unwrap()
+    }
+}
