@@ -51,7 +51,10 @@ fn votes_for(index: u64, term: u64) -> bool {
 
 #[test]
 fn it_votes_as_if_it_still_held_what_it_forgot() {
-    assert!(!votes_for(0, 0), "it may have been the one that made the entry committed");
+    assert!(
+        !votes_for(0, 0),
+        "it may have been the one that made the entry committed"
+    );
     assert!(!votes_for(4, 3));
     assert!(!votes_for(9, 2));
     assert!(votes_for(5, 3));
@@ -70,7 +73,10 @@ fn it_does_not_campaign_before_it_has_caught_up() {
     assert!(replica.tell(Input::Campaign).at_once.is_empty());
     replica.hear(2, 6, heartbeat(0));
     replica.hear(2, 6, Prompt::TimeoutNow);
-    assert_eq!((replica.group.role(), replica.group.term()), (RoleKind::Follower, Term(6)));
+    assert_eq!(
+        (replica.group.role(), replica.group.term()),
+        (RoleKind::Follower, Term(6))
+    );
 
     replica.hear(2, 6, append((0, 0), &[1, 1, 3, 3, 3], 0));
     replica.sync();

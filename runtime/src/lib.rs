@@ -20,12 +20,14 @@ mod limits;
 mod machine;
 mod metrics;
 mod quarantine;
+mod random;
 mod registry;
 mod router;
 mod snapshot;
 mod storage;
 pub mod store;
 mod transport;
+mod turns;
 mod worker;
 
 pub use clock::{Clock, MonotonicClock, RuntimeClock};

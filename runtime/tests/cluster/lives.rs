@@ -1,12 +1,16 @@
 //! Groups that are destroyed, created again, rebuilt from one replica, exported and imported.
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use raftyard::store::{FjallLogStore, LogStore, SnapshotStore, StoreIdentity};
+use raftyard::store::{
+    FjallLogStore, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError,
+    StoreIdentity, Tombstone,
+};
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DestroyGroupError, ExportError, Group, GroupId, GroupOptions,
     Incarnation, LeaderError, Limits, LogId, NodeId, ProposeError, QuarantineReason, RaftHost, ReadError,
     RebuildGroupError, ReplicaState, SnapshotError, StateMachine, TransferError,
 };
+use raftyard_groups::{Entry, LogIndex, Persist};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
@@ -501,6 +505,103 @@ async fn a_rebuilt_group_is_durable() {
     expected.push("after".to_owned());
     assert_eq!(read(&group).await, expected);
     host.shutdown().await;
+}
+
+/// A node that crashes whenever a group is to come to an end or to a beginning: what was done before that is there, and
+/// the one write that counts is not.
+struct Crashing(MemoryLogStore);
+
+impl LogStore for Crashing {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
+        self.0.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.0.inspect(group)
+    }
+
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        self.0.create(records)
+    }
+
+    fn import(&mut self, _: &GroupRecord, _: LogId) -> Result<(), StoreError> {
+        Err(StoreError::Poisoned)
+    }
+
+    fn destroy(&mut self, _: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        Err(StoreError::Poisoned)
+    }
+
+    fn rebuild(&mut self, _: &GroupRecord) -> Result<(), StoreError> {
+        Err(StoreError::Poisoned)
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        self.0.write(batch)
+    }
+
+    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        self.0.read(group, from, to, bytes)
+    }
+}
+
+#[tokio::test]
+async fn a_crash_halfway_leaves_the_group_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state");
+    let id = NodeId(1);
+    let mut cluster = compacting(1).await;
+    let group = cluster.create(1).await;
+    let expected = lines("line", 35);
+    fill(&group, &expected).await;
+    group[0].export(&file).await.unwrap();
+    eventually("its log is compacted", || cluster.on_disk(id, 1).base.index.0 > 0).await;
+    cluster.stop_all().await;
+    for step in ["destroy", "rebuild", "import"] {
+        let before = cluster.snapshots[0].list().unwrap().len();
+        let host = cluster.builder(id).log_store(Crashing(cluster.disk(id)));
+        let host = host.open().await.unwrap();
+        let left = match step {
+            "destroy" => {
+                let refused = host.destroy_group(G).await;
+                assert!(matches!(refused, Err(DestroyGroupError::Store(_))));
+                0
+            }
+            "rebuild" => {
+                let refused = host.rebuild_group(G).await;
+                assert!(matches!(refused, Err(RebuildGroupError::Store(_))));
+                1
+            }
+            _ => {
+                let refused = host.import_group(GroupId(2), [id], &file, Journal::default).await;
+                assert!(matches!(refused, Err(CreateGroupError::Store(_))));
+                1
+            }
+        };
+        assert_eq!(cluster.snapshots[0].list().unwrap().len(), before + left, "{step}");
+        host.shutdown().await;
+
+        cluster.open(id).await;
+        let group = cluster.create(1).await;
+        assert_eq!(group[0].incarnation(), Incarnation(1), "{step}");
+        assert_eq!(read(&group).await, expected, "{step}");
+        cluster.stop_all().await;
+    }
+    // What the import left does not reach a group that begins with nothing.
+    cluster.open(id).await;
+    let group = cluster.create(2).await;
+    fill(&group, &lines("other", 25)).await;
+    cluster.stop_all().await;
+    cluster.open(id).await;
+    assert_eq!(read(&cluster.create(2).await).await, lines("other", 25));
+    let names = cluster.snapshots[0].list().unwrap();
+    assert!(
+        names
+            .iter()
+            .all(|name| name.starts_with("1-1-") || name.starts_with("2-1-")),
+        "{names:?}"
+    );
+    cluster.stop_all().await;
 }
 
 async fn import(cluster: &Cluster, id: NodeId, path: &Path) -> Result<Group<Journal>, CreateGroupError> {
