@@ -1,4 +1,4 @@
-//! Groups that are destroyed, created again, rebuilt from one replica, exported and imported.
+//! Groups that are destroyed and created again, and replicas that stop for good.
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{
@@ -12,28 +12,27 @@ use raftyard::{
 };
 use raftyard_groups::{Entry, LogIndex, Persist};
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 
-const G: GroupId = GroupId(1);
+pub const G: GroupId = GroupId(1);
 
-async fn destroy_on_all(cluster: &Cluster, group: u64) {
+pub async fn destroy_on_all(cluster: &Cluster, group: u64) {
     for id in cluster.ids() {
         cluster.host(id).destroy_group(GroupId(group)).await.unwrap();
     }
 }
 
-fn lines(prefix: &str, count: usize) -> Vec<String> {
+pub fn lines(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{prefix} {n}")).collect()
 }
 
-async fn fill(replicas: &[Group<Journal>], lines: &[String]) {
+pub async fn fill(replicas: &[Group<Journal>], lines: &[String]) {
     for line in lines {
         propose(replicas, line).await;
     }
 }
 
 /// A snapshot after every tenth entry.
-fn often() -> Compaction {
+pub fn often() -> Compaction {
     Compaction {
         entries: 10,
         tail_entries: 2,
@@ -41,7 +40,7 @@ fn often() -> Compaction {
     }
 }
 
-async fn compacting(nodes: usize) -> Cluster {
+pub async fn compacting(nodes: usize) -> Cluster {
     let mut cluster = Cluster::closed(nodes);
     cluster.compaction = often();
     cluster.open_all().await;
@@ -175,7 +174,7 @@ async fn no_life_of_a_group_hears_or_holds_anything_of_an_earlier_one() {
         for id in cluster.ids() {
             cluster.heal(id);
         }
-        let mut expected = lines(&format!("life {life}"), 1 + random.below(25));
+        let expected = lines(&format!("life {life}"), 1 + random.below(25));
         fill(&replicas, &expected).await;
         assert_eq!(read(&replicas).await, expected);
 
@@ -205,8 +204,13 @@ async fn no_life_of_a_group_hears_or_holds_anything_of_an_earlier_one() {
         for outcome in futures::future::join_all(destroyed).await {
             outcome.unwrap();
         }
-        expected.clear();
     }
+    let strays: u64 = cluster
+        .ids()
+        .into_iter()
+        .map(|id| cluster.host(id).metrics().strays)
+        .sum();
+    assert!(strays > 0, "nothing ever came late");
     for id in cluster.ids() {
         let contents = cluster.disk(id).recover().unwrap();
         assert_eq!((contents.groups.len(), contents.tombstones.len()), (0, 1));
@@ -392,121 +396,6 @@ async fn a_state_machine_that_can_not_be_restored_is_reported() {
     cluster.stop_all().await;
 }
 
-/// With a log that is compacted and one that is not, while it runs and when it does not.
-#[tokio::test]
-async fn a_group_is_rebuilt_from_one_survivor_with_all_that_it_held() {
-    for compacts in [false, true] {
-        for runs in [false, true] {
-            let mut cluster = Cluster::closed(3);
-            cluster.compaction = if compacts { often() } else { Compaction::default() };
-            cluster.open_all().await;
-            let replicas = cluster.create(1).await;
-            let mut expected = lines("before", 45);
-            fill(&replicas, &expected).await;
-            let survivor = NodeId(2);
-            let applied = replicas.iter().map(|replica| replica.status().applied).max().unwrap();
-            eventually("the survivor holds all", || replicas[1].status().last >= applied).await;
-            for id in [NodeId(1), NodeId(3)] {
-                cluster.stop(id).await;
-            }
-            if !runs {
-                cluster.stop(survivor).await;
-                cluster.open(survivor).await;
-            }
-            let host = cluster.host(survivor).clone();
-            let report = host.rebuild_group(G).await.unwrap();
-            assert!(report.last.index.0 >= applied);
-            assert_eq!(report.known_committed > 0, runs);
-            assert_eq!(report.voters_before, cluster.ids());
-            assert_eq!(replicas[1].propose("old".to_owned()).await, Err(ProposeError::Closed));
-            let members = host.create_group(G, cluster.ids(), Journal::default).await;
-            assert!(matches!(members, Err(CreateGroupError::OtherMembers { .. })));
-
-            let open = async |cluster: &Cluster| {
-                let created = cluster.host(survivor).create_group(G, [survivor], Journal::default);
-                [created.await.unwrap()]
-            };
-            let rebuilt = open(&cluster).await;
-            assert_eq!(rebuilt[0].incarnation(), report.incarnation);
-            assert_eq!(read(&rebuilt).await, expected);
-            for line in lines("after", 25) {
-                propose(&rebuilt, &line).await;
-                expected.push(line);
-            }
-            cluster.stop(survivor).await;
-            cluster.open(survivor).await;
-            let rebuilt = open(&cluster).await;
-            assert_eq!(read(&rebuilt).await, expected);
-
-            // The others come back in the life that is over: they have a quorum of it, and never meet the new one.
-            cluster.open(NodeId(1)).await;
-            cluster.open(NodeId(3)).await;
-            let old = [
-                cluster.create_on(NodeId(1), 1).await,
-                cluster.create_on(NodeId(3), 1).await,
-            ];
-            propose(&old, "elsewhere").await;
-            assert_eq!(read(&rebuilt).await, expected);
-            // It can be destroyed, and rebuilt again.
-            let again = cluster.host(survivor).rebuild_group(G).await.unwrap();
-            assert!(again.incarnation > report.incarnation);
-            assert_eq!(read(&open(&cluster).await).await, expected);
-            cluster.host(survivor).destroy_group(G).await.unwrap();
-            let unknown = cluster.host(survivor).rebuild_group(G).await;
-            assert!(matches!(unknown, Err(RebuildGroupError::Unknown(G))));
-            assert_eq!(cluster.snapshots[slot(survivor)].list().unwrap(), [] as [String; 0]);
-            cluster.stop_all().await;
-        }
-    }
-}
-
-/// What was not known to be committed may have been acknowledged: it is kept.
-#[tokio::test]
-async fn an_uncommitted_end_counts_as_committed_after_a_rebuild() {
-    let mut cluster = Cluster::start(3).await;
-    let replicas = cluster.create(1).await;
-    propose(&replicas, "before").await;
-    let leader = leader_of(&replicas, &cluster.ids()).await.clone();
-    let id = leader.leader().unwrap();
-    cluster.isolate(id);
-    drop(leader.propose("alone".to_owned()));
-    eventually("it is in the log on disk", || {
-        // After the leader's first, and "before".
-        cluster.on_disk(id, 1).last.0 == 3
-    })
-    .await;
-    let report = cluster.host(id).rebuild_group(G).await.unwrap();
-    assert!(report.known_committed < report.last.index.0, "{report}");
-    let created = cluster.host(id).create_group(G, [id], Journal::default);
-    assert_eq!(read(&[created.await.unwrap()]).await, ["before", "alone"]);
-    cluster.stop_all().await;
-}
-
-/// On a real disk: the log of the new life is found again.
-#[tokio::test]
-async fn a_rebuilt_group_is_durable() {
-    let dir = tempfile::tempdir().unwrap();
-    let open = || RaftHost::builder(dir.path()).compaction(often()).workers(1).open();
-    let create = async |host: &RaftHost| {
-        let created = host.create_group(G, [NodeId(1)], Journal::default);
-        [created.await.unwrap()]
-    };
-    let host = open().await.unwrap();
-    let mut expected = lines("before", 33);
-    fill(&create(&host).await, &expected).await;
-    let report = host.rebuild_group(G).await.unwrap();
-    host.shutdown().await;
-    drop(host);
-    let host = open().await.unwrap();
-    let group = create(&host).await;
-    assert_eq!(group[0].incarnation(), report.incarnation);
-    assert_eq!(read(&group).await, expected);
-    propose(&group, "after").await;
-    expected.push("after".to_owned());
-    assert_eq!(read(&group).await, expected);
-    host.shutdown().await;
-}
-
 /// A node that crashes whenever a group is to come to an end or to a beginning: what was done before that is there, and
 /// the one write that counts is not.
 struct Crashing(MemoryLogStore);
@@ -604,132 +493,64 @@ async fn a_crash_halfway_leaves_the_group_as_it_was() {
     cluster.stop_all().await;
 }
 
-async fn import(cluster: &Cluster, id: NodeId, path: &Path) -> Result<Group<Journal>, CreateGroupError> {
-    let host = cluster.host(id);
-    host.import_group(G, cluster.ids(), path, Journal::default).await
-}
-
-#[tokio::test]
-async fn what_was_exported_is_what_an_imported_group_begins_with() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("state");
-    let mut cluster = compacting(3).await;
-    let replicas = cluster.create(1).await;
-    let mut expected = lines("before", 15);
-    fill(&replicas, &expected).await;
-    let leader = leader_of(&replicas, &cluster.ids()).await;
-    let last = leader.export(&file).await.unwrap();
-    assert!(last.index.0 >= 15 && std::fs::read_dir(dir.path()).unwrap().count() == 1);
-    fill(&replicas, &lines("not in it", 3)).await;
-
-    assert!(matches!(
-        import(&cluster, NodeId(1), &file).await,
-        Err(CreateGroupError::Exists(G))
-    ));
-    destroy_on_all(&cluster, 1).await;
-    // How often it was destroyed on each of them is of no account.
-    cluster.create_on(NodeId(3), 1).await;
-    cluster.host(NodeId(3)).destroy_group(G).await.unwrap();
-    let mut imported = Vec::new();
-    for id in cluster.ids() {
-        imported.push(import(&cluster, id, &file).await.unwrap());
+/// Whatever comes first, and whoever asks for it: what a handle shows is of its own life.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn creating_and_destroying_at_the_same_time_mixes_no_lives() {
+    let cluster = compacting(1).await;
+    let host = cluster.host(NodeId(1)).clone();
+    let task = |n: usize| {
+        let host = host.clone();
+        tokio::spawn(async move {
+            let (mut lives, mut random) = (0, Random(n as u64));
+            while lives < 40 {
+                let group = match host.create_group(G, [NodeId(1)], Journal::default).await {
+                    Ok(group) => group,
+                    Err(CreateGroupError::Exists(_)) => match host.group::<Journal>(G) {
+                        Some(group) => group,
+                        None => {
+                            tokio::task::yield_now().await;
+                            continue;
+                        }
+                    },
+                    Err(error) => panic!("{error}"),
+                };
+                lives += 1;
+                let life = group.incarnation().to_string();
+                for _ in 0..random.below(15) {
+                    drop(group.propose(life.clone()));
+                }
+                if group.wait_for_leader().await.is_ok()
+                    && let Ok(lines) = group.read((), Consistency::Linearizable).await
+                {
+                    assert!(lines.iter().all(|line| *line == life), "{life}: {lines:?}");
+                }
+                if random.below(3) > 0 {
+                    match host.destroy_group(G).await {
+                        Ok(()) | Err(DestroyGroupError::Busy(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                } else if random.below(3) == 0 {
+                    // Given up as soon as it began: it goes on to its end.
+                    drop(tokio::time::timeout(std::time::Duration::ZERO, host.destroy_group(G)).await);
+                }
+            }
+        })
+    };
+    for done in (0..4).map(task).collect::<Vec<_>>() {
+        done.await.unwrap();
     }
-    assert!(
-        imported
-            .iter()
-            .all(|replica| replica.incarnation() == imported[0].incarnation())
-    );
-    assert_eq!(read(&imported).await, expected);
-    let more = lines("after", 30);
-    fill(&imported, &more).await;
-    expected.extend(more);
-    assert_eq!(read(&imported).await, expected);
+    let mut cluster = cluster;
+    eventually("no change is under way", || {
+        !matches!(
+            futures::executor::block_on(host.destroy_group(G)),
+            Err(DestroyGroupError::Busy(_))
+        )
+    })
+    .await;
+    let contents = cluster.disk(NodeId(1)).recover().unwrap();
+    assert_eq!((contents.groups.len(), contents.tombstones.len()), (0, 1));
+    assert_eq!(cluster.snapshots[0].list().unwrap(), [] as [String; 0]);
     cluster.stop_all().await;
-    cluster.open_all().await;
-    let replicas = cluster.create(1).await;
-    assert_eq!(read(&replicas).await, expected);
-    let again = import(&cluster, NodeId(1), &file).await;
-    assert!(matches!(again, Err(CreateGroupError::Exists(G))));
-    cluster.stop_all().await;
-}
-
-/// Members that began with different states, or with none, would each take the other's log for their own.
-#[tokio::test]
-async fn members_that_imported_different_files_never_meet() {
-    let dir = tempfile::tempdir().unwrap();
-    let files = ["a", "b"].map(|name| dir.path().join(name));
-    let mut cluster = Cluster::start(3).await;
-    let replicas = cluster.create(1).await;
-    for file in &files {
-        propose(&replicas, &file.display().to_string()).await;
-        leader_of(&replicas, &cluster.ids()).await.export(file).await.unwrap();
-    }
-    destroy_on_all(&cluster, 1).await;
-    let odd = import(&cluster, NodeId(1), &files[0]).await.unwrap();
-    let pair = [
-        import(&cluster, NodeId(2), &files[1]).await.unwrap(),
-        import(&cluster, NodeId(3), &files[1]).await.unwrap(),
-    ];
-    propose(&pair, "theirs").await;
-    assert_eq!(read(&pair).await.len(), 3);
-    assert_ne!(odd.incarnation(), pair[0].incarnation());
-    assert_eq!(odd.status().applied, 1);
-    assert_eq!(odd.leader(), None);
-    cluster.stop_all().await;
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_intact_export_of_this_type_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("state");
-    let mut cluster = Cluster::start(1).await;
-    let replicas = cluster.create(1).await;
-    propose(&replicas, "line").await;
-    replicas[0].export(&file).await.unwrap();
-    destroy_on_all(&cluster, 1).await;
-    let intact = std::fs::read(&file).unwrap();
-    for at in 0..intact.len() {
-        let mut damaged = intact.clone();
-        damaged[at] ^= 0x10;
-        std::fs::write(&file, damaged).unwrap();
-        let refused = import(&cluster, NodeId(1), &file).await;
-        assert!(matches!(refused, Err(CreateGroupError::Snapshot(_))), "byte {at}");
-    }
-    std::fs::write(&file, &intact).unwrap();
-    let host = cluster.host(NodeId(1));
-    let foreign = host.import_group(G, [NodeId(1)], &file, || Counted).await;
-    assert!(matches!(
-        foreign,
-        Err(CreateGroupError::Snapshot(SnapshotError::Damaged { .. }))
-    ));
-    let missing = import(&cluster, NodeId(1), &dir.path().join("missing")).await;
-    assert!(matches!(missing, Err(CreateGroupError::Snapshot(_))));
-    // Nothing was noted.
-    assert_eq!(cluster.disk(NodeId(1)).recover().unwrap().groups, []);
-    let imported = [import(&cluster, NodeId(1), &file).await.unwrap()];
-    assert_eq!(read(&imported).await, ["line"]);
-    cluster.stop_all().await;
-}
-
-/// Its snapshots are nothing that a journal's bytes could be.
-struct Counted;
-
-impl StateMachine for Counted {
-    type Command = ();
-    type Response = ();
-    type Query = ();
-    type Answer = ();
-    type Snapshot = std::num::NonZeroU8;
-
-    fn apply(&mut self, (): ()) {}
-
-    fn query(&self, (): ()) {}
-
-    fn snapshot(&self) -> std::num::NonZeroU8 {
-        std::num::NonZeroU8::MIN
-    }
-
-    fn restore(&mut self, _: std::num::NonZeroU8) {}
 }
 
 /// SplitMix64.
