@@ -22,6 +22,7 @@ mod machine;
 mod membership;
 mod metrics;
 mod quarantine;
+mod random;
 mod registry;
 mod router;
 mod session;
@@ -30,6 +31,7 @@ mod storage;
 pub mod store;
 mod time;
 mod transport;
+mod turns;
 mod worker;
 
 pub use client::Client;

@@ -251,7 +251,14 @@ impl<S: StateMachine> Machine for Typed<S> {
     }
 
     fn decoder(&self) -> Decode {
-        |bytes| Ok(Box::new(postcard::from_bytes::<State<S>>(bytes)?))
+        |bytes| {
+            let (state, rest) = postcard::take_from_bytes::<State<S>>(bytes)?;
+            if !rest.is_empty() {
+                // A state of another type, whose beginning happens to make sense.
+                return Err(postcard::Error::SerdeDeCustom);
+            }
+            Ok(Box::new(state))
+        }
     }
 
     fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool {

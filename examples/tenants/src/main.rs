@@ -140,13 +140,26 @@ async fn main() -> Result<()> {
     }
 
     tenants.leave("barbara").await?;
-    println!("left: {:?}", tenants.directory.read((), Consistency::Linearizable).await?);
+    println!(
+        "left: {:?}",
+        tenants.directory.read((), Consistency::Linearizable).await?
+    );
     let gone = groups["barbara"].propose("too late".to_owned()).await;
     println!("barbara's group: {}", gone.err().ok_or("it should be gone")?);
 
     // Who comes back gets a new group: nothing of the old one is left.
     let notes = tenants.sign_up("barbara").await?;
-    println!("barbara in {}: {:?}", notes.id(), notes.read((), Consistency::Linearizable).await?);
-    try_join_all(tenants.hosts.iter().map(|host| async { Ok::<_, Box<dyn Error>>(host.shutdown().await) })).await?;
+    println!(
+        "barbara in {}: {:?}",
+        notes.id(),
+        notes.read((), Consistency::Linearizable).await?
+    );
+    try_join_all(
+        tenants
+            .hosts
+            .iter()
+            .map(|host| async { Ok::<_, Box<dyn Error>>(host.shutdown().await) }),
+    )
+    .await?;
     Ok(())
 }

@@ -62,7 +62,13 @@ impl Node {
         }
         let next = self.next_incarnation(group);
         let incarnation = options.incarnation.unwrap_or(next);
-        if incarnation < next {
+        let destroyed = self
+            .tombstones
+            .lock()
+            .get(&group)
+            .map(|tombstone| tombstone.incarnation);
+        // The last there can be has no next.
+        if incarnation < next || destroyed == Some(incarnation) {
             return Err(CreateGroupError::OldIncarnation {
                 group,
                 wanted: incarnation,
