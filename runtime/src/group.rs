@@ -38,8 +38,8 @@ pub enum Consistency {
 /// A group, as this node's replica sees it. Clones are handles to the same; usable from any thread and any
 /// async runtime.
 pub struct Group<S> {
-    slot: Arc<GroupSlot>,
-    node: Arc<Node>,
+    pub(crate) slot: Arc<GroupSlot>,
+    pub(crate) node: Arc<Node>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -258,7 +258,7 @@ impl<S: StateMachine> Group<S> {
         outcome.await.map_err(|_| ExportError::Closed)?
     }
 
-    fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.node.is_closed() || self.slot.status.is_destroyed()
     }
 }
