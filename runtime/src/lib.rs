@@ -34,8 +34,8 @@ mod worker;
 
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
 pub use error::{
-    ChangeError, CreateGroupError, DestroyGroupError, ExportError, LeaderError, OpenError, ProposeError, ReadError,
-    RebuildGroupError, TransferError,
+    ChangeError, CreateGroupError, DestroyGroupError, ExportError, LeaderError, OpenError, PeerError, ProgressError,
+    ProposeError, ReadError, RebuildGroupError, TransferError,
 };
 pub use group::{Consistency, Group};
 pub use host::{BoundHost, GroupOptions, HostBuilder, Placement, RaftHost, RebuildReport};

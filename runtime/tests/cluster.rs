@@ -21,6 +21,10 @@ mod faults;
 mod leadership;
 #[path = "cluster/lifecycle.rs"]
 mod lifecycle;
+#[path = "cluster/membership.rs"]
+mod membership;
+#[path = "cluster/peers.rs"]
+mod peers;
 #[path = "cluster/sharing.rs"]
 mod sharing;
 #[path = "cluster/snapshots.rs"]
