@@ -10,6 +10,7 @@
 //! ([`HostBuilder::clock`], [`HostBuilder::placement`], [`HostBuilder::log_store`], [`HostBuilder::network`]).
 
 mod budget;
+mod client;
 mod clock;
 mod error;
 mod group;
@@ -24,6 +25,7 @@ mod metrics;
 mod quarantine;
 mod registry;
 mod router;
+mod session;
 mod snapshot;
 mod storage;
 pub mod store;
@@ -32,6 +34,7 @@ mod transport;
 mod witness;
 mod worker;
 
+pub use client::Client;
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
 pub use error::{
     ChangeError, CreateGroupError, DestroyGroupError, ExportError, LeaderError, OpenError, PeerError, ProgressError,
@@ -49,6 +52,7 @@ pub use raftyard_groups::{
     PeerMode, RoleKind, Tuning,
 };
 pub use registry::{GroupStatus, ReplicaState};
+pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
 pub use time::Timestamp;
 pub use transport::{

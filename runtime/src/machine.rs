@@ -1,9 +1,11 @@
 //! What a group replicates: the user's state machine, and its face towards the actors, where commands and
 //! responses are bytes.
 
+use crate::error::ProposeError;
+use crate::session::{Admission, ENVELOPE_ROOM, Envelope, Kept, RequestId, Sessions};
 use crate::snapshot::{Decode, Encode};
 use crate::time::Timestamp;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -43,14 +45,18 @@ pub trait StateMachine: Send + 'static {
     fn restore(&mut self, snapshot: Self::Snapshot);
 }
 
-/// What applying a command answered, serialised; an error if it can't be.
-pub(crate) type Response = Result<Vec<u8>, postcard::Error>;
+/// What applying an entry answers to who proposed it, serialised. After a refusal nothing was applied.
+pub(crate) type Answer = Result<Vec<u8>, ProposeError>;
 
 /// A state machine without its types, as a group actor holds it.
 pub(crate) trait Machine: Send {
-    /// Applies a command, stamped as it is in the log; returns the response if it is `wanted`: on followers nobody waits for it. An error
-    /// says that the command could not be decoded, and so was not applied.
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error>;
+    /// Applies an entry, stamped and in its envelope as it is in the log; returns the answer if it is `wanted`:
+    /// on followers nobody waits for it. An error says that it could not be decoded, and so was not applied.
+    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, postcard::Error>;
+
+    /// What this request of a session was answered, if it was applied; a refusal if it was not, or if nobody
+    /// can tell.
+    fn recall(&self, request: RequestId) -> Answer;
 
     /// A view of the state, to be written elsewhere.
     fn snapshot(&self) -> Encode;
@@ -65,22 +71,56 @@ pub(crate) trait Machine: Send {
     fn as_any(&self) -> &dyn Any;
 }
 
-/// The bytes in front of a command in the log: the time that the leader stamped it with, in milliseconds since
-/// the Unix epoch, little endian.
-pub(crate) const STAMP_BYTES: usize = 8;
+/// Bytes of the stamp that an entry begins with: the time at which the leader took it, in milliseconds since
+/// the Unix epoch, little endian. Its envelope follows.
+const STAMP_BYTES: usize = 8;
 
-/// Stamps a command that [`STAMP_BYTES`] were left in front of.
-pub(crate) fn stamp(mut command: Vec<u8>, now: Timestamp) -> Bytes {
-    if let Some(stamp) = command.first_chunk_mut() {
-        *stamp = now.0.to_le_bytes();
+/// Room that is left in front of a command for what will stand there in the log, in bytes.
+pub(crate) const ROOM: usize = STAMP_BYTES + ENVELOPE_ROOM;
+
+/// Makes an entry of a command that has [`ROOM`] in front of it.
+pub(crate) fn seal(mut command: Vec<u8>, envelope: &Envelope, now: Timestamp) -> Bytes {
+    let (stamp, envelope) = (now.0.to_le_bytes(), envelope.encode());
+    let envelope = envelope.as_bytes();
+    let head = stamp.len() + envelope.len();
+    let unused = ROOM.checked_sub(head);
+    let room = unused.and_then(|unused| command.get_mut(unused..ROOM));
+    match (room, unused) {
+        (Some(room), Some(unused)) => {
+            let (stamped, enveloped) = room.split_at_mut(STAMP_BYTES);
+            stamped.copy_from_slice(&stamp);
+            enveloped.copy_from_slice(envelope);
+            let mut entry = Bytes::from(command);
+            entry.advance(unused);
+            entry
+        }
+        _ => {
+            // An envelope larger than most.
+            let command = command.get(ROOM..).unwrap_or_default();
+            Bytes::from([stamp.as_slice(), envelope, command].concat())
+        }
     }
-    Bytes::from(command)
 }
+
+/// What a sealed entry is about, and its command.
+pub(crate) fn unseal(entry: &[u8]) -> Result<(Timestamp, Envelope, &[u8]), postcard::Error> {
+    let (stamp, entry) = entry
+        .split_first_chunk::<STAMP_BYTES>()
+        .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+    let (envelope, command) = Envelope::decode(entry)?;
+    Ok((Timestamp(u64::from_le_bytes(*stamp)), envelope, command))
+}
+
+/// How the outcome of [`Envelope::Resolve`] is answered: a byte, and after [`APPLIED`] the answer.
+pub(crate) const NOT_APPLIED: u8 = 0;
+pub(crate) const FORGOTTEN: u8 = 1;
+pub(crate) const APPLIED: u8 = 2;
 
 pub(crate) struct Typed<S> {
     machine: S,
     /// The time of the last command.
     now: Timestamp,
+    sessions: Sessions,
 }
 
 impl<S> Typed<S> {
@@ -88,41 +128,139 @@ impl<S> Typed<S> {
         Self {
             machine,
             now: Timestamp::default(),
+            sessions: Sessions::default(),
+        }
+    }
+}
+
+/// All that decides what later entries do.
+type State<S> = (Timestamp, Sessions, <S as StateMachine>::Snapshot);
+
+impl<S: StateMachine> Typed<S> {
+    fn apply_plain(&mut self, command: S::Command, wanted: bool) -> Option<Answer> {
+        let response = self.machine.apply(command, self.now);
+        wanted.then(|| postcard::to_stdvec(&response).map_err(|error| unusable(&error)))
+    }
+
+    /// Applies a command of a session, unless it was applied before or can't be.
+    fn apply_once(&mut self, request: RequestId, command: S::Command, wanted: bool) -> Option<Answer> {
+        let response = self.machine.apply(command, self.now);
+        // On every replica, since any of them may be asked for it next.
+        let (kept, answer) = match Kept::answer(&response) {
+            Ok(kept) => {
+                let answer = wanted.then(|| answer_of(&kept));
+                (kept, answer)
+            }
+            Err(error) => (Kept::Unusable, wanted.then(|| Err(unusable(&error)))),
+        };
+        self.sessions.keep(request, kept);
+        answer
+    }
+}
+
+fn decode<C: DeserializeOwned>(bytes: &[u8]) -> Result<C, postcard::Error> {
+    let (command, rest) = postcard::take_from_bytes(bytes)?;
+    if rest.is_empty() {
+        Ok(command)
+    } else {
+        // A command of another type, whose beginning happens to make sense.
+        Err(postcard::Error::SerdeDeCustom)
+    }
+}
+
+fn unusable(error: &postcard::Error) -> ProposeError {
+    ProposeError::UndecodableResponse(error.to_string())
+}
+
+/// What is kept of a request, as its answer.
+fn answer_of(kept: &Kept) -> Answer {
+    match kept {
+        Kept::Small(..) | Kept::Large(_) => Ok(kept.bytes().unwrap_or_default().to_vec()),
+        Kept::Unusable => Err(ProposeError::UndecodableResponse("it can't be serialised".to_owned())),
+        Kept::Fenced => Err(ProposeError::Fenced),
+        Kept::Nothing => Err(ProposeError::Dropped),
+    }
+}
+
+/// Why a request of a session is not applied, or what it was answered before; `None` for one that is new.
+fn known(admission: &Admission<'_>) -> Option<Answer> {
+    match admission {
+        Admission::New => None,
+        Admission::Known(kept) => Some(answer_of(kept)),
+        Admission::NoSession => Some(Err(ProposeError::SessionExpired)),
+        Admission::Forgotten => Some(Err(ProposeError::RequestForgotten)),
+        Admission::Full => Some(Err(ProposeError::SessionFull)),
+    }
+}
+
+/// What became of a request, for who resolves it.
+fn resolution(admission: &Admission<'_>) -> Answer {
+    match admission {
+        Admission::Known(Kept::Fenced) => Ok(vec![NOT_APPLIED]),
+        Admission::NoSession | Admission::Forgotten => Ok(vec![FORGOTTEN]),
+        Admission::Full => Err(ProposeError::SessionFull),
+        Admission::New => Err(ProposeError::Dropped),
+        Admission::Known(kept) => {
+            let mut answer = answer_of(kept)?;
+            answer.insert(0, APPLIED);
+            Ok(answer)
         }
     }
 }
 
 impl<S: StateMachine> Machine for Typed<S> {
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error> {
-        let (stamp, command) = command
-            .split_first_chunk()
-            .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
-        let (command, rest) = postcard::take_from_bytes(command)?;
-        if !rest.is_empty() {
-            // A command of another type, whose beginning happens to make sense.
-            return Err(postcard::Error::SerdeDeCustom);
-        }
+    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, postcard::Error> {
+        let (stamp, envelope, command) = unseal(entry)?;
+        let command = match envelope {
+            Envelope::Plain | Envelope::Command { .. } => Some(decode(command)?),
+            Envelope::Open(..) | Envelope::Close(_) | Envelope::Resolve(..) => None,
+        };
         // Leaders' clocks differ. The group's time never goes back.
-        self.now = self.now.max(Timestamp(u64::from_le_bytes(*stamp)));
-        let response = self.machine.apply(command, self.now);
-        Ok(wanted.then(|| postcard::to_stdvec(&response)))
+        self.now = self.now.max(stamp);
+        self.sessions.pass(self.now);
+        Ok(match (envelope, command) {
+            (Envelope::Command { request, opens }, Some(command)) => {
+                match self.sessions.admit(request, opens, self.now) {
+                    Admission::New => self.apply_once(request, command, wanted),
+                    admission => wanted.then(|| known(&admission)).flatten(),
+                }
+            }
+            (Envelope::Open(session, limits), _) => {
+                let session = self.sessions.open(session, limits, self.now);
+                wanted.then(|| Ok(session.0.to_le_bytes().to_vec()))
+            }
+            (Envelope::Close(session), _) => {
+                self.sessions.close(session);
+                wanted.then(|| Ok(Vec::new()))
+            }
+            (Envelope::Resolve(session, number), _) => {
+                let admission = self.sessions.resolve(session, number, self.now);
+                wanted.then(|| resolution(&admission))
+            }
+            (_, command) => command.and_then(|command| self.apply_plain(command, wanted)),
+        })
+    }
+
+    fn recall(&self, request: RequestId) -> Answer {
+        known(&self.sessions.recall(request)).unwrap_or(Err(ProposeError::Dropped))
     }
 
     fn snapshot(&self) -> Encode {
-        let snapshot = (self.now, self.machine.snapshot());
-        Box::new(move |out| postcard::to_io(&snapshot, out).map(drop))
+        let state: State<S> = (self.now, self.sessions.clone(), self.machine.snapshot());
+        Box::new(move |out| postcard::to_io(&state, out).map(drop))
     }
 
     fn decoder(&self) -> Decode {
-        |bytes| Ok(Box::new(postcard::from_bytes::<(Timestamp, S::Snapshot)>(bytes)?))
+        |bytes| Ok(Box::new(postcard::from_bytes::<State<S>>(bytes)?))
     }
 
     fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool {
-        let Ok(snapshot) = snapshot.downcast::<(Timestamp, S::Snapshot)>() else {
+        let Ok(snapshot) = snapshot.downcast::<State<S>>() else {
             return false;
         };
-        let (now, state) = *snapshot;
+        let (now, sessions, state) = *snapshot;
         self.now = now;
+        self.sessions = sessions;
         self.machine.restore(state);
         true
     }
@@ -164,7 +302,7 @@ mod tests {
     }
 
     fn apply(machine: &mut Typed<Times>, time: u64) {
-        let command = stamp(vec![0; STAMP_BYTES], Timestamp(time));
+        let command = seal(vec![0; ROOM], &Envelope::Plain, Timestamp(time));
         machine.apply(&command, false).unwrap();
     }
 

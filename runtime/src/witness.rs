@@ -1,6 +1,8 @@
 //! What a witness has in the place of a state machine: nothing.
 
-use crate::machine::{Machine, Response, StateMachine};
+use crate::error::ProposeError;
+use crate::machine::{Answer, Machine, StateMachine};
+use crate::session::RequestId;
 use crate::snapshot::{Decode, Encode};
 use crate::time::Timestamp;
 use std::any::Any;
@@ -30,9 +32,14 @@ impl StateMachine for Witness {
 pub(crate) struct WitnessMachine(pub(crate) Witness);
 
 impl Machine for WitnessMachine {
-    fn apply(&mut self, _: &[u8], _: bool) -> Result<Option<Response>, postcard::Error> {
+    fn apply(&mut self, _: &[u8], _: bool) -> Result<Option<Answer>, postcard::Error> {
         // A command that reached a witness all the same: acknowledging it was right, and nothing else is its business.
         Ok(None)
+    }
+
+    fn recall(&self, _: RequestId) -> Answer {
+        // It never led, so that nobody waits here.
+        Err(ProposeError::Dropped)
     }
 
     fn snapshot(&self) -> Encode {

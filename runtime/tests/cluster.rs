@@ -25,6 +25,8 @@ mod lifecycle;
 mod membership;
 #[path = "cluster/peers.rs"]
 mod peers;
+#[path = "cluster/sessions.rs"]
+mod sessions;
 #[path = "cluster/sharing.rs"]
 mod sharing;
 #[path = "cluster/snapshots.rs"]

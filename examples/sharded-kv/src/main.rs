@@ -3,13 +3,18 @@
 //! The way of a command: [`server`] accepts, [`connection`] receives, [`resp`] finds the command in the bytes,
 //! [`command`] says what is to be done, [`node`] puts it to the group that holds the key's slot ([`slots`]), the group's
 //! state machine ([`machine`]) answers, and [`pipeline`] keeps the replies in order. With the setting `proxy`, a command on a
-//! group that another node leads goes there ([`proxy`], [`upstream`]).
+//! group that another node leads goes there ([`proxy`], [`upstream`]). Commands on all keys ask every group ([`gather`]),
+//! transactions are put together per connection ([`transaction`]), and [`expiry`] lets keys expire when nobody writes.
 
 mod address;
+mod clock;
 mod command;
 mod config;
 mod connection;
 mod dev;
+mod expiry;
+mod gather;
+mod glob;
 mod launch;
 mod machine;
 mod node;
@@ -22,6 +27,7 @@ mod shard_file;
 mod slots;
 mod status;
 mod topology;
+mod transaction;
 mod upstream;
 mod wire;
 
@@ -34,7 +40,7 @@ use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig};
+use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig, Reads};
 use crate::dev::DevCluster;
 use crate::launch::{RunningNode, StartError};
 use crate::slots::{SLOT_COUNT, ShardMap};
@@ -70,6 +76,9 @@ enum Mode {
         /// clusters.
         #[arg(long)]
         proxy: bool,
+        /// What reads answer after READONLY: as current as at the leader, or what the replica has.
+        #[arg(long, value_enum, default_value_t)]
+        reads: Reads,
     },
     /// Run one node of a cluster.
     Server {
@@ -119,6 +128,7 @@ fn run(mode: Mode) -> Result<(), RunError> {
             data,
             port,
             proxy,
+            reads,
         } => {
             let cluster = DevCluster {
                 nodes,
@@ -126,6 +136,7 @@ fn run(mode: Mode) -> Result<(), RunError> {
                 data,
                 port,
                 proxy,
+                reads,
             };
             let configs = cluster.configs().ok_or(RunError::Ports { port, nodes })?;
             (configs, true)

@@ -75,6 +75,7 @@ impl BoundHost {
             store,
             snapshots,
             clock,
+            plain,
             ..
         } = self.builder;
         let identity = StoreIdentity { cluster, node };
@@ -143,6 +144,7 @@ impl BoundHost {
             counters,
             budget: ByteBudget::new(limits.request_bytes_max),
             limits,
+            plain,
             tuning,
             seed: self.seed,
             recovered: Mutex::new(recovered),

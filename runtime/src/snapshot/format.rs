@@ -6,7 +6,7 @@
 //!
 //! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, the membership in
 //! force at that entry, and whether it is a witness's, which has no state. The state is postcard of the time of the
-//! last command and of the state machine's `Snapshot`.
+//! last command, of what is remembered for sessions, and of the state machine's `Snapshot`.
 
 use super::SnapshotError;
 use super::name::SnapshotId;

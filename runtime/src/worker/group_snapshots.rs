@@ -46,7 +46,11 @@ impl GroupActor {
             }
         });
         match restored {
-            Ok(()) => Some(Input::Applied { through: last.index }),
+            Ok(()) => {
+                let machine = &self.machine;
+                self.proposals.restored(|request| machine.recall(request));
+                Some(Input::Applied { through: last.index })
+            }
             Err(reason) => {
                 self.quarantine(reason);
                 None

@@ -4,9 +4,12 @@
 
 mod commands;
 mod crash;
+mod expiry;
 mod failover;
 mod proxy;
 mod proxy_leader;
 mod refusals;
+mod scan;
 mod snapshots;
 mod support;
+mod transactions;
