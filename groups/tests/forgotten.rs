@@ -15,6 +15,7 @@ use support::replica::{Replica, append, heartbeat, vote};
 /// `n1` of three, which held a log up to 5@3 in its first life, and starts again in term 4.
 fn come_back() -> Replica {
     let config = ReplicaConfig {
+        priority: 0,
         group: GroupId(1),
         incarnation: Incarnation(1),
         node: NodeId(1),

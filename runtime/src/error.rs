@@ -154,6 +154,89 @@ pub enum TransferError {
     Quarantined(QuarantineReason),
 }
 
+/// Why a change of a group's membership was not made, or is not known to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// This replica does not lead. **Not tried.**
+    #[error("this replica does not lead ({})", leader_text(*.leader))]
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// This leader has committed nothing in its term yet. **Not tried**: soon it has.
+    #[error("the leader has committed nothing in its term yet")]
+    NotReady,
+    /// Another change is under way. **Not tried.**
+    #[error("another change of the membership is under way")]
+    Busy,
+    /// Leadership is on its way to another replica. **Not tried.**
+    #[error("leadership is on its way to another replica")]
+    Transferring,
+    /// There is no change to abandon: none is under way, or it is too late.
+    #[error("no change that could be abandoned is under way")]
+    NotPreparing,
+    /// The membership that was asked for can't be. **Not tried.**
+    #[error(transparent)]
+    Invalid(#[from] MembershipError),
+    /// The node to come in is no peer of the leader's, which could never reach it. **Not tried.**
+    #[error("{0} is no peer of this node")]
+    UnknownPeer(NodeId),
+    /// Somebody had it given up while its nodes caught up. **Not made, and it never will be.**
+    #[error("the change was abandoned")]
+    Abandoned,
+    /// This replica stopped leading before it was made. **It may yet be made**: if it is in the log of the next
+    /// leader, that one goes on with it.
+    #[error("leadership changed; the next leader may go on with the change ({})", leader_text(*.leader))]
+    SteppedDown {
+        /// Who leads now, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// The replica ended while it waited. **It may yet be made.**
+    #[error("outcome unknown: the change may or may not be made")]
+    OutcomeUnknown,
+    /// This replica stopped for good. **If it was leading, the change may yet be made.**
+    #[error("this replica is in quarantine: {0}")]
+    Quarantined(QuarantineReason),
+    /// The group's replica here is gone, or the node shuts down. **Not tried.**
+    #[error("the group is closed on this node")]
+    Closed,
+}
+
+impl ChangeError {
+    /// Whether the change may yet be made. If false, it was not and never will be.
+    #[must_use]
+    pub fn may_yet_happen(&self) -> bool {
+        matches!(
+            self,
+            Self::SteppedDown { .. } | Self::OutcomeUnknown | Self::Quarantined(_)
+        )
+    }
+}
+
+/// The group's replica is gone, or the node shuts down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the group is closed on this node")]
+pub struct ProgressError;
+
+/// Why a peer was not noted, or not forgotten.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// A node is no peer of itself.
+    #[error("{0} is this node itself")]
+    Myself(NodeId),
+    /// Not an address: empty, or with control characters.
+    #[error("{0:?} is no address")]
+    Address(String),
+    /// The peer can't be written down, so nothing was changed for this run either. Whether it is on disk is unknown.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node shuts down.
+    #[error("the node shuts down")]
+    Closed,
+}
+
 /// Why there is no leader to wait for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -310,6 +393,10 @@ pub enum CreateGroupError {
         /// The earliest that can be created.
         next: Incarnation,
     },
+    /// The disk holds a witness of the group where another replica was asked for, or the other way round: one never
+    /// becomes the other.
+    #[error("the replica of {0} on this node is, or is not, a witness")]
+    OtherKind(GroupId),
     /// The members can't form a group.
     #[error(transparent)]
     Membership(#[from] MembershipError),

@@ -46,8 +46,8 @@ pub enum Consistency {
 /// A group, as this node's replica sees it. Clones are handles to the same; usable from any thread and any
 /// async runtime.
 pub struct Group<S> {
-    slot: Arc<GroupSlot>,
-    node: Arc<Node>,
+    pub(crate) slot: Arc<GroupSlot>,
+    pub(crate) node: Arc<Node>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -319,14 +319,12 @@ impl<S: StateMachine> Group<S> {
             // Who gave up waiting has dropped the other end.
             reply.send(answer).ok();
         });
-        if self.slot.inbox.push(Work::Read(
-            self.slot.life(),
-            ReadJob {
-                consistency,
-                run,
-                permit,
-            },
-        )) {
+        let job = ReadJob {
+            consistency,
+            run,
+            permit,
+        };
+        if self.slot.inbox.push(Work::Read(self.slot.life(), job)) {
             Ok(outcome)
         } else {
             Err(ReadError::Closed)
@@ -389,7 +387,7 @@ impl<S: StateMachine> Group<S> {
         outcome.await.map_err(|_| ExportError::Closed)?
     }
 
-    fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.node.is_closed() || self.slot.status.is_destroyed()
     }
 }

@@ -19,6 +19,7 @@ mod inbox;
 mod life;
 mod limits;
 mod machine;
+mod members;
 mod membership;
 mod metrics;
 mod quarantine;
@@ -32,26 +33,34 @@ pub mod store;
 mod time;
 mod transport;
 mod turns;
+mod witness;
 mod worker;
 
 pub use client::Client;
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
 pub use error::{
-    CreateGroupError, DestroyGroupError, ExportError, LeaderError, OpenError, ProposeError, ReadError,
-    RebuildGroupError, TransferError,
+    ChangeError, CreateGroupError, DestroyGroupError, ExportError, LeaderError, OpenError, PeerError, ProgressError,
+    ProposeError, ReadError, RebuildGroupError, TransferError,
 };
 pub use group::{Consistency, Group};
 pub use host::{BoundHost, GroupOptions, HostBuilder, Placement, RaftHost, RebuildReport};
 pub use limits::Limits;
 pub use machine::StateMachine;
+pub use members::MemberProgress;
 pub use metrics::HostMetrics;
 pub use quarantine::QuarantineReason;
-pub use raftyard_groups::{GroupId, Incarnation, LogId, NodeId, RoleKind, Tuning};
+pub use raftyard_groups::{
+    GroupId, Incarnation, LogId, MemberRole, Membership, MembershipChange, MembershipError, MembershipTarget, NodeId,
+    PeerMode, RoleKind, Tuning,
+};
 pub use registry::{GroupStatus, ReplicaState};
 pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
 pub use time::Timestamp;
-pub use transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork, TransportError};
+pub use transport::{
+    ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, SnapshotTransfer, TcpNetwork, TransportError,
+};
+pub use witness::Witness;
 
 /// Runs the README's example as a test.
 #[cfg(doctest)]

@@ -6,7 +6,8 @@ use crate::life::Life;
 use crate::quarantine::QuarantineReason;
 use crate::worker::{Transfer, Work};
 use dashmap::DashMap;
-use raftyard_groups::{GroupId, Incarnation, NodeId, RoleKind, TransferOutcome};
+use parking_lot::RwLock;
+use raftyard_groups::{GroupId, Incarnation, MemberRole, Membership, NodeId, RoleKind, TransferOutcome};
 use std::any::TypeId;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -55,6 +56,8 @@ pub(crate) struct StatusCell {
     last: AtomicU64,
     commit: AtomicU64,
     applied: AtomicU64,
+    /// The configuration, and what this replica is in it.
+    members: RwLock<(Arc<Membership>, Option<MemberRole>)>,
     quarantined: OnceLock<QuarantineReason>,
     destroyed: AtomicBool,
     /// The newest incarnation of the group that another node was heard of in, if it is newer than this one; or 0.
@@ -78,6 +81,11 @@ pub struct GroupStatus {
     pub commit: u64,
     /// Its applied index.
     pub applied: u64,
+    /// The group's configuration: the newest in its log, committed or not. Of nobody if it waits to be added.
+    pub membership: Arc<Membership>,
+    /// What it is in that configuration; none if it waits to be added, or was removed: then
+    /// [`destroy_group`](crate::RaftHost::destroy_group) gets rid of it.
+    pub member: Option<MemberRole>,
     /// Whether it runs.
     pub state: ReplicaState,
     /// The group goes on in this newer incarnation on another node, of which this replica is no part: it was
@@ -106,17 +114,19 @@ impl GroupStatus {
 }
 
 /// What a turn of a replica leaves to be known.
-pub(crate) struct Standing {
+pub(crate) struct Standing<'a> {
     pub(crate) role: RoleKind,
     pub(crate) leader: Option<NodeId>,
     pub(crate) term: u64,
     pub(crate) last: u64,
     pub(crate) commit: u64,
     pub(crate) applied: u64,
+    pub(crate) membership: &'a Arc<Membership>,
+    pub(crate) member: Option<MemberRole>,
 }
 
 impl StatusCell {
-    pub(crate) fn set(&self, status: &Standing) {
+    pub(crate) fn set(&self, status: &Standing<'_>) {
         self.role.store(
             match status.role {
                 RoleKind::Follower => 0,
@@ -130,6 +140,10 @@ impl StatusCell {
         self.last.store(status.last, Ordering::Relaxed);
         self.commit.store(status.commit, Ordering::Relaxed);
         self.applied.store(status.applied, Ordering::Relaxed);
+        // Rarely another: a replica hands out one and the same for as long as it is in force.
+        if !Arc::ptr_eq(&self.members.read().0, status.membership) {
+            self.set_membership(status.membership, status.member);
+        }
         // Without a leader the old one stays: a reader that saw `has_leader` before may be about to read it.
         if let Some(leader) = status.leader {
             self.leader.store(leader.0, Ordering::Relaxed);
@@ -137,6 +151,14 @@ impl StatusCell {
         if self.has_leader.swap(status.leader.is_some(), Ordering::AcqRel) != status.leader.is_some() {
             self.leader_known.notify_waiters();
         }
+    }
+
+    pub(crate) fn set_membership(&self, membership: &Arc<Membership>, member: Option<MemberRole>) {
+        *self.members.write() = (membership.clone(), member);
+    }
+
+    pub(crate) fn membership(&self) -> Arc<Membership> {
+        self.members.read().0.clone()
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -204,6 +226,7 @@ impl StatusCell {
     }
 
     pub(crate) fn get(&self) -> GroupStatus {
+        let (membership, member) = self.members.read().clone();
         GroupStatus {
             role: match self.role.load(Ordering::Relaxed) {
                 1 => RoleKind::PreCandidate,
@@ -216,6 +239,8 @@ impl StatusCell {
             last: self.last.load(Ordering::Relaxed),
             commit: self.commit.load(Ordering::Relaxed),
             applied: self.applied.load(Ordering::Relaxed),
+            membership,
+            member,
             state: if self.is_destroyed() {
                 ReplicaState::Destroyed
             } else {

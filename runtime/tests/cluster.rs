@@ -25,6 +25,10 @@ mod leadership;
 mod lifecycle;
 #[path = "cluster/lives.rs"]
 mod lives;
+#[path = "cluster/membership.rs"]
+mod membership;
+#[path = "cluster/peers.rs"]
+mod peers;
 #[path = "cluster/rebuild.rs"]
 mod rebuild;
 #[path = "cluster/sessions.rs"]

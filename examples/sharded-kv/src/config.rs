@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use raftyard::NodeId;
 use serde::Deserialize;
 
@@ -17,6 +18,17 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "./raftyard-data";
 
 /// Writes between two snapshots of a group, unless the configuration says otherwise.
 pub(crate) const DEFAULT_SNAPSHOT_ENTRIES: u64 = 100_000;
+
+/// What reads answer after `READONLY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Reads {
+    /// As current as reads at the leader.
+    #[default]
+    Linearizable,
+    /// What the replica has.
+    Stale,
+}
 
 /// One node, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +53,7 @@ pub(crate) struct NodeConfig {
     pub(crate) snapshot_entries: u64,
     /// Commands on groups that other nodes lead are forwarded to them.
     pub(crate) proxy: bool,
+    pub(crate) reads: Reads,
     /// The other nodes. Every group has a replica on every node.
     pub(crate) peers: Vec<PeerConfig>,
 }
@@ -87,6 +100,8 @@ struct File {
     snapshot_entries: Option<u64>,
     #[serde(default)]
     proxy: bool,
+    #[serde(default)]
+    reads: Reads,
     #[serde(default)]
     peers: Vec<FilePeer>,
 }
@@ -150,6 +165,7 @@ impl File {
             max_clients: at_least_one("max_clients", self.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS))?,
             snapshot_entries: snapshot_entries(self.snapshot_entries)?,
             proxy: self.proxy,
+            reads: self.reads,
             peers: self
                 .peers
                 .iter()

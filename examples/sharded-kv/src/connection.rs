@@ -117,7 +117,7 @@ impl<'a> Connection<'a> {
             Action::Write { slot, command } => self.put(slot, Work::Write(command), touch, arguments),
             Action::Read { slot, query } => {
                 let consistency = if self.session.read_only {
-                    Consistency::Follower
+                    self.node.replica_reads()
                 } else {
                     Consistency::Linearizable
                 };

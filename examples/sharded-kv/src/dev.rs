@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use raftyard::NodeId;
 
 use crate::address::HostPort;
-use crate::config::{DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig};
+use crate::config::{DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads};
 use crate::slots::ShardMap;
 
 /// A node's peer port is its RESP port plus this.
@@ -20,6 +20,7 @@ pub(crate) struct DevCluster {
     /// The RESP port of node 1.
     pub(crate) port: u16,
     pub(crate) proxy: bool,
+    pub(crate) reads: Reads,
 }
 
 impl DevCluster {
@@ -53,6 +54,7 @@ impl DevCluster {
             max_clients: DEFAULT_MAX_CLIENTS,
             snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
             proxy: self.proxy,
+            reads: self.reads,
             peers: all.iter().filter(|peer| peer.node != me.node).cloned().collect(),
         }
     }
@@ -82,6 +84,7 @@ mod tests {
             data: "data".into(),
             port,
             proxy: false,
+            reads: Reads::Stale,
         }
     }
 
@@ -97,6 +100,7 @@ mod tests {
         assert_eq!(peers, [1, 3]);
         assert_eq!(second.peers[1].peer, configs[2].listen_peer);
         assert_eq!(second.peers[1].resp, configs[2].listen_resp);
+        assert!(configs.iter().all(|config| config.reads == Reads::Stale));
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl RunningNode {
         shard_file::write(&config.data_dir, config.shard_map)?;
         let deadlines = FirstDeadlines::new(config.shard_map.groups());
         let groups = create_groups(config, host, &deadlines).await?;
-        let node = Arc::new(Node::new(topology(config), groups, config.max_clients, config.proxy));
+        let node = Arc::new(Node::new(topology(config), groups, config));
         let address = config.listen_resp.to_string();
         let listen_error = |source| StartError::Listen {
             node: config.node,

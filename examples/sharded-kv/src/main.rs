@@ -40,7 +40,7 @@ use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig};
+use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig, Reads};
 use crate::dev::DevCluster;
 use crate::launch::{RunningNode, StartError};
 use crate::slots::{SLOT_COUNT, ShardMap};
@@ -76,6 +76,9 @@ enum Mode {
         /// clusters.
         #[arg(long)]
         proxy: bool,
+        /// What reads answer after READONLY: as current as at the leader, or what the replica has.
+        #[arg(long, value_enum, default_value_t)]
+        reads: Reads,
     },
     /// Run one node of a cluster.
     Server {
@@ -125,6 +128,7 @@ fn run(mode: Mode) -> Result<(), RunError> {
             data,
             port,
             proxy,
+            reads,
         } => {
             let cluster = DevCluster {
                 nodes,
@@ -132,6 +136,7 @@ fn run(mode: Mode) -> Result<(), RunError> {
                 data,
                 port,
                 proxy,
+                reads,
             };
             let configs = cluster.configs().ok_or(RunError::Ports { port, nodes })?;
             (configs, true)

@@ -9,6 +9,7 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use raftyard::{Consistency, Group, NodeId, ProposeError, ReadError};
 use tokio::sync::Semaphore;
 
+use crate::config::{NodeConfig, Reads};
 use crate::machine::{Answer, Command, KvMachine, Query, Response, Version};
 use crate::proxy::{self, Route, Work};
 use crate::resp::Reply;
@@ -26,6 +27,7 @@ pub(crate) struct Node {
     connection_permits: Arc<Semaphore>,
     clients_max: usize,
     proxy: bool,
+    replica_reads: Consistency,
     connections: AtomicU64,
     commands: AtomicU64,
 }
@@ -48,15 +50,19 @@ impl Started<'_> {
 
 impl Node {
     /// `groups` has one place per group of the topology's shard map, in its order.
-    pub(crate) fn new(topology: Topology, groups: Vec<Group<KvMachine>>, clients_max: usize, proxy: bool) -> Self {
-        let clients_max = clients_max.min(Semaphore::MAX_PERMITS);
+    pub(crate) fn new(topology: Topology, groups: Vec<Group<KvMachine>>, config: &NodeConfig) -> Self {
+        let clients_max = config.max_clients.min(Semaphore::MAX_PERMITS);
         Self {
             topology: Arc::new(topology),
             groups,
             started: Instant::now(),
             connection_permits: Arc::new(Semaphore::new(clients_max)),
             clients_max,
-            proxy,
+            proxy: config.proxy,
+            replica_reads: match config.reads {
+                Reads::Linearizable => Consistency::Follower,
+                Reads::Stale => Consistency::Stale,
+            },
             connections: AtomicU64::new(0),
             commands: AtomicU64::new(0),
         }
@@ -85,6 +91,11 @@ impl Node {
     /// Whether commands on groups that other nodes lead are forwarded to them.
     pub(crate) fn is_proxy(&self) -> bool {
         self.proxy
+    }
+
+    /// How reads are answered after `READONLY`: by this node's replicas.
+    pub(crate) fn replica_reads(&self) -> Consistency {
+        self.replica_reads
     }
 
     /// Where a command on `slot` goes, as far as this node knows.
@@ -147,10 +158,10 @@ impl Node {
         Started::Later(reply.boxed())
     }
 
-    /// Linearizable, with its place taken now; by this node's replica whoever leads, if a follower may.
+    /// With its place taken now; by this node's replica whoever leads, if a follower may.
     fn read(&self, slot: u16, query: Query, consistency: Consistency) -> Started<'_> {
         let group = match consistency {
-            Consistency::Follower => self.group(slot).ok_or_else(not_served),
+            Consistency::Follower | Consistency::Stale => self.group(slot).ok_or_else(not_served),
             _ => self.led(slot),
         };
         let group = match group {
@@ -216,7 +227,7 @@ impl Node {
         let Some(group) = self.groups.get(place) else {
             return false;
         };
-        matches!(group.propose(Command::Purge).await, Ok(Response::Integer(1..)))
+        matches!(group.propose_plain(Command::Purge).await, Ok(Response::Integer(1..)))
     }
 
     /// How many replicas beside the leader's have a write that was answered, at least: with the leader's they are a majority.

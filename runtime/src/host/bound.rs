@@ -12,8 +12,8 @@ use crate::router::Router;
 use crate::snapshot::{SnapshotActor, remove_strays};
 use crate::storage::StorageActor;
 use crate::store::{
-    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, SnapshotStore, StoreContents, StoreError,
-    StoreIdentity,
+    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, PeerBook, SnapshotStore, StoreContents,
+    StoreError, StoreIdentity,
 };
 use crate::transport::BoundTransport;
 use crate::turns::TurnActor;
@@ -86,9 +86,12 @@ impl BoundHost {
             .storage
             .run(move || async move { open_store(store, snapshots, &identity) })
             .await;
-        let (store, (snapshots, names), contents) =
+        let (store, (snapshots, names), contents, book) =
             opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
 
+        // What the configuration says wins.
+        let mut known = book.peers().clone();
+        known.extend(peers);
         let StoreContents { groups, tombstones } = contents;
         let lives = groups.iter().map(|found| &found.record);
         let lives = lives.map(|record| (record.group, record.incarnation)).collect();
@@ -99,10 +102,9 @@ impl BoundHost {
         let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
         let storage_inbox = Arc::new(Inbox::new());
         let snapshot_inbox = Arc::new(Inbox::new());
-        let members = peers.keys().copied().chain([node]).collect();
         let inbound = Arc::new(Router::new(inboxes.clone(), snapshot_inbox.clone()));
         let budget = InboundBudget::new(limits.inbound_bytes_max);
-        let (transport_actor, handle) = self.transport.into_actor(peers, inbound, budget);
+        let (transport_actor, handle) = self.transport.into_actor(known, inbound, budget);
 
         let dispatchers = (self.spots.workers.iter().zip(&inboxes).enumerate())
             .map(|(worker, (spot, inbox))| {
@@ -134,7 +136,7 @@ impl BoundHost {
         Ok(RaftHost(Arc::new(Node {
             id: node,
             peer_address: address,
-            members,
+            peers: Mutex::new(book),
             registry: Registry::default(),
             workers: inboxes,
             storage: storage_inbox,
@@ -156,6 +158,7 @@ impl BoundHost {
                 transport,
             },
             place: self.spots.transport.clone(),
+            disk: self.spots.storage.clone(),
             threads: self.threads.0.take(),
             closed: AtomicBool::new(false),
             ended: OnceCell::new(),
@@ -163,18 +166,25 @@ impl BoundHost {
     }
 }
 
-type Opened = (Box<dyn LogStore>, (Box<dyn SnapshotStore>, Vec<String>), StoreContents);
+type Opened = (
+    Box<dyn LogStore>,
+    (Box<dyn SnapshotStore>, Vec<String>),
+    StoreContents,
+    PeerBook,
+);
 
 fn open_store(
     choice: StoreChoice,
     snapshots: Option<Box<dyn SnapshotStore>>,
     identity: &StoreIdentity,
 ) -> Result<Opened, StoreError> {
+    let mut book = PeerBook::default();
     let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
         StoreChoice::Directory(dir) => {
             // In this order: the log store checks whose directory it is, and locks it.
             let logs = FjallLogStore::open(&dir, identity)?;
             let snapshots = DirectorySnapshotStore::open(&dir.join("snapshots"))?;
+            book = PeerBook::open(&dir)?;
             (Box::new(logs), Box::new(snapshots))
         }
         StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),
@@ -186,5 +196,5 @@ fn open_store(
     })?;
     let contents = store.recover()?;
     let names = remove_strays(&mut *snapshots, names, &contents);
-    Ok((store, (snapshots, names), contents))
+    Ok((store, (snapshots, names), contents, book))
 }

@@ -6,11 +6,116 @@ use crate::life::after;
 use crate::machine::Machine;
 use crate::snapshot::{SnapshotError, SnapshotWork};
 use crate::storage::StorageWork;
-use crate::store::{GroupRecord, RecoveredGroup};
-use raftyard_groups::{GroupId, Incarnation, LogId, Membership, Recovered};
+use crate::store::{GroupRecord, RecoveredGroup, first_recovered};
+use raftyard_groups::{GroupId, Incarnation, LogId, Membership, NodeId, Recovered};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// A replica that is to be started.
+pub(super) struct Wanted {
+    group: GroupId,
+    /// What the group begins with; none if the replica joins it.
+    membership: Option<Membership>,
+    is_witness: bool,
+    incarnation: Option<Incarnation>,
+    /// A member that this node does not know how to reach.
+    unknown: Option<NodeId>,
+}
+
+impl Wanted {
+    /// A member of a group that begins.
+    pub(super) fn creating(
+        node: &Node,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        options: &GroupOptions,
+        is_witness: bool,
+    ) -> Result<Self, CreateGroupError> {
+        let membership = Membership::of_voters(members)?.with_witnesses(options.witnesses.iter().copied())?;
+        if !membership.contains(node.id) {
+            return Err(CreateGroupError::NotMember { node: node.id, group });
+        }
+        if membership.is_witness(node.id) != is_witness {
+            return Err(CreateGroupError::OtherKind(group));
+        }
+        let peers = membership.peers_of(node.id);
+        Ok(Self {
+            group,
+            membership: Some(membership),
+            is_witness,
+            incarnation: options.incarnation,
+            unknown: peers.into_iter().find(|peer| !node.knows_peer(*peer)),
+        })
+    }
+
+    /// One that waits to be added.
+    pub(super) fn joining(group: GroupId, options: &GroupOptions, is_witness: bool) -> Self {
+        Self {
+            group,
+            membership: None,
+            is_witness,
+            incarnation: options.incarnation,
+            unknown: None,
+        }
+    }
+
+    /// Whether the replica that is there can be it.
+    fn check(&self, found: &GroupRecord) -> Result<(), CreateGroupError> {
+        let (group, there) = (self.group, found.incarnation);
+        if let Some(wanted) = self.incarnation.filter(|wanted| *wanted != there) {
+            return Err(CreateGroupError::OtherIncarnation {
+                group,
+                found: there,
+                wanted,
+            });
+        }
+        if found.is_witness != self.is_witness {
+            return Err(CreateGroupError::OtherKind(group));
+        }
+        match &self.membership {
+            // One that joined never knew what the group began with.
+            Some(wanted) if !found.membership.is_empty() && found.membership != *wanted => {
+                Err(CreateGroupError::OtherMembers {
+                    group,
+                    found: found.membership.to_string(),
+                    wanted: wanted.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The record of a new replica, if there can be one.
+    fn record(self, destroyed: Option<Incarnation>) -> Result<GroupRecord, CreateGroupError> {
+        let Self { group, .. } = self;
+        if let Some(member) = self.unknown {
+            return Err(CreateGroupError::UnknownPeer { member, group });
+        }
+        // Who joins comes back to a group that goes on; a group that begins was not there before.
+        let next = match (destroyed, &self.membership) {
+            (Some(destroyed), Some(_)) => after(destroyed),
+            (Some(destroyed), None) => destroyed,
+            (None, _) => Incarnation(1),
+        };
+        let incarnation = self.incarnation.unwrap_or(next);
+        // The last there can be has no next.
+        let is_over = self.membership.is_some() && destroyed == Some(incarnation);
+        if incarnation < next || is_over {
+            return Err(CreateGroupError::OldIncarnation {
+                group,
+                wanted: incarnation,
+                next,
+            });
+        }
+        Ok(GroupRecord {
+            group,
+            incarnation,
+            membership: self.membership.unwrap_or_default(),
+            is_witness: self.is_witness,
+        })
+    }
+}
 
 impl Node {
     /// Whether this node can host a replica of a group of these members.
@@ -24,7 +129,7 @@ impl Node {
         match membership
             .peers_of(self.id)
             .into_iter()
-            .find(|peer| !self.members.contains(peer))
+            .find(|peer| !self.knows_peer(*peer))
         {
             Some(member) => Err(CreateGroupError::UnknownPeer { member, group }),
             None => Ok(()),
@@ -32,71 +137,37 @@ impl Node {
     }
 
     /// What the disk holds of the group, or a durable note of a new one.
-    pub(super) async fn recover_or_note(
-        &self,
-        group: GroupId,
-        membership: Membership,
-        options: GroupOptions,
-    ) -> Result<(GroupRecord, Recovered), CreateGroupError> {
+    pub(super) async fn recover_or_note(&self, wanted: Wanted) -> Result<(GroupRecord, Recovered), CreateGroupError> {
+        if self.is_closed() {
+            return Err(CreateGroupError::Closed);
+        }
+        let group = wanted.group;
         let found = self.recovered.lock().remove(&group);
         if let Some(found) = found {
-            let there = found.record.incarnation;
-            if let Some(wanted) = options.incarnation.filter(|wanted| *wanted != there) {
-                self.recovered.lock().insert(group, found);
-                return Err(CreateGroupError::OtherIncarnation {
-                    group,
-                    found: there,
-                    wanted,
-                });
-            }
-            if found.record.membership != membership {
-                let error = CreateGroupError::OtherMembers {
-                    group,
-                    found: found.record.membership.to_string(),
-                    wanted: membership.to_string(),
-                };
+            if let Err(error) = wanted.check(&found.record) {
                 self.recovered.lock().insert(group, found);
                 return Err(error);
             }
             return Ok((found.record, found.state));
         }
-        let next = self.next_incarnation(group);
-        let incarnation = options.incarnation.unwrap_or(next);
-        let destroyed = self
-            .tombstones
-            .lock()
-            .get(&group)
-            .map(|tombstone| tombstone.incarnation);
-        // The last there can be has no next.
-        if incarnation < next || destroyed == Some(incarnation) {
-            return Err(CreateGroupError::OldIncarnation {
-                group,
-                wanted: incarnation,
-                next,
-            });
-        }
-        let record = GroupRecord {
-            group,
-            incarnation,
-            membership,
-            is_witness: false,
-        };
+        let tombstone = self.tombstones.lock().get(&group).copied();
+        let record = wanted.record(tombstone.map(|tombstone| tombstone.incarnation))?;
+        let state = first_recovered(&record, tombstone.as_ref())?;
         let (reply, noted) = oneshot::channel();
         if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
             return Err(CreateGroupError::Closed);
         }
         // Who drops this future leaves a note behind: the next who creates the group has to find it.
-        let state = Recovered::default();
         let left_behind = RecoveredGroup {
             record: record.clone(),
-            state,
+            state: state.clone(),
         };
         self.recovered.lock().insert(group, left_behind);
         let noted = noted.await;
         self.recovered.lock().remove(&group);
         noted.map_err(|_| CreateGroupError::Closed)??;
         self.tombstones.lock().remove(&group);
-        Ok((record, Recovered::default()))
+        Ok((record, state))
     }
 
     /// The earliest incarnation that a group could be created in.

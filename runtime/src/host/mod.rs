@@ -6,7 +6,9 @@ mod cluster;
 mod create;
 mod destroy;
 mod import;
+mod join;
 mod options;
+mod peers;
 mod placement;
 mod rebuild;
 
@@ -28,17 +30,15 @@ use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
 use crate::snapshot::{SnapshotActor, SnapshotWork};
 use crate::storage::{StorageActor, StorageWork};
-use crate::store::{GroupRecord, RecoveredGroup, Tombstone};
+use crate::store::{GroupRecord, PeerBook, RecoveredGroup, Tombstone};
 use crate::transport::{self, TransportActor, TransportHandle};
 use crate::turns::{self, TurnActor};
 use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
-use create::Reservation;
+use create::{Reservation, Wanted};
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
-use raftyard_groups::{
-    GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
-};
+use raftyard_groups::{GroupId, Incarnation, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning};
 use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ pub struct RaftHost(Arc<Node>);
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     peer_address: String,
-    members: BTreeSet<NodeId>,
+    peers: Mutex<PeerBook>,
     registry: Registry,
     workers: Vec<Arc<Inbox<Work>>>,
     storage: Arc<Inbox<StorageWork>>,
@@ -89,6 +89,8 @@ pub(crate) struct Node {
     actors: Actors,
     /// Where there are timers, whatever runtime a user's call comes from.
     place: Spot,
+    /// Where it may wait for the disk.
+    disk: Spot,
     threads: Option<Threads>,
     closed: AtomicBool,
     /// Set once the shutdown is over.
@@ -131,7 +133,9 @@ impl RaftHost {
     }
 
     /// Starts this node's replica of a group: a new one, or the one an earlier run left on disk. Every
-    /// member has to do the same, with the same members. A group that was destroyed on this node begins anew, in its
+    /// member has to do the same, with the same members: those that the group *begins* with. Once it is there its
+    /// log says who belongs to it, whatever this call names; a replica that
+    /// [joined](Self::join_group) later never knew the first members, and starts with any. A group that was destroyed on this node begins anew, in its
     /// next incarnation; what to do if that is not the same on all members, [`GroupOptions`] says. `machine` makes the state machine as it is before
     /// the first command; after a restart it is restored from the newest snapshot, and committed commands that
     /// came after that are applied again.
@@ -163,11 +167,10 @@ impl RaftHost {
         machine: impl FnOnce() -> S,
     ) -> Result<Group<S>, CreateGroupError> {
         let node = &self.0;
-        let membership = Membership::of_voters(members)?;
-        node.check_members(group, &membership)?;
+        let wanted = Wanted::creating(node, group, members, &options, false)?;
         let _reserved = Reservation::of_new(node, group)?;
         let machine = Box::new(Typed::new(machine()));
-        let (record, recovered) = node.recover_or_note(group, membership, options).await?;
+        let (record, recovered) = node.recover_or_note(wanted).await?;
         self.start(record, recovered, machine, options.priority).await
     }
 
@@ -191,6 +194,9 @@ impl RaftHost {
             inbox: inbox.clone(),
             status: StatusCell::default(),
         });
+        let in_log = recovered.memberships.last().map(|(_, newest)| newest.clone());
+        let newest = in_log.unwrap_or_else(|| Arc::new(record.membership.clone()));
+        slot.status.set_membership(&newest, newest.role_of(node.id));
         // One of the members campaigns at once, a different one from group to group: so new groups have
         // leaders without waiting, spread over the nodes.
         let voters: Vec<NodeId> = record.membership.voters().collect();

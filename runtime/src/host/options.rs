@@ -1,12 +1,14 @@
 //! What can be said of a group when it is created.
 
-use raftyard_groups::Incarnation;
+use raftyard_groups::{Incarnation, NodeId};
+use std::collections::BTreeSet;
 
 /// What can be said of a group when it is created. The default says nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupOptions {
     pub(super) incarnation: Option<Incarnation>,
     pub(super) priority: u8,
+    pub(super) witnesses: BTreeSet<NodeId>,
 }
 
 impl GroupOptions {
@@ -19,6 +21,15 @@ impl GroupOptions {
     #[must_use]
     pub fn incarnation(mut self, incarnation: Incarnation) -> Self {
         self.incarnation = Some(incarnation);
+        self
+    }
+
+    /// Which of the members that a new group begins with are witnesses: they vote and acknowledge, and hold no
+    /// state. None by default. The same on all members; a witness itself calls
+    /// [`create_witness`](crate::RaftHost::create_witness).
+    #[must_use]
+    pub fn witnesses(mut self, witnesses: impl IntoIterator<Item = NodeId>) -> Self {
+        self.witnesses = witnesses.into_iter().collect();
         self
     }
 

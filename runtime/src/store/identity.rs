@@ -9,7 +9,6 @@ use std::path::Path;
 
 const FORMAT: u32 = 1;
 const IDENTITY_FILE: &str = "identity";
-const IDENTITY_FILE_NEW: &str = "identity.new";
 const LOCK_FILE: &str = "lock";
 
 /// Which node of which cluster keeps its logs in a data directory. Checked at every open: a directory that
@@ -128,13 +127,47 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 fn write(dir: &Path, identity: &StoreIdentity) -> Result<(), StoreError> {
-    let new = dir.join(IDENTITY_FILE_NEW);
+    write_text(dir, IDENTITY_FILE, &identity.to_text())
+}
+
+/// Writes a file of lines with a checksum, durably and as a whole, in the place of what was there.
+///
+/// # Errors
+///
+/// [`StoreError::Io`].
+pub(super) fn write_sealed(dir: &Path, name: &str, lines: String) -> Result<(), StoreError> {
+    write_text(dir, name, &seal(lines))
+}
+
+/// The lines of a file that [`write_sealed`] wrote; none if there is no such file.
+///
+/// # Errors
+///
+/// [`StoreError::Damaged`] if it is not what was written; [`StoreError::Io`].
+pub(super) fn read_sealed(dir: &Path, name: &str) -> Result<Option<String>, StoreError> {
+    let path = dir.join(name);
+    let found = match fs::read(&path) {
+        Ok(found) => found,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(StoreError::io(format!("read {}", path.display()), e)),
+    };
+    match std::str::from_utf8(&found).ok().and_then(unseal) {
+        Some(lines) => Ok(Some(lines.to_owned())),
+        None => Err(StoreError::Damaged {
+            path,
+            what: "its checksum fails".into(),
+        }),
+    }
+}
+
+fn write_text(dir: &Path, name: &str, text: &str) -> Result<(), StoreError> {
+    let new = dir.join(format!("{name}.new"));
     File::create(&new)
         .and_then(|mut file| {
-            file.write_all(identity.to_text().as_bytes())?;
+            file.write_all(text.as_bytes())?;
             file.sync_all()
         })
-        .and_then(|()| fs::rename(&new, dir.join(IDENTITY_FILE)))
+        .and_then(|()| fs::rename(&new, dir.join(name)))
         .map_err(|e| StoreError::io(format!("write {}", new.display()), e))?;
     sync_dir(dir)
 }

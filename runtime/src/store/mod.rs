@@ -7,6 +7,7 @@
 mod fjall;
 mod identity;
 mod memory;
+mod peer_book;
 mod record;
 mod refusal;
 mod shape;
@@ -15,6 +16,8 @@ mod snapshots;
 pub use self::fjall::FjallLogStore;
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
+pub(crate) use peer_book::{PeerBook, is_address};
+pub(crate) use refusal::first_recovered;
 pub use refusal::{ENTRY_BYTES_MAX, Refusal};
 pub use snapshots::{DirectorySnapshotStore, MemorySnapshotStore, SnapshotStore};
 

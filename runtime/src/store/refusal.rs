@@ -1,7 +1,7 @@
 //! What a store does not take.
 
 use super::{GroupRecord, StoreError, Tombstone};
-use raftyard_groups::{Entry, HardState, Incarnation, LogBase, LogId, LogIndex, Payload, Persist, Term};
+use raftyard_groups::{Entry, HardState, Incarnation, LogBase, LogId, LogIndex, Payload, Persist, Recovered, Term};
 use std::cmp::Ordering;
 
 /// The largest entry a store takes, by [`Entry::size`]: 1 GiB. What stands below can't hold more than
@@ -95,6 +95,16 @@ pub(super) fn first_state(
         }
         Ordering::Less => Err(destroyed(record, tombstone)),
     }
+}
+
+/// The same as a store would recover it.
+pub(crate) fn first_recovered(record: &GroupRecord, tombstone: Option<&Tombstone>) -> Result<Recovered, StoreError> {
+    let (hard_state, forgotten) = first_state(record, tombstone)?;
+    Ok(Recovered {
+        hard_state,
+        forgotten,
+        ..Recovered::default()
+    })
 }
 
 /// The hard state of a new replica whose log begins after `base`, which never is an earlier one that comes back.

@@ -3,19 +3,17 @@
 use super::acceptor;
 use super::bulk::{Bulk, Pace};
 use super::config::{TransportConfig, TransportError};
-use super::counters::Counters;
-use super::handle::TransportHandle;
+use super::handle::{TransportHandle, Way};
 use super::lane::Lane;
 use super::link::Link;
 use super::network::Listener;
-use super::outbox::{Outbox, OutboxBounds};
+use super::outbox::OutboxBounds;
 use super::session::{Inbound, Reception};
 use crate::budget::InboundBudget;
 use actix::{Actor, ActorContext, ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
 use raftyard_groups::NodeId;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -64,38 +62,24 @@ impl BoundTransport {
     ) -> (TransportActor, TransportHandle) {
         let Self { config, listener, .. } = self;
         peers.remove(&config.node);
-        let counters = Arc::new(Counters::default());
-        let bounds = OutboxBounds {
-            bytes_max: config.limits.outbox_bytes_max,
-            batch_bytes_target: config.limits.frame_bytes_target,
-            message_bytes_max: config.limits.message_bytes_max(),
-        };
-        let ways = peers.keys().flat_map(|peer| Lane::ALL.map(|lane| (*peer, lane)));
-        let outboxes = ways
-            .map(|way| {
-                let outbox = Outbox::new(bounds, Arc::clone(&counters));
-                if way.1 == Lane::Data {
-                    outbox.open();
-                }
-                (way, Arc::new(outbox))
-            })
-            .collect();
-        let bulk = peers.keys().map(|peer| (*peer, Arc::default())).collect();
         let handle = TransportHandle {
-            bulk: Arc::new(bulk),
-            outboxes: Arc::new(outboxes),
-            counters,
+            ways: Arc::default(),
+            counters: Arc::default(),
         };
         let actor = TransportActor {
             config,
-            peers,
             inbound,
             budget,
             handle: handle.clone(),
             listener: Some(listener),
+            pace: None,
             tasks: Vec::new(),
+            links: 0,
             stop: CancellationToken::new(),
         };
+        for (peer, address) in peers {
+            actor.add_way(peer, address);
+        }
         (actor, handle)
     }
 }
@@ -105,14 +89,31 @@ impl BoundTransport {
 /// is dropped.
 pub(crate) struct TransportActor {
     config: TransportConfig,
-    peers: BTreeMap<NodeId, String>,
     inbound: Arc<dyn Inbound>,
     budget: InboundBudget,
     handle: TransportHandle,
     /// Until started.
     listener: Option<Box<dyn Listener>>,
+    /// From then on.
+    pace: Option<Arc<Pace>>,
     tasks: Vec<JoinHandle<()>>,
+    /// How many were started: links of one node must not draw the same jitter.
+    links: u64,
     stop: CancellationToken,
+}
+
+/// A node may connect from now on, and is reached there; or, if it is known already, it moved.
+pub(crate) struct SetPeer(pub(crate) NodeId, pub(crate) String);
+
+impl actix::Message for SetPeer {
+    type Result = ();
+}
+
+/// A node may not connect any more, and nothing is sent to it.
+pub(crate) struct RemovePeer(pub(crate) NodeId);
+
+impl actix::Message for RemovePeer {
+    type Result = ();
 }
 
 /// Ends the transport: closes the listener and all connections, drops what waits to be sent. Answered when
@@ -128,7 +129,7 @@ impl TransportActor {
         Reception {
             cluster: self.config.cluster.clone(),
             node: self.config.node,
-            peers: self.peers.keys().copied().collect(),
+            handle: self.handle.clone(),
             inbound: Arc::clone(&self.inbound),
             budget: self.budget.clone(),
             counters: Arc::clone(&self.handle.counters),
@@ -136,46 +137,54 @@ impl TransportActor {
         }
     }
 
-    fn bulks(&self) -> Vec<Bulk> {
-        let config = &self.config;
-        let pace = Rc::new(Pace::new(config.limits.snapshot_bytes_per_second));
-        let peers = self.handle.bulk.iter().zip(self.peers.values());
-        let bulk = |((peer, queue), address): ((&NodeId, &Arc<_>), &String)| Bulk {
-            cluster: config.cluster.clone(),
-            node: config.node,
-            peer: *peer,
-            address: address.clone(),
-            network: Arc::clone(&config.network),
-            queue: Arc::clone(queue),
-            counters: Arc::clone(&self.handle.counters),
-            limits: config.limits.clone(),
-            pace: Rc::clone(&pace),
+    fn add_way(&self, peer: NodeId, address: String) -> Arc<Way> {
+        let bounds = OutboxBounds {
+            bytes_max: self.config.limits.outbox_bytes_max,
+            batch_bytes_target: self.config.limits.frame_bytes_target,
+            message_bytes_max: self.config.limits.message_bytes_max(),
         };
-        peers.map(bulk).collect()
+        let way = Way::new(address, bounds, &self.handle.counters, self.stop.child_token());
+        let way = Arc::new(way);
+        self.handle.ways.write().insert(peer, way.clone());
+        way
     }
 
-    fn links(&self) -> Vec<Link> {
+    /// Starts all that sends to a peer.
+    fn start_sending(&mut self, peer: NodeId, way: &Way) {
+        let Some(pace) = self.pace.clone() else {
+            // Not started yet.
+            return;
+        };
+        self.tasks.retain(|task| !task.is_finished());
         let config = &self.config;
-        let mut links = Vec::new();
-        for ((peer, lane), outbox) in self.handle.outboxes.iter() {
-            let Some(address) = self.peers.get(peer) else {
-                continue;
-            };
-            links.push(Link {
+        for lane in Lane::ALL {
+            let link = Link {
                 cluster: config.cluster.clone(),
                 node: config.node,
-                peer: *peer,
-                address: address.clone(),
-                lane: *lane,
+                peer,
+                address: way.address.subscribe(),
+                lane,
                 network: Arc::clone(&config.network),
-                outbox: Arc::clone(outbox),
+                outbox: Arc::clone(way.outbox(lane)),
                 counters: Arc::clone(&self.handle.counters),
                 limits: config.limits.clone(),
-                // Links of one node must not draw the same jitter.
-                seed: config.seed.wrapping_add(links.len() as u64),
-            });
+                seed: config.seed.wrapping_add(self.links),
+            };
+            self.links += 1;
+            self.tasks.push(tokio::task::spawn_local(link.run(way.stop.clone())));
         }
-        links
+        let bulk = Bulk {
+            cluster: config.cluster.clone(),
+            node: config.node,
+            peer,
+            address: way.address.subscribe(),
+            network: Arc::clone(&config.network),
+            queue: Arc::clone(&way.bulk),
+            counters: Arc::clone(&self.handle.counters),
+            limits: config.limits.clone(),
+            pace,
+        };
+        self.tasks.push(tokio::task::spawn_local(bulk.run(way.stop.clone())));
     }
 }
 
@@ -192,13 +201,10 @@ impl Actor for TransportActor {
             );
             self.tasks.push(tokio::task::spawn_local(accepting));
         }
-        for link in self.links() {
-            let running = link.run(self.stop.clone());
-            self.tasks.push(tokio::task::spawn_local(running));
-        }
-        for bulk in self.bulks() {
-            let running = bulk.run(self.stop.clone());
-            self.tasks.push(tokio::task::spawn_local(running));
+        self.pace = Some(Arc::new(Pace::new(self.config.limits.snapshot_bytes_per_second)));
+        let ways = self.handle.ways.read().clone();
+        for (peer, way) in ways {
+            self.start_sending(peer, &way);
         }
     }
 
@@ -221,5 +227,40 @@ impl Handler<Stop> for TransportActor {
             }
         };
         Box::pin(ended.into_actor(self).map(|(), _, ctx| ctx.stop()))
+    }
+}
+
+impl Handler<SetPeer> for TransportActor {
+    type Result = ();
+
+    fn handle(&mut self, SetPeer(peer, address): SetPeer, _: &mut Self::Context) {
+        if peer == self.config.node || self.stop.is_cancelled() {
+            return;
+        }
+        let known = self.handle.ways.read().get(&peer).cloned();
+        match known {
+            Some(way) => {
+                way.address.send_if_modified(|old| {
+                    let moved = *old != address;
+                    *old = address;
+                    moved
+                });
+            }
+            None => {
+                let way = self.add_way(peer, address);
+                self.start_sending(peer, &way);
+            }
+        }
+    }
+}
+
+impl Handler<RemovePeer> for TransportActor {
+    type Result = ();
+
+    fn handle(&mut self, RemovePeer(peer): RemovePeer, _: &mut Self::Context) {
+        let removed = self.handle.ways.write().remove(&peer);
+        if let Some(way) = removed {
+            way.stop.cancel();
+        }
     }
 }

@@ -14,14 +14,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use parking_lot::Mutex;
-use raftyard_groups::NodeId;
-use std::cell::Cell;
+use raftyard_groups::{GroupId, NodeId};
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tarpc::client;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -43,12 +41,36 @@ pub(crate) struct Outgoing {
 pub(super) struct BulkQueue {
     waiting: Mutex<VecDeque<Outgoing>>,
     filled: Notify,
+    /// Whose snapshot is being sent, and how far that is.
+    sending: Mutex<Option<(GroupId, SnapshotTransfer)>>,
+}
+
+/// How far a snapshot is on its way to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotTransfer {
+    /// Bytes that the peer has written.
+    pub sent_bytes: u64,
+    /// Bytes of all of it.
+    pub total_bytes: u64,
 }
 
 impl BulkQueue {
     pub(super) fn push(&self, outgoing: Outgoing) {
         self.waiting.lock().push_back(outgoing);
         self.filled.notify_one();
+    }
+
+    pub(super) fn transfer_of(&self, group: GroupId) -> Option<SnapshotTransfer> {
+        let sending = *self.sending.lock();
+        sending.filter(|(of, _)| *of == group).map(|(_, transfer)| transfer)
+    }
+
+    fn note(&self, offer: &SnapshotOffer, sent_bytes: u64) {
+        let transfer = SnapshotTransfer {
+            sent_bytes,
+            total_bytes: offer.size,
+        };
+        *self.sending.lock() = Some((GroupId(offer.group), transfer));
     }
 
     fn pop(&self) -> Option<Outgoing> {
@@ -59,22 +81,26 @@ impl BulkQueue {
 /// Keeps a node's snapshots to so many bytes per second, over all peers.
 pub(super) struct Pace {
     bytes_per_second: u64,
-    free_at: Cell<Instant>,
+    free_at: Mutex<Instant>,
 }
 
 impl Pace {
     pub(super) fn new(bytes_per_second: u64) -> Self {
         Self {
             bytes_per_second: bytes_per_second.max(1),
-            free_at: Cell::new(Instant::now()),
+            free_at: Mutex::new(Instant::now()),
         }
     }
 
     /// Waits for the turn of `bytes`.
     async fn take(&self, bytes: usize) {
-        let start = self.free_at.get().max(Instant::now());
         let micros = (bytes as u64).saturating_mul(1_000_000) / self.bytes_per_second;
-        self.free_at.set(start + Duration::from_micros(micros));
+        let start = {
+            let mut free_at = self.free_at.lock();
+            let start = free_at.max(Instant::now());
+            *free_at = start + Duration::from_micros(micros);
+            start
+        };
         sleep_until(start).await;
     }
 }
@@ -84,12 +110,12 @@ pub(super) struct Bulk {
     pub(super) cluster: String,
     pub(super) node: NodeId,
     pub(super) peer: NodeId,
-    pub(super) address: String,
+    pub(super) address: watch::Receiver<String>,
     pub(super) network: Arc<dyn Network>,
     pub(super) queue: Arc<BulkQueue>,
     pub(super) counters: Arc<Counters>,
     pub(super) limits: TransportLimits,
-    pub(super) pace: Rc<Pace>,
+    pub(super) pace: Arc<Pace>,
 }
 
 impl Bulk {
@@ -111,6 +137,7 @@ impl Bulk {
                 () = stop.cancelled() => return,
                 () = self.connection(&mut next) => {}
             }
+            *self.queue.sending.lock() = None;
             if let Some(outgoing) = next {
                 (outgoing.done)(false);
             }
@@ -119,7 +146,8 @@ impl Bulk {
 
     /// Takes from `next` what was sent, then from the queue, until that is empty or something fails.
     async fn connection(&self, next: &mut Option<Outgoing>) {
-        let connecting = timeout(self.limits.connect_deadline, self.network.connect(&self.address));
+        let address = self.address.borrow().clone();
+        let connecting = timeout(self.limits.connect_deadline, self.network.connect(&address));
         let Ok(Ok(stream)) = connecting.await else {
             return;
         };
@@ -160,6 +188,7 @@ impl Bulk {
                 return false;
             }
         };
+        self.queue.note(offer, at);
         let mut calls = FuturesOrdered::new();
         loop {
             while at < offer.size && calls.len() < self.limits.window_calls {
@@ -196,7 +225,9 @@ impl Bulk {
             }
             match calls.next().await {
                 Some((_, Ok(Ok(Ok(SnapshotAnswer::Complete))))) => return true,
-                Some((expected, Ok(Ok(Ok(SnapshotAnswer::Wanted { offset }))))) if offset == expected => {}
+                Some((expected, Ok(Ok(Ok(SnapshotAnswer::Wanted { offset }))))) if offset == expected => {
+                    self.queue.note(offer, offset);
+                }
                 other => {
                     tracing::debug!(peer = self.peer.0, group = offer.group, ?other, "snapshot broken off");
                     return false;

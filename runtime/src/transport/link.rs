@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tarpc::client::{self, RpcError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// One peer, one lane.
@@ -27,7 +28,7 @@ pub(crate) struct Link {
     pub(crate) cluster: String,
     pub(crate) node: NodeId,
     pub(crate) peer: NodeId,
-    pub(crate) address: String,
+    pub(crate) address: watch::Receiver<String>,
     pub(crate) lane: Lane,
     pub(crate) network: Arc<dyn Network>,
     pub(crate) outbox: Arc<Outbox>,
@@ -51,6 +52,8 @@ enum LinkError {
     Call(#[from] RpcError),
     #[error("connection ended: {0}")]
     Ended(String),
+    #[error("the peer moved to {0}")]
+    Moved(String),
 }
 
 /// How far attempts got.
@@ -72,10 +75,13 @@ impl Link {
         let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max, self.seed);
         let mut progress = Progress::default();
         let mut reported = String::new();
+        let mut address = self.address.clone();
         loop {
+            address.mark_unchanged();
             let error = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Ok(()) = address.changed() => LinkError::Moved(address.borrow().clone()),
                 error = self.connection(&mut backoff, &mut progress) => error,
             };
             // A peer that is not up yet, or just restarts, is no news.
@@ -88,13 +94,16 @@ impl Link {
                 Lane::Heartbeat => self.outbox.close(),
                 Lane::Data | Lane::Snapshot => self.outbox.clear(),
             }
-            if matches!(error, LinkError::Refused(_)) {
-                backoff.jump_to_max();
+            match error {
+                LinkError::Refused(_) => backoff.jump_to_max(),
+                LinkError::Moved(_) => backoff.reset(),
+                _ => {}
             }
             self.report(&error, is_news, &mut reported);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Ok(()) = address.changed() => backoff.reset(),
                 () = tokio::time::sleep(backoff.wait()) => {}
             }
         }
@@ -104,9 +113,8 @@ impl Link {
     /// Logs each new reason once, not at every attempt.
     fn report(&self, error: &LinkError, is_news: bool, reported: &mut String) {
         let text = error.to_string();
-        let Self {
-            peer, lane, address, ..
-        } = self;
+        let Self { peer, lane, .. } = self;
+        let address = self.address();
         let is_refusal = matches!(error, LinkError::Refused(_));
         if text == *reported || !(is_news || is_refusal) {
             return tracing::debug!(%peer, ?lane, address, error = text, "still not connected");
@@ -119,11 +127,16 @@ impl Link {
         *reported = text;
     }
 
+    fn address(&self) -> String {
+        self.address.borrow().clone()
+    }
+
     /// One connection, from the attempt to its end.
     async fn connection(&self, backoff: &mut Backoff, progress: &mut Progress) -> LinkError {
         let connect_by = tokio::time::Instant::now() + self.limits.connect_deadline;
         let too_late = || LinkError::ConnectDeadline(self.limits.connect_deadline);
-        let connecting = self.network.connect(&self.address);
+        let address = self.address();
+        let connecting = self.network.connect(&address);
         let stream = match tokio::time::timeout_at(connect_by, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return error.into(),
@@ -148,9 +161,9 @@ impl Link {
         }
         if progress.was_welcomed {
             self.counters.add_reconnect();
-            tracing::info!(peer = %self.peer, lane = ?self.lane, address = self.address, "connected again");
+            tracing::info!(peer = %self.peer, lane = ?self.lane, address, "connected again");
         } else {
-            tracing::debug!(peer = %self.peer, lane = ?self.lane, address = self.address, "connected");
+            tracing::debug!(peer = %self.peer, lane = ?self.lane, address, "connected");
         }
         progress.was_welcomed = true;
         progress.is_welcomed = true;

@@ -38,8 +38,9 @@ mod session;
 mod tests;
 mod wire;
 
-pub(crate) use actor::{BoundTransport, Stop, TransportActor, bind};
+pub(crate) use actor::{BoundTransport, RemovePeer, SetPeer, Stop, TransportActor, bind};
 pub(crate) use bulk::Outgoing;
+pub use bulk::SnapshotTransfer;
 pub use config::TransportError;
 pub(crate) use config::{TransportConfig, TransportLimits};
 pub(crate) use counters::TransportCounts;

@@ -2,6 +2,7 @@
 
 use super::counters::Counters;
 use super::frame::Frame;
+use super::handle::TransportHandle;
 use super::lane::Lane;
 use super::service::{
     Hello, PROTOCOL, Peer, Receipt, Refusal, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, Welcome,
@@ -10,7 +11,7 @@ use super::wire;
 use crate::budget::{InboundBudget, InboundPermit};
 use raftyard_groups::{Message, NodeId};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tarpc::context::Context;
@@ -32,7 +33,8 @@ pub(crate) trait Inbound: Send + Sync + 'static {
 pub(crate) struct Reception {
     pub(crate) cluster: String,
     pub(crate) node: NodeId,
-    pub(crate) peers: BTreeSet<NodeId>,
+    /// Knows who is a peer.
+    pub(crate) handle: TransportHandle,
     pub(crate) inbound: Arc<dyn Inbound>,
     /// Bytes of the data lane that may be received and not yet taken care of.
     pub(crate) budget: InboundBudget,
@@ -85,7 +87,7 @@ impl Session {
         if hello.to != reception.node.0 {
             return Err(Refusal::Target(reception.node.0));
         }
-        if !reception.peers.contains(&from) {
+        if !reception.handle.knows(from) {
             return Err(Refusal::UnknownNode);
         }
         if self.is_open() {
@@ -130,6 +132,10 @@ impl Session {
             return Err(Refusal::NoHello);
         };
         let Opened { from, lane, .. } = opened;
+        if !self.reception.handle.knows(from) {
+            // It was removed.
+            return Err(Refusal::UnknownNode);
+        }
         let refuse = |refusal: Refusal, error: &dyn std::fmt::Display| {
             tracing::error!(peer = %from, ?lane, %error, "frame refused");
             Err(refusal)

@@ -181,6 +181,8 @@ impl Dispatcher {
             Work::Read(life, job) => self.give(life, GroupWork::Read(job)),
             Work::Snapshot(life, event) => self.give(life, GroupWork::Snapshot(event)),
             Work::Transfer(life, transfer) => self.give(life, GroupWork::Transfer(transfer)),
+            Work::Change(life, change) => self.give(life, GroupWork::Change(change)),
+            Work::Progress(life, reply) => self.give(life, GroupWork::Progress(reply)),
             Work::Export(life, export) => self.give(life, GroupWork::Export(export)),
             Work::Continue(life) => self.give(life, GroupWork::Tick),
             Work::Unreadable(life) => self.give(life, GroupWork::Quarantine(QuarantineReason::LogDamaged)),

@@ -1,6 +1,7 @@
 //! The actor of one replica. It does three things: translate what came into inputs, let the core step,
 //! carry out what that wants. No rule of Raft is here.
 
+use super::changes::Changes;
 use super::dispatcher::{Shared, Stop};
 use super::proposals::{self, Proposals, Sealed};
 use super::reads::{self, Reads};
@@ -47,6 +48,7 @@ pub(crate) struct GroupActor {
     reads: Reads,
     /// Who waits for which leadership transfer.
     transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
+    changes: Changes,
     first_campaign: Option<FirstCampaign>,
     /// Names for what the core is asked.
     next_id: u64,
@@ -80,6 +82,7 @@ impl GroupActor {
             proposals: Proposals::new(limits, seed),
             reads,
             transfers: Vec::new(),
+            changes: Changes::default(),
             first_campaign: None,
             next_id: 0,
             slot: create.slot,
@@ -111,6 +114,9 @@ impl GroupActor {
                 GroupWork::Propose(proposal) => commands.push(proposal),
                 GroupWork::Read(job) => jobs.push(job),
                 GroupWork::Transfer(transfer) => inputs.push(self.transfer(transfer)),
+                GroupWork::Change(change) => inputs.push(self.changes.ask(change)),
+                // Who gave up waiting has dropped the other end.
+                GroupWork::Progress(reply) => drop(reply.send(self.core.peers())),
                 GroupWork::Campaign => {
                     self.first_campaign = Some(FirstCampaign {
                         next: now,
@@ -143,6 +149,10 @@ impl GroupActor {
             tracing::debug!(group = self.slot.group.0, replica = %self.core, "role changed");
         }
         self.publish();
+        // Last, so that who is answered finds it so.
+        for (id, outcome) in self.effects.memberships.drain(..) {
+            self.changes.decided(id, outcome);
+        }
     }
 
     /// The next try of a first campaign, if one is due and still makes sense.
@@ -321,6 +331,7 @@ impl GroupActor {
                 self.proposals.refuse(held, &ProposeError::Quarantined(reason.clone()));
             }
             self.transfers.clear();
+            self.changes.abandon();
             self.proposals.abandon();
             self.reads.expire(Moment(u64::MAX));
         }
@@ -330,6 +341,7 @@ impl GroupActor {
     fn refuse(&mut self, commands: Vec<Proposal>, jobs: Vec<ReadJob>, exports: Vec<Export>) {
         // Whoever asked for a transfer finds the reason in the status.
         self.transfers.clear();
+        self.changes.abandon();
         if let Some(reason) = self.slot.status.quarantined() {
             proposals::refuse(commands, &ProposeError::Quarantined(reason.clone()));
             reads::refuse(jobs, &ReadError::Quarantined(reason.clone()));
@@ -352,6 +364,8 @@ impl GroupActor {
             last: self.core.last().index.0,
             commit: self.core.commit().0,
             applied: self.core.applied().0,
+            membership: self.core.membership(),
+            member: self.core.membership().role_of(self.core.node()),
         });
         let deadline = if self.quarantined {
             Moment(u64::MAX)

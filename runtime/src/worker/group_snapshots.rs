@@ -47,7 +47,7 @@ impl GroupActor {
         });
         match restored {
             Ok(()) => {
-                let machine = &mut self.machine;
+                let machine = &self.machine;
                 self.proposals.restored(|request| machine.recall(request));
                 Some(Input::Applied { through: last.index })
             }

@@ -2,6 +2,7 @@
 //! groups, lets each run once, and gathers what they want done into one batch for the storage and one per
 //! peer for the transport: a **turn**.
 
+mod changes;
 mod deadlines;
 mod dispatcher;
 mod group_actor;
@@ -22,7 +23,8 @@ use crate::registry::GroupSlot;
 use crate::session::{RequestId, SessionId};
 use crate::snapshot::SnapshotEvent;
 use raftyard_groups::{
-    Entry, LoadPurpose, LogId, LogIndex, Message, NodeId, PersistSeq, Recovered, ReplicaConfig, TransferOutcome,
+    ChangeOutcome, ChangeRequest, Entry, LoadPurpose, LogId, LogIndex, Message, NodeId, PeerProgress, PersistSeq,
+    Recovered, ReplicaConfig, TransferOutcome,
 };
 use std::any::Any;
 use std::path::PathBuf;
@@ -50,6 +52,10 @@ pub(crate) enum Work {
     Snapshot(Life, SnapshotEvent),
     /// Another replica of a group shall lead.
     Transfer(Life, Transfer),
+    /// Who belongs to a group shall change.
+    Change(Life, Change),
+    /// How far are the others? Asked of the leader.
+    Progress(Life, oneshot::Sender<Vec<PeerProgress>>),
     /// A group's state shall be written to a file.
     Export(Life, Export),
     /// A group has more to apply than fitted into its turn.
@@ -119,6 +125,12 @@ pub(crate) struct Transfer {
     /// Who shall lead; `None` for the voter that is furthest.
     pub(crate) to: Option<NodeId>,
     pub(crate) reply: oneshot::Sender<TransferOutcome>,
+}
+
+/// A change of who belongs to a group, and who waits for its outcome.
+pub(crate) struct Change {
+    pub(crate) request: ChangeRequest,
+    pub(crate) reply: oneshot::Sender<ChangeOutcome>,
 }
 
 /// An export, and who waits for it: told the last entry whose effect is in the file.

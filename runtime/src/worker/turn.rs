@@ -35,6 +35,8 @@ pub(crate) enum GroupWork {
     Read(super::ReadJob),
     Snapshot(crate::snapshot::SnapshotEvent),
     Transfer(super::Transfer),
+    Change(super::Change),
+    Progress(tokio::sync::oneshot::Sender<Vec<raftyard_groups::PeerProgress>>),
     Export(super::Export),
     Campaign,
     /// Time has passed, or there is more to do.

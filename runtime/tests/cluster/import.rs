@@ -3,7 +3,7 @@
 use super::lives::{G, compacting, destroy_on_all, fill, lines};
 use super::support::{Cluster, Journal, leader_of, propose, read};
 use raftyard::store::LogStore;
-use raftyard::{CreateGroupError, Group, NodeId, SnapshotError, StateMachine};
+use raftyard::{CreateGroupError, Group, NodeId, SnapshotError, StateMachine, Timestamp};
 use std::path::Path;
 
 async fn import(cluster: &Cluster, id: NodeId, path: &Path) -> Result<Group<Journal>, CreateGroupError> {
@@ -123,7 +123,7 @@ impl StateMachine for Counted {
     type Answer = ();
     type Snapshot = std::num::NonZeroU8;
 
-    fn apply(&mut self, (): ()) {}
+    fn apply(&mut self, (): (), _: Timestamp) {}
 
     fn query(&self, (): ()) {}
 

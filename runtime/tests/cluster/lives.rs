@@ -8,7 +8,7 @@ use raftyard::store::{
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DestroyGroupError, ExportError, Group, GroupId, GroupOptions,
     Incarnation, LeaderError, Limits, LogId, NodeId, ProposeError, QuarantineReason, RaftHost, ReadError,
-    RebuildGroupError, ReplicaState, SnapshotError, StateMachine, TransferError,
+    RebuildGroupError, ReplicaState, SnapshotError, StateMachine, Timestamp, TransferError,
 };
 use raftyard_groups::{Entry, LogIndex, Persist};
 use std::hash::{BuildHasher, RandomState};
@@ -68,7 +68,7 @@ async fn a_destroyed_group_answers_everybody_and_leaves_a_tombstone() {
         // Whether it was queued before the end or came after it.
         assert!(matches!(
             outcome,
-            Err(ProposeError::OutcomeUnknown | ProposeError::Closed)
+            Err(ProposeError::OutcomeUnknown { .. } | ProposeError::Closed)
         ));
     }
     assert_eq!(unread.await, Err(ReadError::Closed));
@@ -308,7 +308,11 @@ async fn a_quarantined_replica_can_be_destroyed_and_created_again() {
     let bad = cluster.create(1).await.remove(0);
     bad.wait_for_leader().await.unwrap();
     let waits = bad.clone();
-    assert_eq!(bad.propose("panic".to_owned()).await, Err(ProposeError::OutcomeUnknown));
+    let outcome = bad.propose("panic".to_owned()).await;
+    assert!(
+        matches!(outcome, Err(ProposeError::OutcomeUnknown { .. })),
+        "{outcome:?}"
+    );
     let reason = QuarantineReason::ApplyPanicked(LogId::new(1, 2));
     assert_eq!(
         waits.wait_for_leader().await,
@@ -333,7 +337,7 @@ impl StateMachine for Picky {
     type Answer = u64;
     type Snapshot = u64;
 
-    fn apply(&mut self, (): ()) -> u64 {
+    fn apply(&mut self, (): (), _: Timestamp) -> u64 {
         self.0 += 1;
         self.0
     }

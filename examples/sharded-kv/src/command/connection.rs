@@ -72,7 +72,6 @@ pub(super) const COMMANDS: &[Spec] = &[
         categories: FAST,
         run: select,
     },
-    // Followers answer no stale reads neither: they ask the leader how far they have to be.
     Spec {
         name: "readonly",
         arity: 1,

@@ -15,6 +15,11 @@ fn the_example_is_valid() {
     assert_eq!(config.announce_resp.to_string(), "kv1.example:7001");
     assert_eq!(config.shard_map.groups(), 48);
     assert!(parse(&EXAMPLE.replace("proxy = false", "proxy = true")).unwrap().proxy);
+    let stale = EXAMPLE.replace("reads = \"linearizable\"", "reads = \"stale\"");
+    assert_eq!(
+        (config.reads, parse(&stale).unwrap().reads),
+        (Reads::Linearizable, Reads::Stale)
+    );
     assert_eq!(config.peers.len(), 2);
     assert_eq!(config.peers[1].resp.to_string(), "kv3.example:7001");
 }
@@ -29,6 +34,7 @@ fn a_short_file_has_defaults() {
     assert_eq!(config.snapshot_entries, DEFAULT_SNAPSHOT_ENTRIES);
     assert!(config.workers >= 1);
     assert!(!config.proxy);
+    assert_eq!(config.reads, Reads::Linearizable);
     assert_eq!(config.peers, []);
 }
 
@@ -98,6 +104,12 @@ fn unknown_fields_and_wrong_types_are_refused() {
     assert!(
         kind.starts_with("node.toml: line ") && kind.contains("(`groups = \"x\"`): invalid type"),
         "{kind}"
+    );
+    let reads = parse(&EXAMPLE.replace("\"linearizable\"", "\"old\"")).unwrap_err();
+    let reads = reads.to_string();
+    assert!(
+        reads.ends_with("unknown variant `old`, expected `linearizable` or `stale`"),
+        "{reads}"
     );
     let missing = NodeConfig::load(Path::new("/nowhere/node.toml"));
     let missing = missing.unwrap_err().to_string();

@@ -215,3 +215,39 @@ fn a_node_alone_says_that_the_cluster_is_down() {
     let status = cluster.terminate(1);
     assert_eq!(status.code(), Some(0), "it ends although it never was ready");
 }
+
+/// What a node answers after `READONLY` once it is alone: nothing, unless it may answer what it has.
+#[test]
+fn a_replica_alone_answers_reads_only_if_they_may_be_stale() {
+    for (reads, alone) in [("linearizable", None), ("stale", Some(Value::bulk("v")))] {
+        let mut cluster = ServerCluster::new(NODES, 1);
+        for node in 1..=NODES {
+            let config = format!("reads = \"{reads}\"\n{}", cluster.config(node));
+            std::fs::write(cluster.config_path(node), config).unwrap();
+        }
+        cluster.start_all();
+        let mut client = ClusterClient::new(&cluster.all_resp());
+        assert_eq!(client.command("k", &["SET", "k", "v"]), Outcome::Done(Value::ok()));
+        let node = cluster.leader_of("k") % NODES + 1;
+        let mut replica = Connection::open(&cluster.resp(node)).unwrap();
+        let mut get = || replica.command(&["GET", "k"]).unwrap();
+        assert!(get().is_error("MOVED "), "not before READONLY");
+        let mut replica = Connection::open(&cluster.resp(node)).unwrap();
+        replica.command(&["READONLY"]).unwrap();
+        eventually("the replica has it", || {
+            (replica.command(&["GET", "k"]).unwrap() == Value::bulk("v")).then_some(())
+        });
+        for other in (1..=NODES).filter(|other| *other != node) {
+            cluster.kill(other);
+        }
+        let reply = replica.command(&["GET", "k"]).unwrap();
+        match alone {
+            Some(value) => assert_eq!(reply, value),
+            None => assert!(
+                reply.is_error("TRYAGAIN ") || reply.is_error("CLUSTERDOWN "),
+                "{reply:?}"
+            ),
+        }
+        assert!(matches!(replica.command(&["SET", "k", "w"]).unwrap(), Value::Error(_)));
+    }
+}

@@ -222,7 +222,7 @@ fn what_waits_for_an_absent_peer_is_bounded_and_what_is_dropped_counted() {
             handle: a.handle.clone(),
             actor: a.actor.clone(),
         };
-        let waiting = || a.handle.outboxes[&(absent, Lane::Data)].bytes();
+        let waiting = || a.handle.outbox(absent, Lane::Data).bytes();
         for number in 0..1000 {
             a.handle
                 .send(&[append(&a, &b, number, 1000), heartbeat(&a, &b, number)]);

@@ -81,7 +81,7 @@ async fn frames_in_flight(limits: TransportLimits) -> (usize, usize) {
         handle: a.handle.clone(),
         actor: a.actor.clone(),
     };
-    let outbox = &a.handle.outboxes[&(NodeId(2), Lane::Data)];
+    let outbox = a.handle.outbox(NodeId(2), Lane::Data);
     a.handle.send(&[append(&a, &b, 0, 1000)]);
     wait_until("the first frame arrives", || peer.frames.lock().len() == 1).await;
     for number in 1..MESSAGES {

@@ -4,7 +4,7 @@ use super::super::{Proposal, Purpose, ReadJob};
 use super::*;
 use crate::budget::{ByteBudget, InboundBudget};
 use crate::clock::MonotonicClock;
-use crate::error::ReadError;
+use crate::error::{ProposeError, ReadError};
 use crate::group::Consistency;
 use crate::machine::{Answer, ROOM, StateMachine, Typed};
 use crate::registry::StatusCell;
