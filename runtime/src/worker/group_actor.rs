@@ -266,7 +266,7 @@ impl GroupActor {
             self.forget_snapshots(before);
         }
         let leads = self.core.role() == RoleKind::Leader && !self.quarantined;
-        let tries_again = self.proposals.try_again(leads, now);
+        let tries_again = self.proposals.try_again(leads, self.proposing.is_empty(), now);
         let output = &mut *self.shared.output.borrow_mut();
         if (!self.effects.apply.is_empty() && !self.quarantined) || tries_again {
             output.again.push(self.slot.life());
