@@ -253,7 +253,7 @@ impl GroupActor {
             self.forget_snapshots(before);
         }
         let leads = self.core.role() == RoleKind::Leader && !self.halted;
-        let tries_again = self.proposals.try_again(leads, now);
+        let tries_again = self.proposals.try_again(leads, self.proposing.is_empty(), now);
         let output = &mut *self.shared.output.borrow_mut();
         if (!self.effects.apply.is_empty() && !self.halted) || tries_again {
             output.again.push(self.slot.group);
