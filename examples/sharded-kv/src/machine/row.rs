@@ -107,9 +107,11 @@ impl<V> Row<V> {
 
     /// The row that [`iter`](Self::iter) tells.
     pub(super) fn restore(all: Vec<(usize, Bytes, V)>) -> Self {
-        let mut row = Self::default();
-        row.hashes = vec![0; all.len()];
-        row.table.reserve(all.len(), |_| 0);
+        let mut row = Self {
+            table: HashTable::with_capacity(all.len()),
+            hashes: vec![0; all.len()],
+            hasher: RandomState::new(),
+        };
         for (place, key, value) in all {
             let hash = row.hash(&key);
             if let Some(known) = row.hashes.get_mut(place) {
