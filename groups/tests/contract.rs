@@ -6,8 +6,8 @@
 mod support;
 
 use raftyard_groups::{
-    Effects, Entry, GroupId, HardState, Input, LoadPurpose, LogIndex, NodeId, Persist, PersistSeq, Promise, ProposalId,
-    Proposed, RoleKind, Term,
+    Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LoadPurpose, LogIndex, Membership, Moment, NodeId,
+    Persist, PersistSeq, Promise, ProposalId, Proposed, Recovered, ReplicaConfig, RoleKind, Term, Tuning,
 };
 use support::replica::{Replica, accepted, append, heartbeat, message, vote};
 use support::{entries_of_terms, n};
@@ -26,6 +26,27 @@ fn terms(write: &Persist) -> Vec<(u64, u64)> {
         .iter()
         .map(|entry| (entry.index.0, entry.term.0))
         .collect()
+}
+
+#[test]
+fn a_higher_priority_campaigns_earlier_but_never_before_an_election_timeout() {
+    for (priority, latest) in [(0, 1_200), (1, 900), (2, 800), (3, 750), (255, 750)] {
+        let deadlines = (0..2_000).map(|seed| {
+            let config = ReplicaConfig {
+                group: GroupId(1),
+                incarnation: Incarnation(1),
+                node: n(1),
+                membership: Membership::of_voters([1, 2, 3].map(n)).unwrap(),
+                tuning: Tuning::default(),
+                seed,
+                priority,
+            };
+            Group::new(config, Recovered::default(), Moment(0)).deadline().0
+        });
+        let (first, last) = deadlines.fold((u64::MAX, 0), |(first, last), due| (first.min(due), last.max(due)));
+        assert!((600..605).contains(&first), "{priority}: {first}");
+        assert!((latest - 5..latest).contains(&last), "{priority}: {last}");
+    }
 }
 
 #[test]
@@ -235,7 +256,7 @@ fn time_never_goes_back() {
     let mut replica = Replica::new(3, 1, &[]);
     replica.hear(2, 1, heartbeat(0));
     let (now, deadline) = (replica.now, replica.group.deadline());
-    replica.now = raftyard_groups::Moment(0);
+    replica.now = Moment(0);
     replica.hear(2, 1, heartbeat(0));
     assert!(replica.group.deadline().since(now) >= 600, "{deadline:?}");
     replica.tell(Input::Tick);
