@@ -7,6 +7,9 @@ use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
+/// More room than this, in requests, is given back once nobody waits.
+const ROOM_KEPT: usize = 4_096;
+
 /// Makes names for sessions: no two lives of a replica make the same.
 #[derive(Debug)]
 pub(crate) struct SessionIds {
@@ -110,8 +113,8 @@ impl OwnSession {
         while self.settled.pop_front_if(|settled| *settled).is_some() {
             self.floor += 1;
         }
-        if self.settled.is_empty() {
-            self.settled.shrink_to(64);
+        if self.settled.is_empty() && self.settled.capacity() > ROOM_KEPT {
+            self.settled.shrink_to(0);
         }
     }
 
