@@ -4,7 +4,7 @@ use crate::ids::{LogId, LogIndex, Term};
 use bytes::Bytes;
 
 /// One entry of a group's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Position in the log.
     pub index: LogIndex,
@@ -15,7 +15,7 @@ pub struct Entry {
 }
 
 /// What an entry carries. The core looks into none of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// Nothing. A leader appends one at the start of its term: committing it commits all before it
     /// (paper §5.4.2, §8).
@@ -49,7 +49,7 @@ impl Entry {
 }
 
 /// The part of a replica's state that must never regress across a crash (paper figure 2, "persistent state").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The newest term this replica has seen.
     pub term: Term,

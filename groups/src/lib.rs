@@ -21,6 +21,7 @@ mod config;
 mod display;
 mod effects;
 mod entry;
+mod fingerprint;
 mod follower;
 mod group;
 mod ids;

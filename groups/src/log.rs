@@ -14,10 +14,12 @@
 
 use crate::effects::PersistSeq;
 use crate::entry::Entry;
+use crate::fingerprint::Reference;
 use crate::ids::{LogId, LogIndex, Term};
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     /// The last entry that was compacted away; zero if none was.
     base: LogId,
@@ -34,7 +36,7 @@ pub(crate) struct Log {
     cache_bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Writing {
     seq: PersistSeq,
     last: LogIndex,
@@ -213,6 +215,22 @@ impl Log {
             self.cache_bytes -= entry.size();
         }
         Some(base)
+    }
+
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self {
+            base,
+            runs,
+            last,
+            durable,
+            writing,
+            cache,
+            cache_bytes: _,
+        } = self;
+        (base, runs, last, durable, cache).hash(state);
+        for Writing { seq, last } in writing {
+            (reference.writes_since(*seq), last).hash(state);
+        }
     }
 
     /// Checks what must hold between the parts.

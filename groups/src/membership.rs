@@ -7,7 +7,7 @@ use std::fmt;
 
 /// A group's configuration (paper §6): voters, while it changes also the outgoing voters, and learners.
 /// Sets are sorted, so that every fan-out over them has the same order everywhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     voters: BTreeSet<NodeId>,
     outgoing: BTreeSet<NodeId>,

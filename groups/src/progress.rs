@@ -9,12 +9,14 @@
 //! ```
 
 use crate::config::Tuning;
+use crate::fingerprint::Reference;
 use crate::ids::LogIndex;
 use crate::input::Moment;
 use crate::message::ReadRound;
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     /// The peer has everything up to here, durably.
     pub(crate) matched: LogIndex,
@@ -31,7 +33,7 @@ pub(crate) struct Progress {
     matched_at_heartbeat: LogIndex,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Mode {
     /// Where the logs match is not known: one message at a time; `paused` while it is on its way.
     Probe { paused: bool },
@@ -42,7 +44,7 @@ pub(crate) enum Mode {
 }
 
 /// Append messages on their way: last index and bytes of each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Inflight {
     messages: VecDeque<(LogIndex, usize)>,
     bytes: usize,
@@ -77,6 +79,20 @@ impl Progress {
             loading: false,
             matched_at_heartbeat: LogIndex::ZERO,
         }
+    }
+
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self {
+            matched,
+            next,
+            mode,
+            contact,
+            round,
+            loading,
+            matched_at_heartbeat,
+        } = self;
+        (matched, next, mode, round, loading, matched_at_heartbeat).hash(state);
+        reference.is_long_ago(*contact).hash(state);
     }
 
     /// Whether an append may be sent now. In probe mode an empty one is worth sending too.

@@ -2,13 +2,15 @@
 //! no proposals meanwhile. If nothing comes of it within an election timeout, it goes on leading.
 
 use crate::effects::{Effects, TransferOutcome, TransferRefusal};
+use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::NodeId;
 use crate::input::{Moment, ProposalId, TransferId};
 use crate::message::Prompt;
 use bytes::Bytes;
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     id: TransferId,
     to: NodeId,
@@ -40,6 +42,19 @@ impl Transfer {
         };
         effects.transfers.push((self.id, outcome));
         self.held.into_iter().map(|(id, _)| id).collect()
+    }
+}
+
+impl Transfer {
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self {
+            id,
+            to,
+            deadline,
+            told,
+            held,
+        } = self;
+        (id, to, *deadline <= reference.now, told, held).hash(state);
     }
 }
 
