@@ -11,9 +11,10 @@ use raftyard_groups::{
     Tuning,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 /// One node with its replica. What completes at once by default (writes, applies, loads) can be held.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     /// `None` while it is down.
     pub(crate) group: Option<Group>,
@@ -42,13 +43,16 @@ pub(crate) struct SentSnapshot {
 }
 
 /// One line of what happened.
+#[derive(Clone)]
 pub(crate) enum Trace {
     Message(String),
     Event(String),
 }
 
+#[derive(Clone)]
 pub(crate) struct Cluster {
-    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    /// Shared with copies of this cluster until they differ.
+    pub(crate) nodes: BTreeMap<NodeId, Rc<Node>>,
     pub(crate) network: Network,
     pub(crate) now: Moment,
     pub(crate) safety: Safety,
@@ -86,7 +90,7 @@ impl Cluster {
             transfers: 0,
         };
         for id in membership.peers_of(NodeId(0)) {
-            cluster.nodes.insert(id, Node::default());
+            cluster.nodes.insert(id, Rc::default());
             cluster.start(id);
         }
         cluster
@@ -103,7 +107,8 @@ impl Cluster {
     }
 
     pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"))
+        let node = self.nodes.get_mut(&id);
+        Rc::make_mut(node.unwrap_or_else(|| panic!("there is no {id}")))
     }
 
     pub(crate) fn group(&self, id: NodeId) -> &Group {

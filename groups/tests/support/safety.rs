@@ -7,9 +7,12 @@ use raftyard_groups::{
     Term,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 
-type Nodes = BTreeMap<NodeId, Node>;
+type Nodes = BTreeMap<NodeId, Rc<Node>>;
 
+#[derive(Clone)]
 pub(crate) struct Safety {
     membership: Membership,
     leaders: BTreeMap<Term, NodeId>,
@@ -37,6 +40,12 @@ impl Safety {
             applied: BTreeMap::new(),
             reads: BTreeMap::new(),
         }
+    }
+
+    /// What happened, as far as it is needed to notice what must not happen next.
+    pub(crate) fn fingerprint(&self, state: &mut impl Hasher) {
+        (&self.leaders, &self.committed, &self.votes, &self.reads).hash(state);
+        self.written.hash(state);
     }
 
     pub(crate) fn restarted(&mut self, id: NodeId) {
