@@ -13,53 +13,60 @@ mod support;
 
 mod explorer;
 mod gets_on;
+mod models;
 mod world;
 
-use explorer::{Limits, Model, explore};
-use raftyard_groups::{Body, Membership, Message, NodeId, Prompt, RoleKind};
-use support::cluster::Cluster;
-use support::n;
-use world::{Bounds, World};
+use explorer::{Limits, explore};
 
-fn voters(count: u64) -> World {
-    World::new(&Membership::of_voters((1..=count).map(NodeId)).unwrap())
-}
-
-/// Pre-votes change nothing at who is asked.
-fn pre_votes(message: &Message) -> bool {
-    matches!(
-        message.body,
-        Body::Prompt(Prompt::PreVote { .. } | Prompt::PreVoteReply { .. })
-    )
-}
-
-fn leads(cluster: &Cluster) -> bool {
-    cluster.leader().is_some()
-}
-
-fn commits(cluster: &Cluster) -> bool {
-    cluster.safety.committed.len() >= 2
-}
-
+/// As far as every run of the tests goes.
 const CI: Limits = Limits {
-    states: 300_000,
+    states: usize::MAX,
     heal_every: 1_000,
 };
 
-#[test]
-fn election() {
-    let mut start = voters(3);
-    start.at_once = pre_votes;
-    start.left = Bounds { timeouts: 2, crashes: 1, ..Bounds::default() };
-    for id in [1, 2, 3] { start.cluster.node_mut(n(id)).hold_fsync = true; }
-    explore(Model { name: "election", start, depth: 12, sometimes: vec![("leads", leads)] }, CI);
+/// A number from the environment.
+fn number(variable: &str) -> Option<usize> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable}: no number")))
 }
 
-#[test]
-fn replication() {
-    let mut start = voters(3);
-    start.elect(n(1));
-    start.at_once = pre_votes;
-    start.left = Bounds { timeouts: 1, proposals: 2, duplicates: 1, heartbeats: 1, ..Bounds::default() };
-    explore(Model { name: "replication", start, depth: 10, sometimes: vec![("leads", leads), ("commits", commits)] }, CI);
+macro_rules! models {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            explore(models::$name(), CI);
+        })*
+
+        mod further {
+            $(#[test]
+            #[ignore = "takes minutes"]
+            fn $name() {
+                super::explore_further(super::models::$name());
+            })*
+        }
+    };
+}
+
+/// With all that may happen happening once more, to a greater depth.
+fn explore_further(mut model: explorer::Model) {
+    model.start.left = model.start.left.once_more();
+    model.depth = number("RAFTYARD_MODEL_DEPTH").map_or(64, |depth| u32::try_from(depth).unwrap());
+    let limits = Limits {
+        states: number("RAFTYARD_MODEL_STATES").unwrap_or(3_000_000),
+        heal_every: 5_000,
+    };
+    explore(model, limits);
+}
+
+models! {
+    elections
+    pre_votes
+    replication
+    diverged_logs
+    late_writes
+    reads
+    reads_at_followers
+    transfers
+    snapshots
+    two_voters
 }

@@ -44,6 +44,39 @@ pub(crate) struct Bounds {
     pub(crate) compactions: u8,
 }
 
+impl Bounds {
+    /// Each thing that may happen may happen once more.
+    pub(crate) fn once_more(self) -> Self {
+        let more = |count| count + u8::from(count > 0);
+        let Self {
+            timeouts,
+            lonely_timeouts,
+            heartbeats,
+            pauses,
+            proposals,
+            reads,
+            follower_reads,
+            transfers,
+            crashes,
+            duplicates,
+            compactions,
+        } = self;
+        Self {
+            timeouts: more(timeouts),
+            lonely_timeouts: more(lonely_timeouts),
+            heartbeats: more(heartbeats),
+            pauses: more(pauses),
+            proposals: more(proposals),
+            reads: more(reads),
+            follower_reads: more(follower_reads),
+            transfers: more(transfers),
+            crashes: more(crashes),
+            duplicates: more(duplicates),
+            compactions: more(compactions),
+        }
+    }
+}
+
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
@@ -93,10 +126,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(membership: &Membership) -> Self {
+    /// Replicas with empty disks. An append message carries entries of `message_bytes_max`.
+    pub(crate) fn new(membership: &Membership, message_bytes_max: usize) -> Self {
         let tuning = Tuning {
             election_timeout_ms: ELECTION_TIMEOUT_MS,
             heartbeat_interval_ms: 1,
+            message_bytes_max,
             ..Tuning::default()
         };
         let cluster = Cluster::new(membership, tuning, 1);
@@ -159,8 +194,20 @@ impl World {
                 }
                 may(left.transfers, Action::Transfer(id, None));
             } else if group.deadline() < Moment(u64::MAX) {
-                may(left.timeouts, Action::Timeout { node: id, is_lonely: false });
-                may(left.lonely_timeouts, Action::Timeout { node: id, is_lonely: true });
+                may(
+                    left.timeouts,
+                    Action::Timeout {
+                        node: id,
+                        is_lonely: false,
+                    },
+                );
+                may(
+                    left.lonely_timeouts,
+                    Action::Timeout {
+                        node: id,
+                        is_lonely: true,
+                    },
+                );
             }
             if group.role() == RoleKind::Follower && group.leader().is_some() {
                 may(left.follower_reads, Action::Read(id));
@@ -281,6 +328,20 @@ impl World {
         assert_eq!(self.cluster.group(id).role(), RoleKind::Leader, "{id} was not elected");
     }
 
+    /// Has `id` elected; what it says as a leader is lost, and it starts again as a follower.
+    pub(crate) fn elect_in_vain(&mut self, id: NodeId) {
+        self.let_pass(|_, _| true);
+        self.tick(id);
+        while self.cluster.group(id).role() != RoleKind::Leader {
+            let links = self.cluster.network.busy_links();
+            let message = self.cluster.network.queue(links[0]).pop_front();
+            self.hand_over(message.expect("the link is busy"));
+            self.settle(None);
+        }
+        self.cluster.network.queues.clear();
+        self.restart(id, 0);
+    }
+
     /// Delivers until nothing is on its way.
     pub(crate) fn deliver_all(&mut self) {
         while let Some(link) = self.cluster.network.busy_links().first().copied() {
@@ -290,9 +351,18 @@ impl World {
         }
     }
 
-    /// All messages on their way are lost.
-    pub(crate) fn lose_all(&mut self) {
-        self.cluster.network.queues.clear();
+    /// Nothing passes between `one` and `other` while `what` happens.
+    pub(crate) fn apart(&mut self, one: &[NodeId], other: &[NodeId], what: impl FnOnce(&mut Self)) {
+        self.cluster.network.cut_between(one, other);
+        what(self);
+        self.cluster.network.heal();
+    }
+
+    /// Writes of these replicas are durable only when they are synced.
+    pub(crate) fn slow_disks(&mut self, ids: &[u64]) {
+        for id in ids {
+            self.cluster.node_mut(NodeId(*id)).hold_fsync = true;
+        }
     }
 
     /// The deadline of a replica comes.
@@ -426,7 +496,12 @@ impl World {
 
     /// Number of messages and snapshots on their way.
     pub(crate) fn on_its_way(&self) -> usize {
-        let messages = self.cluster.network.queues.values().map(std::collections::VecDeque::len);
+        let messages = self
+            .cluster
+            .network
+            .queues
+            .values()
+            .map(std::collections::VecDeque::len);
         messages.sum::<usize>() + self.cluster.sent_snapshots.len()
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Safety {
     leaders: BTreeMap<Term, NodeId>,
     /// Position `i - 1` holds the entry committed at index `i`.
     pub(crate) committed: Vec<LogId>,
+    /// In which term each was committed: a later one than its own if another leader did it.
+    committed_in: Vec<Term>,
     /// What each leader put at each position: the same id never names two entries.
     written: BTreeMap<LogId, Entry>,
     votes: BTreeMap<(Term, NodeId), NodeId>,
@@ -34,6 +36,7 @@ impl Safety {
             membership,
             leaders: BTreeMap::new(),
             committed: Vec::new(),
+            committed_in: Vec::new(),
             written: BTreeMap::new(),
             votes: BTreeMap::new(),
             commits: BTreeMap::new(),
@@ -44,7 +47,14 @@ impl Safety {
 
     /// What happened, as far as it is needed to notice what must not happen next.
     pub(crate) fn fingerprint(&self, state: &mut impl Hasher) {
-        (&self.leaders, &self.committed, &self.votes, &self.reads).hash(state);
+        (
+            &self.leaders,
+            &self.committed,
+            &self.committed_in,
+            &self.votes,
+            &self.reads,
+        )
+            .hash(state);
         self.written.hash(state);
     }
 
@@ -64,7 +74,7 @@ impl Safety {
         let checked = self.commits.get(&id).copied().unwrap_or_default();
         for index in checked.0 + 1..=group.commit().0 {
             if let Some(term) = group.term_at(LogIndex(index)) {
-                self.commits_entry(id, LogId::new(term.0, index), nodes);
+                self.commits_entry(group, LogId::new(term.0, index), nodes);
             }
         }
         self.commits.insert(id, group.commit());
@@ -93,8 +103,9 @@ impl Safety {
             assert_eq!(other, id, "Election Safety: two leaders in {term}");
             return;
         }
-        // New in its term. Leader Completeness: it holds all that was committed before.
-        for entry in &self.committed {
+        // New in its term. Leader Completeness: it holds all that was committed in terms before.
+        let committed = self.committed.iter().zip(&self.committed_in);
+        for (entry, _) in committed.filter(|(_, committed_in)| **committed_in < term) {
             let held = group.term_at(entry.index);
             assert!(
                 held == Some(entry.term) || is_compacted(group, entry.index),
@@ -103,7 +114,8 @@ impl Safety {
         }
     }
 
-    fn commits_entry(&mut self, id: NodeId, entry: LogId, nodes: &Nodes) {
+    fn commits_entry(&mut self, group: &Group, entry: LogId, nodes: &Nodes) {
+        let id = group.node();
         let position = usize::try_from(entry.index.prev().0).expect("an index fits");
         if let Some(committed) = self.committed.get(position) {
             assert_eq!(*committed, entry, "State Machine Safety: {id} commits another entry");
@@ -126,6 +138,7 @@ impl Safety {
             "{id} commits {entry}, which is not on the disks of a quorum"
         );
         self.committed.push(entry);
+        self.committed_in.push(group.term());
     }
 
     pub(crate) fn prompt_leaves(&self, message: &Message) {
