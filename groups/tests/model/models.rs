@@ -139,7 +139,7 @@ pub(crate) fn diverged_logs() -> Model {
     Model {
         name: "diverged_logs",
         start,
-        depth: 12,
+        depth: 17,
         sometimes: vec![
             ("leads in term 3", leads_in_term_3),
             ("an entry commits", an_entry_commits),
