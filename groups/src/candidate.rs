@@ -35,11 +35,21 @@ impl Candidate {
 }
 
 impl Group {
+    /// Whether it may lead in its newest configuration, or in one before of which it does not know that it is
+    /// superseded. Who is left out by a configuration that may not be committed may be the only one that holds it,
+    /// and then is needed, without counting itself, to commit it (thesis §4.2.2).
+    pub(crate) fn may_campaign(&self) -> bool {
+        let me = self.config.node;
+        self.memberships
+            .since(self.commit)
+            .any(|membership| membership.may_lead(me))
+    }
+
     /// Asks the voters whether a campaign in the next term could win. Changes neither term nor vote, so a
     /// replica that is cut off disturbs nobody when it comes back (thesis §9.6).
     pub(crate) fn pre_campaign(&mut self, effects: &mut Effects) {
         let me = self.config.node;
-        if !self.config.membership.is_voter(me) {
+        if !self.may_campaign() {
             return;
         }
         let deadline = self.next_election_deadline();
@@ -118,7 +128,7 @@ impl Group {
             _ => return,
         };
         let said = |node| candidate.votes.get(&node).copied();
-        match self.config.membership.quorum().vote(said) {
+        match self.membership().quorum().vote(said) {
             VoteResult::Pending => {}
             VoteResult::Won if campaigns => self.become_leader(effects),
             VoteResult::Won => self.campaign(false, effects),
@@ -127,7 +137,7 @@ impl Group {
     }
 
     fn voting_peers(&self) -> Vec<NodeId> {
-        let membership = &self.config.membership;
+        let membership = self.membership();
         let mut peers = membership.peers_of(self.config.node);
         peers.retain(|peer| membership.is_voter(*peer));
         peers

@@ -3,6 +3,7 @@
 use crate::entry::HardState;
 use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
+use std::sync::Arc;
 
 /// Which replica this is, and of whom the group consists.
 #[derive(Clone, Debug)]
@@ -13,13 +14,17 @@ pub struct ReplicaConfig {
     pub incarnation: Incarnation,
     /// The node this replica lives on.
     pub node: NodeId,
-    /// The group's configuration.
+    /// What the group was created with: in force if [`Recovered::memberships`] names none. Of nobody if this
+    /// replica waits to be added.
     pub membership: Membership,
     /// Times and limits.
     pub tuning: Tuning,
     /// Seeds the randomised election timeouts and the names of read requests. Replicas of a group need
     /// different seeds, and each a new one whenever it starts.
     pub seed: u64,
+    /// Those of a higher priority campaign earlier when a leader is lost, and get the leadership handed over by
+    /// one of a lower. 0 is the usual one.
+    pub priority: u8,
 }
 
 /// Times and limits. The defaults suit a local network and disks that sync in milliseconds.
@@ -73,6 +78,9 @@ pub struct Recovered {
     /// The last index of the snapshot that the state machine was restored from, if it was. Not before the
     /// base: what is compacted is in a snapshot.
     pub applied: LogIndex,
+    /// Configurations, ascending: the one in force at the base, if a base was ever written (its index is the
+    /// base's), then those that are entries of the log.
+    pub memberships: Vec<(LogIndex, Arc<Membership>)>,
 }
 
 impl Recovered {

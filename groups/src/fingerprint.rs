@@ -22,6 +22,11 @@ impl Reference {
         self.now.since(moment) >= self.election_timeout_ms
     }
 
+    /// How many election timeouts are left, a part of one counting as one.
+    pub(crate) fn timeouts_until(&self, moment: Moment) -> u64 {
+        moment.since(self.now).div_ceil(self.election_timeout_ms.max(1))
+    }
+
     /// How many writes ago.
     pub(crate) fn writes_since(&self, seq: PersistSeq) -> u64 {
         self.newest.0.saturating_sub(seq.0)
@@ -41,6 +46,7 @@ impl Group {
             config,
             hard,
             log,
+            memberships,
             role,
             commit,
             applying,
@@ -61,6 +67,7 @@ impl Group {
         };
         (hard, commit, applying, applied, loading_apply, loading_apply_failed).hash(state);
         log.fingerprint(reference, state);
+        memberships.hash(state);
         forwarded.fingerprint(state);
         match role {
             Role::Follower(follower) => {

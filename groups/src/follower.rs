@@ -152,6 +152,7 @@ impl Group {
         if let Some(first) = entries.first() {
             if first.index <= self.log.last() {
                 self.log.truncate(first.index);
+                self.memberships.truncate(first.index);
             }
             self.append(&entries, effects);
         }
@@ -163,7 +164,14 @@ impl Group {
     pub(crate) fn on_heartbeat(&mut self, from: NodeId, commit: LogIndex, round: ReadRound, effects: &mut Effects) {
         if self.follow(from, effects) {
             self.commit = self.commit.max(commit.min(self.log.last()));
-            self.send(from, Prompt::HeartbeatReply { round }, effects);
+            self.send(
+                from,
+                Prompt::HeartbeatReply {
+                    round,
+                    priority: self.config.priority,
+                },
+                effects,
+            );
             self.retry_forwarded_reads(from, effects);
         }
     }

@@ -1,5 +1,6 @@
 //! What a leader does: append, replicate, commit.
 
+use crate::change::Changes;
 use crate::effects::{Effects, Load, LoadPurpose, Proposed, ReadOutcome};
 use crate::entry::{Entry, Payload};
 use crate::fingerprint::Reference;
@@ -24,6 +25,9 @@ pub(crate) struct Leader {
     pub(crate) reads: Reads,
     /// Leadership is on its way to another replica.
     pub(crate) transfer: Option<Transfer>,
+    pub(crate) changes: Changes,
+    /// Not before this it hands over by itself.
+    pub(crate) next_handover: Moment,
 }
 
 impl Leader {
@@ -45,8 +49,11 @@ impl Leader {
             heartbeat_due: _,
             reads,
             transfer,
+            changes,
+            next_handover,
         } = self;
-        (term_start, reads).hash(state);
+        (term_start, reads, changes).hash(state);
+        reference.timeouts_until(*next_handover).hash(state);
         for (peer, progress) in peers {
             peer.hash(state);
             progress.fingerprint(reference, state);
@@ -61,21 +68,25 @@ impl Leader {
 impl Group {
     pub(crate) fn become_leader(&mut self, effects: &mut Effects) {
         let last = self.log.last();
-        let peers = self.config.membership.peers_of(self.config.node);
+        let membership = self.memberships.in_force();
+        let progress = |peer| (peer, Progress::new(last, self.now, membership.is_witness(peer)));
         self.role = Role::Leader(Box::new(Leader {
-            peers: peers
+            peers: membership
+                .peers_of(self.config.node)
                 .into_iter()
-                .map(|peer| (peer, Progress::new(last, self.now)))
+                .map(progress)
                 .collect(),
             term_start: last.next(),
             heartbeat_due: self.next_heartbeat(),
             reads: Reads::default(),
             transfer: None,
+            changes: Changes::default(),
+            next_handover: self.now.plus(self.config.tuning.election_timeout_ms),
         }));
         self.append_payloads([Payload::Noop], effects);
     }
 
-    fn append_payloads(&mut self, payloads: impl IntoIterator<Item = Payload>, effects: &mut Effects) {
+    pub(crate) fn append_payloads(&mut self, payloads: impl IntoIterator<Item = Payload>, effects: &mut Effects) {
         let mut index = self.log.last();
         let entries: Vec<Entry> = payloads
             .into_iter()
@@ -123,11 +134,12 @@ impl Group {
                 progress.map_or(Moment(0), |progress| progress.contact)
             }
         };
-        let heard = self.config.membership.quorum().reached(contact).unwrap_or(now);
+        let heard = self.memberships.in_force().quorum().reached(contact).unwrap_or(now);
         if now.since(heard) >= self.config.tuning.election_timeout_ms {
             return self.become_follower(self.hard.term, None, effects);
         }
         self.expire_transfer(effects);
+        self.hand_over_if_due();
         let next_heartbeat = self.next_heartbeat();
         let Role::Leader(leader) = &mut self.role else {
             return;
@@ -152,13 +164,18 @@ impl Group {
     }
 
     pub(crate) fn send_heartbeats(&mut self, effects: &mut Effects) {
-        let Role::Leader(leader) = &self.role else {
+        let Role::Leader(leader) = &mut self.role else {
             return;
         };
         let round = leader.reads.newest_round();
-        for (peer, progress) in &leader.peers {
+        let mut heartbeats = Vec::with_capacity(leader.peers.len());
+        for (peer, progress) in &mut leader.peers {
             let commit = self.commit.min(progress.matched);
-            self.send(*peer, Prompt::Heartbeat { commit, round }, effects);
+            progress.told(commit);
+            heartbeats.push((*peer, commit));
+        }
+        for (peer, commit) in heartbeats {
+            self.send(peer, Prompt::Heartbeat { commit, round }, effects);
         }
     }
 
@@ -172,8 +189,10 @@ impl Group {
             return;
         };
         let Some(prev) = self.log.id_at(progress.next.prev()) else {
-            progress.needs_snapshot();
-            return effects.snapshots.push(peer);
+            if progress.needs_snapshot() {
+                effects.snapshots.push(peer);
+            }
+            return;
         };
         let append = Prompt::Append {
             prev,
@@ -199,10 +218,9 @@ impl Group {
         }
     }
 
-    pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, round: ReadRound) {
+    pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, round: ReadRound, priority: u8) {
         if let Some(progress) = self.progress(from) {
-            progress.round = progress.round.max(round);
-            progress.resume_probe();
+            progress.answered_heartbeat(round, priority);
         }
     }
 
@@ -231,7 +249,7 @@ impl Group {
                 progress.map_or(LogIndex::ZERO, |progress| progress.matched)
             }
         };
-        if let Some(reached) = self.config.membership.quorum().reached(matched)
+        if let Some(reached) = self.memberships.in_force().quorum().reached(matched)
             && reached >= leader.term_start
         {
             self.commit = self.commit.max(reached);
@@ -271,7 +289,7 @@ impl Group {
                 progress.map_or(ReadRound(0), |progress| progress.round)
             }
         };
-        let confirmed = self.config.membership.quorum().reached(answered).unwrap_or(newest);
+        let confirmed = self.memberships.in_force().quorum().reached(answered).unwrap_or(newest);
         for (reader, index) in leader.reads.confirm(confirmed) {
             match reader {
                 Reader::Here(id) => effects.reads.push((id, ReadOutcome::Ready { index })),
@@ -285,7 +303,8 @@ impl Group {
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        let tuning = &self.config.tuning;
+        let (tuning, now) = (&self.config.tuning, self.now);
+        leader.peers.retain(|_, progress| !progress.has_left(now));
         let mut appends = Vec::new();
         for (peer, progress) in &mut leader.peers {
             while progress.may_send(tuning) {
@@ -294,11 +313,12 @@ impl Group {
                     break;
                 }
                 let Some(prev) = self.log.id_at(next.prev()) else {
-                    progress.needs_snapshot();
-                    effects.snapshots.push(*peer);
+                    if progress.needs_snapshot() {
+                        effects.snapshots.push(*peer);
+                    }
                     break;
                 };
-                let (entries, bytes) = if next > last {
+                let (mut entries, bytes) = if next > last {
                     (Vec::new(), 0)
                 } else if let Some(cached) = self.log.cached(next, last, tuning.message_bytes_max) {
                     cached
@@ -312,6 +332,9 @@ impl Group {
                     });
                     break;
                 };
+                if progress.is_witness {
+                    entries.iter_mut().for_each(Entry::strip);
+                }
                 progress.sent(prev.index.plus(entries.len()), bytes);
                 appends.push((*peer, prev, entries));
             }
@@ -326,7 +349,7 @@ impl Group {
         &mut self,
         peer: NodeId,
         from: LogIndex,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
         effects: &mut Effects,
     ) {
         let Role::Leader(leader) = &mut self.role else {
@@ -345,6 +368,9 @@ impl Group {
         let Some(prev) = self.log.id_at(from.prev()) else {
             return;
         };
+        if progress.is_witness {
+            entries.iter_mut().for_each(Entry::strip);
+        }
         let bytes = entries.iter().map(Entry::size).sum();
         progress.sent(prev.index.plus(entries.len()), bytes);
         let commit = self.commit;

@@ -17,6 +17,7 @@
 //! Left out, because others do it: batching over groups, timers, sleeping, the wire and the disk.
 
 mod candidate;
+mod change;
 mod config;
 mod display;
 mod effects;
@@ -24,6 +25,7 @@ mod entry;
 mod fingerprint;
 mod follower;
 mod group;
+mod handover;
 mod ids;
 mod input;
 #[cfg(debug_assertions)]
@@ -31,12 +33,15 @@ mod invariants;
 mod leader;
 mod log;
 mod membership;
+mod membership_change;
+mod memberships;
 mod message;
 mod progress;
 pub mod quorum;
 mod reads;
 mod rng;
 mod snapshot;
+mod status;
 mod transfer;
 
 pub use config::{Recovered, ReplicaConfig, Tuning};
@@ -48,5 +53,6 @@ pub use entry::{Entry, HardState, Payload};
 pub use group::{Group, RoleKind};
 pub use ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 pub use input::{Input, Moment, ProposalId, ReadId, TransferId};
-pub use membership::{Membership, MembershipError};
+pub use membership::{Membership, MembershipError, MembershipTarget};
+pub use membership_change::{ChangeId, ChangeOutcome, ChangeRefusal, ChangeRequest, MemberRole, MembershipChange};
 pub use message::{Body, Message, Promise, Prompt, ReadRequest, ReadRound};

@@ -27,10 +27,36 @@ pub(crate) struct Progress {
     pub(crate) contact: Moment,
     /// The newest read round it answered.
     pub(crate) round: ReadRound,
+    /// Its priority, as it said last.
+    pub(crate) priority: u8,
+    /// It gets entries without their commands.
+    pub(crate) is_witness: bool,
     /// Entries from `next` on are being read from the log store.
     pub(crate) loading: bool,
     /// `matched` as it was at the last heartbeat: one that stands still with messages out has lost some.
     matched_at_heartbeat: LogIndex,
+    /// The round in which one that shall vote catches up.
+    catching_up: Option<CatchingUp>,
+    /// It is no member any more, and is told so.
+    leaving: Option<Leaving>,
+}
+
+/// A round of thesis §4.2.1: it ends when the peer has what the leader had when it began.
+#[derive(Clone, Debug)]
+struct CatchingUp {
+    through: LogIndex,
+    since: Moment,
+}
+
+/// A peer that the newest configuration leaves out counts for nothing, but shall learn of it.
+#[derive(Clone, Debug)]
+struct Leaving {
+    /// The configuration that leaves it out.
+    index: LogIndex,
+    /// When it is forgotten at the latest.
+    until: Moment,
+    /// It holds that configuration, and a heartbeat said that it is committed.
+    told: bool,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -69,15 +95,19 @@ impl Inflight {
 
 impl Progress {
     /// A peer of whom a new leader knows nothing: probing starts at its own end (paper §5.3).
-    pub(crate) fn new(last: LogIndex, now: Moment) -> Self {
+    pub(crate) fn new(last: LogIndex, now: Moment, is_witness: bool) -> Self {
         Self {
             matched: LogIndex::ZERO,
             next: last.next(),
             mode: Mode::Probe { paused: false },
             contact: now,
             round: ReadRound::default(),
+            priority: 0,
+            is_witness,
             loading: false,
             matched_at_heartbeat: LogIndex::ZERO,
+            catching_up: None,
+            leaving: None,
         }
     }
 
@@ -88,11 +118,23 @@ impl Progress {
             mode,
             contact,
             round,
+            priority,
+            is_witness,
             loading,
             matched_at_heartbeat,
+            catching_up,
+            leaving,
         } = self;
         (matched, next, mode, round, loading, matched_at_heartbeat).hash(state);
-        reference.is_long_ago(*contact).hash(state);
+        (priority, is_witness, reference.is_long_ago(*contact)).hash(state);
+        let round = catching_up.as_ref();
+        round
+            .map(|round| (round.through, reference.is_long_ago(round.since)))
+            .hash(state);
+        let leaving = leaving.as_ref();
+        leaving
+            .map(|leaving| (leaving.index, leaving.until <= reference.now, leaving.told))
+            .hash(state);
     }
 
     /// Whether an append may be sent now. In probe mode an empty one is worth sending too.
@@ -157,10 +199,62 @@ impl Progress {
         }
     }
 
-    /// The next entry to send was compacted.
-    pub(crate) fn needs_snapshot(&mut self) {
+    /// The next entry to send was compacted. Whether a snapshot shall be sent: not to one that leaves.
+    pub(crate) fn needs_snapshot(&mut self) -> bool {
         self.loading = false;
         self.mode = Mode::Snapshot;
+        !self.is_leaving()
+    }
+
+    /// Whether a peer that shall vote has caught up: it is heard, and has all that the leader had when a round
+    /// began that took less than `timeout` milliseconds. `last` is the end of the leader's log. What took longer
+    /// is followed by another round, which is shorter.
+    pub(crate) fn catch_up(&mut self, last: LogIndex, now: Moment, timeout: u64) -> bool {
+        let begin = || CatchingUp {
+            through: last,
+            since: now,
+        };
+        let round = self.catching_up.get_or_insert_with(begin);
+        if self.matched >= round.through && now.since(round.since) >= timeout {
+            *round = begin();
+        }
+        self.matched >= round.through && now.since(self.contact) < timeout
+    }
+
+    /// The configuration at `index` leaves it out.
+    pub(crate) fn leave(&mut self, index: LogIndex, until: Moment) {
+        let told = false;
+        self.leaving.get_or_insert(Leaving { index, until, told });
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// One that leaves is not forgotten before `until`.
+    pub(crate) fn extend_leave(&mut self, until: Moment) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.until = until;
+        }
+    }
+
+    /// A heartbeat says that all up to `commit`, which the peer holds, is committed.
+    pub(crate) fn told(&mut self, commit: LogIndex) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.told |= leaving.index <= commit;
+        }
+    }
+
+    /// Whether it left, and has been told so or can't be.
+    pub(crate) fn has_left(&self, now: Moment) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.until <= now)
+    }
+
+    /// It answered a heartbeat: one that was told that it left may be forgotten now.
+    fn heard_that_it_left(&mut self) {
+        if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.told) {
+            leaving.until = Moment(0);
+        }
     }
 
     /// A snapshot that ends at `through` was handed over (or not: `None`). Whether it is installed is not
@@ -181,8 +275,11 @@ impl Progress {
         self.mode = Mode::Probe { paused: true };
     }
 
-    /// It answered a heartbeat: a probe that got no answer may have been lost.
-    pub(crate) fn resume_probe(&mut self) {
+    /// It answered the heartbeat of a read round: a probe that got no answer may have been lost.
+    pub(crate) fn answered_heartbeat(&mut self, round: ReadRound, priority: u8) {
+        self.round = self.round.max(round);
+        self.priority = priority;
+        self.heard_that_it_left();
         if let Mode::Probe { paused } = &mut self.mode {
             *paused = false;
         }

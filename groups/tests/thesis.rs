@@ -5,9 +5,10 @@
 mod support;
 
 use raftyard_groups::{
-    Input, LoadPurpose, LogBase, LogId, LogIndex, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound,
-    RoleKind, Term, TransferId,
+    Input, LoadPurpose, LogBase, LogId, LogIndex, Membership, Promise, Prompt, ProposalId, ReadId, ReadOutcome,
+    ReadRound, RoleKind, Term, TransferId,
 };
+use std::sync::Arc;
 use support::n;
 use support::replica::{Replica, accepted, append, heartbeat, vote};
 
@@ -21,6 +22,7 @@ fn propose(command: &'static str) -> Input {
 fn reply(round: u64) -> Prompt {
     Prompt::HeartbeatReply {
         round: ReadRound(round),
+        priority: 0,
     }
 }
 
@@ -259,6 +261,7 @@ fn received(term: u64, last: (u64, u64)) -> Input {
         from: n(2),
         term: Term(term),
         last: LogId::new(last.1, last.0),
+        membership: Arc::new(Membership::of_voters([1, 2, 3].map(n)).unwrap()),
     }
 }
 

@@ -69,4 +69,9 @@ models! {
     transfers
     snapshots
     two_voters
+    learner
+    replaced_voter
+    leader_removed
+    replaced_alone
+    growing
 }

@@ -4,7 +4,10 @@ use super::explorer::Model;
 use super::support::cluster::Cluster;
 use super::support::n;
 use super::world::{Bounds, World};
-use raftyard_groups::{Body, Group, LogId, LogIndex, Membership, Message, Prompt, ReadOutcome, RoleKind, Term};
+use raftyard_groups::{
+    Body, ChangeRequest, Group, LogId, LogIndex, Membership, MembershipChange, Message, Prompt, ReadOutcome, RoleKind,
+    Term,
+};
 
 /// Voters `n1` to `n{count}`, one entry in each append.
 fn voters(count: u64) -> World {
@@ -99,7 +102,7 @@ pub(crate) fn pre_votes() -> Model {
     Model {
         name: "pre_votes",
         start,
-        depth: 11,
+        depth: 10,
         sometimes: vec![("another leads", another_leads), ("two lead", two_lead)],
     }
 }
@@ -139,7 +142,7 @@ pub(crate) fn diverged_logs() -> Model {
     Model {
         name: "diverged_logs",
         start,
-        depth: 17,
+        depth: 15,
         sometimes: vec![
             ("leads in term 3", leads_in_term_3),
             ("an entry commits", an_entry_commits),
@@ -279,5 +282,130 @@ pub(crate) fn two_voters() -> Model {
         start,
         depth: 64,
         sometimes: vec![("another leads", another_leads), ("all hold all", all_hold_all)],
+    }
+}
+
+fn is_joint(cluster: &Cluster) -> bool {
+    groups(cluster).any(|group| group.membership().is_joint())
+}
+
+/// The configuration of the newest index that is committed anywhere.
+fn committed(cluster: &Cluster) -> &Membership {
+    let newest = groups(cluster).max_by_key(|group| group.commit());
+    newest.expect("somebody is up").committed_membership()
+}
+
+fn n1_has_left(cluster: &Cluster) -> bool {
+    !committed(cluster).is_changing() && !committed(cluster).contains(n(1))
+}
+
+fn n3_votes(cluster: &Cluster) -> bool {
+    !committed(cluster).is_changing() && committed(cluster).is_voter(n(3))
+}
+
+/// A learner is added and promoted while the leader changes.
+pub(crate) fn learner() -> Model {
+    let mut start = voters(2);
+    start.elect(n(1));
+    start.join(n(3));
+    start.will_change(&[
+        || ChangeRequest::Change(MembershipChange::add_learner(n(3))),
+        || ChangeRequest::Change(MembershipChange::promote(n(3))),
+    ]);
+    start.left = Bounds {
+        timeouts: 1,
+        changes: 2,
+        ..Bounds::default()
+    };
+    Model {
+        name: "learner",
+        start,
+        depth: 40,
+        sometimes: vec![("a joint configuration", is_joint)],
+    }
+}
+
+/// One of three voters is replaced, while the leader may change.
+pub(crate) fn replaced_voter() -> Model {
+    let mut start = voters(3);
+    start.elect(n(1));
+    start.join(n(4));
+    start.will_change(&[|| ChangeRequest::Change(MembershipChange::replace(n(3), n(4)))]);
+    start.left = Bounds {
+        timeouts: 1,
+        changes: 1,
+        ..Bounds::default()
+    };
+    Model {
+        name: "replaced_voter",
+        start,
+        depth: 13,
+        sometimes: vec![("a joint configuration", is_joint)],
+    }
+}
+
+/// The leader is removed.
+pub(crate) fn leader_removed() -> Model {
+    let mut start = voters(2);
+    start.elect(n(1));
+    start.will_change(&[|| ChangeRequest::Change(MembershipChange::remove(n(1)))]);
+    start.left = Bounds {
+        timeouts: 2,
+        heartbeats: 1,
+        proposals: 1,
+        crashes: 1,
+        changes: 1,
+        ..Bounds::default()
+    };
+    Model {
+        name: "leader_removed",
+        start,
+        depth: 11,
+        sometimes: vec![("a joint configuration", is_joint), ("n1 has left", n1_has_left)],
+    }
+}
+
+/// The only voter is replaced.
+pub(crate) fn replaced_alone() -> Model {
+    let mut start = voters(1);
+    start.elect(n(1));
+    start.join(n(2));
+    start.slow_disks(&[1, 2]);
+    start.will_change(&[|| ChangeRequest::Change(MembershipChange::replace(n(1), n(2)))]);
+    start.left = Bounds {
+        timeouts: 1,
+        proposals: 1,
+        crashes: 1,
+        changes: 1,
+        ..Bounds::default()
+    };
+    Model {
+        name: "replaced_alone",
+        start,
+        depth: 17,
+        sometimes: vec![("a joint configuration", is_joint), ("n1 has left", n1_has_left)],
+    }
+}
+
+/// From one voter to two, and to three.
+pub(crate) fn growing() -> Model {
+    let mut start = voters(1);
+    start.elect(n(1));
+    start.join(n(2));
+    start.join(n(3));
+    start.will_change(&[
+        || ChangeRequest::Change(MembershipChange::add_voter(n(2))),
+        || ChangeRequest::Change(MembershipChange::add_voter(n(3))),
+    ]);
+    start.left = Bounds {
+        timeouts: 1,
+        changes: 2,
+        ..Bounds::default()
+    };
+    Model {
+        name: "growing",
+        start,
+        depth: 40,
+        sometimes: vec![("a joint configuration", is_joint), ("n3 votes", n3_votes)],
     }
 }

@@ -7,7 +7,8 @@
 use super::support::cluster::Cluster;
 use super::support::disk::end;
 use raftyard_groups::{
-    Body, Input, LogIndex, Membership, Message, Moment, NodeId, Prompt, ReadId, ReadRequest, RoleKind, Tuning,
+    Body, ChangeRequest, Input, LogIndex, Membership, Message, Moment, NodeId, Prompt, ReadId, ReadRequest, RoleKind,
+    Tuning,
 };
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -42,10 +43,12 @@ pub(crate) struct Bounds {
     pub(crate) duplicates: u8,
     /// A replica takes a snapshot of all it applied, and its log is compacted.
     pub(crate) compactions: u8,
+    /// A leader is asked for the first of this many last changes of the membership.
+    pub(crate) changes: u8,
 }
 
 impl Bounds {
-    /// Each thing that may happen may happen once more.
+    /// Each thing that may happen may happen once more, but for the changes of the membership, which are named.
     pub(crate) fn once_more(self) -> Self {
         let more = |count| count + u8::from(count > 0);
         let Self {
@@ -60,6 +63,7 @@ impl Bounds {
             crashes,
             duplicates,
             compactions,
+            changes,
         } = self;
         Self {
             timeouts: more(timeouts),
@@ -73,6 +77,7 @@ impl Bounds {
             crashes: more(crashes),
             duplicates: more(duplicates),
             compactions: more(compactions),
+            changes,
         }
     }
 }
@@ -96,6 +101,8 @@ pub(crate) enum Action {
     Propose(NodeId),
     Read(NodeId),
     Transfer(NodeId, Option<NodeId>),
+    /// The next of the changes is asked for.
+    Change(NodeId),
     /// The first write under way is durable.
     Sync(NodeId),
     /// It crashes and starts again; the first writes under way reach the disk.
@@ -120,6 +127,8 @@ pub(crate) struct World {
     /// Each replica's read requests in the order they were made. On the wire they go by their position here:
     /// their own names are random.
     requests: BTreeMap<NodeId, Vec<ReadRequest>>,
+    /// The changes of the membership that are asked for, one after the other.
+    changes: &'static [fn() -> ChangeRequest],
     proposals: u8,
     reads: u64,
     fingerprints: BTreeMap<NodeId, u64>,
@@ -142,6 +151,7 @@ impl World {
             clocks,
             at_once: |_| false,
             requests: BTreeMap::new(),
+            changes: &[],
             proposals: 0,
             reads: 0,
             fingerprints: BTreeMap::new(),
@@ -193,6 +203,7 @@ impl World {
                     may(left.transfers, Action::Transfer(id, Some(*to)));
                 }
                 may(left.transfers, Action::Transfer(id, None));
+                may(left.changes, Action::Change(id));
             } else if group.deadline() < Moment(u64::MAX) {
                 may(
                     left.timeouts,
@@ -279,6 +290,12 @@ impl World {
                 self.at(id);
                 self.cluster.transfer(id, to);
             }
+            Action::Change(id) => {
+                let next = self.changes.len() - usize::from(self.left.changes);
+                self.left.changes -= 1;
+                self.at(id);
+                self.cluster.change(id, self.changes[next]());
+            }
             Action::Sync(id) => {
                 self.at(id);
                 self.cluster.fsync(id, 1);
@@ -305,6 +322,19 @@ impl World {
             }
         }
         self.settle(Some(&before));
+    }
+
+    /// A replica starts that waits to be added.
+    pub(crate) fn join(&mut self, id: NodeId) {
+        self.clocks.insert(id, Moment(0));
+        self.cluster.now = Moment(0);
+        self.cluster.join(id);
+        self.settle(None);
+    }
+
+    /// From now on these changes of the membership are asked for.
+    pub(crate) fn will_change(&mut self, changes: &'static [fn() -> ChangeRequest]) {
+        self.changes = changes;
     }
 
     pub(crate) fn propose(&mut self, id: NodeId) {

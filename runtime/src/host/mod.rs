@@ -164,6 +164,7 @@ impl RaftHost {
                 ),
                 membership: record.membership,
                 tuning: node.tuning,
+                priority: 0,
             },
             recovered,
             machine,

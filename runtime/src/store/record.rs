@@ -164,6 +164,8 @@ pub(super) fn encode_entries(out: &mut Vec<u8>, owner: Owner, entries: &[Entry])
                 put(out, bytes.len() as u64);
                 out.extend_from_slice(bytes);
             }
+            // Read back as a bad kind.
+            Payload::Membership(_) => out.push(u8::MAX),
         }
     }
     seal(out);

@@ -53,6 +53,7 @@ impl LogShape {
             runs: self.runs,
             last: self.last.index,
             applied: LogIndex::ZERO,
+            memberships: Vec::new(),
         }
     }
 }

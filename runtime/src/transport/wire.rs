@@ -74,6 +74,9 @@ pub(crate) enum WireError {
     /// Entries whose index would not fit its type.
     #[error("log index beyond {0}")]
     Index(LogIndex),
+    /// An entry that has no form of its own here.
+    #[error("an entry that can't be sent")]
+    Unsupported,
     /// More bytes than a message may have.
     #[error("message of {bytes} bytes, at most {bytes_max} can be sent")]
     TooLarge {

@@ -13,7 +13,12 @@ impl GroupActor {
                 self.snapshots.taken(last, is_durable);
                 None
             }
-            SnapshotEvent::Received { from, term, last } => Some(Input::SnapshotReceived { from, term, last }),
+            SnapshotEvent::Received { from, term, last } => Some(Input::SnapshotReceived {
+                from,
+                term,
+                last,
+                membership: self.core.membership().clone(),
+            }),
             SnapshotEvent::Restored(restored) => self.restore(restored),
             SnapshotEvent::Sent { to, through } => {
                 self.snapshots.sent();

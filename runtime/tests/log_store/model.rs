@@ -102,6 +102,7 @@ impl Model {
                     hard_state: group.hard_state,
                     base: group.base,
                     applied: LogIndex::ZERO,
+                    memberships: Vec::new(),
                     runs: runs(&group.log),
                     last: group
                         .log

@@ -49,7 +49,10 @@ fn each_variant() -> Vec<Message> {
             commit: LogIndex(40),
             round: ReadRound(9),
         },
-        Prompt::HeartbeatReply { round: ReadRound(9) },
+        Prompt::HeartbeatReply {
+            round: ReadRound(9),
+            priority: 3,
+        },
         Prompt::TimeoutNow,
         Prompt::ReadIndex {
             request: ReadRequest(7),
@@ -235,7 +238,7 @@ fn commands_share_the_payload_only_if_they_are_most_of_it() {
         })
         .map(|entry| match entry.payload {
             Payload::Command(command) => within(&command),
-            Payload::Noop => panic!("no such entry was sent"),
+            Payload::Noop | Payload::Membership(_) => panic!("no such entry was sent"),
         })
         .collect();
     assert_eq!(shares, [true, false, false]);

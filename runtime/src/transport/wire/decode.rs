@@ -72,6 +72,7 @@ fn decode_message(message: &[u8], payload: &Bytes) -> Result<Message, WireError>
         }),
         tag::HEARTBEAT_REPLY => Body::Prompt(Prompt::HeartbeatReply {
             round: ReadRound(reader.u64()?),
+            priority: reader.u8()?,
         }),
         tag::TIMEOUT_NOW => Body::Prompt(Prompt::TimeoutNow),
         tag::READ_INDEX => Body::Prompt(Prompt::ReadIndex {

@@ -14,7 +14,8 @@ pub(crate) fn encoded_len(message: &Message) -> usize {
             Prompt::Append { entries, .. } => APPEND_BYTES + entries.iter().map(entry_len).sum::<usize>(),
             Prompt::AppendRejected { .. } => 8 + LOG_ID_BYTES,
             Prompt::Heartbeat { .. } => 16,
-            Prompt::HeartbeatReply { .. } | Prompt::ReadIndex { .. } => 8,
+            Prompt::HeartbeatReply { .. } => 9,
+            Prompt::ReadIndex { .. } => 8,
             Prompt::ReadIndexIs { .. } => 16,
         },
         Body::Promise(promise) => match promise {
@@ -31,6 +32,7 @@ fn entry_len(entry: &Entry) -> usize {
         + match &entry.payload {
             Payload::Noop => 0,
             Payload::Command(command) => command.len(),
+            Payload::Membership(membership) => membership.size(),
         }
 }
 
@@ -77,6 +79,7 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
                             buf.put_u32_le(u32::try_from(command.len()).map_err(|_| too_large)?);
                             buf.put_slice(command);
                         }
+                        Payload::Membership(_) => return Err(WireError::Unsupported),
                     }
                 }
             }
@@ -88,7 +91,10 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
                 buf.put_u64_le(commit.0);
                 buf.put_u64_le(round.0);
             }
-            Prompt::HeartbeatReply { round } => buf.put_u64_le(round.0),
+            Prompt::HeartbeatReply { round, priority } => {
+                buf.put_u64_le(round.0);
+                buf.put_u8(*priority);
+            }
             Prompt::ReadIndex { request } => buf.put_u64_le(request.0),
             Prompt::ReadIndexIs { request, index } => {
                 buf.put_u64_le(request.0);

@@ -59,6 +59,7 @@ fn single() -> GroupActor {
                 ..Tuning::default()
             },
             seed: 1,
+            priority: 0,
         },
         recovered: Recovered::default(),
         machine: Box::new(Typed(Counter(0))),
