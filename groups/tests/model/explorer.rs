@@ -3,9 +3,11 @@
 use super::gets_on;
 use super::support::cluster::{Cluster, Trace};
 use super::world::{Action, World};
+use std::any::Any;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 /// Where an exploration starts and what must come up in it.
@@ -105,6 +107,17 @@ pub(crate) fn explore(mut model: Model, limits: Limits) {
     assert!(missed.is_empty(), "{}: in no state {missed:?}", model.name);
 }
 
+/// The model's test fails. With `RAFTYARD_MODEL_STOP` so do all others, at once: for who only wants to know
+/// whether any does.
+fn end(model: &Model, panic: Box<dyn Any + Send>) -> ! {
+    if std::env::var_os("RAFTYARD_MODEL_STOP").is_some() {
+        // As the test harness would list it, but past it: it keeps what tests print until they end.
+        let _ = writeln!(std::io::stderr(), "\n    {}", model.name);
+        std::process::exit(1);
+    }
+    resume_unwind(panic)
+}
+
 /// Goes to the violation once more and tells how.
 fn fail(model: &Model, steps: &[Step], state: u32, last: Option<Action>) -> ! {
     let mut actions: Vec<Action> = last.into_iter().collect();
@@ -124,9 +137,11 @@ fn fail(model: &Model, steps: &[Step], state: u32, last: Option<Action>) -> ! {
             eprintln!("    {line}");
         }
         if let Err(panic) = outcome {
-            std::panic::resume_unwind(panic);
+            end(model, panic);
         }
     }
-    gets_on::check(world.cluster);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| gets_on::check(world.cluster))) {
+        end(model, panic);
+    }
     unreachable!("{}: the same steps lead to the same violation", model.name);
 }

@@ -227,7 +227,7 @@ pub(crate) fn transfers() -> Model {
     Model {
         name: "transfers",
         start,
-        depth: 9,
+        depth: 8,
         sometimes: vec![("another leads", another_leads), ("an entry commits", an_entry_commits)],
     }
 }

@@ -444,6 +444,7 @@ impl World {
                 None => break,
             }
         }
+        self.cluster.network.queues.retain(|_, queue| !queue.is_empty());
         for queue in self.cluster.network.queues.values_mut() {
             // A set: who is told the same twice is told once, unless as a duplicate.
             for position in (1..queue.len()).rev() {
