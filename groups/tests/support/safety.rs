@@ -25,7 +25,7 @@ pub(crate) struct Safety {
     leaders: BTreeMap<Term, NodeId>,
     /// Position `i - 1` holds the entry committed at index `i`.
     pub(crate) committed: Vec<LogId>,
-    /// In which term each was committed: a later one than its own if another leader did it.
+    /// In which term each of them was.
     committed_in: Vec<Term>,
     /// What each leader put at each position: the same id never names two entries.
     written: BTreeMap<LogId, Entry>,
@@ -94,7 +94,7 @@ impl Safety {
         let checked = self.commits.get(&id).copied().unwrap_or_default();
         for index in checked.0 + 1..=group.commit().0 {
             if let Some(term) = group.term_at(LogIndex(index)) {
-                self.commits_entry(group, LogId::new(term.0, index), &counted, nodes);
+                self.commits_entry(id, LogId::new(term.0, index), &counted, nodes);
             }
         }
         if group.role() == RoleKind::Leader && counted != *in_force && Some(&group.term()) == self.newest_term() {
@@ -130,9 +130,14 @@ impl Safety {
             assert_eq!(other, id, "Election Safety: two leaders in {term}");
             return;
         }
-        // New in its term. Leader Completeness: it holds all that was committed in terms before.
-        let committed = self.committed.iter().zip(&self.committed_in);
-        for (entry, _) in committed.filter(|(_, committed_in)| **committed_in < term) {
+        // New in its term. Leader Completeness: it holds all that was committed in terms before. (Of a later one it
+        // may know nothing, if it learns late that it was elected.)
+        let before = self
+            .committed
+            .iter()
+            .zip(&self.committed_in)
+            .filter(|(_, committed)| **committed < term);
+        for (entry, _) in before {
             let held = group.term_at(entry.index);
             assert!(
                 held == Some(entry.term) || is_compacted(group, entry.index),
@@ -141,8 +146,7 @@ impl Safety {
         }
     }
 
-    fn commits_entry(&mut self, group: &Group, entry: LogId, counted: &Membership, nodes: &Nodes) {
-        let id = group.node();
+    fn commits_entry(&mut self, id: NodeId, entry: LogId, counted: &Membership, nodes: &Nodes) {
         let position = usize::try_from(entry.index.prev().0).expect("an index fits");
         if let Some(committed) = self.committed.get(position) {
             assert_eq!(*committed, entry, "State Machine Safety: {id} commits another entry");
@@ -165,7 +169,8 @@ impl Safety {
             "{id} commits {entry}, which is not on the disks of a quorum of {counted}"
         );
         self.committed.push(entry);
-        self.committed_in.push(group.term());
+        let group = nodes[&id].group.as_ref();
+        self.committed_in.push(group.map_or(entry.term, Group::term));
         let payload = self.written.get(&entry).map(|entry| entry.payload.clone());
         if let Some(Payload::Membership(membership)) = payload {
             let before = self.memberships.last().expect("the first");
