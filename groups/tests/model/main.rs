@@ -18,12 +18,6 @@ mod world;
 
 use explorer::{Limits, explore};
 
-/// As far as every run of the tests goes.
-const CI: Limits = Limits {
-    states: usize::MAX,
-    heal_every: 1_000,
-};
-
 /// A number from the environment.
 fn number(variable: &str) -> Option<usize> {
     let value = std::env::var(variable).ok()?;
@@ -34,7 +28,7 @@ macro_rules! models {
     ($($name:ident)*) => {
         $(#[test]
         fn $name() {
-            explore(models::$name(), CI);
+            explore_within_reason(models::$name());
         })*
 
         mod further {
@@ -45,6 +39,19 @@ macro_rules! models {
             })*
         }
     };
+}
+
+/// As far as it is stated; or, for who is in a hurry, up to some number of states, whatever comes up in them.
+fn explore_within_reason(mut model: explorer::Model) {
+    let states = number("RAFTYARD_MODEL_STATES");
+    if states.is_some() {
+        model.sometimes.clear();
+    }
+    let limits = Limits {
+        states: states.unwrap_or(usize::MAX),
+        heal_every: 500,
+    };
+    explore(model, limits);
 }
 
 /// With all that may happen happening once more, to a greater depth.
