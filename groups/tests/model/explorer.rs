@@ -10,6 +10,9 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
+/// What some state shows, and whether one does.
+pub(crate) type Sometimes = (&'static str, fn(&Cluster) -> bool);
+
 /// Where an exploration starts and what must come up in it.
 pub(crate) struct Model {
     pub(crate) name: &'static str,
@@ -18,7 +21,7 @@ pub(crate) struct Model {
     /// Steps from there, at most.
     pub(crate) depth: u32,
     /// What some state must show: a model in which nothing happens proves nothing.
-    pub(crate) sometimes: Vec<(&'static str, fn(&Cluster) -> bool)>,
+    pub(crate) sometimes: Vec<Sometimes>,
 }
 
 /// States up to which an exploration goes, and one in how many is healed to see whether it gets on.
@@ -84,7 +87,7 @@ pub(crate) fn explore(mut model: Model, limits: Limits) {
                 model.sometimes.retain(|(_, holds)| !holds(&after.cluster));
                 steps.push(Step { before, action });
                 let number = u32::try_from(steps.len()).expect("fewer states");
-                if steps.len() % limits.heal_every == 0 {
+                if steps.len().is_multiple_of(limits.heal_every) {
                     healed += 1;
                     if catch_unwind(AssertUnwindSafe(|| gets_on::check(after.cluster.clone()))).is_err() {
                         fail(&model, &steps, number, None);
