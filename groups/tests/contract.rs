@@ -305,3 +305,14 @@ fn a_replica_campaigns_while_its_state_machine_lags() {
     assert_eq!(replica.group.role(), RoleKind::PreCandidate);
     assert_eq!(said.at_once.len(), 2, "it asks both others: {:?}", said.at_once);
 }
+
+/// What a peer held in an older term, it may have lost to another leader since (a bug that openraft had).
+#[test]
+fn an_acknowledgement_of_an_older_term_counts_for_nothing() {
+    let mut leader = Replica::leader(3, 1, &[1]);
+    leader.sync();
+    leader.hear(2, 1, accepted(2));
+    assert_eq!(leader.group.commit(), LogIndex(0));
+    leader.hear(2, 2, accepted(2));
+    assert_eq!(leader.group.commit(), LogIndex(2));
+}
