@@ -3,7 +3,7 @@
 use super::explorer::Model;
 use super::support::cluster::Cluster;
 use super::support::n;
-use super::world::{Bounds, World};
+use super::world::{Action, Bounds, World};
 use raftyard_groups::{
     Body, ChangeRequest, Group, LogId, LogIndex, Membership, MembershipChange, Message, Prompt, ReadOutcome, RoleKind,
     Term,
@@ -320,7 +320,7 @@ pub(crate) fn learner() -> Model {
     Model {
         name: "learner",
         start,
-        depth: 40,
+        depth: 20,
         sometimes: vec![("a joint configuration", is_joint)],
     }
 }
@@ -387,7 +387,7 @@ pub(crate) fn replaced_alone() -> Model {
     }
 }
 
-/// From one voter to two, and to three.
+/// From one voter to two, without mishaps, and to three.
 pub(crate) fn growing() -> Model {
     let mut start = voters(1);
     start.elect(n(1));
@@ -402,10 +402,13 @@ pub(crate) fn growing() -> Model {
         changes: 2,
         ..Bounds::default()
     };
+    start.act(Action::Change(n(1)));
+    start.deliver_all();
+    assert!(start.cluster.group(n(1)).committed_membership().is_voter(n(2)));
     Model {
         name: "growing",
         start,
-        depth: 40,
+        depth: 18,
         sometimes: vec![("a joint configuration", is_joint), ("n3 votes", n3_votes)],
     }
 }
