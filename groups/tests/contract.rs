@@ -313,3 +313,27 @@ fn messages_of_former_members_do_no_harm() {
     leader.hear(8, 1, accepted(1));
     assert_eq!(leader.group.commit(), LogIndex(0));
 }
+
+/// A slow state machine must not keep a group without a leader (a bug that dragonboat had).
+#[test]
+fn a_replica_campaigns_while_its_state_machine_lags() {
+    let mut replica = Replica::new(3, 1, &[]);
+    let said = replica.hear(2, 1, append((0, 0), &[1, 1], 2));
+    assert_eq!(said.applied.len(), 2, "two entries are handed to the state machine");
+    replica.sync();
+    assert_eq!(replica.group.applied(), LogIndex(0), "which does not get on");
+    let said = replica.time_out();
+    assert_eq!(replica.group.role(), RoleKind::PreCandidate);
+    assert_eq!(said.at_once.len(), 2, "it asks both others: {:?}", said.at_once);
+}
+
+/// What a peer held in an older term, it may have lost to another leader since (a bug that openraft had).
+#[test]
+fn an_acknowledgement_of_an_older_term_counts_for_nothing() {
+    let mut leader = Replica::leader(3, 1, &[1]);
+    leader.sync();
+    leader.hear(2, 1, accepted(2));
+    assert_eq!(leader.group.commit(), LogIndex(0));
+    leader.hear(2, 2, accepted(2));
+    assert_eq!(leader.group.commit(), LogIndex(2));
+}
