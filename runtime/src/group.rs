@@ -2,7 +2,7 @@
 
 use crate::error::{Closed, ProposeError, ReadError, TransferError};
 use crate::host::Node;
-use crate::machine::{STAMP_BYTES, StateMachine};
+use crate::machine::{Replicated, STAMP_BYTES};
 use crate::registry::{GroupSlot, GroupStatus};
 use crate::worker::{Proposal, ReadJob, Work};
 use raftyard_groups::{GroupId, NodeId, TransferOutcome, TransferRefusal};
@@ -58,7 +58,7 @@ impl<S> fmt::Debug for Group<S> {
     }
 }
 
-impl<S: StateMachine> Group<S> {
+impl<S: Replicated> Group<S> {
     pub(crate) fn new(slot: Arc<GroupSlot>, node: Arc<Node>) -> Self {
         Self {
             slot,
@@ -178,7 +178,7 @@ impl<S: StateMachine> Group<S> {
                 let machine = machine.downcast_ref::<S>().ok_or(ReadError::Closed)?;
                 // A query that panics must not take the replica with it: asked again at the next leader, it
                 // would take them all.
-                catch_unwind(AssertUnwindSafe(|| machine.query(query))).map_err(|_| ReadError::Panicked)
+                catch_unwind(AssertUnwindSafe(|| machine.ask(query))).unwrap_or(Err(ReadError::Panicked))
             });
             // Who gave up waiting has dropped the other end.
             reply.send(answer).ok();

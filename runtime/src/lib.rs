@@ -28,11 +28,11 @@ mod transport;
 mod worker;
 
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
-pub use error::{Closed, CreateGroupError, OpenError, ProposeError, ReadError, TransferError};
+pub use error::{Closed, CreateGroupError, DiskStateError, OpenError, ProposeError, ReadError, TransferError};
 pub use group::{Consistency, Group};
 pub use host::{BoundHost, HostBuilder, Placement, RaftHost};
 pub use limits::Limits;
-pub use machine::StateMachine;
+pub use machine::{DiskStateMachine, OnDisk, Record, Replicated, StateMachine};
 pub use metrics::HostMetrics;
 pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
 pub use registry::GroupStatus;

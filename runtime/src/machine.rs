@@ -1,12 +1,21 @@
 //! What a group replicates: the user's state machine, and its face towards the actors, where commands and
 //! responses are bytes.
 
-use crate::snapshot::{Decode, Encode};
+mod disk;
+mod replicated;
+
+pub(crate) use disk::DiskTyped;
+pub use disk::{DiskStateMachine, OnDisk, Record};
+pub use replicated::Replicated;
+
+use crate::snapshot::{Decode, Encode, Sync};
 use crate::time::Timestamp;
 use bytes::Bytes;
+use raftyard_groups::LogId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
+use std::io;
 
 /// A replicated state machine (paper §2). Every replica of a group applies the same commands in the same
 /// order, so `apply` must be deterministic: nothing but the state and the command may decide what it does:
@@ -46,23 +55,55 @@ pub trait StateMachine: Send + 'static {
 /// What applying a command answered, serialised; an error if it can't be.
 pub(crate) type Response = Result<Vec<u8>, postcard::Error>;
 
+/// Why a state machine could not apply a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MachineError {
+    /// It was not applied.
+    #[error("it can't be decoded: {0}")]
+    Undecodable(#[from] postcard::Error),
+    /// A state machine on disk: what it did is not committed.
+    #[error("the state machine's disk failed: {0}")]
+    Disk(#[from] io::Error),
+}
+
 /// A state machine without its types, as a group actor holds it.
 pub(crate) trait Machine: Send {
+    /// Whether it keeps its state on disk: then what was applied counts once it was committed, and
+    /// [`Machine::sync`] lets the log be compacted. If not, a snapshot does.
+    fn is_on_disk(&self) -> bool {
+        false
+    }
+
     /// Applies a command, stamped as it is in the log; returns the response if it is `wanted`: on followers nobody waits for it. An error
-    /// says that the command could not be decoded, and so was not applied.
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error>;
+    /// says that it was not applied.
+    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, MachineError>;
+
+    /// Commits what was applied, up to the entry `last`.
+    fn commit(&mut self, _last: LogId) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// How to make durable what is committed, to be done elsewhere.
+    fn sync(&self) -> Sync {
+        Box::new(|| Ok(()))
+    }
 
     /// A view of the state, to be written elsewhere.
-    fn snapshot(&self) -> Encode;
+    fn snapshot(&self) -> io::Result<Encode>;
 
     /// How to make of a snapshot's bytes what [`Machine::restore`] takes.
     fn decoder(&self) -> Decode;
 
-    /// Takes over a state; false if it is another state machine's.
-    fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool;
+    /// Takes over the state of a snapshot that ends with the entry `last`.
+    fn restore(&mut self, snapshot: Box<dyn Any + Send>, last: LogId) -> io::Result<()>;
 
     /// The user's state machine, to be queried by who knows its type.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// A snapshot was decoded by the decoder of a state machine of another type.
+fn another_machines() -> io::Error {
+    io::Error::other("it is another state machine's")
 }
 
 /// The bytes in front of a command in the log: the time that the leader stamped it with, in milliseconds since
@@ -75,6 +116,30 @@ pub(crate) fn stamp(mut command: Vec<u8>, now: Timestamp) -> Bytes {
         *stamp = now.0.to_le_bytes();
     }
     Bytes::from(command)
+}
+
+/// A command as it is in the log.
+struct Command<C> {
+    command: C,
+    /// The group's time.
+    now: Timestamp,
+}
+
+impl<C: DeserializeOwned> Command<C> {
+    /// Decodes what was stamped; `earlier` is the time of the command before.
+    fn decode(bytes: &[u8], earlier: Timestamp) -> Result<Self, postcard::Error> {
+        let (stamp, command) = bytes
+            .split_first_chunk()
+            .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        let (command, rest) = postcard::take_from_bytes(command)?;
+        if !rest.is_empty() {
+            // A command of another type, whose beginning happens to make sense.
+            return Err(postcard::Error::SerdeDeCustom);
+        }
+        // Leaders' clocks differ. The group's time never goes back.
+        let now = earlier.max(Timestamp(u64::from_le_bytes(*stamp)));
+        Ok(Self { command, now })
+    }
 }
 
 pub(crate) struct Typed<S> {
@@ -93,38 +158,36 @@ impl<S> Typed<S> {
 }
 
 impl<S: StateMachine> Machine for Typed<S> {
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, postcard::Error> {
-        let (stamp, command) = command
-            .split_first_chunk()
-            .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
-        let (command, rest) = postcard::take_from_bytes(command)?;
-        if !rest.is_empty() {
-            // A command of another type, whose beginning happens to make sense.
-            return Err(postcard::Error::SerdeDeCustom);
-        }
-        // Leaders' clocks differ. The group's time never goes back.
-        self.now = self.now.max(Timestamp(u64::from_le_bytes(*stamp)));
-        let response = self.machine.apply(command, self.now);
+    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, MachineError> {
+        let Command { command, now } = Command::decode(command, self.now)?;
+        self.now = now;
+        let response = self.machine.apply(command, now);
         Ok(wanted.then(|| postcard::to_stdvec(&response)))
     }
 
-    fn snapshot(&self) -> Encode {
+    fn snapshot(&self) -> io::Result<Encode> {
         let snapshot = (self.now, self.machine.snapshot());
-        Box::new(move |out| postcard::to_io(&snapshot, out).map(drop))
+        Ok(Box::new(move |out| {
+            postcard::to_io(&snapshot, out).map(drop).map_err(io::Error::other)
+        }))
     }
 
     fn decoder(&self) -> Decode {
-        |bytes| Ok(Box::new(postcard::from_bytes::<(Timestamp, S::Snapshot)>(bytes)?))
+        Box::new(|from| {
+            // As a whole: postcard lends what it deserialises from what it was given.
+            let mut bytes = Vec::new();
+            from.read_to_end(&mut bytes)?;
+            let snapshot = postcard::from_bytes::<(Timestamp, S::Snapshot)>(&bytes).map_err(io::Error::other)?;
+            Ok(Box::new(snapshot))
+        })
     }
 
-    fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool {
-        let Ok(snapshot) = snapshot.downcast::<(Timestamp, S::Snapshot)>() else {
-            return false;
-        };
-        let (now, state) = *snapshot;
+    fn restore(&mut self, snapshot: Box<dyn Any + Send>, _last: LogId) -> io::Result<()> {
+        let snapshot = snapshot.downcast::<(Timestamp, S::Snapshot)>();
+        let (now, state) = *snapshot.map_err(|_| another_machines())?;
         self.now = now;
         self.machine.restore(state);
-        true
+        Ok(())
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -182,9 +245,10 @@ mod tests {
         let mut machine = Typed::new(Times::default());
         apply(&mut machine, 70);
         let mut bytes = Vec::new();
-        machine.snapshot()(&mut bytes).unwrap();
+        machine.snapshot().unwrap()(&mut bytes).unwrap();
         let mut restored = Typed::new(Times::default());
-        assert!(restored.restore(restored.decoder()(&bytes).unwrap()));
+        let decoded = restored.decoder()(&mut bytes.as_slice()).unwrap();
+        restored.restore(decoded, LogId::new(1, 1)).unwrap();
         apply(&mut restored, 10);
         assert_eq!(restored.machine.0, [70, 70].map(Timestamp));
     }

@@ -1,12 +1,13 @@
 //! What a node does before it hosts a replica of a group.
 
 use super::Node;
-use crate::error::CreateGroupError;
-use crate::machine::Machine;
+use crate::error::{CreateGroupError, DiskStateError};
+use crate::machine::{DiskStateMachine, DiskTyped, Machine};
 use crate::snapshot::SnapshotWork;
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup};
 use raftyard_groups::{GroupId, Incarnation, LogId, Membership, Recovered};
+use std::any::Any;
 use tokio::sync::oneshot;
 
 impl Node {
@@ -76,29 +77,78 @@ impl Node {
         recovered: &mut Recovered,
         machine: &mut dyn Machine,
     ) -> Result<Option<LogId>, CreateGroupError> {
-        let (reply, opened) = oneshot::channel();
-        let work = SnapshotWork::Open {
-            record: record.clone(),
-            recovered: recovered.clone(),
-            decode: machine.decoder(),
-            reply,
+        self.leave_behind(record, recovered);
+        let opened = self.open_snapshot(record, recovered, None, machine).await?;
+        self.recovered.lock().remove(&record.group);
+        let Some((last, state)) = opened else {
+            return Ok(None);
         };
-        // Left behind for the next who creates the group, should this fail or be dropped.
+        machine.restore(state, last).map_err(|source| DiskStateError::Io {
+            group: record.group,
+            source,
+        })?;
+        recovered.applied = last.index;
+        Ok(Some(last))
+    }
+
+    /// Takes up a state machine where its disk says that it is, or, if its log begins later, at the snapshot
+    /// that the log goes on from. Returns it with the last entry it has applied, and whether it was restored.
+    pub(super) async fn resume<S: DiskStateMachine>(
+        &self,
+        record: &GroupRecord,
+        recovered: &mut Recovered,
+        machine: S,
+    ) -> Result<(DiskTyped<S>, LogId, bool), CreateGroupError> {
+        self.leave_behind(record, recovered);
+        let group = record.group;
+        let (mut machine, applied) = DiskTyped::open(machine, record)?;
+        if applied.index >= recovered.base.index && !recovered.holds(applied) {
+            return Err(CreateGroupError::DiskState(DiskStateError::NotInLog {
+                group,
+                applied,
+                base: recovered.base,
+                last: recovered.last.0,
+            }));
+        }
+        let opened = self.open_snapshot(record, recovered, Some(applied), &machine).await?;
+        let (last, is_restored) = match opened {
+            None => (applied, false),
+            Some((last, state)) => {
+                let restored = machine.restore(state, last);
+                restored.map_err(|source| DiskStateError::Io { group, source })?;
+                (last, true)
+            }
+        };
+        self.recovered.lock().remove(&group);
+        recovered.applied = last.index;
+        Ok((machine, last, is_restored))
+    }
+
+    /// For the next who creates the group, should this attempt fail or be dropped.
+    fn leave_behind(&self, record: &GroupRecord, recovered: &Recovered) {
         let left_behind = RecoveredGroup {
             record: record.clone(),
             state: recovered.clone(),
         };
         self.recovered.lock().insert(record.group, left_behind);
-        self.snapshots.push(work);
-        let opened = opened.await.map_err(|_| CreateGroupError::Closed)??;
-        self.recovered.lock().remove(&record.group);
-        let Some((last, state)) = opened else {
-            return Ok(None);
-        };
-        // It comes out of the machine's own decoder.
-        machine.restore(state);
-        recovered.applied = last.index;
-        Ok(Some(last))
+    }
+
+    async fn open_snapshot(
+        &self,
+        record: &GroupRecord,
+        recovered: &Recovered,
+        applied: Option<LogId>,
+        machine: &dyn Machine,
+    ) -> Result<Option<(LogId, Box<dyn Any + Send>)>, CreateGroupError> {
+        let (reply, opened) = oneshot::channel();
+        self.snapshots.push(SnapshotWork::Open {
+            record: record.clone(),
+            recovered: recovered.clone(),
+            applied,
+            decode: machine.decoder(),
+            reply,
+        });
+        Ok(opened.await.map_err(|_| CreateGroupError::Closed)??)
     }
 }
 

@@ -11,26 +11,29 @@ pub use builder::HostBuilder;
 pub use placement::Placement;
 
 use crate::budget::ByteBudget;
-use crate::error::{CreateGroupError, OpenError};
+use crate::error::{CreateGroupError, DiskStateError, OpenError};
 use crate::group::Group;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
-use crate::machine::{Machine, StateMachine, Typed};
+use crate::machine::{DiskStateMachine, Machine, OnDisk, Replicated, StateMachine, Typed};
 use crate::metrics::{Counters, HostMetrics};
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
 use crate::snapshot::{self, SnapshotActor, SnapshotWork};
 use crate::storage::{self, StorageActor, StorageWork};
-use crate::store::RecoveredGroup;
+use crate::store::{GroupRecord, RecoveredGroup};
 use crate::transport::{self, TransportActor, TransportHandle};
 use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
 use create::Reservation;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
-use raftyard_groups::{GroupId, Membership, NodeId, ReplicaConfig, RoleKind, TransferOutcome, Tuning};
+use raftyard_groups::{
+    GroupId, LogId, Membership, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
+};
 use std::any::TypeId;
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,9 +138,47 @@ impl RaftHost {
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
         let _reserved = Reservation::of(node, group)?;
-        let mut machine: Box<dyn Machine> = Box::new(Typed::new(machine()));
+        let mut machine = Typed::new(machine());
         let (record, mut recovered) = node.recover_or_note(group, membership).await?;
-        let snapshot = node.restore(&record, &mut recovered, &mut *machine).await?;
+        let snapshot = node.restore(&record, &mut recovered, &mut machine).await?;
+        self.start(record, recovered, Box::new(machine), snapshot, false)
+    }
+
+    /// Like [`RaftHost::create_group`], for a state machine that keeps its state on disk. `open` opens it, as an
+    /// earlier run left it or new; it is called at once, on this thread. The log is replayed from where the
+    /// state machine's records say that it is.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateGroupError`]; [`CreateGroupError::DiskState`] if the state machine can't be opened, or what it
+    /// has does not fit to the log. Nothing runs then, but a new group may already be noted on disk; creating
+    /// it again is safe.
+    pub async fn create_disk_group<S: DiskStateMachine>(
+        &self,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        open: impl FnOnce() -> io::Result<S>,
+    ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
+        let node = &self.0;
+        let membership = Membership::of_voters(members)?;
+        node.check_members(group, &membership)?;
+        let _reserved = Reservation::of(node, group)?;
+        let machine = open().map_err(|source| DiskStateError::Io { group, source })?;
+        let (record, mut recovered) = node.recover_or_note(group, membership).await?;
+        let (machine, applied, is_restored) = node.resume(&record, &mut recovered, machine).await?;
+        self.start(record, recovered, Box::new(machine), Some(applied), is_restored)
+    }
+
+    /// Hosts a replica whose state machine is as far as `recovered` says.
+    fn start<S: Replicated>(
+        &self,
+        record: GroupRecord,
+        recovered: Recovered,
+        machine: Box<dyn Machine>,
+        snapshot: Option<LogId>,
+        unsynced: bool,
+    ) -> Result<Group<S>, CreateGroupError> {
+        let (node, group) = (&self.0, record.group);
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
             return Err(CreateGroupError::Closed);
         };
@@ -168,6 +209,7 @@ impl RaftHost {
             recovered,
             machine,
             snapshot,
+            unsynced,
             slot: slot.clone(),
             campaign: first == Some(&node.id),
         };
@@ -181,7 +223,7 @@ impl RaftHost {
     /// A handle to a group that runs on this node; `None` if none with this id and this type of state machine
     /// does.
     #[must_use]
-    pub fn group<S: StateMachine>(&self, group: GroupId) -> Option<Group<S>> {
+    pub fn group<S: Replicated>(&self, group: GroupId) -> Option<Group<S>> {
         // Cloned out: a guard of the map must not live on.
         let slot = self.0.registry.get(&group).map(|slot| slot.value().clone())?;
         (slot.machine == TypeId::of::<S>()).then(|| Group::new(slot, self.0.clone()))

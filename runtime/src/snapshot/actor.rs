@@ -1,10 +1,10 @@
 //! The snapshot actor: one per node, on a thread of its own. All work on snapshot files is done here, one
 //! thing after the other.
 
-use super::format::{self, Seal, Writer};
+use super::format::{Reader, Seal, Writer};
 use super::name::{Name, SnapshotId};
 use super::receive::Incoming;
-use super::{Decode, Encode, SnapshotError, SnapshotEvent};
+use super::{Decode, Encode, SnapshotError, SnapshotEvent, Sync};
 use crate::inbox::Inbox;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
@@ -16,7 +16,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use raftyard_groups::{GroupId, LogId, LogIndex, NodeId, Recovered, Term};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -36,6 +36,9 @@ pub(crate) enum SnapshotWork {
     Open {
         record: GroupRecord,
         recovered: Recovered,
+        /// The last entry that a state machine on disk has applied; it needs a snapshot only if the log begins
+        /// after that.
+        applied: Option<LogId>,
         decode: Decode,
         reply: oneshot::Sender<Result<Opened, SnapshotError>>,
     },
@@ -44,6 +47,12 @@ pub(crate) enum SnapshotWork {
         group: GroupId,
         last: LogId,
         encode: Encode,
+    },
+    /// What a state machine on disk applied up to this entry is to be made durable.
+    Sync {
+        group: GroupId,
+        last: LogId,
+        sync: Sync,
     },
     /// A snapshot that was received is to be read back.
     Restore {
@@ -59,6 +68,8 @@ pub(crate) enum SnapshotWork {
         to: NodeId,
         term: Term,
         last: LogId,
+        /// To be written first, and removed once it was sent: a group whose state is on disk has no other.
+        view: Option<Encode>,
     },
     /// A piece of one that is being sent; nothing if it can't be read.
     Read {
@@ -96,6 +107,8 @@ pub(crate) struct SnapshotActor {
     ready: BTreeMap<SnapshotId, Seal>,
     /// How often each is being sent at the moment: these are not removed.
     sending: BTreeMap<SnapshotId, usize>,
+    /// Those that were written only to be sent.
+    for_peers: BTreeSet<SnapshotId>,
     /// At most one per group.
     pub(super) incoming: IdMap<GroupId, Incoming>,
     /// Snapshots before these are of no use.
@@ -136,6 +149,7 @@ impl SnapshotActor {
             groups: IdMap::default(),
             ready: BTreeMap::new(),
             sending: BTreeMap::new(),
+            for_peers: BTreeSet::new(),
             incoming: IdMap::default(),
             useless_before: IdMap::default(),
         }
@@ -158,16 +172,25 @@ impl SnapshotActor {
             SnapshotWork::Open {
                 record,
                 recovered,
+                applied,
                 decode,
                 reply,
-            } => drop(reply.send(self.open(&record, &recovered, decode))),
+            } => drop(reply.send(self.open(&record, &recovered, applied, &decode))),
             SnapshotWork::Take { group, last, encode } => self.take(group, last, encode),
-            SnapshotWork::Restore { group, last, decode } => self.restore(group, last, decode),
+            SnapshotWork::Sync { group, last, sync } => self.sync(group, last, sync),
+            SnapshotWork::Restore { group, last, decode } => self.restore(group, last, &decode),
             SnapshotWork::Forget { group, before } => {
-                self.useless_before.insert(group, before);
+                let useless = self.useless_before.entry(group).or_default();
+                *useless = before.max(*useless);
                 self.remove_useless(group);
             }
-            SnapshotWork::Send { group, to, term, last } => self.send(group, to, term, last),
+            SnapshotWork::Send {
+                group,
+                to,
+                term,
+                last,
+                view,
+            } => self.send(group, to, term, last, view),
             SnapshotWork::Read { id, offset, len, reply } => {
                 let piece = self.store.read(&Name::Complete(id).text(), offset, len);
                 let piece = piece.map_err(|error| tracing::error!(snapshot = ?id, %error, "snapshot can't be read"));
@@ -215,15 +238,27 @@ impl SnapshotActor {
         }
     }
 
-    /// Finds the newest intact snapshot whose last entry the log holds.
-    fn open(&mut self, record: &GroupRecord, recovered: &Recovered, decode: Decode) -> Result<Opened, SnapshotError> {
+    /// Finds the newest intact snapshot whose last entry the log holds. A state that is on disk, up to `applied`,
+    /// needs none if the log holds where it goes on.
+    fn open(
+        &mut self,
+        record: &GroupRecord,
+        recovered: &Recovered,
+        applied: Option<LogId>,
+        decode: &Decode,
+    ) -> Result<Opened, SnapshotError> {
         let group = record.group;
-        let mut usable = Vec::new();
+        let is_whole = recovered.holds(applied.unwrap_or_default());
+        let (mut usable, mut useless) = (Vec::new(), Vec::new());
         for name in self.names(group) {
             match name {
                 Name::Taking(_) => self.remove(name),
-                Name::Complete(id) if id.incarnation == record.incarnation && recovered.holds(id.last) => {
-                    usable.push(id);
+                Name::Complete(id) if id.incarnation == record.incarnation => {
+                    if recovered.holds(id.last) && !(is_whole && applied.is_some()) {
+                        usable.push(id);
+                    } else if applied.is_some() {
+                        useless.push(name);
+                    }
                 }
                 _ => {}
             }
@@ -242,9 +277,12 @@ impl SnapshotActor {
                 }
             }
         }
-        if opened.is_none() && recovered.base != LogId::ZERO {
+        if opened.is_none() && !is_whole {
             let base = recovered.base;
             return Err(SnapshotError::Missing { group, base, damaged });
+        }
+        for name in useless {
+            self.remove(name);
         }
         self.groups.insert(group, record.clone());
         Ok(opened)
@@ -254,15 +292,18 @@ impl SnapshotActor {
         &mut self,
         record: &GroupRecord,
         id: SnapshotId,
-        decode: Decode,
+        decode: &Decode,
     ) -> Result<Box<dyn Any + Send>, SnapshotError> {
         let name = Name::Complete(id).text();
-        let (seal, state) = format::read(&*self.store, &name, id, &record.membership)?;
+        let mut reader = Reader::open(&*self.store, &name, id, &record.membership)?;
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut reader)));
+        // First: what was made of a damaged file does not matter.
+        let seal = reader.finish()?;
         let damaged = |what: String| SnapshotError::Damaged { name, what };
-        let decoded = match catch_unwind(|| decode(&state)) {
+        let decoded = match decoded {
             Ok(Ok(decoded)) => decoded,
-            Ok(Err(error)) => return Err(damaged(format!("its state can't be decoded: {error}"))),
-            Err(_) => return Err(damaged("decoding its state panicked".to_owned())),
+            Ok(Err(error)) => return Err(damaged(format!("its state can't be restored: {error}"))),
+            Err(_) => return Err(damaged("restoring its state panicked".to_owned())),
         };
         self.ready.insert(id, seal);
         Ok(decoded)
@@ -272,28 +313,43 @@ impl SnapshotActor {
         let Some(record) = self.groups.get(&group).cloned() else {
             return;
         };
-        let id = record_id(&record, last);
-        let written = self.write(&record, id, encode);
-        if let Err(error) = &written {
-            tracing::error!(group = group.0, last = %last, %error, "snapshot failed");
-            self.remove(Name::Taking(id));
-        }
-        if let Ok(seal) = written {
-            self.ready.insert(id, seal);
-            self.counters.snapshots_taken.add(1);
-            tracing::debug!(group = group.0, last = %last, bytes = seal.size, "snapshot taken");
-        }
-        let is_durable = written.is_ok();
+        let is_durable = self.write(&record, record_id(&record, last), encode).is_some();
         self.tell(group, SnapshotEvent::Taken { last, is_durable });
     }
 
-    fn write(&mut self, record: &GroupRecord, id: SnapshotId, encode: Encode) -> std::io::Result<Seal> {
+    fn sync(&mut self, group: GroupId, last: LogId, sync: Sync) {
+        let result = match catch_unwind(AssertUnwindSafe(sync)) {
+            Ok(synced) => synced.map_err(|error| error.to_string()),
+            Err(_) => Err("it panicked".to_owned()),
+        };
+        self.tell(group, SnapshotEvent::Synced { last, result });
+    }
+
+    /// Writes a snapshot, durably, so that it is ready.
+    fn write(&mut self, record: &GroupRecord, id: SnapshotId, encode: Encode) -> Option<Seal> {
+        let (group, last) = (id.group.0, id.last);
+        match self.try_write(record, id, encode) {
+            Ok(seal) => {
+                self.ready.insert(id, seal);
+                self.counters.snapshots_taken.add(1);
+                tracing::debug!(group, last = %last, bytes = seal.size, "snapshot taken");
+                Some(seal)
+            }
+            Err(error) => {
+                tracing::error!(group, last = %last, %error, "snapshot failed");
+                self.remove(Name::Taking(id));
+                None
+            }
+        }
+    }
+
+    fn try_write(&mut self, record: &GroupRecord, id: SnapshotId, encode: Encode) -> std::io::Result<Seal> {
         let taking = Name::Taking(id);
         let name = taking.text();
         let mut writer = Writer::start(&mut *self.store, &name, id, &record.membership)?;
         match catch_unwind(AssertUnwindSafe(|| encode(&mut writer))) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(std::io::Error::other(error)),
+            Ok(Err(error)) => return Err(error),
             Err(_) => return Err(std::io::Error::other("serialising the state panicked")),
         }
         let seal = writer.finish()?;
@@ -301,7 +357,7 @@ impl SnapshotActor {
         Ok(seal)
     }
 
-    fn restore(&mut self, group: GroupId, last: LogId, decode: Decode) {
+    fn restore(&mut self, group: GroupId, last: LogId, decode: &Decode) {
         let Some(record) = self.groups.get(&group).cloned() else {
             return;
         };
@@ -337,12 +393,17 @@ impl SnapshotActor {
         }
     }
 
-    fn send(&mut self, group: GroupId, to: NodeId, term: Term, last: LogId) {
-        let Some(record) = self.groups.get(&group) else {
+    fn send(&mut self, group: GroupId, to: NodeId, term: Term, last: LogId, view: Option<Encode>) {
+        let Some(record) = self.groups.get(&group).cloned() else {
             return;
         };
-        let id = record_id(record, last);
-        let Some(seal) = self.ready.get(&id).copied() else {
+        let id = record_id(&record, last);
+        let mut seal = self.ready.get(&id).copied();
+        if let (None, Some(view)) = (seal, view) {
+            seal = self.write(&record, id, view);
+            self.for_peers.insert(id);
+        }
+        let Some(seal) = seal else {
             return self.tell(group, SnapshotEvent::Sent { to, through: None });
         };
         *self.sending.entry(id).or_default() += 1;
@@ -375,6 +436,10 @@ impl SnapshotActor {
             *count -= 1;
             if *count == 0 {
                 self.sending.remove(&id);
+                if self.for_peers.remove(&id) {
+                    self.ready.remove(&id);
+                    self.remove(Name::Complete(id));
+                }
                 self.remove_useless(id.group);
             }
         }

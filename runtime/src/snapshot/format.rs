@@ -4,13 +4,15 @@
 //! "RYSNAP" | version (2 bytes) | header length (4 bytes) | header | state | crc32 of all before (4 bytes)
 //! ```
 //!
-//! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, membership; the
-//! state is postcard of the time of the last command and of the state machine's `Snapshot`.
+//! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, membership. The
+//! state is postcard of the time of the last command and of the state machine's `Snapshot`; of a state machine on
+//! disk it is the length of what the runtime keeps beside it (4 bytes), that (postcard), and what the state
+//! machine wrote.
 
 use super::SnapshotError;
 use super::name::SnapshotId;
 use crate::store::SnapshotStore;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use raftyard_groups::{Membership, NodeId};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -126,75 +128,125 @@ pub(super) fn verify(
     id: SnapshotId,
     membership: &Membership,
 ) -> Result<Seal, SnapshotError> {
-    check(store, name, id, membership, |_| {}).map(|(seal, _)| seal)
+    Reader::open(store, name, id, membership)?.finish()
 }
 
-/// All of a file that is this snapshot, and where the state begins and ends in it.
-pub(super) fn read(
-    store: &dyn SnapshotStore,
-    name: &str,
-    id: SnapshotId,
-    membership: &Membership,
-) -> Result<(Seal, Vec<u8>), SnapshotError> {
-    let mut all = Vec::new();
-    let (seal, start) = check(store, name, id, membership, |piece| all.extend_from_slice(piece))?;
-    all.truncate(all.len().saturating_sub(CRC_BYTES));
-    all.drain(..start.min(all.len()));
-    Ok((seal, all))
+/// Reads the state out of a file that is this snapshot, piece by piece. What was read is worth nothing before
+/// [`Reader::finish`] found all of the file intact.
+pub(super) struct Reader<'a> {
+    store: &'a dyn SnapshotStore,
+    name: &'a str,
+    /// Where the checksum lies: all before it is read.
+    end: u64,
+    /// Where the next piece begins.
+    at: u64,
+    /// What of the last piece was not asked for yet.
+    piece: Bytes,
+    crc: crc32fast::Hasher,
 }
 
-fn check(
-    store: &dyn SnapshotStore,
-    name: &str,
-    id: SnapshotId,
-    membership: &Membership,
-    mut each: impl FnMut(&[u8]),
-) -> Result<(Seal, usize), SnapshotError> {
-    let failed = |source| SnapshotError::Io {
-        name: name.to_owned(),
-        source,
-    };
-    let damaged = |what: &str| SnapshotError::Damaged {
-        name: name.to_owned(),
-        what: what.to_owned(),
-    };
-    let size = store.size(name).map_err(failed)?.ok_or_else(|| damaged("it is gone"))?;
-    let checked = size
-        .checked_sub(CRC_BYTES as u64)
-        .ok_or_else(|| damaged("it is cut off"))?;
-    let (mut crc, mut at, mut beginning) = (crc32fast::Hasher::new(), 0, Bytes::new());
-    while at < checked {
-        let len = usize::try_from(checked - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-        let piece = store.read(name, at, len).map_err(failed)?;
-        if piece.is_empty() {
-            return Err(damaged("it ends early"));
+impl<'a> Reader<'a> {
+    /// Opens a file, and reads up to where the state begins.
+    pub(super) fn open(
+        store: &'a dyn SnapshotStore,
+        name: &'a str,
+        id: SnapshotId,
+        membership: &Membership,
+    ) -> Result<Self, SnapshotError> {
+        let size = store.size(name).map_err(|source| failed(name, source))?;
+        let size = size.ok_or_else(|| damaged(name, "it is gone"))?;
+        let end = size.checked_sub(CRC_BYTES as u64);
+        let mut reader = Self {
+            store,
+            name,
+            end: end.ok_or_else(|| damaged(name, "it is cut off"))?,
+            at: 0,
+            piece: Bytes::new(),
+            crc: crc32fast::Hasher::new(),
+        };
+        reader.fill()?;
+        match skip_header(&reader.piece, id, membership) {
+            Ok(state) => reader.piece.advance(state),
+            // That it is damaged says more than what looks wrong because of that.
+            Err(what) => {
+                reader.finish()?;
+                return Err(damaged(name, what));
+            }
         }
-        crc.update(&piece);
-        each(&piece);
-        at += piece.len() as u64;
-        if beginning.is_empty() {
-            beginning = piece;
+        Ok(reader)
+    }
+
+    /// Reads what is left, and checks all.
+    pub(super) fn finish(mut self) -> Result<Seal, SnapshotError> {
+        while self.fill()? {}
+        let crc = self.crc.finalize();
+        let found = self.store.read(self.name, self.end, CRC_BYTES);
+        if found.map_err(|source| failed(self.name, source))? != crc.to_le_bytes()[..] {
+            return Err(damaged(self.name, "its checksum fails"));
         }
+        Ok(Seal {
+            size: self.end + CRC_BYTES as u64,
+            crc,
+        })
     }
-    let crc = crc.finalize();
-    let found = store.read(name, checked, CRC_BYTES).map_err(failed)?;
-    each(&found);
-    if found != crc.to_le_bytes()[..] {
-        return Err(damaged("its checksum fails"));
+
+    /// Reads the next piece; false at the end.
+    fn fill(&mut self) -> Result<bool, SnapshotError> {
+        if self.at >= self.end {
+            return Ok(false);
+        }
+        let left = usize::try_from(self.end - self.at).unwrap_or(PIECE_BYTES);
+        let piece = self.store.read(self.name, self.at, left.min(PIECE_BYTES));
+        self.piece = piece.map_err(|source| failed(self.name, source))?;
+        if self.piece.is_empty() {
+            return Err(damaged(self.name, "it ends early"));
+        }
+        self.crc.update(&self.piece);
+        self.at += self.piece.len() as u64;
+        Ok(true)
     }
+}
+
+impl io::Read for Reader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.fill().map_err(io::Error::other)?;
+        }
+        let length = into.len().min(self.piece.len());
+        self.piece.split_to(length).copy_to_slice(into.split_at_mut(length).0);
+        Ok(length)
+    }
+}
+
+/// Checks that a file which begins so is this snapshot; returns where its state begins.
+fn skip_header(beginning: &[u8], id: SnapshotId, membership: &Membership) -> Result<usize, &'static str> {
     let (prefix, rest) = beginning
         .split_first_chunk::<PREFIX_BYTES>()
-        .ok_or_else(|| damaged("it has no header"))?;
+        .ok_or("it has no header")?;
     let (magic, length) = prefix.split_at(MAGIC.len());
     if magic != MAGIC {
-        return Err(damaged("it is of another format"));
+        return Err("it is of another format");
     }
     let length = length.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
     let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header = header.ok_or_else(|| damaged("its header is cut off"))?;
-    let found: Header = postcard::from_bytes(header).map_err(|_| damaged("its header can't be read"))?;
+    let header = header.ok_or("its header is cut off")?;
+    let found: Header = postcard::from_bytes(header).map_err(|_| "its header can't be read")?;
     if found != Header::of(id, membership) {
-        return Err(damaged("it is the snapshot of another group, entry or membership"));
+        return Err("it is the snapshot of another group, entry or membership");
     }
-    Ok((Seal { size, crc }, PREFIX_BYTES + header.len()))
+    Ok(PREFIX_BYTES + header.len())
+}
+
+fn failed(name: &str, source: io::Error) -> SnapshotError {
+    SnapshotError::Io {
+        name: name.to_owned(),
+        source,
+    }
+}
+
+fn damaged(name: &str, what: &str) -> SnapshotError {
+    SnapshotError::Damaged {
+        name: name.to_owned(),
+        what: what.to_owned(),
+    }
 }

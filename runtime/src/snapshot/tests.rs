@@ -44,8 +44,13 @@ fn id(index: u64) -> SnapshotId {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Box<dyn Any + Send>, postcard::Error> {
-    Ok(Box::new(postcard::from_bytes::<String>(bytes)?))
+fn decode() -> Decode {
+    Box::new(|from| {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        let state = postcard::from_bytes::<String>(&bytes).map_err(io::Error::other)?;
+        Ok(Box::new(state))
+    })
 }
 
 impl Desk {
@@ -82,7 +87,8 @@ impl Desk {
         self.actor.carry_out(SnapshotWork::Open {
             record: record(),
             recovered: recovered.clone(),
-            decode,
+            applied: None,
+            decode: decode(),
             reply,
         });
         let opened = opened.try_recv().unwrap()?;
@@ -91,7 +97,7 @@ impl Desk {
 
     fn take(&mut self, index: u64, state: &str) {
         let (last, state) = (id(index).last, state.to_owned());
-        let encode: Encode = Box::new(move |out| postcard::to_io(&state, out).map(drop));
+        let encode: Encode = Box::new(move |out| postcard::to_io(&state, out).map(drop).map_err(io::Error::other));
         self.actor.carry_out(SnapshotWork::Take {
             group: GROUP,
             last,
@@ -349,6 +355,7 @@ async fn leftovers_and_older_snapshots_are_removed_but_not_while_they_are_sent()
         to: PEER,
         term,
         last,
+        view: None,
     });
     desk.forget(20);
     assert_eq!(desk.names().len(), 3, "it is being sent");
@@ -377,7 +384,7 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
     let mut desk = Desk::open().await;
     let last = id(10).last;
     let failing: [Encode; 2] = [
-        Box::new(|_| Err(postcard::Error::SerializeSeqLengthUnknown)),
+        Box::new(|_| Err(io::Error::other("it can't"))),
         Box::new(|_| panic!("asked to")),
     ];
     for encode in failing {

@@ -70,7 +70,7 @@ impl GroupActor {
             core: Group::new(create.config, create.recovered, shared.clock.now()),
             effects: Effects::default(),
             machine: create.machine,
-            snapshots: Snapshots::new(shared.compaction, create.snapshot),
+            snapshots: Snapshots::new(shared.compaction, create.snapshot, create.unsynced),
             proposing: VecDeque::new(),
             proposals: Proposals::default(),
             reads: Reads::default(),
@@ -218,6 +218,7 @@ impl GroupActor {
         if let Some(last) = self.effects.install.take() {
             self.install(last);
         }
+        self.restore_if_due();
         self.compact(now);
         let mut batches = 0;
         loop {
@@ -225,7 +226,7 @@ impl GroupActor {
                 self.reads.decided(id, outcome);
             }
             self.reads.answer(self.core.applied(), self.machine.as_any());
-            if self.effects.apply.is_empty() || batches == APPLY_BATCHES_PER_TURN {
+            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN {
                 break;
             }
             let Some(through) = self.apply() else {
@@ -242,7 +243,7 @@ impl GroupActor {
             self.forget_snapshots(before);
         }
         let output = &mut *self.shared.output.borrow_mut();
-        if !self.effects.apply.is_empty() && !self.halted {
+        if self.can_apply() && !self.halted {
             output.again.push(self.slot.group);
         }
         // Taken, not emptied: a group keeps no memory for what it sent.
@@ -254,37 +255,67 @@ impl GroupActor {
             .extend(self.effects.load.drain(..).map(|load| (group, load)));
     }
 
+    /// Whether there are entries to be applied. To a state on disk only those that the log has on disk too: the
+    /// state must not come out of a crash ahead of its log.
+    fn can_apply(&self) -> bool {
+        let last = self.effects.apply.last();
+        last.is_some_and(|last| !self.machine.is_on_disk() || last.index <= self.core.durable())
+    }
+
     /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
     fn apply(&mut self) -> Option<LogIndex> {
         let entries = std::mem::take(&mut self.effects.apply);
-        let mut last = None;
+        let last = entries.last()?.id();
+        let is_on_disk = self.machine.is_on_disk();
+        // What is not committed on disk is not answered.
+        let mut held = Vec::new();
         for Entry { index, term, payload } in entries {
-            last = Some(index);
             let id = LogId { term, index };
-            let Payload::Command(command) = payload else {
-                self.proposals.applied(id, None);
-                continue;
-            };
-            self.snapshots.count_applied(command.len());
-            let wanted = self.proposals.is_awaited(id);
-            let machine = &mut self.machine;
-            match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
-                Ok(Ok(response)) => {
-                    let unusable = |error: postcard::Error| ProposeError::UndecodableResponse(error.to_string());
-                    let result = response.map(|response| response.map_err(unusable));
-                    self.proposals.applied(id, result);
-                }
-                Ok(Err(error)) => {
-                    self.halt(&format!("entry {id} can't be decoded: {error}"));
-                    return None;
-                }
-                Err(_) => {
-                    self.halt(&format!("the state machine panicked at entry {id}"));
-                    return None;
+            let mut response = None;
+            if let Payload::Command(command) = payload {
+                self.snapshots.count_applied(command.len());
+                let wanted = if is_on_disk {
+                    self.proposals.is_any_awaited()
+                } else {
+                    self.proposals.is_awaited(id)
+                };
+                let machine = &mut self.machine;
+                match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
+                    Ok(Ok(applied)) => response = applied,
+                    Ok(Err(error)) => {
+                        self.halt(&format!("entry {id} can't be applied: {error}"));
+                        return None;
+                    }
+                    Err(_) => {
+                        self.halt(&format!("the state machine panicked at entry {id}"));
+                        return None;
+                    }
                 }
             }
+            let unusable = |error: postcard::Error| ProposeError::UndecodableResponse(error.to_string());
+            let result = response.map(|response| response.map_err(unusable));
+            if is_on_disk {
+                held.push((id, result));
+            } else {
+                self.proposals.applied(id, result);
+            }
         }
-        last
+        self.commit(last)?;
+        for (id, result) in held {
+            self.proposals.applied(id, result);
+        }
+        Some(last.index)
+    }
+
+    /// Commits what was applied; `None` if the state machine failed.
+    fn commit(&mut self, last: LogId) -> Option<()> {
+        let machine = &mut self.machine;
+        match catch_unwind(AssertUnwindSafe(|| machine.commit(last))) {
+            Ok(Ok(())) => return Some(()),
+            Ok(Err(error)) => self.halt(&format!("the state up to {last} can't be committed: {error}")),
+            Err(_) => self.halt(&format!("the state machine panicked when it committed up to {last}")),
+        }
+        None
     }
 
     /// Stops this replica for good: what it was asked is answered as unknown, what comes is refused.
