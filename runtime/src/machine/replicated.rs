@@ -48,6 +48,8 @@ impl<S: DiskStateMachine> Replicated for OnDisk<S> {
     type Answer = S::Answer;
 
     fn ask(&self, query: S::Query) -> Result<S::Answer, ReadError> {
-        self.0.query(query).map_err(|error| ReadError::Failed(error.to_string()))
+        self.0
+            .query(query)
+            .map_err(|error| ReadError::Failed(error.to_string()))
     }
 }

@@ -49,11 +49,7 @@ pub(crate) enum SnapshotWork {
         encode: Encode,
     },
     /// What a state machine on disk applied up to this entry is to be made durable.
-    Sync {
-        group: GroupId,
-        last: LogId,
-        sync: Sync,
-    },
+    Sync { group: GroupId, last: LogId, sync: Sync },
     /// A snapshot that was received is to be read back.
     Restore {
         group: GroupId,

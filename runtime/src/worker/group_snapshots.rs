@@ -63,7 +63,9 @@ impl GroupActor {
                 Some(Input::Applied { through: last.index })
             }
             Ok(Err(error)) => {
-                self.halt(&format!("the state machine did not take the snapshot through {last}: {error}"));
+                self.halt(&format!(
+                    "the state machine did not take the snapshot through {last}: {error}"
+                ));
                 None
             }
             Err(_) => {
