@@ -8,7 +8,7 @@ pub(crate) use disk::DiskTyped;
 pub use disk::{DiskStateMachine, OnDisk, Record};
 pub use replicated::Replicated;
 
-use crate::snapshot::{Decode, Encode, Sync};
+use crate::snapshot::{Decode, Encode, SyncDisk};
 use crate::time::Timestamp;
 use bytes::Bytes;
 use raftyard_groups::LogId;
@@ -84,7 +84,7 @@ pub(crate) trait Machine: Send {
     }
 
     /// How to make durable what is committed, to be done elsewhere.
-    fn sync(&self) -> Sync {
+    fn sync(&self) -> SyncDisk {
         Box::new(|| Ok(()))
     }
 

@@ -3,7 +3,7 @@
 use super::Node;
 use crate::error::{CreateGroupError, DiskStateError};
 use crate::machine::{DiskStateMachine, DiskTyped, Machine};
-use crate::snapshot::SnapshotWork;
+use crate::snapshot::{Decode, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup};
 use raftyard_groups::{GroupId, Incarnation, LogId, Membership, Recovered};
@@ -78,7 +78,8 @@ impl Node {
         machine: &mut dyn Machine,
     ) -> Result<Option<LogId>, CreateGroupError> {
         self.leave_behind(record, recovered);
-        let opened = self.open_snapshot(record, recovered, None, machine).await?;
+        let decode = machine.decoder();
+        let opened = self.open_snapshot(record, recovered, None, decode).await?;
         self.recovered.lock().remove(&record.group);
         let Some((last, state)) = opened else {
             return Ok(None);
@@ -110,7 +111,8 @@ impl Node {
                 last: recovered.last.0,
             }));
         }
-        let opened = self.open_snapshot(record, recovered, Some(applied), &machine).await?;
+        let decode = machine.decoder();
+        let opened = self.open_snapshot(record, recovered, Some(applied), decode).await?;
         let (last, is_restored) = match opened {
             None => (applied, false),
             Some((last, state)) => {
@@ -138,14 +140,14 @@ impl Node {
         record: &GroupRecord,
         recovered: &Recovered,
         applied: Option<LogId>,
-        machine: &dyn Machine,
+        decode: Decode,
     ) -> Result<Option<(LogId, Box<dyn Any + Send>)>, CreateGroupError> {
         let (reply, opened) = oneshot::channel();
         self.snapshots.push(SnapshotWork::Open {
             record: record.clone(),
             recovered: recovered.clone(),
             applied,
-            decode: machine.decoder(),
+            decode,
             reply,
         });
         Ok(opened.await.map_err(|_| CreateGroupError::Closed)??)

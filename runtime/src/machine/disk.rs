@@ -2,7 +2,7 @@
 
 use super::{Command, Machine, MachineError, Response};
 use crate::error::DiskStateError;
-use crate::snapshot::{Decode, Encode, Sync};
+use crate::snapshot::{Decode, Encode, SyncDisk};
 use crate::store::GroupRecord;
 use crate::time::Timestamp;
 use raftyard_groups::LogId;
@@ -234,7 +234,7 @@ impl<S: DiskStateMachine> Machine for DiskTyped<S> {
         self.machine.0.commit(&records)
     }
 
-    fn sync(&self) -> Sync {
+    fn sync(&self) -> SyncDisk {
         Box::new(self.machine.0.sync())
     }
 

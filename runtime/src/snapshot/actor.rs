@@ -4,7 +4,7 @@
 use super::format::{Reader, Seal, Writer};
 use super::name::{Name, SnapshotId};
 use super::receive::Incoming;
-use super::{Decode, Encode, SnapshotError, SnapshotEvent, Sync};
+use super::{Decode, Encode, SnapshotError, SnapshotEvent, SyncDisk};
 use crate::inbox::Inbox;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
@@ -49,7 +49,11 @@ pub(crate) enum SnapshotWork {
         encode: Encode,
     },
     /// What a state machine on disk applied up to this entry is to be made durable.
-    Sync { group: GroupId, last: LogId, sync: Sync },
+    Sync {
+        group: GroupId,
+        last: LogId,
+        sync: SyncDisk,
+    },
     /// A snapshot that was received is to be read back.
     Restore {
         group: GroupId,
@@ -313,11 +317,14 @@ impl SnapshotActor {
         self.tell(group, SnapshotEvent::Taken { last, is_durable });
     }
 
-    fn sync(&mut self, group: GroupId, last: LogId, sync: Sync) {
+    fn sync(&mut self, group: GroupId, last: LogId, sync: SyncDisk) {
         let result = match catch_unwind(AssertUnwindSafe(sync)) {
             Ok(synced) => synced.map_err(|error| error.to_string()),
             Err(_) => Err("it panicked".to_owned()),
         };
+        if result.is_ok() {
+            self.counters.states_synced.add(1);
+        }
         self.tell(group, SnapshotEvent::Synced { last, result });
     }
 

@@ -59,7 +59,7 @@ pub(crate) type Encode = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + 
 pub(crate) type Decode = Box<dyn Fn(&mut dyn io::Read) -> io::Result<Box<dyn Any + Send>> + Send>;
 
 /// Makes durable what a state machine has on disk.
-pub(crate) type Sync = Box<dyn FnOnce() -> io::Result<()> + Send>;
+pub(crate) type SyncDisk = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// Why a snapshot can't be used.
 #[derive(Debug, thiserror::Error)]
