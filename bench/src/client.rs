@@ -129,7 +129,7 @@ impl Client {
                         waiting.push_back((asked, key, self.at, self.propose(key)?));
                     }
                 }
-                Err(ProposeError::OutcomeUnknown) => {
+                Err(ProposeError::OutcomeUnknown { .. }) => {
                     self.control.unknown.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => {

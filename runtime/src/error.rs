@@ -1,5 +1,6 @@
 //! What can go wrong for a user, and what that means for the effect that was asked for.
 
+use crate::session::RequestId;
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
@@ -39,8 +40,28 @@ pub enum ProposeError {
     #[error("the group is closed on this node")]
     Closed,
     /// No answer in time, or the replica stopped while it waited. **It may have been applied, or may yet be.**
-    #[error("outcome unknown: the command may or may not be applied")]
-    OutcomeUnknown,
+    /// [`Group::resolve`](crate::Group::resolve) settles it at any node.
+    #[error("outcome unknown: the command may or may not be applied{}", request_text(*.request))]
+    OutcomeUnknown {
+        /// Its name; `None` if it has none, because it was proposed plainly, or because the replica ended before
+        /// it gave it one.
+        request: Option<RequestId>,
+    },
+    /// The group does not know the session: it expired, was closed, or never was. **This attempt was not
+    /// applied; whether an earlier one of the same request was, nobody knows any more.**
+    #[error("the session has expired")]
+    SessionExpired,
+    /// The client said that it does not wait for this request any more, and it is forgotten. **This attempt was
+    /// not applied; whether an earlier one was, nobody knows any more.**
+    #[error("the request is forgotten: its client does not wait for it any more")]
+    RequestForgotten,
+    /// The session remembers as many answers as it may, because its client waits for that many. **This attempt
+    /// was not applied**, nor is an earlier one known to be.
+    #[error("the session remembers as many answers as it may")]
+    SessionFull,
+    /// Somebody resolved the request, as not applied. **Not applied, and it never will be.**
+    #[error("the request was resolved as not applied")]
+    Fenced,
     /// It was **applied**, but its response can't be serialised, or not decoded: then the types of proposer and
     /// state machine differ.
     #[error("applied, but its response can't be decoded: {0}")]
@@ -48,10 +69,25 @@ pub enum ProposeError {
 }
 
 impl ProposeError {
-    /// Whether the command may have been applied, or may yet be. If false, it never will be.
+    /// Whether the command may have been applied, or may yet be. If false, it never will be. About a request
+    /// that was asked before, a refusal says so of this attempt only: except for [`Fenced`](Self::Fenced), an
+    /// earlier one may still be applied. Ask again under the same name, or resolve it.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
-        matches!(self, Self::OutcomeUnknown | Self::UndecodableResponse(_))
+        match self {
+            Self::OutcomeUnknown { .. }
+            | Self::UndecodableResponse(_)
+            | Self::SessionExpired
+            | Self::RequestForgotten => true,
+            Self::NotLeader { .. }
+            | Self::Overloaded { .. }
+            | Self::TooLarge { .. }
+            | Self::Unserialisable(_)
+            | Self::Dropped
+            | Self::Closed
+            | Self::SessionFull
+            | Self::Fenced => false,
+        }
     }
 }
 
@@ -230,6 +266,10 @@ pub enum DiskStateError {
         /// The last index of the log.
         last: u64,
     },
+}
+
+fn request_text(request: Option<RequestId>) -> String {
+    request.map_or_else(String::new, |request| format!(" (request {request})"))
 }
 
 fn leader_text(leader: Option<NodeId>) -> String {

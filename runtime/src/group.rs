@@ -2,11 +2,13 @@
 
 use crate::error::{Closed, ProposeError, ReadError, TransferError};
 use crate::host::Node;
-use crate::machine::{Replicated, STAMP_BYTES};
+use crate::machine::{APPLIED, Answer, FORGOTTEN, NOT_APPLIED, ROOM, Replicated};
 use crate::registry::{GroupSlot, GroupStatus};
-use crate::worker::{Proposal, ReadJob, Work};
+use crate::session::{RequestId, Resolution, Session, SessionId};
+use crate::worker::{Proposal, Purpose, ReadJob, Work};
 use raftyard_groups::{GroupId, NodeId, TransferOutcome, TransferRefusal};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
@@ -32,6 +34,12 @@ pub enum Consistency {
     /// follower asks the leader for the read index, once for all reads that wait, and answers from its own
     /// state as soon as that has applied so much. Takes the query's work off the leader.
     Follower,
+    /// This replica's state as it is, without asking anyone. It may be old, by as much as this replica lags,
+    /// and it may go back from one replica to the next. But it never goes back at one replica, restarts
+    /// included: after a start it waits until everything in the replica's log that was ever committed is
+    /// applied again. How far that is only a leader can say, so a read that comes before one is heard waits for
+    /// it, and times out without.
+    Stale,
 }
 
 /// A group, as this node's replica sees it. Clones are handles to the same; usable from any thread and any
@@ -79,6 +87,16 @@ impl<S: Replicated> Group<S> {
         self.slot.status.leader()
     }
 
+    /// The node whose replica this is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node.id
+    }
+
+    pub(crate) fn host(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     /// Waits until this replica knows who leads, as long as that takes; one that halted never does.
     ///
     /// # Errors
@@ -98,6 +116,13 @@ impl<S: Replicated> Group<S> {
     /// Proposes a command: it is replicated, committed, and applied by every replica; the future is the
     /// response of this replica's `apply`. Only the leader takes proposals.
     ///
+    /// It goes into a session that the replica keeps for all that is proposed so (see
+    /// [`Group::propose_plain`] for going without). If another leader's entry takes its place in the log
+    /// and this replica leads again, it is appended again, within the request timeout, which begins anew
+    /// then. If its outcome stays unknown, [`ProposeError::OutcomeUnknown`] names it, and
+    /// [`Group::resolve`] settles it. To call `propose` again makes another request: whoever wants to ask
+    /// again and be applied once uses [`Group::propose_as`], or a [`Client`](crate::Client).
+    ///
     /// The command is queued **by the call**, not when the future is polled: who calls twice has the
     /// commands in this order in the log, without waiting in between. To drop the future does not take the
     /// command back.
@@ -111,21 +136,119 @@ impl<S: Replicated> Group<S> {
         &self,
         command: S::Command,
     ) -> impl Future<Output = Result<S::Response, ProposeError>> + Send + use<S> {
-        let queued = self.queue_proposal(&command);
+        let purpose = if self.node.plain { Purpose::Plain } else { Purpose::Own };
+        self.propose_bytes(serialise(&command), purpose)
+    }
+
+    /// Proposes a command without a session: nothing is remembered of it, so nobody can settle its outcome
+    /// if that stays unknown. For commands that do no harm when they are applied twice, or whose
+    /// responses are too large to be kept: it saves the bytes of a request's name in the log, and the memory for
+    /// its answer on every replica. At most once, like every single proposal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Group::propose`].
+    #[expect(clippy::needless_pass_by_value, reason = "whoever proposes a command gives it away")]
+    pub fn propose_plain(
+        &self,
+        command: S::Command,
+    ) -> impl Future<Output = Result<S::Response, ProposeError>> + Send + use<S> {
+        self.propose_bytes(serialise(&command), Purpose::Plain)
+    }
+
+    /// Proposes a command under a name. Under one name a command is applied once, however often and at
+    /// whichever nodes it is proposed, also at the same time; each attempt gets the first answer. The command
+    /// has to be the same each time: nobody compares.
+    ///
+    /// # Errors
+    ///
+    /// As [`Group::propose`], and [`ProposeError::SessionExpired`], [`ProposeError::RequestForgotten`],
+    /// [`ProposeError::SessionFull`], [`ProposeError::Fenced`]. All but the last speak of this attempt: an
+    /// earlier one may have been applied.
+    #[expect(clippy::needless_pass_by_value, reason = "whoever proposes a command gives it away")]
+    pub fn propose_as(
+        &self,
+        request: RequestId,
+        command: S::Command,
+    ) -> impl Future<Output = Result<S::Response, ProposeError>> + Send + use<S> {
+        self.propose_bytes(serialise(&command), Purpose::Request(request))
+    }
+
+    /// Proposes what [`serialise`] made of a command.
+    pub(crate) fn propose_bytes(
+        &self,
+        command: Result<Vec<u8>, postcard::Error>,
+        purpose: Purpose,
+    ) -> impl Future<Output = Result<S::Response, ProposeError>> + Send + use<S> {
+        let answer = self.queue(command, purpose);
+        async move { decode(&answer.await?) }
+    }
+
+    /// Opens a session: for clients that outlive a node or talk to several. It lasts until it was not used for
+    /// [`SessionLimits::idle_ms`](crate::SessionLimits), or is closed. Only the leader can do this.
+    ///
+    /// # Errors
+    ///
+    /// As [`Group::propose`]. A session whose outcome is unknown may be there, without harm: it expires.
+    pub async fn open_session(&self) -> Result<Session, ProposeError> {
+        let answer = self.queue(Ok(vec![0; ROOM]), Purpose::Open).await?;
+        decode_id(&answer).map(Session::new)
+    }
+
+    /// Closes a session: all that is remembered of it is forgotten. Only the leader can do this. To repeat
+    /// it does no harm.
+    ///
+    /// # Errors
+    ///
+    /// As [`Group::propose`].
+    pub async fn close_session(&self, session: SessionId) -> Result<(), ProposeError> {
+        self.queue(Ok(vec![0; ROOM]), Purpose::Close(session)).await.map(drop)
+    }
+
+    /// Settles what became of a request, wherever and by whom it was made. If it was not applied, it never will
+    /// be from now on: the name is fenced. Only the leader can do this. To repeat it does no harm, and gives
+    /// the same answer until the request is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// As [`Group::propose`]; about the request nothing is known then.
+    pub fn resolve(
+        &self,
+        request: RequestId,
+    ) -> impl Future<Output = Result<Resolution<S::Response>, ProposeError>> + Send + use<S> {
+        let answer = self.queue(Ok(vec![0; ROOM]), Purpose::Resolve(request));
         async move {
-            // The other end is dropped without an answer only when the replica ends.
-            let response = queued?.await.map_err(|_| ProposeError::OutcomeUnknown)??;
-            postcard::from_bytes(&response).map_err(|error| ProposeError::UndecodableResponse(error.to_string()))
+            match answer.await?.split_first() {
+                Some((&APPLIED, response)) => decode(response).map(Resolution::Applied),
+                Some((&NOT_APPLIED, _)) => Ok(Resolution::NotApplied),
+                Some((&FORGOTTEN, _)) => Ok(Resolution::Forgotten),
+                _ => Err(ProposeError::UndecodableResponse("it is no resolution".to_owned())),
+            }
         }
+    }
+
+    fn queue(
+        &self,
+        command: Result<Vec<u8>, postcard::Error>,
+        purpose: Purpose,
+    ) -> impl Future<Output = Answer> + Send + use<S> {
+        let request = match &purpose {
+            Purpose::Request(request) | Purpose::Resolve(request) => Some(*request),
+            Purpose::Plain | Purpose::Own | Purpose::Open | Purpose::Close(_) => None,
+        };
+        let queued = self.queue_proposal(command, purpose);
+        // The other end is dropped without an answer only when the replica ends.
+        async move { queued?.await.map_err(|_| ProposeError::OutcomeUnknown { request })? }
     }
 
     fn queue_proposal(
         &self,
-        command: &S::Command,
-    ) -> Result<oneshot::Receiver<Result<Vec<u8>, ProposeError>>, ProposeError> {
+        command: Result<Vec<u8>, postcard::Error>,
+        purpose: Purpose,
+    ) -> Result<oneshot::Receiver<Answer>, ProposeError> {
         let limits = &self.node.limits;
-        let command = serialise(command).map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
-        let (bytes, bytes_limit) = (command.len() - STAMP_BYTES, limits.command_bytes_max);
+        let command = command.map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
+        let (bytes, bytes_limit) = (command.len().saturating_sub(ROOM), limits.command_bytes_max);
         if bytes > bytes_limit {
             return Err(ProposeError::TooLarge { bytes, bytes_limit });
         }
@@ -137,7 +260,12 @@ impl<S: Replicated> Group<S> {
             bytes_limit: self.node.budget.limit(),
         })?;
         let (reply, outcome) = oneshot::channel();
-        let proposal = Proposal { command, reply, permit };
+        let proposal = Proposal {
+            command,
+            purpose,
+            reply,
+            permit,
+        };
         if self.slot.inbox.push(Work::Propose(self.slot.group, proposal)) {
             Ok(outcome)
         } else {
@@ -155,14 +283,14 @@ impl<S: Replicated> Group<S> {
         query: S::Query,
         consistency: Consistency,
     ) -> impl Future<Output = Result<S::Answer, ReadError>> + Send + use<S> {
-        let queued = self.queue_read(query, consistency == Consistency::Follower);
+        let queued = self.queue_read(query, consistency);
         async move { queued?.await.map_err(|_| ReadError::Closed)? }
     }
 
     fn queue_read(
         &self,
         query: S::Query,
-        forwarded: bool,
+        consistency: Consistency,
     ) -> Result<oneshot::Receiver<Result<S::Answer, ReadError>>, ReadError> {
         if self.node.is_closed() {
             return Err(ReadError::Closed);
@@ -183,11 +311,14 @@ impl<S: Replicated> Group<S> {
             // Who gave up waiting has dropped the other end.
             reply.send(answer).ok();
         });
-        if self
-            .slot
-            .inbox
-            .push(Work::Read(self.slot.group, ReadJob { forwarded, run, permit }))
-        {
+        if self.slot.inbox.push(Work::Read(
+            self.slot.group,
+            ReadJob {
+                consistency,
+                run,
+                permit,
+            },
+        )) {
             Ok(outcome)
         } else {
             Err(ReadError::Closed)
@@ -223,6 +354,15 @@ impl<S: Replicated> Group<S> {
     }
 }
 
+fn decode<R: DeserializeOwned>(response: &[u8]) -> Result<R, ProposeError> {
+    postcard::from_bytes(response).map_err(|error| ProposeError::UndecodableResponse(error.to_string()))
+}
+
+fn decode_id(answer: &[u8]) -> Result<SessionId, ProposeError> {
+    let id = answer.try_into().map(u64::from_le_bytes).map(SessionId);
+    id.map_err(|_| ProposeError::UndecodableResponse("it is no session".to_owned()))
+}
+
 thread_local! {
     /// Memory to serialise in: a command is copied out of it once its length is known, so that each costs one
     /// allocation of the right size instead of several that grow.
@@ -232,12 +372,12 @@ thread_local! {
 /// More than this is not kept for the next command, in bytes.
 const SCRATCH_KEPT: usize = 64 << 10;
 
-/// The command, with room for its stamp in front.
-fn serialise<T: Serialize>(command: &T) -> Result<Vec<u8>, postcard::Error> {
+/// The command, with [`ROOM`] in front of it.
+pub(crate) fn serialise<T: Serialize>(command: &T) -> Result<Vec<u8>, postcard::Error> {
     // Taken, not borrowed: what serialises a command may propose another.
     let mut scratch = postcard::to_extend(command, SCRATCH.take())?;
-    let mut bytes = Vec::with_capacity(STAMP_BYTES + scratch.len());
-    bytes.extend_from_slice(&[0; STAMP_BYTES]);
+    let mut bytes = Vec::with_capacity(ROOM + scratch.len());
+    bytes.extend_from_slice(&[0; ROOM]);
     bytes.extend_from_slice(&scratch);
     if scratch.capacity() <= SCRATCH_KEPT {
         scratch.clear();

@@ -10,6 +10,7 @@
 //! ([`HostBuilder::clock`], [`HostBuilder::placement`], [`HostBuilder::log_store`], [`HostBuilder::network`]).
 
 mod budget;
+mod client;
 mod clock;
 mod error;
 mod group;
@@ -20,6 +21,7 @@ mod machine;
 mod metrics;
 mod registry;
 mod router;
+mod session;
 mod snapshot;
 mod storage;
 pub mod store;
@@ -27,6 +29,7 @@ mod time;
 mod transport;
 mod worker;
 
+pub use client::Client;
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
 pub use error::{Closed, CreateGroupError, DiskStateError, OpenError, ProposeError, ReadError, TransferError};
 pub use group::{Consistency, Group};
@@ -36,6 +39,7 @@ pub use machine::{DiskStateMachine, OnDisk, Record, Replicated, StateMachine};
 pub use metrics::HostMetrics;
 pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
 pub use registry::GroupStatus;
+pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
 pub use time::Timestamp;
 pub use transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork, TransportError};

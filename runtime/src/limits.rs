@@ -1,5 +1,7 @@
 //! What a node takes on at once.
 
+use crate::session::SessionLimits;
+
 /// Limits of a node. The defaults suit a node with a few gigabytes of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -12,6 +14,8 @@ pub struct Limits {
     pub request_timeout_ms: u64,
     /// Bytes of messages received and not yet taken care of; beyond it peers have to wait.
     pub inbound_bytes_max: usize,
+    /// What its groups remember for sessions, as long as it is this node that opens them.
+    pub sessions: SessionLimits,
 }
 
 impl Default for Limits {
@@ -21,6 +25,7 @@ impl Default for Limits {
             command_bytes_max: 8 << 20,
             request_timeout_ms: 5_000,
             inbound_bytes_max: 64 << 20,
+            sessions: SessionLimits::default(),
         }
     }
 }

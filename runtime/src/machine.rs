@@ -2,15 +2,20 @@
 //! responses are bytes.
 
 mod disk;
+mod own_state;
 mod replicated;
 
 pub(crate) use disk::DiskTyped;
 pub use disk::{DiskStateMachine, OnDisk, Record};
+use own_state::OwnState;
+pub(crate) use own_state::{APPLIED, FORGOTTEN, NOT_APPLIED};
 pub use replicated::Replicated;
 
+use crate::error::ProposeError;
+use crate::session::{ENVELOPE_ROOM, Envelope, RequestId};
 use crate::snapshot::{Decode, Encode, SyncDisk};
 use crate::time::Timestamp;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use raftyard_groups::LogId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,8 +57,8 @@ pub trait StateMachine: Send + 'static {
     fn restore(&mut self, snapshot: Self::Snapshot);
 }
 
-/// What applying a command answered, serialised; an error if it can't be.
-pub(crate) type Response = Result<Vec<u8>, postcard::Error>;
+/// What applying an entry answers to who proposed it, serialised. After a refusal nothing was applied.
+pub(crate) type Answer = Result<Vec<u8>, ProposeError>;
 
 /// Why a state machine could not apply a command.
 #[derive(Debug, thiserror::Error)]
@@ -74,14 +79,18 @@ pub(crate) trait Machine: Send {
         false
     }
 
-    /// Applies a command, stamped as it is in the log; returns the response if it is `wanted`: on followers nobody waits for it. An error
-    /// says that it was not applied.
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, MachineError>;
+    /// Applies an entry, stamped and in its envelope as it is in the log; returns the answer if it is `wanted`:
+    /// on followers nobody waits for it. An error says that it was not applied.
+    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, MachineError>;
 
     /// Commits what was applied, up to the entry `last`.
     fn commit(&mut self, _last: LogId) -> io::Result<()> {
         Ok(())
     }
+
+    /// What this request of a session was answered, if it was applied; a refusal if it was not, or if nobody
+    /// can tell.
+    fn recall(&self, request: RequestId) -> Answer;
 
     /// How to make durable what is committed, to be done elsewhere.
     fn sync(&self) -> SyncDisk {
@@ -106,69 +115,78 @@ fn another_machines() -> io::Error {
     io::Error::other("it is another state machine's")
 }
 
-/// The bytes in front of a command in the log: the time that the leader stamped it with, in milliseconds since
-/// the Unix epoch, little endian.
-pub(crate) const STAMP_BYTES: usize = 8;
+/// Bytes of the stamp that an entry begins with: the time at which the leader took it, in milliseconds since
+/// the Unix epoch, little endian. Its envelope follows.
+const STAMP_BYTES: usize = 8;
 
-/// Stamps a command that [`STAMP_BYTES`] were left in front of.
-pub(crate) fn stamp(mut command: Vec<u8>, now: Timestamp) -> Bytes {
-    if let Some(stamp) = command.first_chunk_mut() {
-        *stamp = now.0.to_le_bytes();
-    }
-    Bytes::from(command)
-}
+/// Room that is left in front of a command for what will stand there in the log, in bytes.
+pub(crate) const ROOM: usize = STAMP_BYTES + ENVELOPE_ROOM;
 
-/// A command as it is in the log.
-struct Command<C> {
-    command: C,
-    /// The group's time.
-    now: Timestamp,
-}
-
-impl<C: DeserializeOwned> Command<C> {
-    /// Decodes what was stamped; `earlier` is the time of the command before.
-    fn decode(bytes: &[u8], earlier: Timestamp) -> Result<Self, postcard::Error> {
-        let (stamp, command) = bytes
-            .split_first_chunk()
-            .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
-        let (command, rest) = postcard::take_from_bytes(command)?;
-        if !rest.is_empty() {
-            // A command of another type, whose beginning happens to make sense.
-            return Err(postcard::Error::SerdeDeCustom);
+/// Makes an entry of a command that has [`ROOM`] in front of it.
+pub(crate) fn seal(mut command: Vec<u8>, envelope: &Envelope, now: Timestamp) -> Bytes {
+    let (stamp, envelope) = (now.0.to_le_bytes(), envelope.encode());
+    let envelope = envelope.as_bytes();
+    let head = stamp.len() + envelope.len();
+    let unused = ROOM.checked_sub(head);
+    let room = unused.and_then(|unused| command.get_mut(unused..ROOM));
+    match (room, unused) {
+        (Some(room), Some(unused)) => {
+            let (stamped, enveloped) = room.split_at_mut(STAMP_BYTES);
+            stamped.copy_from_slice(&stamp);
+            enveloped.copy_from_slice(envelope);
+            let mut entry = Bytes::from(command);
+            entry.advance(unused);
+            entry
         }
-        // Leaders' clocks differ. The group's time never goes back.
-        let now = earlier.max(Timestamp(u64::from_le_bytes(*stamp)));
-        Ok(Self { command, now })
+        _ => {
+            // An envelope larger than most.
+            let command = command.get(ROOM..).unwrap_or_default();
+            Bytes::from([stamp.as_slice(), envelope, command].concat())
+        }
     }
+}
+
+/// What a sealed entry is about, and its command.
+pub(crate) fn unseal(entry: &[u8]) -> Result<(Timestamp, Envelope, &[u8]), postcard::Error> {
+    let (stamp, entry) = entry
+        .split_first_chunk::<STAMP_BYTES>()
+        .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+    let (envelope, command) = Envelope::decode(entry)?;
+    Ok((Timestamp(u64::from_le_bytes(*stamp)), envelope, command))
 }
 
 pub(crate) struct Typed<S> {
     machine: S,
-    /// The time of the last command.
-    now: Timestamp,
+    own: OwnState,
 }
 
 impl<S> Typed<S> {
     pub(crate) fn new(machine: S) -> Self {
         Self {
             machine,
-            now: Timestamp::default(),
+            own: OwnState::default(),
         }
     }
 }
 
+/// All that decides what later entries do.
+type State<S> = (OwnState, <S as StateMachine>::Snapshot);
+
 impl<S: StateMachine> Machine for Typed<S> {
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, MachineError> {
-        let Command { command, now } = Command::decode(command, self.now)?;
-        self.now = now;
-        let response = self.machine.apply(command, now);
-        Ok(wanted.then(|| postcard::to_stdvec(&response)))
+    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, MachineError> {
+        let machine = &mut self.machine;
+        self.own
+            .apply(entry, wanted, |command, now| Ok(machine.apply(command, now)))
+    }
+
+    fn recall(&self, request: RequestId) -> Answer {
+        self.own.recall(request)
     }
 
     fn snapshot(&self) -> io::Result<Encode> {
-        let snapshot = (self.now, self.machine.snapshot());
+        let state: State<S> = (self.own.clone(), self.machine.snapshot());
         Ok(Box::new(move |out| {
-            postcard::to_io(&snapshot, out).map(drop).map_err(io::Error::other)
+            postcard::to_io(&state, out).map(drop).map_err(io::Error::other)
         }))
     }
 
@@ -177,15 +195,15 @@ impl<S: StateMachine> Machine for Typed<S> {
             // As a whole: postcard lends what it deserialises from what it was given.
             let mut bytes = Vec::new();
             from.read_to_end(&mut bytes)?;
-            let snapshot = postcard::from_bytes::<(Timestamp, S::Snapshot)>(&bytes).map_err(io::Error::other)?;
-            Ok(Box::new(snapshot))
+            let state = postcard::from_bytes::<State<S>>(&bytes).map_err(io::Error::other)?;
+            Ok(Box::new(state))
         })
     }
 
     fn restore(&mut self, snapshot: Box<dyn Any + Send>, _last: LogId) -> io::Result<()> {
-        let snapshot = snapshot.downcast::<(Timestamp, S::Snapshot)>();
-        let (now, state) = *snapshot.map_err(|_| another_machines())?;
-        self.now = now;
+        let snapshot = snapshot.downcast::<State<S>>();
+        let (own, state) = *snapshot.map_err(|_| another_machines())?;
+        self.own = own;
         self.machine.restore(state);
         Ok(())
     }
@@ -227,7 +245,7 @@ mod tests {
     }
 
     fn apply(machine: &mut Typed<Times>, time: u64) {
-        let command = stamp(vec![0; STAMP_BYTES], Timestamp(time));
+        let command = seal(vec![0; ROOM], &Envelope::Plain, Timestamp(time));
         machine.apply(&command, false).unwrap();
     }
 

@@ -23,6 +23,8 @@ mod faults;
 mod leadership;
 #[path = "cluster/lifecycle.rs"]
 mod lifecycle;
+#[path = "cluster/sessions.rs"]
+mod sessions;
 #[path = "cluster/sharing.rs"]
 mod sharing;
 #[path = "cluster/snapshots.rs"]

@@ -218,7 +218,7 @@ impl Node {
             ProposeError::Overloaded { .. } => overloaded(),
             ProposeError::Closed => closed(),
             ProposeError::Dropped => Reply::error("TRYAGAIN the group changed its leader, the write was not applied"),
-            ProposeError::OutcomeUnknown => Reply::error("UNKNOWN the write may or may not have been applied"),
+            ProposeError::OutcomeUnknown { .. } => Reply::error("UNKNOWN the write may or may not have been applied"),
             error if error.may_have_happened() => Reply::Error(format!("UNKNOWN {error}")),
             error => Reply::Error(format!("ERR {error}")),
         }

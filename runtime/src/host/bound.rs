@@ -75,6 +75,7 @@ impl BoundHost {
             store,
             snapshots,
             clock,
+            plain,
             ..
         } = self.builder;
         let identity = StoreIdentity { cluster, node };
@@ -135,6 +136,7 @@ impl BoundHost {
             counters,
             budget: ByteBudget::new(limits.request_bytes_max),
             limits,
+            plain,
             tuning,
             seed: self.seed,
             recovered: Mutex::new(recovered),

@@ -35,6 +35,7 @@ pub struct HostBuilder {
     network: Arc<dyn Network>,
     pub(super) clock: Arc<dyn Clock>,
     placement: Placement,
+    pub(super) plain: bool,
 }
 
 /// Where logs are kept.
@@ -60,6 +61,7 @@ impl HostBuilder {
             network: Arc::new(TcpNetwork),
             clock: Arc::new(MonotonicClock::default()),
             placement: Placement::Threads,
+            plain: false,
         }
     }
 
@@ -158,6 +160,15 @@ impl HostBuilder {
         self
     }
 
+    /// Lets [`Group::propose`](crate::Group::propose) do what
+    /// [`Group::propose_plain`](crate::Group::propose_plain) does: for groups whose commands may be applied
+    /// twice, or whose clients never ask again, and that shall remember no answers for them.
+    #[must_use]
+    pub fn plain_proposals(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
     /// Where the actors run: on threads of their own by default.
     #[must_use]
     pub fn placement(mut self, placement: Placement) -> Self {
@@ -238,6 +249,9 @@ impl HostBuilder {
         }
         if inflight_messages_max == 0 || inflight_bytes_max == 0 {
             return refuse("at least one append message has to be in flight".to_owned());
+        }
+        if self.limits.sessions.sessions_max == 0 || self.limits.sessions.responses_max < 2 {
+            return refuse("a group needs room for one session of two requests".to_owned());
         }
         // A message may exceed its size by its last entry, and has a head. One that no frame can carry would
         // never arrive.

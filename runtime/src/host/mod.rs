@@ -69,6 +69,8 @@ pub(crate) struct Node {
     counters: Arc<Counters>,
     pub(crate) budget: ByteBudget,
     pub(crate) limits: Limits,
+    /// What is proposed is in no session.
+    pub(crate) plain: bool,
     tuning: Tuning,
     seed: u64,
     /// What the disk holds of groups that were not opened yet.
@@ -250,6 +252,11 @@ impl Node {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// Waits, wherever the caller runs; shorter if the node ends.
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        self.place.run(move || tokio::time::sleep(duration)).await;
+    }
+
     async fn end(&self) {
         self.closed.store(true, Ordering::SeqCst);
         for slot in &self.registry {
@@ -319,7 +326,7 @@ impl Drop for Node {
 }
 
 /// Mixes two numbers into a seed.
-fn mix(a: u64, b: u64) -> u64 {
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
     let mut z = a ^ b.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z ^ (z >> 31)

@@ -1,7 +1,8 @@
 //! State machines that keep their state on disk, and their face towards the actors.
 
-use super::{Command, Machine, MachineError, Response};
+use super::{Answer, Machine, MachineError, OwnState};
 use crate::error::DiskStateError;
+use crate::session::{RequestId, SessionLimits, Sessions};
 use crate::snapshot::{Decode, Encode, SyncDisk};
 use crate::store::GroupRecord;
 use crate::time::Timestamp;
@@ -129,8 +130,7 @@ pub(crate) struct DiskTyped<S> {
     machine: OnDisk<S>,
     /// Whose state it is.
     record: GroupRecord,
-    /// The time of the last command.
-    now: Timestamp,
+    own: OwnState,
 }
 
 /// The key of [`Applied`].
@@ -144,21 +144,13 @@ struct Applied {
     term: u64,
     index: u64,
     now: Timestamp,
+    limits: SessionLimits,
 }
 
-/// What the runtime replicates beside the state; it comes first in a snapshot, postcard behind its length (4
-/// bytes, little endian).
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    now: Timestamp,
-}
-
-/// No head is larger, in bytes.
-const HEAD_BYTES_MAX: usize = 64 << 20;
-
-/// What a snapshot was made of.
+/// What a snapshot was made of: first the runtime's own part, postcard behind its length (8 bytes, little
+/// endian), then what the state machine wrote.
 struct Staged<R> {
-    head: Head,
+    own: OwnState,
     state: R,
 }
 
@@ -172,7 +164,7 @@ impl<S: DiskStateMachine> DiskTyped<S> {
             what: what.to_owned(),
         };
         let records = machine.records().map_err(failed)?;
-        let (mut last, mut now) = (LogId::ZERO, Timestamp::default());
+        let (mut last, mut own) = (LogId::ZERO, OwnState::default());
         match records.iter().find(|(key, _)| key == APPLIED) {
             None if records.is_empty() => {}
             None => return Err(damaged("it has records, but none says how far it is")),
@@ -189,31 +181,36 @@ impl<S: DiskStateMachine> DiskTyped<S> {
                     });
                 }
                 last = LogId::new(applied.term, applied.index);
-                now = applied.now;
+                let sessions = Sessions::from_records(applied.limits, &records);
+                own = OwnState {
+                    now: applied.now,
+                    sessions: sessions.ok_or_else(|| damaged("the records of its sessions can't be read"))?,
+                };
             }
         }
+        own.sessions.track_changes();
         let opened = Self {
             machine: OnDisk(machine),
             record: record.clone(),
-            now,
+            own,
         };
         Ok((opened, last))
     }
 
-    /// The records of a state that applied up to `last`.
-    fn records(&self, last: LogId) -> io::Result<[Record; 1]> {
+    /// The record of a state that applied up to `last`.
+    fn applied(&self, last: LogId) -> Result<Record, postcard::Error> {
         let applied = Applied {
             group: self.record.group.0,
             incarnation: self.record.incarnation.0,
             term: last.term.0,
             index: last.index.0,
-            now: self.now,
+            now: self.own.now,
+            limits: self.own.sessions.limits(),
         };
-        let value = postcard::to_stdvec(&applied).map_err(io::Error::other)?;
-        Ok([Record {
+        Ok(Record {
             key: APPLIED.to_vec(),
-            value: Some(value),
-        }])
+            value: Some(postcard::to_stdvec(&applied)?),
+        })
     }
 }
 
@@ -222,16 +219,20 @@ impl<S: DiskStateMachine> Machine for DiskTyped<S> {
         true
     }
 
-    fn apply(&mut self, command: &[u8], wanted: bool) -> Result<Option<Response>, MachineError> {
-        let Command { command, now } = Command::decode(command, self.now)?;
-        self.now = now;
-        let response = self.machine.0.apply(command, now)?;
-        Ok(wanted.then(|| postcard::to_stdvec(&response)))
+    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, MachineError> {
+        let machine = &mut self.machine.0;
+        self.own
+            .apply(entry, wanted, |command, now| machine.apply(command, now))
     }
 
     fn commit(&mut self, last: LogId) -> io::Result<()> {
-        let records = self.records(last)?;
+        let mut records = self.own.sessions.take_changes().map_err(io::Error::other)?;
+        records.push(self.applied(last).map_err(io::Error::other)?);
         self.machine.0.commit(&records)
+    }
+
+    fn recall(&self, request: RequestId) -> Answer {
+        self.own.recall(request)
     }
 
     fn sync(&self) -> SyncDisk {
@@ -239,12 +240,12 @@ impl<S: DiskStateMachine> Machine for DiskTyped<S> {
     }
 
     fn snapshot(&self) -> io::Result<Encode> {
-        let head = postcard::to_stdvec(&Head { now: self.now }).map_err(io::Error::other)?;
-        let length = u32::try_from(head.len()).map_err(io::Error::other)?;
+        let own = self.own.clone();
         let write = self.machine.0.snapshot()?;
         Ok(Box::new(move |out| {
-            out.write_all(&length.to_le_bytes())?;
-            out.write_all(&head)?;
+            let own = postcard::to_stdvec(&own).map_err(io::Error::other)?;
+            out.write_all(&(own.len() as u64).to_le_bytes())?;
+            out.write_all(&own)?;
             write(out)
         }))
     }
@@ -252,25 +253,24 @@ impl<S: DiskStateMachine> Machine for DiskTyped<S> {
     fn decoder(&self) -> Decode {
         let restore = self.machine.0.restorer();
         Box::new(move |from| {
-            let mut length = [0; 4];
+            let mut length = [0; 8];
             from.read_exact(&mut length)?;
-            let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-            if length > HEAD_BYTES_MAX {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            let mut head = Vec::new();
-            (&mut *from).take(length as u64).read_to_end(&mut head)?;
-            let head = postcard::from_bytes(&head).map_err(io::Error::other)?;
+            // Grows with what is there, whatever the length says.
+            let mut own = Vec::new();
+            (&mut *from).take(u64::from_le_bytes(length)).read_to_end(&mut own)?;
+            let own = postcard::from_bytes(&own).map_err(io::Error::other)?;
             let state = restore(from)?;
-            Ok(Box::new(Staged { head, state }))
+            Ok(Box::new(Staged { own, state }))
         })
     }
 
     fn restore(&mut self, snapshot: Box<dyn Any + Send>, last: LogId) -> io::Result<()> {
         let staged = snapshot.downcast::<Staged<S::Restored>>();
-        let Staged { head, state } = *staged.map_err(|_| super::another_machines())?;
-        self.now = head.now;
-        let records = self.records(last)?;
+        let Staged { own, state } = *staged.map_err(|_| super::another_machines())?;
+        self.own = own;
+        self.own.sessions.track_changes();
+        let mut records = self.own.sessions.records().map_err(io::Error::other)?;
+        records.push(self.applied(last).map_err(io::Error::other)?);
         self.machine.0.restore(state, &records)
     }
 

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, membership. The
-//! state is postcard of the time of the last command and of the state machine's `Snapshot`; of a state machine on
-//! disk it is the length of what the runtime keeps beside it (4 bytes), that (postcard), and what the state
-//! machine wrote.
+//! state is postcard of the time of the last command, of what is remembered for sessions, and of the state
+//! machine's `Snapshot`; of a state machine on disk it is the length of the first two (8 bytes), those
+//! (postcard), and what the state machine wrote.
 
 use super::SnapshotError;
 use super::name::SnapshotId;
@@ -17,7 +17,7 @@ use raftyard_groups::{Membership, NodeId};
 use serde::{Deserialize, Serialize};
 use std::io;
 
-const MAGIC: &[u8; 8] = b"RYSNAP\x01\x00";
+const MAGIC: &[u8; 8] = b"RYSNAP\x02\x00";
 const CRC_BYTES: usize = 4;
 const PREFIX_BYTES: usize = MAGIC.len() + 4;
 /// What is written or read at a time.

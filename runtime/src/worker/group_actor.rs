@@ -2,13 +2,14 @@
 //! carry out what that wants. No rule of Raft is here.
 
 use super::dispatcher::{Shared, Stop};
-use super::proposals::{self, Proposals};
+use super::proposals::{self, Proposals, Sealed};
 use super::reads::{self, Reads};
 use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};
 use super::{Create, Proposal, ReadJob, Transfer};
 use crate::error::ProposeError;
-use crate::machine::{self, Machine};
+use crate::group::Consistency;
+use crate::machine::Machine;
 use crate::registry::{GroupSlot, GroupStatus};
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
@@ -40,7 +41,7 @@ pub(crate) struct GroupActor {
     pub(super) snapshots: Snapshots,
     /// Proposals that the core was given and has not said a word of yet, in order: it holds them while
     /// leadership is on its way to another replica.
-    proposing: VecDeque<(ProposalId, Vec<Proposal>)>,
+    proposing: VecDeque<(ProposalId, Vec<Sealed>)>,
     pub(super) proposals: Proposals,
     reads: Reads,
     /// Who waits for which leadership transfer.
@@ -66,14 +67,17 @@ struct FirstCampaign {
 
 impl GroupActor {
     pub(crate) fn new(create: Create, shared: Rc<Shared>, position: usize) -> Self {
+        let (limits, seed) = (shared.limits.sessions, create.config.seed);
+        let core = Group::new(create.config, create.recovered, shared.clock.now());
+        let reads = Reads::new(core.last());
         Self {
-            core: Group::new(create.config, create.recovered, shared.clock.now()),
+            core,
             effects: Effects::default(),
             machine: create.machine,
             snapshots: Snapshots::new(shared.compaction, create.snapshot, create.unsynced),
             proposing: VecDeque::new(),
-            proposals: Proposals::default(),
-            reads: Reads::default(),
+            proposals: Proposals::new(limits, seed),
+            reads,
             transfers: Vec::new(),
             first_campaign: None,
             next_id: 0,
@@ -124,12 +128,10 @@ impl GroupActor {
             return;
         }
         inputs.extend(self.campaign_first(now));
-        let (forwarded, plain) = jobs.into_iter().partition(|job| job.forwarded);
-        inputs.extend(self.ask_for_reads(plain, false, now));
-        inputs.extend(self.ask_for_reads(forwarded, true, now));
-        inputs.extend(self.propose(commands));
+        inputs.extend(self.ask_for_reads(jobs, now));
+        inputs.extend(self.propose(commands, now));
         self.core.step_all(now, inputs, &mut self.effects);
-        self.note_proposed(now);
+        self.note_proposed();
         self.note_transferred();
         self.carry_out(now);
         self.proposals.expire(now);
@@ -154,11 +156,26 @@ impl GroupActor {
         })
     }
 
-    fn ask_for_reads(&mut self, jobs: Vec<ReadJob>, forwarded: bool, now: Moment) -> Option<Input> {
-        (!jobs.is_empty()).then(|| Input::Read {
-            id: self.reads.ask(jobs, now.plus(self.shared.limits.request_timeout_ms)),
-            forwarded,
-        })
+    /// All reads of a turn that are of one kind share one answer of the core's; stale ones need none.
+    fn ask_for_reads(&mut self, jobs: Vec<ReadJob>, now: Moment) -> Vec<Input> {
+        let deadline = now.plus(self.shared.limits.request_timeout_ms);
+        let (mut here, mut forwarded, mut stale) = (Vec::new(), Vec::new(), Vec::new());
+        for job in jobs {
+            match job.consistency {
+                Consistency::Linearizable => here.push(job),
+                Consistency::Follower => forwarded.push(job),
+                Consistency::Stale => stale.push(job),
+            }
+        }
+        self.reads.hold(stale, deadline);
+        [(here, false), (forwarded, true)]
+            .into_iter()
+            .filter(|(jobs, _)| !jobs.is_empty())
+            .map(|(jobs, forwarded)| Input::Read {
+                id: self.reads.ask(jobs, deadline),
+                forwarded,
+            })
+            .collect()
     }
 
     fn transfer(&mut self, Transfer { to, reply }: Transfer) -> Input {
@@ -170,35 +187,29 @@ impl GroupActor {
 
     /// Puts all commands of a turn into one input. They come last: so a read of the same turn, which was
     /// not asked after them by anyone who knows their outcome, need not wait for them.
-    fn propose(&mut self, mut proposals: Vec<Proposal>) -> Option<Input> {
-        if proposals.is_empty() {
+    fn propose(&mut self, proposals: Vec<Proposal>, now: Moment) -> Option<Input> {
+        let deadline = now.plus(self.shared.limits.request_timeout_ms);
+        let sealed = self.proposals.seal(proposals, deadline, self.shared.clock.wall());
+        if sealed.is_empty() {
             return None;
         }
         self.next_id += 1;
         let id = ProposalId(self.next_id);
-        let now = self.shared.clock.wall();
-        let commands = proposals
-            .iter_mut()
-            .map(|proposal| std::mem::take(&mut proposal.command));
-        let commands = commands.map(|command| machine::stamp(command, now)).collect();
-        self.proposing.push_back((id, proposals));
+        let commands = sealed.iter().map(Sealed::entry).collect();
+        self.proposing.push_back((id, sealed));
         Some(Input::Propose { id, commands })
     }
 
     /// The core said where proposals went: in the order in which it was given them.
-    fn note_proposed(&mut self, now: Moment) {
+    fn note_proposed(&mut self) {
         for (id, proposed) in self.effects.proposed.drain(..) {
             let Some((_, proposals)) = self.proposing.pop_front_if(|(proposing, _)| *proposing == id) else {
                 continue;
             };
             match proposed {
-                Proposed::Appended { first, term } => {
-                    let deadline = now.plus(self.shared.limits.request_timeout_ms);
-                    let waiting = proposals.into_iter().map(|proposal| (proposal.reply, proposal.permit));
-                    self.proposals.appended(first, term, deadline, waiting);
-                }
+                Proposed::Appended { first, term } => self.proposals.appended(first, term, proposals),
                 Proposed::NotLeader { leader } => {
-                    proposals::refuse(proposals, &ProposeError::NotLeader { leader });
+                    self.proposals.refuse(proposals, &ProposeError::NotLeader { leader });
                 }
             }
         }
@@ -225,7 +236,7 @@ impl GroupActor {
             for (id, outcome) in self.effects.reads.drain(..) {
                 self.reads.decided(id, outcome);
             }
-            self.reads.answer(self.core.applied(), self.machine.as_any());
+            self.answer_reads();
             if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN {
                 break;
             }
@@ -242,8 +253,10 @@ impl GroupActor {
         if let Some(before) = self.snapshots.note_write(self.effects.persist.as_ref()) {
             self.forget_snapshots(before);
         }
+        let leads = self.core.role() == RoleKind::Leader && !self.halted;
+        let tries_again = self.proposals.try_again(leads, now);
         let output = &mut *self.shared.output.borrow_mut();
-        if self.can_apply() && !self.halted {
+        if (self.can_apply() && !self.halted) || tries_again {
             output.again.push(self.slot.group);
         }
         // Taken, not emptied: a group keeps no memory for what it sent.
@@ -262,6 +275,12 @@ impl GroupActor {
         last.is_some_and(|last| !self.machine.is_on_disk() || last.index <= self.core.durable())
     }
 
+    fn answer_reads(&mut self) {
+        let index = self.core.applied();
+        let term = self.core.term_at(index).unwrap_or_default();
+        self.reads.answer(LogId { term, index }, self.machine.as_any());
+    }
+
     /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
     fn apply(&mut self) -> Option<LogIndex> {
         let entries = std::mem::take(&mut self.effects.apply);
@@ -271,7 +290,7 @@ impl GroupActor {
         let mut held = Vec::new();
         for Entry { index, term, payload } in entries {
             let id = LogId { term, index };
-            let mut response = None;
+            let mut answer = None;
             if let Payload::Command(command) = payload {
                 self.snapshots.count_applied(command.len());
                 let wanted = if is_on_disk {
@@ -281,7 +300,7 @@ impl GroupActor {
                 };
                 let machine = &mut self.machine;
                 match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
-                    Ok(Ok(applied)) => response = applied,
+                    Ok(Ok(applied)) => answer = applied,
                     Ok(Err(error)) => {
                         self.halt(&format!("entry {id} can't be applied: {error}"));
                         return None;
@@ -292,17 +311,15 @@ impl GroupActor {
                     }
                 }
             }
-            let unusable = |error: postcard::Error| ProposeError::UndecodableResponse(error.to_string());
-            let result = response.map(|response| response.map_err(unusable));
             if is_on_disk {
-                held.push((id, result));
+                held.push((id, answer));
             } else {
-                self.proposals.applied(id, result);
+                self.proposals.applied(id, answer);
             }
         }
         self.commit(last)?;
-        for (id, result) in held {
-            self.proposals.applied(id, result);
+        for (id, answer) in held {
+            self.proposals.applied(id, answer);
         }
         Some(last.index)
     }
@@ -327,7 +344,7 @@ impl GroupActor {
             self.publish();
             // Last, so that who is answered finds it halted.
             for (_, held) in std::mem::take(&mut self.proposing) {
-                proposals::refuse(held, &ProposeError::NotLeader { leader: None });
+                self.proposals.refuse(held, &ProposeError::NotLeader { leader: None });
             }
             self.transfers.clear();
             self.proposals.abandon();
@@ -382,6 +399,8 @@ impl Handler<Stop> for GroupActor {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        // So that they are told which request nobody knows the outcome of.
+        self.proposals.abandon();
         ctx.stop();
     }
 }

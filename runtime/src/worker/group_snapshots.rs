@@ -57,6 +57,7 @@ impl GroupActor {
         let machine = &mut self.machine;
         match catch_unwind(AssertUnwindSafe(|| machine.restore(state, last))) {
             Ok(Ok(())) => {
+                self.proposals.restored(|request| machine.recall(request));
                 if self.machine.is_on_disk() {
                     self.snapshots.restored();
                 }

@@ -14,9 +14,11 @@ mod turn;
 pub(crate) use dispatcher::{Dispatcher, Shared, Stop};
 
 use crate::budget::{BytePermit, InboundPermit};
-use crate::error::{ProposeError, ReadError};
-use crate::machine::Machine;
+use crate::error::ReadError;
+use crate::group::Consistency;
+use crate::machine::{Answer, Machine};
 use crate::registry::GroupSlot;
+use crate::session::{RequestId, SessionId};
 use crate::snapshot::SnapshotEvent;
 use raftyard_groups::{
     Entry, GroupId, LoadPurpose, LogId, LogIndex, Message, NodeId, PersistSeq, Recovered, ReplicaConfig,
@@ -77,10 +79,25 @@ pub(crate) struct Loaded {
 
 /// A command, who waits for its response, and the bytes it counts for.
 pub(crate) struct Proposal {
-    /// With room for its stamp in front; empty once the core has it.
+    /// With [`ROOM`](crate::machine::ROOM) in front; only that if the purpose needs no command.
     pub(crate) command: Vec<u8>,
-    pub(crate) reply: oneshot::Sender<Result<Vec<u8>, ProposeError>>,
+    pub(crate) purpose: Purpose,
+    pub(crate) reply: oneshot::Sender<Answer>,
     pub(crate) permit: BytePermit,
+}
+
+/// What a proposal is for.
+pub(crate) enum Purpose {
+    /// A command, applied as often as it is in the log.
+    Plain,
+    /// A command, in the replica's own session.
+    Own,
+    /// A command, under this name.
+    Request(RequestId),
+    /// Opens a session; answers its id.
+    Open,
+    Close(SessionId),
+    Resolve(RequestId),
 }
 
 /// Queries the state machine of a group and answers who asked.
@@ -88,8 +105,7 @@ pub(crate) type RunRead = Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>;
 
 /// A read: to be called once with the state machine, or with why not.
 pub(crate) struct ReadJob {
-    /// Whether a follower may serve it, after asking the leader for the read index.
-    pub(crate) forwarded: bool,
+    pub(crate) consistency: Consistency,
     pub(crate) run: RunRead,
     pub(crate) permit: BytePermit,
 }

@@ -1,58 +1,144 @@
-//! Proposals between being appended and being applied.
+//! Proposals between being taken and being answered.
 
-use super::Proposal;
+use super::{Proposal, Purpose};
 use crate::budget::BytePermit;
 use crate::error::ProposeError;
+use crate::machine::{self, Answer, ROOM};
+use crate::session::{Envelope, OwnSession, RequestId, SessionIds, SessionLimits};
+use crate::time::Timestamp;
+use bytes::Bytes;
 use raftyard_groups::{LogId, LogIndex, Moment, Term};
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use tokio::sync::oneshot;
 
-#[derive(Default)]
 pub(crate) struct Proposals {
     /// Ascending by index.
     waiting: VecDeque<Waiting>,
     /// Appended in an earlier term at indexes that this replica has since appended to again. Their fate is
     /// open until something is applied there: another replica may still hold them and lead.
     displaced: Vec<Waiting>,
+    /// A snapshot took the place of their entries: it knows what became of them, once it is restored.
+    overtaken: Vec<Waiting>,
     /// Those that were given up, ascending by index: nobody waits, but their commands are in the log and in
     /// memory until they are applied or replaced. Without this a group that commits nothing would take more
     /// for ever.
     given_up: VecDeque<(LogIndex, BytePermit)>,
+    /// Not applied, and to be appended again if this replica leads.
+    again: Vec<Again>,
+    own: OwnSession,
+    ids: SessionIds,
+    limits: SessionLimits,
+}
+
+/// A proposal as it is in the log, and who waits for its answer.
+pub(crate) struct Sealed {
+    /// Stamp, envelope, command. Shares its memory with the log.
+    entry: Bytes,
+    /// Its number, if it is in the replica's own session.
+    own: Option<NonZeroU64>,
+    deadline: Moment,
+    reply: oneshot::Sender<Answer>,
+    /// Held until the proposal is answered.
+    permit: BytePermit,
 }
 
 struct Waiting {
     id: LogId,
-    deadline: Moment,
-    reply: oneshot::Sender<Result<Vec<u8>, ProposeError>>,
-    /// Held until the proposal is answered.
-    permit: BytePermit,
+    sealed: Sealed,
+}
+
+struct Again {
+    sealed: Sealed,
+    /// Its session is gone, so it needs another one.
+    is_homeless: bool,
 }
 
 /// More room than this is given back once nobody waits.
 const ROOM_KEPT: usize = 64;
 
 impl Proposals {
+    /// `seed` names sessions: another one in each life of the replica.
+    pub(crate) fn new(limits: SessionLimits, seed: u64) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            displaced: Vec::new(),
+            overtaken: Vec::new(),
+            given_up: VecDeque::new(),
+            again: Vec::new(),
+            own: OwnSession::default(),
+            ids: SessionIds::new(seed),
+            limits,
+        }
+    }
+
+    /// Makes entries of proposals, those that are to be appended again first.
+    pub(crate) fn seal(&mut self, proposals: Vec<Proposal>, deadline: Moment, now: Timestamp) -> Vec<Sealed> {
+        let mut sealed = Vec::with_capacity(self.again.len() + proposals.len());
+        // The first of a turn opens the session, should that be necessary.
+        let mut is_first = true;
+        for again in std::mem::take(&mut self.again) {
+            sealed.push(if again.is_homeless {
+                self.seal_again(again.sealed, std::mem::take(&mut is_first), now)
+            } else {
+                again.sealed
+            });
+        }
+        for Proposal {
+            command,
+            purpose,
+            reply,
+            permit,
+        } in proposals
+        {
+            let (envelope, own) = match purpose {
+                Purpose::Plain => (Envelope::Plain, None),
+                Purpose::Own => self.own.next(std::mem::take(&mut is_first), self.limits, &mut self.ids),
+                Purpose::Request(request) => (Envelope::Command { request, opens: None }, None),
+                Purpose::Open => (Envelope::Open(self.ids.next(), self.limits), None),
+                Purpose::Close(session) => (Envelope::Close(session), None),
+                Purpose::Resolve(request) => (Envelope::Resolve(request.session, request.number), None),
+            };
+            sealed.push(Sealed {
+                entry: machine::seal(command, &envelope, now),
+                own,
+                deadline,
+                reply,
+                permit,
+            });
+        }
+        sealed
+    }
+
+    /// Puts a request of the replica's own session into a session that is there.
+    fn seal_again(&mut self, mut sealed: Sealed, is_first: bool, now: Timestamp) -> Sealed {
+        if let Ok((_, _, command)) = machine::unseal(&sealed.entry) {
+            let command = [&[0; ROOM], command].concat();
+            let (envelope, own) = self.own.next(is_first, self.limits, &mut self.ids);
+            sealed.own = own;
+            sealed.entry = machine::seal(command, &envelope, now);
+        }
+        sealed
+    }
+
     /// Proposals were appended from `first` on.
-    pub(crate) fn appended(
-        &mut self,
-        first: LogIndex,
-        term: Term,
-        deadline: Moment,
-        proposals: impl IntoIterator<Item = (oneshot::Sender<Result<Vec<u8>, ProposeError>>, BytePermit)>,
-    ) {
+    pub(crate) fn appended(&mut self, first: LogIndex, term: Term, proposals: impl IntoIterator<Item = Sealed>) {
         while let Some(displaced) = self.waiting.pop_back_if(|waiting| waiting.id.index >= first) {
             self.displaced.push(displaced);
         }
         while self.given_up.pop_back_if(|(index, _)| *index >= first).is_some() {}
         let mut index = first;
-        for (reply, permit) in proposals {
-            self.waiting.push_back(Waiting {
-                id: LogId { term, index },
-                deadline,
-                reply,
-                permit,
-            });
+        for sealed in proposals {
+            let id = LogId { term, index };
+            self.waiting.push_back(Waiting { id, sealed });
             index = index.next();
+        }
+    }
+
+    /// Answers proposals that were not appended.
+    pub(crate) fn refuse(&mut self, proposals: impl IntoIterator<Item = Sealed>, error: &ProposeError) {
+        for sealed in proposals {
+            self.answer(sealed, Err(error.clone()));
         }
     }
 
@@ -70,45 +156,123 @@ impl Proposals {
 
     /// The entry `id` was applied, with this result if it was awaited. To be called for every entry, in log
     /// order: whoever waits for another entry at its index waits in vain, since what is applied is committed.
-    pub(crate) fn applied(&mut self, id: LogId, mut result: Option<Result<Vec<u8>, ProposeError>>) {
-        let mut settle = |waiting: Waiting| {
-            let result = if waiting.id == id {
-                // Without a result nobody waited when it was applied. That never says that it was not.
-                result.take().unwrap_or(Err(ProposeError::OutcomeUnknown))
-            } else {
-                Err(ProposeError::Dropped)
-            };
-            waiting.answer(result);
-        };
+    pub(crate) fn applied(&mut self, id: LogId, mut result: Option<Answer>) {
         while self.given_up.pop_front_if(|(index, _)| *index <= id.index).is_some() {}
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.id.index <= id.index) {
-            settle(waiting);
+            self.settle(waiting, id, &mut result);
         }
         if !self.displaced.is_empty() {
-            self.displaced
+            let settled: Vec<_> = self
+                .displaced
                 .extract_if(.., |waiting| waiting.id.index <= id.index)
-                .for_each(settle);
+                .collect();
+            for waiting in settled {
+                self.settle(waiting, id, &mut result);
+            }
         }
     }
 
-    /// A snapshot took the place of the log up to `through`: whether they are part of it, nobody here knows.
+    fn settle(&mut self, waiting: Waiting, applied: LogId, result: &mut Option<Answer>) {
+        let Waiting { id, sealed } = waiting;
+        if id != applied {
+            return self.dropped(sealed);
+        }
+        // Without a result nobody waited when it was applied. That never says that it was not.
+        let result = result.take().unwrap_or_else(|| Err(sealed.unknown()));
+        let Some(number) = sealed.own else {
+            return self.answer(sealed, result);
+        };
+        if matches!(result, Err(ProposeError::SessionExpired | ProposeError::SessionFull)) {
+            // No earlier attempt can have been applied: there is never more than one at a time.
+            self.own.give_up(number);
+            self.again.push(Again {
+                sealed,
+                is_homeless: true,
+            });
+        } else {
+            self.own.found_open(number);
+            self.answer(sealed, result);
+        }
+    }
+
+    /// Another entry took its place. In a session it may be appended again.
+    fn dropped(&mut self, sealed: Sealed) {
+        if matches!(sealed.envelope(), Some(Envelope::Plain) | None) {
+            self.answer(sealed, Err(ProposeError::Dropped));
+        } else {
+            self.again.push(Again {
+                sealed,
+                is_homeless: false,
+            });
+        }
+    }
+
+    /// Whether there is something to append again. Only a leader can do that, and only in time; who can't be
+    /// helped is told so.
+    pub(crate) fn try_again(&mut self, leads: bool, now: Moment) -> bool {
+        let refused: Vec<_> = self
+            .again
+            .extract_if(.., |again| !leads || again.sealed.deadline <= now)
+            .collect();
+        self.refuse(refused.into_iter().map(|again| again.sealed), &ProposeError::Dropped);
+        !self.again.is_empty()
+    }
+
+    fn answer(&mut self, sealed: Sealed, result: Answer) {
+        if let Some(number) = sealed.own
+            && !matches!(result, Err(ProposeError::OutcomeUnknown { .. }))
+        {
+            self.own.settle(number);
+        }
+        sealed.answer(result);
+    }
+
+    /// A snapshot took the place of the log up to `through`: what it says of them comes later.
     pub(crate) fn overtaken(&mut self, through: LogIndex) {
         while self.given_up.pop_front_if(|(index, _)| *index <= through).is_some() {}
-        let waiting = std::iter::from_fn(|| self.waiting.pop_front_if(|waiting| waiting.id.index <= through));
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.id.index <= through) {
+            self.overtaken.push(waiting);
+        }
         let displaced = self.displaced.extract_if(.., |waiting| waiting.id.index <= through);
-        for waiting in waiting.chain(displaced) {
-            waiting.answer(Err(ProposeError::OutcomeUnknown));
+        self.overtaken.extend(displaced);
+    }
+
+    /// The snapshot was restored: `recall` says what it holds of a request. What it holds nothing of was not
+    /// applied: the entries up to its last are decided.
+    pub(crate) fn restored(&mut self, recall: impl Fn(RequestId) -> Answer) {
+        for Waiting { sealed, .. } in std::mem::take(&mut self.overtaken) {
+            match sealed.envelope() {
+                Some(Envelope::Command { request, .. }) => match recall(request) {
+                    Err(ProposeError::Dropped) => self.dropped(sealed),
+                    Err(ProposeError::SessionExpired | ProposeError::RequestForgotten) => {
+                        let unknown = sealed.unknown();
+                        self.answer(sealed, Err(unknown));
+                    }
+                    answer => self.answer(sealed, answer),
+                },
+                // What may be done twice is done again.
+                Some(Envelope::Resolve(..) | Envelope::Close(_)) => self.dropped(sealed),
+                Some(Envelope::Plain | Envelope::Open(..)) | None => {
+                    let unknown = sealed.unknown();
+                    self.answer(sealed, Err(unknown));
+                }
+            }
         }
     }
 
     /// Gives up on those whose deadline has come: they may be applied or not.
     pub(crate) fn expire(&mut self, now: Moment) {
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.deadline <= now) {
-            self.given_up.push_back((waiting.id.index, waiting.permit));
-            waiting.reply.send(Err(ProposeError::OutcomeUnknown)).ok();
+        while let Some(Waiting { id, sealed }) = self.waiting.pop_front_if(|waiting| waiting.sealed.deadline <= now) {
+            let unknown = sealed.unknown();
+            self.given_up.push_back((id.index, sealed.permit));
+            sealed.reply.send(Err(unknown)).ok();
         }
-        for waiting in self.displaced.extract_if(.., |waiting| waiting.deadline <= now) {
-            waiting.answer(Err(ProposeError::OutcomeUnknown));
+        let others = [&mut self.displaced, &mut self.overtaken].into_iter();
+        for Waiting { sealed, .. } in
+            others.flat_map(|others| others.extract_if(.., |waiting| waiting.sealed.deadline <= now))
+        {
+            let unknown = sealed.unknown();
+            sealed.answer(Err(unknown));
         }
         if self.waiting.is_empty() && self.waiting.capacity() > ROOM_KEPT {
             // A group that went quiet gives its memory back.
@@ -119,19 +283,37 @@ impl Proposals {
     /// Gives up on all: the replica stops.
     pub(crate) fn abandon(&mut self) {
         self.expire(Moment(u64::MAX));
+        self.try_again(false, Moment(u64::MAX));
         self.given_up = VecDeque::new();
     }
 
     /// The earliest deadline.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        let waiting = self.waiting.front().map(|waiting| waiting.deadline);
-        let displaced = self.displaced.iter().map(|waiting| waiting.deadline).min();
-        waiting.into_iter().chain(displaced).min()
+        let others = self.displaced.iter().chain(&self.overtaken);
+        let earliest = others.map(|waiting| waiting.sealed.deadline).min();
+        let waiting = self.waiting.front().map(|waiting| waiting.sealed.deadline);
+        waiting.into_iter().chain(earliest).min()
     }
 }
 
-impl Waiting {
-    fn answer(self, result: Result<Vec<u8>, ProposeError>) {
+impl Sealed {
+    /// As it goes to the log.
+    pub(crate) fn entry(&self) -> Bytes {
+        self.entry.clone()
+    }
+
+    fn envelope(&self) -> Option<Envelope> {
+        let (_, envelope, _) = machine::unseal(&self.entry).ok()?;
+        Some(envelope)
+    }
+
+    /// That nobody knows what becomes of it.
+    fn unknown(&self) -> ProposeError {
+        let request = self.envelope().and_then(|envelope| envelope.request());
+        ProposeError::OutcomeUnknown { request }
+    }
+
+    fn answer(self, result: Answer) {
         // First, so that who is answered finds the room.
         drop(self.permit);
         // Who gave up waiting has dropped the other end.
@@ -139,7 +321,7 @@ impl Waiting {
     }
 }
 
-/// Answers proposals that were never appended.
+/// Answers proposals that no entry was made of.
 pub(crate) fn refuse(proposals: impl IntoIterator<Item = Proposal>, error: &ProposeError) {
     for Proposal { reply, permit, .. } in proposals {
         drop(permit);
@@ -149,123 +331,4 @@ pub(crate) fn refuse(proposals: impl IntoIterator<Item = Proposal>, error: &Prop
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::budget::ByteBudget;
-
-    type Answer = oneshot::Receiver<Result<Vec<u8>, ProposeError>>;
-
-    fn propose(proposals: &mut Proposals, term: u64, first: u64, count: usize) -> Vec<Answer> {
-        let budget = ByteBudget::new(count);
-        let (replies, answers): (Vec<_>, Vec<_>) = (0..count)
-            .map(|_| {
-                let (reply, answer) = oneshot::channel();
-                ((reply, budget.try_acquire(1).unwrap()), answer)
-            })
-            .unzip();
-        proposals.appended(LogIndex(first), Term(term), Moment(9), replies);
-        answers
-    }
-
-    /// Applies an entry as a replica does: a response only if it is awaited.
-    fn apply(proposals: &mut Proposals, id: LogId) {
-        let response = proposals.is_awaited(id).then(|| Ok(vec![1]));
-        proposals.applied(id, response);
-    }
-
-    const DONE: Result<Vec<u8>, ProposeError> = Ok(Vec::new());
-
-    fn outcome(answer: &mut Answer) -> Result<Vec<u8>, ProposeError> {
-        answer.try_recv().unwrap().map(|_| Vec::new())
-    }
-
-    /// Deposed, it leads again and appends anew, before it applies what the leader in between put at the
-    /// index of its first proposal.
-    #[test]
-    fn a_proposal_that_another_leaders_entry_replaced_does_not_cost_a_later_one_its_answer() {
-        let mut proposals = Proposals::default();
-        let mut lost = propose(&mut proposals, 1, 5, 1);
-        let mut kept = propose(&mut proposals, 3, 7, 2);
-        for (term, index) in [(2, 5), (3, 6), (3, 7), (3, 8)] {
-            apply(&mut proposals, LogId::new(term, index));
-        }
-        assert_eq!(outcome(&mut lost[0]), Err(ProposeError::Dropped));
-        assert_eq!(outcome(&mut kept[0]), DONE);
-        assert_eq!(outcome(&mut kept[1]), DONE);
-    }
-
-    /// Even if nobody told of the entry that replaced the first.
-    #[test]
-    fn what_is_applied_is_never_reported_as_dropped() {
-        let mut proposals = Proposals::default();
-        let mut lost = propose(&mut proposals, 1, 5, 1);
-        let mut kept = propose(&mut proposals, 3, 7, 1);
-        apply(&mut proposals, LogId::new(3, 7));
-        assert_eq!(outcome(&mut lost[0]), Err(ProposeError::Dropped));
-        assert_eq!(outcome(&mut kept[0]), DONE);
-    }
-
-    /// Of two proposals at one index, of two of its own leaderships, either may be the one that is committed.
-    #[test]
-    fn of_two_proposals_at_one_index_the_one_applied_is_answered() {
-        for (committed, other) in [(0, 1), (1, 0)] {
-            let mut proposals = Proposals::default();
-            let mut answers = propose(&mut proposals, 1, 5, 1);
-            answers.append(&mut propose(&mut proposals, 3, 5, 1));
-            let term = [1, 3][committed];
-            apply(&mut proposals, LogId::new(term, 5));
-            assert_eq!(outcome(&mut answers[committed]), DONE);
-            assert_eq!(outcome(&mut answers[other]), Err(ProposeError::Dropped));
-            assert_eq!(proposals.deadline(), None);
-        }
-    }
-
-    #[test]
-    fn who_is_answered_finds_the_room_its_proposal_took() {
-        let budget = ByteBudget::new(1);
-        let mut proposals = Proposals::default();
-        let (reply, _answer) = oneshot::channel();
-        let waiting = [(reply, budget.try_acquire(1).unwrap())];
-        proposals.appended(LogIndex(1), Term(1), Moment(9), waiting);
-        assert_eq!(budget.used(), 1, "held while it waits");
-        apply(&mut proposals, LogId::new(1, 1));
-        assert_eq!(budget.used(), 0);
-    }
-
-    /// Its command is still in the log: a group that commits nothing must not take more and more.
-    #[test]
-    fn a_proposal_that_was_given_up_keeps_its_room_until_its_entry_is_applied_or_replaced() {
-        let budget = ByteBudget::new(4);
-        let mut proposals = Proposals::default();
-        let (replies, mut answers): (Vec<_>, Vec<_>) = (0..4)
-            .map(|_| {
-                let (reply, answer) = oneshot::channel();
-                ((reply, budget.try_acquire(1).unwrap()), answer)
-            })
-            .unzip();
-        proposals.appended(LogIndex(5), Term(1), Moment(9), replies);
-        proposals.expire(Moment(9));
-        for answer in &mut answers {
-            assert_eq!(outcome(answer), Err(ProposeError::OutcomeUnknown));
-        }
-        assert_eq!(budget.used(), 4);
-        apply(&mut proposals, LogId::new(1, 5));
-        assert_eq!(budget.used(), 3, "applied");
-        proposals.appended(LogIndex(7), Term(3), Moment(19), []);
-        assert_eq!(budget.used(), 1, "replaced from 7 on");
-        proposals.abandon();
-        assert_eq!(budget.used(), 0, "the replica stopped");
-    }
-
-    #[test]
-    fn a_burst_leaves_no_memory_behind() {
-        let mut proposals = Proposals::default();
-        let answers = propose(&mut proposals, 1, 1, 10_000);
-        for index in 1..=10_000 {
-            apply(&mut proposals, LogId::new(1, index));
-        }
-        proposals.expire(Moment(0));
-        assert!(proposals.waiting.capacity() <= ROOM_KEPT);
-        drop(answers);
-    }
-}
+mod tests;

@@ -2,11 +2,10 @@
 
 use super::ReadJob;
 use crate::error::ReadError;
-use raftyard_groups::{LogIndex, Moment, NodeId, ReadId, ReadOutcome};
+use raftyard_groups::{LogId, LogIndex, Moment, NodeId, ReadId, ReadOutcome};
 use std::any::Any;
 use std::collections::VecDeque;
 
-#[derive(Default)]
 pub(crate) struct Reads {
     next: u64,
     /// Batches whose read index is not known yet, ascending by id.
@@ -14,6 +13,12 @@ pub(crate) struct Reads {
     /// Batches that wait until their read index is applied. (Read indexes ascend within a term; a handful of
     /// batches is all that ever waits.)
     ready: Vec<(LogIndex, Batch)>,
+    /// The last entry of the log that this life began with. Once it is applied, or an entry of a later term
+    /// is, so is all of that log that was ever committed: terms don't fall along a log, so the rest of it
+    /// was replaced. `None` once that is so.
+    replaying: Option<LogId>,
+    /// Reads of the state as it is, until the log is replayed.
+    held: Vec<Batch>,
 }
 
 struct Batch {
@@ -23,6 +28,25 @@ struct Batch {
 }
 
 impl Reads {
+    /// Of a replica whose log ends at `replaying`.
+    pub(crate) fn new(replaying: LogId) -> Self {
+        Self {
+            next: 0,
+            asked: VecDeque::new(),
+            ready: Vec::new(),
+            replaying: Some(replaying),
+            held: Vec::new(),
+        }
+    }
+
+    /// Reads of the state as it is: to be answered at the end of the turn, or once the log is replayed.
+    pub(crate) fn hold(&mut self, jobs: Vec<ReadJob>, deadline: Moment) {
+        if !jobs.is_empty() {
+            let id = ReadId(0);
+            self.held.push(Batch { id, deadline, jobs });
+        }
+    }
+
     /// All reads of a turn: they share one read index.
     pub(crate) fn ask(&mut self, jobs: Vec<ReadJob>, deadline: Moment) -> ReadId {
         self.next += 1;
@@ -46,13 +70,14 @@ impl Reads {
     }
 
     /// Answers all whose read index is applied.
-    pub(crate) fn answer(&mut self, applied: LogIndex, machine: &dyn Any) {
-        for (_, batch) in self.ready.extract_if(.., |(index, _)| *index <= applied) {
-            for ReadJob { run, permit, .. } in batch.jobs {
-                // First, so that who is answered finds the room.
-                drop(permit);
-                run(Ok(machine));
-            }
+    pub(crate) fn answer(&mut self, applied: LogId, machine: &dyn Any) {
+        for (_, batch) in self.ready.extract_if(.., |(index, _)| *index <= applied.index) {
+            batch.run(machine);
+        }
+        self.replaying
+            .take_if(|last| applied.index >= last.index || applied.term > last.term);
+        if self.replaying.is_none() {
+            self.held.drain(..).for_each(|batch| batch.run(machine));
         }
     }
 
@@ -64,17 +89,29 @@ impl Reads {
         for (_, batch) in self.ready.extract_if(.., |(_, batch)| batch.deadline <= now) {
             batch.fail(&ReadError::TimedOut);
         }
+        for batch in self.held.extract_if(.., |batch| batch.deadline <= now) {
+            batch.fail(&ReadError::TimedOut);
+        }
     }
 
     /// The earliest deadline.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let asked = self.asked.front().map(|batch| batch.deadline);
         let ready = self.ready.iter().map(|(_, batch)| batch.deadline).min();
-        asked.into_iter().chain(ready).min()
+        let held = self.held.iter().map(|batch| batch.deadline).min();
+        asked.into_iter().chain(ready).chain(held).min()
     }
 }
 
 impl Batch {
+    fn run(self, machine: &dyn Any) {
+        for ReadJob { run, permit, .. } in self.jobs {
+            // First, so that who is answered finds the room.
+            drop(permit);
+            run(Ok(machine));
+        }
+    }
+
     fn fail(self, error: &ReadError) {
         refuse(self.jobs, error);
     }

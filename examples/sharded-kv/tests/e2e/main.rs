@@ -8,5 +8,6 @@ mod failover;
 mod proxy;
 mod proxy_leader;
 mod refusals;
+mod scale;
 mod snapshots;
 mod support;

@@ -6,13 +6,15 @@ use super::*;
 use crate::budget::ByteBudget;
 use crate::clock::MonotonicClock;
 use crate::error::ReadError;
+use crate::group::Consistency;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
-use crate::machine::{STAMP_BYTES, StateMachine, Typed};
+use crate::machine::{Answer, ROOM, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::StatusCell;
 use crate::snapshot::Compaction;
 use crate::time::Timestamp;
+use crate::worker::Purpose;
 use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
 use tokio::sync::oneshot;
 
@@ -103,10 +105,11 @@ impl GroupActor {
     }
 }
 
-fn proposal() -> (GroupWork, oneshot::Receiver<Result<Vec<u8>, ProposeError>>) {
+fn proposal() -> (GroupWork, oneshot::Receiver<Answer>) {
     let (reply, answer) = oneshot::channel();
     let proposal = Proposal {
-        command: vec![0; STAMP_BYTES],
+        command: vec![0; ROOM],
+        purpose: Purpose::Plain,
         reply,
         permit: ByteBudget::new(1).try_acquire(1).unwrap(),
     };
@@ -116,7 +119,7 @@ fn proposal() -> (GroupWork, oneshot::Receiver<Result<Vec<u8>, ProposeError>>) {
 fn read() -> (GroupWork, oneshot::Receiver<Result<u64, ReadError>>) {
     let (reply, answer) = oneshot::channel();
     let job = ReadJob {
-        forwarded: false,
+        consistency: Consistency::Linearizable,
         run: Box::new(move |machine| {
             reply
                 .send(machine.map(|machine| machine.downcast_ref::<Counter>().unwrap().0))
@@ -165,14 +168,17 @@ fn a_halted_replica_says_so_before_it_answers() {
     let slot = replica.slot.clone();
     let (seen, mut status_at_answer) = oneshot::channel();
     let job = ReadJob {
-        forwarded: false,
+        consistency: Consistency::Linearizable,
         run: Box::new(move |_| seen.send(slot.status.get()).unwrap()),
         permit: ByteBudget::new(1).try_acquire(1).unwrap(),
     };
     let (work, mut answer) = proposal();
     replica.turn(vec![work, GroupWork::Read(job)]);
     replica.turn(vec![GroupWork::Halt("told to")]);
-    assert_eq!(answer.try_recv(), Ok(Err(ProposeError::OutcomeUnknown)));
+    assert_eq!(
+        answer.try_recv(),
+        Ok(Err(ProposeError::OutcomeUnknown { request: None }))
+    );
     let status = status_at_answer.try_recv().unwrap();
     assert!(status.halted && status.leader.is_none());
 

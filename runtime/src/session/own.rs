@@ -1,0 +1,119 @@
+//! The session that a replica keeps for what is proposed without one. Only what this replica appends is in
+//! it, so its numbers are in the order of the log.
+
+use super::{Envelope, RequestId, SessionId, SessionLimits};
+use crate::host::mix;
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+
+/// Makes names for sessions: no two lives of a replica make the same.
+#[derive(Debug)]
+pub(crate) struct SessionIds {
+    seed: u64,
+    made: u64,
+}
+
+impl SessionIds {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, made: 0 }
+    }
+
+    pub(crate) fn next(&mut self) -> SessionId {
+        self.made += 1;
+        SessionId(mix(self.seed, self.made))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct OwnSession {
+    id: Option<SessionId>,
+    /// A request of it was applied, so it is open.
+    is_open: bool,
+    /// Its first number. Numbers go on from session to session, so they tell which one they are of.
+    first: u64,
+    next: u64,
+    /// Whether the requests from here on are settled: the first is not.
+    floor: u64,
+    settled: VecDeque<bool>,
+}
+
+impl Default for OwnSession {
+    fn default() -> Self {
+        Self {
+            id: None,
+            is_open: false,
+            first: 1,
+            next: 1,
+            floor: 1,
+            settled: VecDeque::new(),
+        }
+    }
+}
+
+impl OwnSession {
+    /// The next request, in a session that is there or will be. `opens` has to be set for the first of a
+    /// turn: it opens the session if that is not known to be open. What follows in the log finds it.
+    ///
+    /// A request whose outcome stays unknown keeps the floor where it is, so that anyone can still resolve
+    /// it. Before that fills the session, a new one takes its place, and the old one stays as it is until
+    /// the group forgets it.
+    pub(crate) fn next(
+        &mut self,
+        opens: bool,
+        limits: SessionLimits,
+        ids: &mut SessionIds,
+    ) -> (Envelope, Option<NonZeroU64>) {
+        let (id, is_new) = match self.id {
+            Some(id) if self.next - self.floor < limits.responses_max / 2 => (id, false),
+            _ => (self.renew(ids), true),
+        };
+        let number = self.next;
+        self.next += 1;
+        self.settled.push_back(false);
+        let request = RequestId {
+            session: id,
+            number,
+            floor: self.floor,
+        };
+        let opens = (is_new || (opens && !self.is_open)).then_some(limits);
+        (Envelope::Command { request, opens }, NonZeroU64::new(number))
+    }
+
+    fn renew(&mut self, ids: &mut SessionIds) -> SessionId {
+        let id = ids.next();
+        self.id = Some(id);
+        self.is_open = false;
+        self.first = self.next;
+        self.floor = self.next;
+        self.settled.clear();
+        id
+    }
+
+    /// Nobody will ask again what became of this request.
+    pub(crate) fn settle(&mut self, number: NonZeroU64) {
+        let Some(offset) = number.get().checked_sub(self.floor) else {
+            return;
+        };
+        if let Some(settled) = usize::try_from(offset).ok().and_then(|at| self.settled.get_mut(at)) {
+            *settled = true;
+        }
+        while self.settled.pop_front_if(|settled| *settled).is_some() {
+            self.floor += 1;
+        }
+        if self.settled.is_empty() {
+            self.settled.shrink_to(64);
+        }
+    }
+
+    /// This request was found in its session.
+    pub(crate) fn found_open(&mut self, number: NonZeroU64) {
+        self.is_open |= number.get() >= self.first;
+    }
+
+    /// The session of this request is gone or full: what comes goes to a new one.
+    pub(crate) fn give_up(&mut self, number: NonZeroU64) {
+        if number.get() >= self.first {
+            self.id = None;
+        }
+    }
+}
