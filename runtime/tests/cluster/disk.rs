@@ -1,6 +1,7 @@
 //! State machines that keep their state on disk: nothing is written twice, nothing is applied twice, and a crash
 //! leaves a state that its log goes on from.
 
+use super::sessions::{open_session, propose_as};
 use super::snapshots::{a_follower, applied_by_leader, compacted, fill, lead, numbers, often, start_with, without};
 use super::support::fjall_journal::FjallJournal;
 use super::support::memory_journal::{Fault, MemoryDisk, MemoryJournal};
@@ -601,6 +602,56 @@ async fn a_failing_disk_stops_its_replica_alone_and_what_was_acknowledged_is_the
         assert_eq!(disks[slot(failing)].lock().committed.lines, lines, "{fault:?}");
         cluster.stop_all().await;
     }
+}
+
+#[tokio::test]
+async fn a_request_is_applied_once_and_keeps_its_answer_through_lost_batches_and_snapshots() {
+    let mut cluster = start_with(3, often()).await;
+    let disks = disks(&cluster);
+    let mut replicas = create_in_memory(&cluster, &disks).await;
+    let mut session = open_session(&replicas).await;
+    let mut asked = Vec::new();
+    for round in 0..4 {
+        let request = session.next();
+        let line = format!("request {round}");
+        let first = propose_as(&replicas, request, &line).await;
+        asked.push((request, line, first));
+        // Enough that snapshots and syncs come in between; and one node misses it.
+        let away = a_follower(&cluster, &replicas).await;
+        cluster.stop(away).await;
+        let others = without(&replicas, away);
+        fill(&others, round * 100..(round + 1) * 100).await;
+        compacted(&cluster, away, applied_by_leader(&others) - 50).await;
+        disks[slot(away)].crash();
+        cluster.open(away).await;
+        replicas[slot(away)] = create_on(&cluster, away, 1, || Ok(disks[slot(away)].open()))
+            .await
+            .unwrap();
+        all_applied(&replicas).await;
+        lead(&cluster, &replicas, away).await;
+        for (request, line, first) in &asked {
+            assert_eq!(propose_as(&replicas, *request, line).await, *first, "{line} at {away}");
+        }
+        cluster.stop_all().await;
+        for disk in &disks {
+            disk.crash();
+        }
+        cluster.open_all().await;
+        replicas = create_in_memory(&cluster, &disks).await;
+        for (request, line, first) in &asked {
+            assert_eq!(
+                propose_as(&replicas, *request, line).await,
+                *first,
+                "{line} after {round}"
+            );
+        }
+    }
+    let lines = read(&replicas).await;
+    assert_eq!(lines.len(), 404);
+    for (_, line, first) in &asked {
+        assert_eq!(lines.iter().position(|other| other == line), Some(first - 1));
+    }
+    cluster.stop_all().await;
 }
 
 #[tokio::test]
