@@ -404,7 +404,9 @@ impl SnapshotActor {
         let mut seal = self.ready.get(&id).copied();
         if let (None, Some(view)) = (seal, view) {
             seal = self.write(&record, id, view);
-            self.for_peers.insert(id);
+            if seal.is_some() {
+                self.for_peers.insert(id);
+            }
         }
         let Some(seal) = seal else {
             return self.tell(group, SnapshotEvent::Sent { to, through: None });
