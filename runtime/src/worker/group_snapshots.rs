@@ -87,7 +87,7 @@ impl GroupActor {
     /// between leaves a state that is behind its log, and the snapshot, which brings it there. A state that is
     /// ahead of its log would look like a log that lost what it acknowledged.
     pub(super) fn restore_if_due(&mut self) {
-        if let Some(last) = self.snapshots.to_restore(self.core.durable()) {
+        if let Some(last) = self.snapshots.take_restorable(self.core.durable()) {
             self.shared.snapshots.push(SnapshotWork::Restore {
                 group: self.slot.group,
                 last,
@@ -98,7 +98,7 @@ impl GroupActor {
 
     pub(super) fn send_snapshot(&mut self, to: NodeId) {
         // Without one this can't be asked for: what is compacted is in a snapshot, or durable in a state on disk.
-        let Some((last, view)) = self.to_send() else {
+        let Some((last, view)) = self.pick_snapshot() else {
             return;
         };
         let work = SnapshotWork::Send {
@@ -114,7 +114,7 @@ impl GroupActor {
     }
 
     /// The snapshot for a peer that needs one, and what is to be written into it first.
-    fn to_send(&mut self) -> Option<(LogId, Option<Encode>)> {
+    fn pick_snapshot(&mut self) -> Option<(LogId, Option<Encode>)> {
         if !self.machine.is_on_disk() {
             return self.snapshots.newest().map(|last| (last, None));
         }

@@ -105,7 +105,7 @@ impl Snapshots {
 
     /// One whose state can be restored now: the log was durably replaced, so that it never begins before what
     /// the state machine has applied.
-    pub(crate) fn to_restore(&mut self, durable: LogIndex) -> Option<LogId> {
+    pub(crate) fn take_restorable(&mut self, durable: LogIndex) -> Option<LogId> {
         self.installing.take_if(|last| last.index <= durable)
     }
 

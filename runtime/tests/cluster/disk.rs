@@ -6,7 +6,7 @@ use super::snapshots::{a_follower, applied_by_leader, compacted, fill, lead, num
 use super::support::fjall_journal::FjallJournal;
 use super::support::memory_journal::{Fault, MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreError};
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, NodeId, OnDisk,
@@ -294,8 +294,25 @@ async fn a_large_state_is_streamed_while_its_group_goes_on() {
     cluster.stop_all().await;
 }
 
-/// A log store that writes nothing while the lock is held.
-struct Slow(MemoryLogStore, Arc<Mutex<()>>);
+/// A log store that writes nothing while the gate is closed.
+struct Slow(MemoryLogStore, Arc<Gate>);
+
+#[derive(Default)]
+struct Gate {
+    is_closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn close(&self) {
+        *self.is_closed.lock() = true;
+    }
+
+    fn open(&self) {
+        *self.is_closed.lock() = false;
+        self.opened.notify_all();
+    }
+}
 
 impl LogStore for Slow {
     fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
@@ -307,7 +324,9 @@ impl LogStore for Slow {
     }
 
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
-        let _open = self.1.lock();
+        self.1
+            .opened
+            .wait_while(&mut self.1.is_closed.lock(), |is_closed| *is_closed);
         self.0.write(batch)
     }
 
@@ -321,10 +340,10 @@ async fn a_state_does_not_get_ahead_of_its_own_log() {
     let mut cluster = Cluster::closed(3);
     let disks = disks(&cluster);
     let slow = NodeId(3);
-    let lock = Arc::new(Mutex::new(()));
+    let gate = Arc::new(Gate::default());
     cluster.open(NodeId(1)).await;
     cluster.open(NodeId(2)).await;
-    let store = Slow(cluster.disk(slow), lock.clone());
+    let store = Slow(cluster.disk(slow), gate.clone());
     let host = cluster.builder(slow).log_store(store).open().await.unwrap();
     let disk = disks[slot(slow)].clone();
     let mut replicas = Vec::new();
@@ -340,12 +359,12 @@ async fn a_state_does_not_get_ahead_of_its_own_log() {
     lead(&cluster, &[replicas.clone(), vec![behind.clone()]].concat(), NodeId(1)).await;
     fill(&replicas, 0..5).await;
     eventually("it applied all", || disk.lock().committed.lines.len() == 5).await;
-    let closed = lock.lock();
+    gate.close();
     fill(&replicas, 5..10).await;
     // The next heartbeat tells it that they are committed, but for its own log it would apply them.
     eventually("it knows that they are committed", || behind.status().commit >= 10).await;
     assert_eq!(disk.lock().committed.lines.len(), 5);
-    drop(closed);
+    gate.open();
     eventually("it applied all", || disk.lock().committed.lines.len() == 10).await;
     drop((replicas, behind));
     host.shutdown().await;
