@@ -54,6 +54,7 @@ impl Trio {
                 membership: membership.clone(),
                 tuning: Tuning::default(),
                 seed: id.0 * 3 + node.0,
+                priority: 0,
             };
             Group::new(config, Recovered::default(), Moment(0))
         };

@@ -38,6 +38,7 @@ impl<S: LogStore> Appender<S> {
             group,
             incarnation: Incarnation(1),
             membership: membership.clone(),
+            is_witness: false,
         };
         let records: Vec<GroupRecord> = (0..groups).map(GroupId).map(record).collect();
         must(store.recover());

@@ -20,12 +20,25 @@ pub(crate) struct Candidate {
 }
 
 impl Group {
+    /// Whether it may lead in its newest configuration or, while it does not know that this is committed, in the
+    /// one before. Who is left out by a configuration that is not committed may be the only one that holds it, and
+    /// then is needed, without counting itself, to commit it (thesis §4.2.2).
+    pub(crate) fn may_campaign(&self) -> bool {
+        let me = self.config.node;
+        let mut memberships = self.memberships.perhaps_decisive(self.commit);
+        !self.membership().is_witness(me) && memberships.any(|membership| membership.may_lead(me))
+    }
+
     /// Asks the voters whether a campaign in the next term could win. Changes neither term nor vote, so a
     /// replica that is cut off disturbs nobody when it comes back (thesis §9.6).
     pub(crate) fn pre_campaign(&mut self, effects: &mut Effects) {
         let me = self.config.node;
-        if !self.config.membership.is_voter(me) {
+        if !self.may_campaign() {
             return;
+        }
+        if !self.is_up_to_date(self.log.last_id()) {
+            self.abandon_forwarded_reads(effects);
+            return self.become_follower(self.hard.term, None, effects);
         }
         let deadline = self.next_election_deadline();
         self.role = Role::PreCandidate(Candidate {
@@ -103,7 +116,7 @@ impl Group {
             _ => return,
         };
         let said = |node| candidate.votes.get(&node).copied();
-        match self.config.membership.quorum().vote(said) {
+        match self.membership().quorum().vote(said) {
             VoteResult::Pending => {}
             VoteResult::Won if campaigns => self.become_leader(effects),
             VoteResult::Won => self.campaign(false, effects),
@@ -112,7 +125,7 @@ impl Group {
     }
 
     fn voting_peers(&self) -> Vec<NodeId> {
-        let membership = &self.config.membership;
+        let membership = self.membership();
         let mut peers = membership.peers_of(self.config.node);
         peers.retain(|peer| membership.is_voter(*peer));
         peers

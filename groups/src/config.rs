@@ -3,6 +3,7 @@
 use crate::entry::HardState;
 use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
+use std::sync::Arc;
 
 /// Which replica this is, and of whom the group consists.
 #[derive(Clone, Debug)]
@@ -13,13 +14,17 @@ pub struct ReplicaConfig {
     pub incarnation: Incarnation,
     /// The node this replica lives on.
     pub node: NodeId,
-    /// The group's configuration.
+    /// What the group was created with: in force if [`Recovered::memberships`] names none. Of nobody if this
+    /// replica waits to be added.
     pub membership: Membership,
     /// Times and limits.
     pub tuning: Tuning,
     /// Seeds the randomised election timeouts and the names of read requests. Replicas of a group need
     /// different seeds, and each a new one whenever it starts.
     pub seed: u64,
+    /// Those of a higher priority campaign earlier when a leader is lost, and get the leadership handed over by
+    /// one of a lower. 0 is the usual one.
+    pub priority: u8,
 }
 
 /// Times and limits. The defaults suit a local network and disks that sync in milliseconds.
@@ -73,6 +78,13 @@ pub struct Recovered {
     /// The last index of the snapshot that the state machine was restored from, if it was, or that one on disk
     /// has applied. Not before the base: what is compacted is in a snapshot, or durable in a state on disk.
     pub applied: LogIndex,
+    /// Configurations, ascending: the one in force at the base, if a base was ever written (its index is the
+    /// base's), then those that are entries of the log.
+    pub memberships: Vec<(LogIndex, Arc<Membership>)>,
+    /// The last entry that an earlier life of this very replica held, in this incarnation of the group, before
+    /// its log was destroyed; zero if there was none. It may have acknowledged all up to there: so it helps
+    /// nobody to be elected whose log does not reach there, itself neither, just as if it still held it.
+    pub forgotten: LogId,
 }
 
 impl Recovered {
@@ -83,6 +95,15 @@ impl Recovered {
             return id == self.base;
         }
         self.term_at(id.index) == Some(id.term)
+    }
+
+    /// The last entry of the log; the base if it is empty.
+    #[must_use]
+    pub fn last_id(&self) -> LogId {
+        match self.term_at(self.last) {
+            Some(term) if self.last > self.base.index => LogId { term, index: self.last },
+            _ => self.base,
+        }
     }
 
     /// The term of an entry after the base.

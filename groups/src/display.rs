@@ -3,6 +3,7 @@
 use crate::effects::{LogBase, Persist, Proposed, ReadOutcome, TransferOutcome, TransferRefusal};
 use crate::entry::{Entry, Payload};
 use crate::group::{Group, Role, RoleKind};
+use crate::membership_change::{ChangeOutcome, ChangeRefusal};
 use crate::message::{Body, Message, Promise, Prompt};
 use crate::progress::{Mode, Progress};
 use std::fmt;
@@ -60,7 +61,11 @@ impl fmt::Display for Progress {
             Mode::Replicate { .. } => "replicate",
             Mode::Snapshot => "snapshot",
         };
-        write!(f, "{mode} matched={} next={}", self.matched, self.next)
+        write!(f, "{mode} matched={} next={}", self.matched, self.next)?;
+        if self.is_leaving() {
+            write!(f, " leaving")?;
+        }
+        Ok(())
     }
 }
 
@@ -70,6 +75,7 @@ impl fmt::Display for Entry {
         match &self.payload {
             Payload::Noop => write!(f, "{}:noop", self.id()),
             Payload::Command(bytes) => write!(f, "{}:{}", self.id(), bytes.escape_ascii()),
+            Payload::Membership(membership) => write!(f, "{}:({membership})", self.id()),
         }
     }
 }
@@ -111,7 +117,10 @@ impl fmt::Display for Prompt {
             }
             Self::AppendRejected { refused, hint } => write!(f, "append rejected at={refused} hint={hint}"),
             Self::Heartbeat { commit, round } => write!(f, "heartbeat commit={commit} round={}", round.0),
-            Self::HeartbeatReply { round } => write!(f, "heartbeat reply round={}", round.0),
+            Self::HeartbeatReply { round, priority: 0 } => write!(f, "heartbeat reply round={}", round.0),
+            Self::HeartbeatReply { round, priority } => {
+                write!(f, "heartbeat reply round={} priority={priority}", round.0)
+            }
             Self::TimeoutNow => write!(f, "timeout now"),
             Self::ReadIndex { .. } => write!(f, "read index?"),
             Self::ReadIndexIs { index, .. } => write!(f, "read index is {index}"),
@@ -183,6 +192,32 @@ impl fmt::Display for TransferOutcome {
             Self::TimedOut => write!(f, "timed out"),
             Self::SteppedDown => write!(f, "stepped down"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
+impl fmt::Display for ChangeOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done { index, membership } => write!(f, "done at {index}: {membership}"),
+            Self::Abandoned => write!(f, "abandoned"),
+            Self::SteppedDown { leader: Some(leader) } => write!(f, "stepped down, {leader} leads"),
+            Self::SteppedDown { leader: None } => write!(f, "stepped down"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
+impl fmt::Display for ChangeRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(leader) } => write!(f, "not leader, {leader} is"),
+            Self::NotLeader { leader: None } => write!(f, "not leader, none known"),
+            Self::NotReady => write!(f, "nothing is committed in this term yet"),
+            Self::Busy => write!(f, "another change is under way"),
+            Self::NotPreparing => write!(f, "no change is preparing"),
+            Self::Transferring => write!(f, "leadership is being transferred"),
+            Self::Invalid(error) => error.fmt(f),
         }
     }
 }

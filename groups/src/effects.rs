@@ -3,7 +3,10 @@
 use crate::entry::{Entry, HardState};
 use crate::ids::{GroupId, LogId, LogIndex, NodeId, Term};
 use crate::input::{ProposalId, ReadId, TransferId};
+use crate::membership::Membership;
+use crate::membership_change::{ChangeId, ChangeOutcome};
 use crate::message::Message;
+use std::sync::Arc;
 
 /// All that one or more steps want done. The fields may be carried out in any order and independently of
 /// each other; what must come after what is inside [`Persist`].
@@ -24,6 +27,8 @@ pub struct Effects {
     pub reads: Vec<(ReadId, ReadOutcome)>,
     /// What became of leadership transfers.
     pub transfers: Vec<(TransferId, TransferOutcome)>,
+    /// What became of requests to change the membership.
+    pub memberships: Vec<(ChangeId, ChangeOutcome)>,
     /// Peers that need a snapshot: the entries they lack are compacted. Owed an
     /// [`Input::SnapshotDone`](crate::Input::SnapshotDone) each.
     pub snapshots: Vec<NodeId>,
@@ -45,6 +50,8 @@ pub struct Persist {
     pub hard_state: Option<HardState>,
     /// What the log begins after from now on, if that changes. Comes before the entries.
     pub base: Option<LogBase>,
+    /// The configuration in force at that base, `Some` exactly when there is one: to be kept with it.
+    pub membership: Option<Arc<Membership>>,
     /// Consecutive entries. They replace all that the log holds from the first of them on.
     pub entries: Vec<Entry>,
     /// Made only from a [`Promise`]: to be sent once the write is durable, never before.
@@ -94,13 +101,15 @@ impl Persist {
             seq,
             hard_state,
             base: None,
+            membership: None,
             entries,
             then: Vec::new(),
         }
     }
 
-    /// Lets the log begin after `base`: what that drops is not written either.
-    pub(crate) fn rebase(&mut self, base: LogBase) {
+    /// Lets the log begin after `base`, where this configuration is in force: what that drops is not written
+    /// either.
+    pub(crate) fn rebase(&mut self, base: LogBase, membership: Option<Arc<Membership>>) {
         match base {
             LogBase::Installed(_) => self.entries.clear(),
             LogBase::Compacted(id) => self.entries.retain(|entry| entry.index > id.index),
@@ -109,6 +118,7 @@ impl Persist {
             (Some(LogBase::Installed(_)), LogBase::Compacted(id)) => LogBase::Installed(id),
             _ => base,
         });
+        self.membership = membership;
     }
 
     /// Adds entries; they replace those of this write from the first of them on.
@@ -130,7 +140,7 @@ impl Persist {
         self.seq = later.seq;
         self.hard_state = later.hard_state.or(self.hard_state);
         if let Some(base) = later.base {
-            self.rebase(base);
+            self.rebase(base, later.membership);
         }
         if self.entries.is_empty() {
             self.entries = later.entries;
@@ -237,7 +247,7 @@ pub enum TransferRefusal {
         /// Who does, as far as known.
         leader: Option<NodeId>,
     },
-    /// The target is no voter of the group.
+    /// The target is no voter of the group, or a witness.
     NotVoter,
     /// Another transfer is under way.
     Busy,

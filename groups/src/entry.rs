@@ -1,7 +1,9 @@
 //! What a log holds.
 
 use crate::ids::{LogId, LogIndex, Term};
+use crate::membership::Membership;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// One entry of a group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub struct Entry {
     pub payload: Payload,
 }
 
-/// What an entry carries. The core looks into none of it.
+/// What an entry carries. The core looks into no command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// Nothing. A leader appends one at the start of its term: committing it commits all before it
@@ -22,6 +24,9 @@ pub enum Payload {
     Noop,
     /// A command for the state machine.
     Command(Bytes),
+    /// The group's configuration from this entry on: in force as soon as the entry is in the log, committed or
+    /// not (paper §6).
+    Membership(Arc<Membership>),
 }
 
 impl Entry {
@@ -37,6 +42,13 @@ impl Entry {
         }
     }
 
+    /// Takes its command away, as witnesses get it: what is left has the same identity.
+    pub(crate) fn strip(&mut self) {
+        if let Payload::Command(_) = self.payload {
+            self.payload = Payload::Noop;
+        }
+    }
+
     /// Bytes this entry counts for in windows and caches: payload and overhead.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -44,6 +56,7 @@ impl Entry {
             + match &self.payload {
                 Payload::Noop => 0,
                 Payload::Command(bytes) => bytes.len(),
+                Payload::Membership(membership) => membership.size(),
             }
     }
 }

@@ -45,9 +45,10 @@ impl Group {
         }
     }
 
-    /// A candidate's log is up to date if it is at least as new as ours (paper §5.4.1).
-    fn is_up_to_date(&self, last: LogId) -> bool {
-        last >= self.log.last_id()
+    /// A candidate's log is up to date if it is at least as new as ours (paper §5.4.1), and as the one that an
+    /// earlier life of this replica held: what that acknowledged may be committed.
+    pub(crate) fn is_up_to_date(&self, last: LogId) -> bool {
+        last >= self.log.last_id().max(self.forgotten)
     }
 
     /// Would it vote for `from` in `term`? Changes nothing (thesis §9.6). The answer carries the asked term
@@ -141,6 +142,7 @@ impl Group {
         if let Some(first) = entries.first() {
             if first.index <= self.log.last() {
                 self.log.truncate(first.index);
+                self.memberships.truncate(first.index);
             }
             self.append(&entries, effects);
         }
@@ -152,7 +154,14 @@ impl Group {
     pub(crate) fn on_heartbeat(&mut self, from: NodeId, commit: LogIndex, round: ReadRound, effects: &mut Effects) {
         if self.follow(from, effects) {
             self.commit = self.commit.max(commit.min(self.log.last()));
-            self.send(from, Prompt::HeartbeatReply { round }, effects);
+            self.send(
+                from,
+                Prompt::HeartbeatReply {
+                    round,
+                    priority: self.config.priority,
+                },
+                effects,
+            );
             self.retry_forwarded_reads(from, effects);
         }
     }

@@ -5,15 +5,17 @@ use crate::config::{Recovered, ReplicaConfig};
 use crate::effects::{Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, Proposed, ReadOutcome};
 use crate::entry::{Entry, HardState};
 use crate::follower::Follower;
-use crate::ids::{GroupId, LogId, LogIndex, NodeId, Term};
+use crate::ids::{LogId, LogIndex, NodeId, Term};
 use crate::input::{Input, Moment};
 use crate::leader::Leader;
 use crate::log::Log;
 use crate::membership::Membership;
+use crate::memberships::Memberships;
 use crate::message::{Body, Message, Promise, Prompt};
 use crate::reads::ForwardedReads;
 use crate::rng::Rng;
 use crate::transfer::Transfer;
+use std::sync::Arc;
 
 /// One replica of a Raft group: pure, without clock, I/O or randomness of its own. It is told what happened
 /// ([`Input`]) and says what to do ([`Effects`]).
@@ -22,13 +24,17 @@ pub struct Group {
     pub(crate) config: ReplicaConfig,
     pub(crate) hard: HardState,
     pub(crate) log: Log,
+    /// The configurations in it.
+    pub(crate) memberships: Memberships,
+    /// The last entry of an earlier life's log ([`Recovered::forgotten`]).
+    pub(crate) forgotten: LogId,
     pub(crate) role: Role,
     /// All entries up to here are committed.
     pub(crate) commit: LogIndex,
     /// Up to here entries, or a snapshot that holds them, were handed to the state machine.
     pub(crate) applying: LogIndex,
     /// Up to here the state machine said it applied.
-    applied: LogIndex,
+    pub(crate) applied: LogIndex,
     /// Committed entries are being read from the log store.
     loading_apply: bool,
     /// They could not be read: the step that says so does not ask again.
@@ -69,17 +75,23 @@ pub enum RoleKind {
 impl Group {
     /// The replica as its disk left it. It starts as a follower that knows no leader.
     #[must_use]
-    pub fn new(config: ReplicaConfig, recovered: Recovered, now: Moment) -> Self {
+    pub fn new(mut config: ReplicaConfig, recovered: Recovered, now: Moment) -> Self {
+        let created = std::mem::take(&mut config.membership);
+        let memberships = Memberships::recovered(created, recovered.base.index, recovered.memberships);
         let mut rng = Rng::new(config.seed);
         let deadline = election_deadline(&config, &mut rng, now);
         let applied = recovered.applied;
         debug_assert!(
             recovered.base.index <= applied && applied <= recovered.last,
-            "a snapshot holds what is compacted, and the log holds where it ends: {recovered:?}"
+            "a snapshot holds what is compacted, and the log holds where it ends: {}..{} applied={applied}",
+            recovered.base,
+            recovered.last
         );
         Self {
             hard: recovered.hard_state,
             log: Log::recovered(recovered.base, recovered.runs, recovered.last),
+            memberships,
+            forgotten: recovered.forgotten,
             role: Role::Follower(Follower::without_leader(deadline)),
             commit: applied,
             applying: applied,
@@ -126,6 +138,7 @@ impl Group {
             Input::Propose { id, commands } => self.on_propose(id, commands, effects),
             Input::Read { id, forwarded } => self.on_read(id, forwarded, effects),
             Input::Transfer { id, to } => self.on_transfer(id, to, effects),
+            Input::ChangeMembership { id, change } => self.on_change(id, change, effects),
             Input::Persisted { seq } => {
                 self.log.persisted(seq);
                 self.on_own_vote_durable(seq, effects);
@@ -139,11 +152,17 @@ impl Group {
             }
             Input::Compacted { through } => {
                 if let Some(base) = self.log.compact(through.min(self.applied)) {
-                    self.persist(effects).rebase(LogBase::Compacted(base));
+                    let membership = self.memberships.compact(base.index);
+                    self.persist(effects).rebase(LogBase::Compacted(base), Some(membership));
                 }
             }
             Input::SnapshotDone { to, through } => self.on_snapshot_done(to, through),
-            Input::SnapshotReceived { from, term, last } => self.on_snapshot(from, term, last, effects),
+            Input::SnapshotReceived {
+                from,
+                term,
+                last,
+                membership,
+            } => self.on_snapshot(from, term, last, membership, effects),
         }
     }
 
@@ -201,7 +220,7 @@ impl Group {
             Body::Prompt(Prompt::Heartbeat { commit, round }) => self.on_heartbeat(from, commit, round, effects),
             Body::Promise(Promise::AppendAccepted { matched }) => self.on_append_accepted(from, matched),
             Body::Prompt(Prompt::AppendRejected { refused, hint }) => self.on_append_rejected(from, refused, hint),
-            Body::Prompt(Prompt::HeartbeatReply { round }) => self.on_heartbeat_reply(from, round),
+            Body::Prompt(Prompt::HeartbeatReply { round, priority }) => self.on_heartbeat_reply(from, round, priority),
             Body::Prompt(Prompt::TimeoutNow) => self.on_timeout_now(from, effects),
             Body::Prompt(Prompt::ReadIndex { request }) => self.on_read_index(from, request),
             Body::Prompt(Prompt::ReadIndexIs { request, index }) => self.on_read_index_is(request, index, effects),
@@ -217,7 +236,10 @@ impl Group {
                 refused: prev.index,
                 hint: self.log.last_id(),
             },
-            Body::Prompt(Prompt::Heartbeat { round, .. }) => Prompt::HeartbeatReply { round: *round },
+            Body::Prompt(Prompt::Heartbeat { round, .. }) => Prompt::HeartbeatReply {
+                round: *round,
+                priority: self.config.priority,
+            },
             Body::Promise(Promise::Vote { .. }) => Prompt::VoteRefused,
             _ => return,
         };
@@ -228,6 +250,7 @@ impl Group {
     fn conclude(&mut self, effects: &mut Effects) {
         if matches!(self.role, Role::Leader(_)) {
             self.advance_commit();
+            self.advance_change(effects);
             self.advance_reads(effects);
             self.replicate(effects);
             self.advance_transfer(effects);
@@ -300,8 +323,10 @@ impl Group {
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, effects: &mut Effects) {
         if let Role::Leader(old) = &mut self.role {
             let (reads, transfer) = (old.reads.abandon(), old.transfer.take());
+            let changes = std::mem::take(&mut old.changes);
             // After a transfer the likely leader is known before it is elected.
             let leader = leader.or(transfer.as_ref().and_then(Transfer::successor));
+            changes.conclude(leader, effects);
             let held = transfer.map(|transfer| transfer.conclude(effects)).unwrap_or_default();
             let refused = held.into_iter().map(|id| (id, Proposed::NotLeader { leader }));
             effects.proposed.extend(refused);
@@ -336,17 +361,19 @@ impl Group {
     }
 
     /// Lets the log begin anew after `base`, in memory and in the write of this step.
-    pub(crate) fn install(&mut self, base: LogId, effects: &mut Effects) {
+    pub(crate) fn install(&mut self, base: LogId, membership: Arc<Membership>, effects: &mut Effects) {
         self.log.install(base);
-        self.persist(effects).rebase(LogBase::Installed(base));
-        self.log.writing(self.persist_seq);
+        self.memberships.install(base.index, membership.clone());
+        self.persist(effects).rebase(LogBase::Installed(base), Some(membership));
+        self.log.writing(self.persist_seq, self.now);
     }
 
     /// Puts entries into the log right after its last, and into the write of this step.
     pub(crate) fn append(&mut self, entries: &[Entry], effects: &mut Effects) {
         self.log.append(entries);
+        self.memberships.append(entries);
         self.persist(effects).put(entries);
-        self.log.writing(self.persist_seq);
+        self.log.writing(self.persist_seq, self.now);
     }
 
     /// Sends what may leave at once.
@@ -381,110 +408,13 @@ impl Group {
     pub(crate) fn newest_persist(&self) -> PersistSeq {
         self.persist_seq
     }
-
-    /// The group.
-    #[must_use]
-    pub fn id(&self) -> GroupId {
-        self.config.group
-    }
-
-    /// The node this replica lives on.
-    #[must_use]
-    pub fn node(&self) -> NodeId {
-        self.config.node
-    }
-
-    /// The newest term it has seen.
-    #[must_use]
-    pub fn term(&self) -> Term {
-        self.hard.term
-    }
-
-    /// Whom it voted for in this term.
-    #[must_use]
-    pub fn vote(&self) -> Option<NodeId> {
-        self.hard.vote
-    }
-
-    /// What it is.
-    #[must_use]
-    pub fn role(&self) -> RoleKind {
-        match self.role {
-            Role::Follower(_) => RoleKind::Follower,
-            Role::PreCandidate(_) => RoleKind::PreCandidate,
-            Role::Candidate(_) => RoleKind::Candidate,
-            Role::Leader(_) => RoleKind::Leader,
-        }
-    }
-
-    /// Who leads in this term, as far as it knows: itself, or whom it follows.
-    #[must_use]
-    pub fn leader(&self) -> Option<NodeId> {
-        match &self.role {
-            Role::Leader(_) => Some(self.config.node),
-            Role::Follower(follower) => follower.leader(),
-            Role::PreCandidate(_) | Role::Candidate(_) => None,
-        }
-    }
-
-    /// The group's configuration.
-    #[must_use]
-    pub fn membership(&self) -> &Membership {
-        &self.config.membership
-    }
-
-    /// The last entry of its log.
-    #[must_use]
-    pub fn last(&self) -> LogId {
-        self.log.last_id()
-    }
-
-    /// The term of the entry at `index`; `None` if the log does not reach there, or no longer.
-    #[must_use]
-    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
-        self.log.term_at(index)
-    }
-
-    /// What its log begins after: all up to it is in a snapshot. Zero if the log is whole.
-    #[must_use]
-    pub fn base(&self) -> LogId {
-        self.log.base()
-    }
-
-    /// Up to here its log is on its disk.
-    #[must_use]
-    pub fn durable(&self) -> LogIndex {
-        self.log.durable()
-    }
-
-    /// The commit index: up to here entries are committed, as far as it knows.
-    #[must_use]
-    pub fn commit(&self) -> LogIndex {
-        self.commit
-    }
-
-    /// The applied index: up to here the state machine said it applied.
-    #[must_use]
-    pub fn applied(&self) -> LogIndex {
-        self.applied
-    }
-
-    /// When it wants an [`Input::Tick`] at the latest.
-    #[must_use]
-    pub fn deadline(&self) -> Moment {
-        if !self.config.membership.is_voter(self.config.node) {
-            return Moment(u64::MAX);
-        }
-        match &self.role {
-            Role::Follower(follower) => follower.deadline,
-            Role::PreCandidate(candidate) | Role::Candidate(candidate) => candidate.deadline,
-            Role::Leader(leader) => leader.heartbeat_due,
-        }
-    }
 }
 
-/// Between one and two election timeouts from now (paper §5.2).
+/// Between one and two election timeouts from now (paper §5.2); for one of a higher priority, in the first half,
+/// third or quarter of that. Never less than one: until then others refuse their votes. Never in less than a
+/// quarter: replicas of one priority must not all campaign at once.
 fn election_deadline(config: &ReplicaConfig, rng: &mut Rng, now: Moment) -> Moment {
     let timeout = config.tuning.election_timeout_ms;
-    now.plus(timeout + rng.below(timeout))
+    let spread = timeout / (1 + u64::from(config.priority.min(3)));
+    now.plus(timeout + rng.below(spread))
 }

@@ -3,8 +3,11 @@
 use crate::effects::{LoadPurpose, PersistSeq};
 use crate::entry::Entry;
 use crate::ids::{LogId, LogIndex, NodeId, Term};
+use crate::membership::Membership;
+use crate::membership_change::{ChangeId, ChangeRequest};
 use crate::message::Message;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// A point of the driver's monotonic clock, in milliseconds since some start of its own. The core reads no
 /// clock: it is told.
@@ -53,6 +56,14 @@ pub enum Input {
         /// Who; `None` for the voter that is furthest.
         to: Option<NodeId>,
     },
+    /// Somebody here wants the membership changed (thesis §4).
+    ChangeMembership {
+        /// Comes back in [`Effects::memberships`](crate::Effects::memberships), at once if it is refused, else
+        /// when it is decided.
+        id: ChangeId,
+        /// What is asked for.
+        change: ChangeRequest,
+    },
     /// The write with this number, and all before it, are durable.
     Persisted {
         /// Its number.
@@ -96,6 +107,8 @@ pub enum Input {
         term: Term,
         /// The last entry the snapshot holds.
         last: LogId,
+        /// The configuration in force at that entry.
+        membership: Arc<Membership>,
     },
     /// Campaign now, without waiting for a deadline. Still asks first (pre-vote).
     Campaign,

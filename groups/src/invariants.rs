@@ -1,5 +1,6 @@
 //! What must hold after every step, whatever the inputs were. Checked in debug and test builds.
 
+use crate::entry::Payload;
 use crate::group::{Group, Role};
 use crate::ids::{LogId, LogIndex, NodeId, Term};
 
@@ -67,6 +68,7 @@ impl Seen {
                 );
             }
         }
+        check_memberships(group);
         *self = Self {
             term: group.hard.term,
             vote: group.hard.vote,
@@ -77,5 +79,73 @@ impl Seen {
             applied: group.applied(),
             led,
         };
+    }
+}
+
+/// What must hold of the configurations in a log, and of what a leader does to them (paper §6, thesis §4).
+fn check_memberships(group: &Group) {
+    let (memberships, log) = (&group.memberships, &group.log);
+    let entries = memberships.entries();
+    assert!(
+        entries.is_sorted_by(|a, b| a.0 < b.0),
+        "{group}: its configurations are out of order"
+    );
+    assert!(
+        entries
+            .iter()
+            .all(|(index, _)| log.base().index < *index && *index <= log.last()),
+        "{group}: a configuration in force is not in its log"
+    );
+    for entry in log.in_memory() {
+        let (index, in_force) = memberships.at(entry.index);
+        match &entry.payload {
+            Payload::Membership(membership) => assert!(
+                *index == entry.index && in_force == membership,
+                "{group}: {entry} is not in force at its own index"
+            ),
+            _ => assert!(*index < entry.index, "{group}: {entry} is no configuration"),
+        }
+    }
+    // No step between two configurations is left out: in particular never the joint one between two sets of voters.
+    let all = || std::iter::once(memberships.base()).chain(entries);
+    for ((_, before), (index, after)) in all().zip(entries) {
+        assert!(
+            after.may_follow(before),
+            "{group}: ({after}) at {index} can't come after ({before})"
+        );
+    }
+    let Role::Leader(leader) = &group.role else {
+        return;
+    };
+    // What a leader appends, it appends after what was before is committed: but for a change that is abandoned.
+    let uncommitted: Vec<_> = entries
+        .iter()
+        .filter(|(index, _)| *index > group.commit && *index > leader.term_start)
+        .collect();
+    match uncommitted.as_slice() {
+        [] | [_] => {}
+        [(_, preparing), (_, abandoned)] => assert!(
+            preparing.next().is_some() && *abandoned.as_ref() == preparing.without_next(),
+            "{group}: ({preparing}) and ({abandoned}) are both not committed"
+        ),
+        more => assert!(
+            more.len() <= 2,
+            "{group}: more than two configurations are not committed"
+        ),
+    }
+    let membership = group.membership();
+    for peer in membership.peers_of(group.config.node) {
+        let progress = leader.peers.get(&peer);
+        assert!(
+            progress
+                .is_some_and(|progress| !progress.is_leaving() && progress.is_witness == membership.is_witness(peer)),
+            "{group}: {peer} is a member, but its leader does not know it as such"
+        );
+    }
+    for (peer, progress) in &leader.peers {
+        assert!(
+            membership.contains(*peer) || progress.is_leaving(),
+            "{group}: {peer} is no member, but its leader takes it for one"
+        );
     }
 }

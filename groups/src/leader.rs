@@ -1,6 +1,7 @@
 //! What a leader does: append, replicate, commit.
 
-use crate::effects::{Effects, Load, LoadPurpose, Proposed, ReadOutcome};
+use crate::change::Changes;
+use crate::effects::{Effects, Proposed, ReadOutcome};
 use crate::entry::{Entry, Payload};
 use crate::group::{Group, Role};
 use crate::ids::{LogIndex, NodeId};
@@ -22,6 +23,9 @@ pub(crate) struct Leader {
     pub(crate) reads: Reads,
     /// Leadership is on its way to another replica.
     pub(crate) transfer: Option<Transfer>,
+    pub(crate) changes: Changes,
+    /// Not before this it hands over by itself.
+    pub(crate) next_handover: Moment,
 }
 
 impl Leader {
@@ -38,21 +42,25 @@ impl Leader {
 impl Group {
     pub(crate) fn become_leader(&mut self, effects: &mut Effects) {
         let last = self.log.last();
-        let peers = self.config.membership.peers_of(self.config.node);
+        let membership = self.memberships.in_force();
+        let progress = |peer| (peer, Progress::new(last, self.now, membership.is_witness(peer)));
         self.role = Role::Leader(Box::new(Leader {
-            peers: peers
+            peers: membership
+                .peers_of(self.config.node)
                 .into_iter()
-                .map(|peer| (peer, Progress::new(last, self.now)))
+                .map(progress)
                 .collect(),
             term_start: last.next(),
             heartbeat_due: self.next_heartbeat(),
             reads: Reads::default(),
             transfer: None,
+            changes: Changes::default(),
+            next_handover: self.now.plus(self.config.tuning.election_timeout_ms),
         }));
         self.append_payloads([Payload::Noop], effects);
     }
 
-    fn append_payloads(&mut self, payloads: impl IntoIterator<Item = Payload>, effects: &mut Effects) {
+    pub(crate) fn append_payloads(&mut self, payloads: impl IntoIterator<Item = Payload>, effects: &mut Effects) {
         let mut index = self.log.last();
         let entries: Vec<Entry> = payloads
             .into_iter()
@@ -100,11 +108,12 @@ impl Group {
                 progress.map_or(Moment(0), |progress| progress.contact)
             }
         };
-        let heard = self.config.membership.quorum().reached(contact).unwrap_or(now);
+        let heard = self.memberships.in_force().quorum().reached(contact).unwrap_or(now);
         if now.since(heard) >= self.config.tuning.election_timeout_ms {
             return self.become_follower(self.hard.term, None, effects);
         }
         self.expire_transfer(effects);
+        self.hand_over_if_due();
         let next_heartbeat = self.next_heartbeat();
         let Role::Leader(leader) = &mut self.role else {
             return;
@@ -129,62 +138,29 @@ impl Group {
     }
 
     pub(crate) fn send_heartbeats(&mut self, effects: &mut Effects) {
-        let Role::Leader(leader) = &self.role else {
-            return;
-        };
-        let round = leader.reads.newest_round();
-        for (peer, progress) in &leader.peers {
-            let commit = self.commit.min(progress.matched);
-            self.send(*peer, Prompt::Heartbeat { commit, round }, effects);
-        }
-    }
-
-    /// An empty append at the end of what was sent: its answer tells whether something got lost. If that end
-    /// is compacted, only a snapshot helps a peer that lost something.
-    fn ask_for_end(&mut self, peer: NodeId, effects: &mut Effects) {
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        let Some(progress) = leader.peers.get_mut(&peer) else {
-            return;
-        };
-        let Some(prev) = self.log.id_at(progress.next.prev()) else {
-            progress.needs_snapshot();
-            return effects.snapshots.push(peer);
-        };
-        let append = Prompt::Append {
-            prev,
-            entries: Vec::new(),
-            commit: self.commit,
-        };
-        self.send(peer, append, effects);
-    }
-
-    pub(crate) fn on_append_accepted(&mut self, from: NodeId, matched: LogIndex) {
-        let (base, last) = (self.log.base().index, self.log.last());
-        if let Some(progress) = self.progress(from)
-            && matched <= last
-        {
-            progress.accepted(matched, base);
+        let round = leader.reads.newest_round();
+        let mut heartbeats = Vec::with_capacity(leader.peers.len());
+        for (peer, progress) in &mut leader.peers {
+            let commit = self.commit.min(progress.matched);
+            progress.told(commit);
+            heartbeats.push((*peer, commit));
+        }
+        for (peer, commit) in heartbeats {
+            self.send(peer, Prompt::Heartbeat { commit, round }, effects);
         }
     }
 
-    pub(crate) fn on_append_rejected(&mut self, from: NodeId, refused: LogIndex, hint: crate::LogId) {
-        let hint = self.log.newest_not_after(hint).index;
+    pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, round: ReadRound, priority: u8) {
         if let Some(progress) = self.progress(from) {
-            progress.rejected(refused, hint);
-        }
-    }
-
-    pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, round: ReadRound) {
-        if let Some(progress) = self.progress(from) {
-            progress.round = progress.round.max(round);
-            progress.resume_probe();
+            progress.answered_heartbeat(round, priority);
         }
     }
 
     /// The progress of a peer that just said something, if this replica leads and knows it.
-    fn progress(&mut self, peer: NodeId) -> Option<&mut Progress> {
+    pub(crate) fn progress(&mut self, peer: NodeId) -> Option<&mut Progress> {
         let Role::Leader(leader) = &mut self.role else {
             return None;
         };
@@ -208,7 +184,7 @@ impl Group {
                 progress.map_or(LogIndex::ZERO, |progress| progress.matched)
             }
         };
-        if let Some(reached) = self.config.membership.quorum().reached(matched)
+        if let Some(reached) = self.memberships.in_force().quorum().reached(matched)
             && reached >= leader.term_start
         {
             self.commit = self.commit.max(reached);
@@ -248,83 +224,12 @@ impl Group {
                 progress.map_or(ReadRound(0), |progress| progress.round)
             }
         };
-        let confirmed = self.config.membership.quorum().reached(answered).unwrap_or(newest);
+        let confirmed = self.memberships.in_force().quorum().reached(answered).unwrap_or(newest);
         for (reader, index) in leader.reads.confirm(confirmed) {
             match reader {
                 Reader::Here(id) => effects.reads.push((id, ReadOutcome::Ready { index })),
                 Reader::Peer(peer, request) => self.send(peer, Prompt::ReadIndexIs { request, index }, effects),
             }
         }
-    }
-
-    /// Sends each peer what it lacks, as far as its window allows.
-    pub(crate) fn replicate(&mut self, effects: &mut Effects) {
-        let Role::Leader(leader) = &mut self.role else {
-            return;
-        };
-        let tuning = &self.config.tuning;
-        let mut appends = Vec::new();
-        for (peer, progress) in &mut leader.peers {
-            while progress.may_send(tuning) {
-                let (next, last) = (progress.next, self.log.last());
-                if next > last && !progress.is_probing() {
-                    break;
-                }
-                let Some(prev) = self.log.id_at(next.prev()) else {
-                    progress.needs_snapshot();
-                    effects.snapshots.push(*peer);
-                    break;
-                };
-                let (entries, bytes) = if next > last {
-                    (Vec::new(), 0)
-                } else if let Some(cached) = self.log.cached(next, last, tuning.message_bytes_max) {
-                    cached
-                } else {
-                    progress.loading = true;
-                    effects.load.push(Load {
-                        purpose: LoadPurpose::Peer(*peer),
-                        from: next,
-                        through: last,
-                        bytes_max: tuning.message_bytes_max,
-                    });
-                    break;
-                };
-                progress.sent(prev.index.plus(entries.len()), bytes);
-                appends.push((*peer, prev, entries));
-            }
-        }
-        for (peer, prev, entries) in appends {
-            let commit = self.commit;
-            self.send(peer, Prompt::Append { prev, entries, commit }, effects);
-        }
-    }
-
-    pub(crate) fn on_loaded_for_peer(
-        &mut self,
-        peer: NodeId,
-        from: LogIndex,
-        entries: Vec<Entry>,
-        effects: &mut Effects,
-    ) {
-        let Role::Leader(leader) = &mut self.role else {
-            return;
-        };
-        let Some(progress) = leader.peers.get_mut(&peer) else {
-            return;
-        };
-        if !progress.loading || progress.next != from {
-            return;
-        }
-        if entries.is_empty() {
-            return progress.pause();
-        }
-        progress.loading = false;
-        let Some(prev) = self.log.id_at(from.prev()) else {
-            return;
-        };
-        let bytes = entries.iter().map(Entry::size).sum();
-        progress.sent(prev.index.plus(entries.len()), bytes);
-        let commit = self.commit;
-        self.send(peer, Prompt::Append { prev, entries, commit }, effects);
     }
 }

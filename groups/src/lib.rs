@@ -17,12 +17,14 @@
 //! Left out, because others do it: batching over groups, timers, sleeping, the wire and the disk.
 
 mod candidate;
+mod change;
 mod config;
 mod display;
 mod effects;
 mod entry;
 mod follower;
 mod group;
+mod handover;
 mod ids;
 mod input;
 #[cfg(debug_assertions)]
@@ -30,12 +32,17 @@ mod invariants;
 mod leader;
 mod log;
 mod membership;
+mod membership_change;
+mod membership_target;
+mod memberships;
 mod message;
 mod progress;
 pub mod quorum;
 mod reads;
+mod replication;
 mod rng;
 mod snapshot;
+mod status;
 mod transfer;
 
 pub use config::{Recovered, ReplicaConfig, Tuning};
@@ -48,4 +55,6 @@ pub use group::{Group, RoleKind};
 pub use ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 pub use input::{Input, Moment, ProposalId, ReadId, TransferId};
 pub use membership::{Membership, MembershipError};
+pub use membership_change::{ChangeId, ChangeOutcome, ChangeRefusal, ChangeRequest, MemberRole, MembershipChange};
+pub use membership_target::MembershipTarget;
 pub use message::{Body, Message, Promise, Prompt, ReadRequest, ReadRound};

@@ -15,6 +15,7 @@
 use crate::effects::PersistSeq;
 use crate::entry::Entry;
 use crate::ids::{LogId, LogIndex, Term};
+use crate::input::Moment;
 use std::collections::VecDeque;
 
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Log {
 struct Writing {
     seq: PersistSeq,
     last: LogIndex,
+    /// When it was asked for.
+    since: Moment,
 }
 
 impl Log {
@@ -133,11 +136,20 @@ impl Log {
     }
 
     /// Notes that the write `seq`, the newest, holds the log up to where it ends now.
-    pub(crate) fn writing(&mut self, seq: PersistSeq) {
+    pub(crate) fn writing(&mut self, seq: PersistSeq, now: Moment) {
         match self.writing.back_mut() {
             Some(write) if write.seq == seq => write.last = self.last,
-            _ => self.writing.push_back(Writing { seq, last: self.last }),
+            _ => self.writing.push_back(Writing {
+                seq,
+                last: self.last,
+                since: now,
+            }),
         }
+    }
+
+    /// When the oldest of the writes on their way was asked for.
+    pub(crate) fn oldest_write(&self) -> Option<Moment> {
+        self.writing.front().map(|write| write.since)
     }
 
     /// Notes that the write `seq` and all before it are durable.
@@ -213,6 +225,12 @@ impl Log {
             self.cache_bytes -= entry.size();
         }
         Some(base)
+    }
+
+    /// The entries in memory.
+    #[cfg(debug_assertions)]
+    pub(crate) fn in_memory(&self) -> impl Iterator<Item = &Entry> {
+        self.cache.iter()
     }
 
     /// Checks what must hold between the parts.

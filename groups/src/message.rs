@@ -90,6 +90,8 @@ pub enum Prompt {
     HeartbeatReply {
         /// The round of the heartbeat that is answered.
         round: ReadRound,
+        /// The priority of the one who answers.
+        priority: u8,
     },
     /// "Campaign at once": the receiver has the leader's whole log (thesis §3.10).
     TimeoutNow,

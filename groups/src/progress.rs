@@ -11,6 +11,7 @@
 use crate::config::Tuning;
 use crate::ids::LogIndex;
 use crate::input::Moment;
+use crate::log::Log;
 use crate::message::ReadRound;
 use std::collections::VecDeque;
 
@@ -25,10 +26,36 @@ pub(crate) struct Progress {
     pub(crate) contact: Moment,
     /// The newest read round it answered.
     pub(crate) round: ReadRound,
+    /// Its priority, as it said last.
+    pub(crate) priority: u8,
+    /// It gets entries without their commands.
+    pub(crate) is_witness: bool,
     /// Entries from `next` on are being read from the log store.
     pub(crate) loading: bool,
     /// `matched` as it was at the last heartbeat: one that stands still with messages out has lost some.
     matched_at_heartbeat: LogIndex,
+    /// The round in which one that shall vote catches up.
+    catching_up: Option<CatchingUp>,
+    /// It is no member any more, and is told so.
+    leaving: Option<Leaving>,
+}
+
+/// A round of thesis §4.2.1: it ends when the peer has what the leader had when it began.
+#[derive(Debug)]
+struct CatchingUp {
+    through: LogIndex,
+    since: Moment,
+}
+
+/// A peer that the newest configuration leaves out counts for nothing, but shall learn of it.
+#[derive(Debug)]
+struct Leaving {
+    /// The configuration that leaves it out.
+    index: LogIndex,
+    /// When it is forgotten at the latest.
+    until: Moment,
+    /// It holds that configuration, and a heartbeat said that it is committed.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -67,15 +94,19 @@ impl Inflight {
 
 impl Progress {
     /// A peer of whom a new leader knows nothing: probing starts at its own end (paper §5.3).
-    pub(crate) fn new(last: LogIndex, now: Moment) -> Self {
+    pub(crate) fn new(last: LogIndex, now: Moment, is_witness: bool) -> Self {
         Self {
             matched: LogIndex::ZERO,
             next: last.next(),
             mode: Mode::Probe { paused: false },
             contact: now,
             round: ReadRound::default(),
+            priority: 0,
+            is_witness,
             loading: false,
             matched_at_heartbeat: LogIndex::ZERO,
+            catching_up: None,
+            leaving: None,
         }
     }
 
@@ -87,6 +118,12 @@ impl Progress {
                 Mode::Replicate { inflight } => !inflight.is_full(tuning),
                 Mode::Snapshot => false,
             }
+    }
+
+    /// Up to where entries may be sent. A witness gets only what is on the leader's own disk: what a leader lost
+    /// in a crash, a witness would hold alone, and could neither give back nor vote for anybody without it.
+    pub(crate) fn end_for(&self, log: &Log) -> LogIndex {
+        if self.is_witness { log.durable() } else { log.last() }
     }
 
     pub(crate) fn is_probing(&self) -> bool {
@@ -141,10 +178,62 @@ impl Progress {
         }
     }
 
-    /// The next entry to send was compacted.
-    pub(crate) fn needs_snapshot(&mut self) {
+    /// The next entry to send was compacted. Whether a snapshot shall be sent: not to one that leaves.
+    pub(crate) fn needs_snapshot(&mut self) -> bool {
         self.loading = false;
         self.mode = Mode::Snapshot;
+        !self.is_leaving()
+    }
+
+    /// Whether a peer that shall vote has caught up: it is heard, and has all that the leader had when a round
+    /// began that took less than `timeout` milliseconds. `last` is the end of the leader's log. What took longer
+    /// is followed by another round, which is shorter.
+    pub(crate) fn catch_up(&mut self, last: LogIndex, now: Moment, timeout: u64) -> bool {
+        let begin = || CatchingUp {
+            through: last,
+            since: now,
+        };
+        let round = self.catching_up.get_or_insert_with(begin);
+        if self.matched >= round.through && now.since(round.since) >= timeout {
+            *round = begin();
+        }
+        self.matched >= round.through && now.since(self.contact) < timeout
+    }
+
+    /// The configuration at `index` leaves it out.
+    pub(crate) fn leave(&mut self, index: LogIndex, until: Moment) {
+        let told = false;
+        self.leaving.get_or_insert(Leaving { index, until, told });
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// One that leaves is not forgotten before `until`.
+    pub(crate) fn extend_leave(&mut self, until: Moment) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.until = until;
+        }
+    }
+
+    /// A heartbeat says that all up to `commit`, which the peer holds, is committed.
+    pub(crate) fn told(&mut self, commit: LogIndex) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.told |= leaving.index <= commit;
+        }
+    }
+
+    /// Whether it left, and has been told so or can't be.
+    pub(crate) fn has_left(&self, now: Moment) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.until <= now)
+    }
+
+    /// It answered a heartbeat: one that was told that it left may be forgotten now.
+    fn heard_that_it_left(&mut self) {
+        if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.told) {
+            leaving.until = Moment(0);
+        }
     }
 
     /// A snapshot that ends at `through` was handed over (or not: `None`). Whether it is installed is not
@@ -165,8 +254,11 @@ impl Progress {
         self.mode = Mode::Probe { paused: true };
     }
 
-    /// It answered a heartbeat: a probe that got no answer may have been lost.
-    pub(crate) fn resume_probe(&mut self) {
+    /// It answered the heartbeat of a read round: a probe that got no answer may have been lost.
+    pub(crate) fn answered_heartbeat(&mut self, round: ReadRound, priority: u8) {
+        self.round = self.round.max(round);
+        self.priority = priority;
+        self.heard_that_it_left();
         if let Mode::Probe { paused } = &mut self.mode {
             *paused = false;
         }

@@ -9,11 +9,20 @@
 use crate::effects::Effects;
 use crate::group::{Group, Role};
 use crate::ids::{LogId, LogIndex, NodeId, Term};
+use crate::membership::Membership;
 use crate::message::{Promise, Prompt};
+use std::sync::Arc;
 
 impl Group {
     /// A complete snapshot of the leader of `term` lies ready here.
-    pub(crate) fn on_snapshot(&mut self, from: NodeId, term: Term, last: LogId, effects: &mut Effects) {
+    pub(crate) fn on_snapshot(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last: LogId,
+        membership: Arc<Membership>,
+        effects: &mut Effects,
+    ) {
         if from == self.config.node || last.term > term {
             return;
         }
@@ -35,7 +44,7 @@ impl Group {
         if self.log.term_at(last.index) != Some(last.term) {
             // What the log holds beyond what is committed here may conflict with the snapshot, and what
             // comes after it hangs on what conflicts.
-            self.install(last, effects);
+            self.install(last, membership, effects);
             self.applying = last.index;
             effects.apply.clear();
             effects.install = Some(last);

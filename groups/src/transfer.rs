@@ -7,10 +7,12 @@ use crate::ids::NodeId;
 use crate::input::{Moment, ProposalId, TransferId};
 use crate::message::Prompt;
 use bytes::Bytes;
+use std::cmp::Reverse;
 
 #[derive(Debug)]
 pub(crate) struct Transfer {
-    id: TransferId,
+    /// Who asked for it, unless the leader does so by itself.
+    id: Option<TransferId>,
     to: NodeId,
     /// When the leader gives up.
     deadline: Moment,
@@ -38,7 +40,7 @@ impl Transfer {
         } else {
             TransferOutcome::SteppedDown
         };
-        effects.transfers.push((self.id, outcome));
+        effects.transfers.extend(self.id.map(|id| (id, outcome)));
         self.held.into_iter().map(|(id, _)| id).collect()
     }
 }
@@ -46,14 +48,14 @@ impl Transfer {
 impl Group {
     /// Somebody here wants another replica to lead: `to`, or whichever is the best.
     pub(crate) fn on_transfer(&mut self, id: TransferId, to: Option<NodeId>, effects: &mut Effects) {
-        let outcome = match self.start_transfer(id, to) {
+        let outcome = match self.start_transfer(Some(id), to) {
             Ok(()) => return,
             Err(outcome) => outcome,
         };
         effects.transfers.push((id, outcome));
     }
 
-    fn start_transfer(&mut self, id: TransferId, to: Option<NodeId>) -> Result<(), TransferOutcome> {
+    pub(crate) fn start_transfer(&mut self, id: Option<TransferId>, to: Option<NodeId>) -> Result<(), TransferOutcome> {
         let refused = |refusal| Err(TransferOutcome::Refused(refusal));
         if to == Some(self.config.node) && matches!(self.role, Role::Leader(_)) {
             return Err(TransferOutcome::HandedOver { to: self.config.node });
@@ -66,7 +68,7 @@ impl Group {
         let Role::Leader(state) = &mut self.role else {
             return refused(TransferRefusal::NotLeader { leader });
         };
-        if !self.config.membership.is_voter(to) || !state.peers.contains_key(&to) {
+        if !self.memberships.in_force().may_lead(to) || !state.peers.contains_key(&to) {
             return refused(TransferRefusal::NotVoter);
         }
         if state.transfer.is_some() {
@@ -84,17 +86,25 @@ impl Group {
 
     /// The voter with the longest log among those that were heard within an election timeout, the first by
     /// id among equals.
-    fn best_successor(&self) -> Option<NodeId> {
+    pub(crate) fn best_successor(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else {
             return None;
         };
-        let timeout = self.config.tuning.election_timeout_ms;
-        let candidates = leader.peers.iter().filter(|(peer, progress)| {
-            self.config.membership.is_voter(**peer) && self.now.since(progress.contact) < timeout
+        let matched = |peer: &NodeId| leader.peers.get(peer).map(|progress| progress.matched);
+        self.successors().min_by_key(|peer| (Reverse(matched(peer)), *peer))
+    }
+
+    /// The voters that may lead and were heard within an election timeout, but for this one.
+    pub(crate) fn successors(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
+        let peers = match &self.role {
+            Role::Leader(leader) => Some(leader.peers.iter()),
+            _ => None,
+        };
+        let heard = peers.into_iter().flatten().filter(move |(peer, progress)| {
+            self.membership().may_lead(**peer) && now.since(progress.contact) < timeout
         });
-        candidates
-            .min_by_key(|(peer, progress)| (std::cmp::Reverse(progress.matched), **peer))
-            .map(|(peer, _)| *peer)
+        heard.map(|(peer, _)| *peer)
     }
 
     /// Tells the target to campaign once it has the whole log.
@@ -123,7 +133,9 @@ impl Group {
         let Some(transfer) = leader.transfer.take_if(|transfer| transfer.deadline <= self.now) else {
             return;
         };
-        effects.transfers.push((transfer.id, TransferOutcome::TimedOut));
+        effects
+            .transfers
+            .extend(transfer.id.map(|id| (id, TransferOutcome::TimedOut)));
         for (id, commands) in transfer.held {
             self.on_propose(id, commands, effects);
         }
@@ -131,7 +143,7 @@ impl Group {
 
     /// The leader, which has made sure that this replica holds its whole log, wants it to lead.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
-        if self.leader() == Some(from) && self.config.membership.is_voter(self.config.node) {
+        if self.leader() == Some(from) && self.may_campaign() && self.is_up_to_date(self.log.last_id()) {
             self.campaign(true, effects);
         }
     }

@@ -22,6 +22,7 @@ fn propose(command: &'static str) -> Input {
 fn reply(round: u64) -> Prompt {
     Prompt::HeartbeatReply {
         round: ReadRound(round),
+        priority: 0,
     }
 }
 

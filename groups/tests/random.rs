@@ -1,5 +1,5 @@
 //! Random schedules of a simulated cluster: lost, doubled, late and reordered messages, partitions, slow disks
-//! and crashes that lose what was not synced. The safety checks run after every step. In the end the cluster is
+//! and crashes that lose what was not synced; some groups also change their membership over and over. The safety checks run after every step. In the end the cluster is
 //! healed and must get on: one log for all, a proposal committed, a read served.
 //!
 //! `RAFTYARD_SEED=7 cargo test -p raftyard-groups --test random` runs one seed again;
@@ -9,7 +9,10 @@
 
 mod support;
 
-use raftyard_groups::{Input, LogIndex, Membership, NodeId, Proposed, ReadId, ReadOutcome, Tuning};
+use raftyard_groups::{
+    ChangeOutcome, ChangeRequest, Input, LogIndex, MemberRole, Membership, MembershipChange, NodeId, Proposed, ReadId,
+    ReadOutcome, Tuning,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use support::cluster::{Cluster, Trace};
 use support::rng::{Seed, TestRng, seeds};
@@ -21,10 +24,12 @@ struct Schedule {
     rng: TestRng,
     cluster: Cluster,
     reads: u64,
+    /// Those that come and go as witnesses; none if the membership never changes.
+    witness: Option<NodeId>,
 }
 
 impl Schedule {
-    fn new(seed: u64, voters: u64) -> Self {
+    fn new(seed: u64, voters: u64, changes: bool) -> Self {
         let mut rng = TestRng::new(seed);
         let mut pick = |values: &[usize]| values[rng.position(values.len())];
         let usual = Tuning::default();
@@ -43,8 +48,24 @@ impl Schedule {
             1 => Membership::new(all, [1, voters, voters + 1].map(NodeId), []),
             _ => Membership::of_voters(all),
         };
-        let cluster = Cluster::new(&membership.expect("a membership"), tuning, seed);
-        Self { rng, cluster, reads: 0 }
+        let mut cluster = Cluster::new(&membership.expect("a membership"), tuning, seed);
+        let mut witness = None;
+        if changes {
+            let first = cluster.ids().last().map_or(0, |id| id.0) + 1;
+            for id in first..first + 3 {
+                cluster.join(NodeId(id));
+            }
+            witness = Some(NodeId(first + 2));
+        }
+        for id in cluster.ids() {
+            cluster.node_mut(id).priority = [0, 0, 0, 1, 2][rng.position(5)];
+        }
+        Self {
+            rng,
+            cluster,
+            reads: 0,
+            witness,
+        }
     }
 
     fn any_node(&mut self) -> NodeId {
@@ -107,8 +128,42 @@ impl Schedule {
                 self.cluster.settle();
             }
         }
+        if self.witness.is_some() && self.rng.chance(12) {
+            self.change();
+        }
         if self.rng.chance(50) {
             self.snapshots();
+        }
+    }
+
+    /// A few nodes come, go, or change what they are.
+    fn change(&mut self) {
+        let id = self.likely_leader();
+        if !self.cluster.is_up(id) {
+            return;
+        }
+        if self.rng.chance(15) {
+            self.cluster.change(id, ChangeRequest::Abandon);
+            return;
+        }
+        let mut change = MembershipChange::new();
+        for _ in 0..=self.rng.below(3) {
+            let node = self.any_node();
+            let role = if self.witness == Some(node) {
+                [None, Some(MemberRole::Witness)][self.rng.position(2)]
+            } else {
+                [
+                    None,
+                    Some(MemberRole::Learner),
+                    Some(MemberRole::Voter),
+                    Some(MemberRole::Voter),
+                ][self.rng.position(4)]
+            };
+            change = change.set(node, role);
+        }
+        self.cluster.change(id, ChangeRequest::Change(change));
+        if self.rng.chance(30) {
+            self.cluster.settle();
         }
     }
 
@@ -254,7 +309,9 @@ impl Schedule {
         }
         for _ in 0..40 {
             self.snapshots();
-            if self.cluster.leader().is_some() && self.cluster.all_equal() {
+            let leader = self.cluster.leader();
+            let is_settled = leader.is_some_and(|id| !self.cluster.group(id).membership().is_changing());
+            if is_settled && self.cluster.all_equal() {
                 return;
             }
             self.cluster.pass(500, true);
@@ -270,8 +327,9 @@ impl Schedule {
     }
 
     fn gets_on(&mut self) {
-        // A transfer that is under way holds proposals until it comes to its end.
-        self.cluster.pass(1_000, true);
+        // A transfer that is under way holds proposals until it comes to its end; a leader of a lower priority
+        // than another starts one by itself.
+        self.cluster.pass(4_000, true);
         let leader = self.cluster.leader().expect("a leader");
         let proposal = self.cluster.propose(leader, &["last"]);
         let Some(Proposed::Appended { first, .. }) = self.cluster.proposed.get(&proposal).copied() else {
@@ -280,7 +338,8 @@ impl Schedule {
         self.cluster.settle();
         self.read(leader, false);
         let on_leader = ReadId(self.reads);
-        let any = self.any_node();
+        let members = Vec::from_iter(self.cluster.group(leader).membership().nodes());
+        let any = members[self.rng.position(members.len())];
         self.read(any, true);
         self.cluster.pass(300, true);
         assert!(self.cluster.all_equal(), "a proposal does not reach everyone");
@@ -298,6 +357,11 @@ impl Schedule {
     }
 
     fn run(&mut self) {
+        if self.witness.is_some() && self.rng.chance(70) {
+            // It needs a leader to get anywhere.
+            self.cluster.step(NodeId(1), Input::Campaign);
+            self.cluster.settle();
+        }
         for _ in 0..=self.rng.below(160) {
             self.act();
         }
@@ -306,12 +370,18 @@ impl Schedule {
     }
 }
 
-fn run(seed: u64, voters: u64) {
-    if catch_unwind(AssertUnwindSafe(|| Schedule::new(seed, voters).run())).is_ok() {
-        return;
+/// What became of the changes of membership that were asked for.
+fn run(seed: u64, voters: u64, changes: bool) -> Vec<ChangeOutcome> {
+    let all = || {
+        let mut schedule = Schedule::new(seed, voters, changes);
+        schedule.run();
+        schedule.cluster.changes.into_values().collect()
+    };
+    if let Ok(outcomes) = catch_unwind(AssertUnwindSafe(all)) {
+        return outcomes;
     }
     // Once more, to tell what happened before.
-    let mut schedule = Schedule::new(seed, voters);
+    let mut schedule = Schedule::new(seed, voters, changes);
     schedule.cluster.trace = Some(Vec::new());
     let outcome = catch_unwind(AssertUnwindSafe(|| schedule.run()));
     let trace = schedule.cluster.trace.take().unwrap_or_default();
@@ -322,30 +392,47 @@ fn run(seed: u64, voters: u64) {
     resume_unwind(outcome.expect_err("the same seed fails again"));
 }
 
-fn run_all(voters: u64, count: u64) {
+fn run_all(voters: u64, count: u64, changes: bool) -> Vec<ChangeOutcome> {
+    let mut outcomes = Vec::new();
     let count = std::env::var("RAFTYARD_SEEDS").map_or(count, |seeds| seeds.parse().expect("a number"));
     for seed in seeds("RAFTYARD_SEED", count) {
         let _seed = Seed {
             variable: "RAFTYARD_SEED",
             seed,
         };
-        run(seed, voters);
+        outcomes.extend(run(seed, voters, changes));
     }
+    outcomes
 }
 
 #[test]
 fn three_voters_stay_safe_and_get_on() {
-    run_all(3, 2_000);
+    run_all(3, 2_000, false);
 }
 
 #[test]
 fn five_voters_stay_safe_and_get_on() {
-    run_all(5, 800);
+    run_all(5, 800, false);
 }
 
 #[test]
 fn few_voters_stay_safe_and_get_on() {
-    run_all(1, 200);
-    run_all(2, 300);
-    run_all(4, 300);
+    run_all(1, 200, false);
+    run_all(2, 300, false);
+    run_all(4, 300, false);
+}
+
+#[test]
+fn memberships_change_and_groups_stay_safe_and_get_on() {
+    let outcomes = run_all(3, 600, true);
+    run_all(1, 200, true);
+    run_all(2, 150, true);
+    run_all(4, 150, true);
+    if std::env::var_os("RAFTYARD_SEED").is_none() && std::env::var_os("RAFTYARD_SEEDS").is_none() {
+        // Else the schedules would test nothing.
+        let count = |is_one: fn(&ChangeOutcome) -> bool| outcomes.iter().filter(|outcome| is_one(outcome)).count();
+        assert!(count(|outcome| matches!(outcome, ChangeOutcome::Done { .. })) > 200);
+        assert!(count(|outcome| matches!(outcome, ChangeOutcome::SteppedDown { .. })) > 100);
+        assert!(count(|outcome| matches!(outcome, ChangeOutcome::Abandoned)) > 5);
+    }
 }

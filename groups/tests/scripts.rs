@@ -116,4 +116,35 @@ scripts! {
     g05_follower_read_and_leader_lost
     g06_follower_read_and_new_leader
     g07_cut_off_leader_confirms_nothing
+    h01_add_and_promote_a_learner
+    h02_add_a_voter
+    h03_rounds_of_catching_up
+    h04_three_to_five
+    h05_replace_a_dead_node
+    h06_remove_a_follower
+    h07_remove_the_leader
+    h08_leader_crashes_while_preparing
+    h09_leader_crashes_in_uncommitted_joint
+    h10_leader_crashes_in_committed_joint
+    h11_rolled_back
+    h12_not_before_the_first_commit_of_a_term
+    h13_refused
+    h14_partition_during_a_change
+    h15_disjoint_configurations
+    h16_a_removed_node_disturbs_nobody
+    h17_one_that_is_left_out_may_be_needed
+    h18_a_snapshot_carries_the_configuration
+    h19_a_snapshot_of_a_joint_configuration
+    h20_in_force_when_appended
+    h21_witness
+    h22_a_witness_comes_and_goes
+    h23_a_joining_replica_votes
+    h24_restart_recovers_the_configurations
+    h25_abandon
+    h26_a_voter_becomes_a_learner
+    h27_priorities
+    h28_a_preferred_node_that_never_hears
+    h29_a_leader_whose_disk_stalls
+    h30_who_leaves_is_told
+    h31_a_witness_is_not_ahead_of_its_leader
 }

@@ -264,6 +264,7 @@ fn is_final(error: &ProposeError) -> bool {
         | ProposeError::Overloaded { .. }
         | ProposeError::Dropped
         | ProposeError::Closed
+        | ProposeError::Quarantined(_)
         | ProposeError::OutcomeUnknown { .. } => false,
         ProposeError::TooLarge { .. }
         | ProposeError::Unserialisable(_)

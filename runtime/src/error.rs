@@ -1,10 +1,11 @@
 //! What can go wrong for a user, and what that means for the effect that was asked for.
 
+use crate::quarantine::QuarantineReason;
 use crate::session::RequestId;
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
-use raftyard_groups::{GroupId, LogId, MembershipError, NodeId};
+use raftyard_groups::{GroupId, Incarnation, LogId, MembershipError, NodeId};
 
 /// Why a proposal has no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,9 @@ pub enum ProposeError {
     /// The group's replica here is gone, or the node shuts down, and the proposal was never queued. **Not applied.**
     #[error("the group is closed on this node")]
     Closed,
+    /// This replica stopped for good before it saw the command. **Not applied**: go to another node.
+    #[error("this replica is in quarantine: {0}")]
+    Quarantined(QuarantineReason),
     /// No answer in time, or the replica stopped while it waited. **It may have been applied, or may yet be.**
     /// [`Group::resolve`](crate::Group::resolve) settles it at any node.
     #[error("outcome unknown: the command may or may not be applied{}", request_text(*.request))]
@@ -85,6 +89,7 @@ impl ProposeError {
             | Self::Unserialisable(_)
             | Self::Dropped
             | Self::Closed
+            | Self::Quarantined(_)
             | Self::SessionFull
             | Self::Fenced => false,
         }
@@ -113,6 +118,9 @@ pub enum ReadError {
     /// The group's replica here is gone, or the node shuts down.
     #[error("the group is closed on this node")]
     Closed,
+    /// This replica stopped for good: go to another node.
+    #[error("this replica is in quarantine: {0}")]
+    Quarantined(QuarantineReason),
     /// The state machine panicked at this query. It lives on.
     #[error("the state machine panicked at the query")]
     Panicked,
@@ -123,7 +131,7 @@ pub enum ReadError {
 }
 
 /// Why leadership was not handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
     /// This replica does not lead, or stopped leading before the other one could be told.
@@ -145,12 +153,95 @@ pub enum TransferError {
     /// The group's replica here is gone, or the node shuts down.
     #[error("the group is closed on this node")]
     Closed,
+    /// This replica stopped for good, and leads nobody.
+    #[error("this replica is in quarantine: {0}")]
+    Quarantined(QuarantineReason),
 }
 
-/// The node shut down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the node shut down")]
-pub struct Closed;
+/// Why there is no leader to wait for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaderError {
+    /// The group's replica here is gone, or the node shuts down.
+    #[error("the group is closed on this node")]
+    Closed,
+    /// This replica stopped for good, and hears nobody any more.
+    #[error("this replica is in quarantine: {0}")]
+    Quarantined(QuarantineReason),
+    /// No leader is known, and another node was heard of in a newer incarnation of the group: who is there does
+    /// not answer this replica. Destroy it, and create it as that one.
+    #[error("the group goes on without this replica, as {newer}")]
+    Outdated {
+        /// The newest that was heard of.
+        newer: Incarnation,
+    },
+}
+
+/// Why a group was not destroyed on this node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DestroyGroupError {
+    /// This node knows nothing of it.
+    #[error("{0} is not on this node")]
+    Unknown(GroupId),
+    /// It is being created, destroyed or rebuilt.
+    #[error("{0} is being created or destroyed")]
+    Busy(GroupId),
+    /// The store failed. Whether the group is gone is unknown; it does not run any more.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node shuts down. Whether the group is gone is unknown; to destroy it again is safe.
+    #[error("the node shuts down")]
+    Closed,
+}
+
+/// Why a group was not rebuilt.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RebuildGroupError {
+    /// This node holds nothing of it.
+    #[error("{0} is not on this node")]
+    Unknown(GroupId),
+    /// It is being created, destroyed or rebuilt.
+    #[error("{0} is being created or destroyed")]
+    Busy(GroupId),
+    /// The replica is a witness's: it has no state that the group could go on with. Nothing was changed, but it
+    /// does not run any more.
+    #[error("{0} has a witness on this node, which holds no state")]
+    Witness(GroupId),
+    /// The state that the log goes on from is not there. Nothing was changed, but the replica does not run any
+    /// more.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The store failed, or refused. The replica does not run any more; whether it was rebuilt is unknown,
+    /// unless the store says that nothing was written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The new membership can't be.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The node shuts down. Whether it was rebuilt is unknown.
+    #[error("the node shuts down")]
+    Closed,
+}
+
+/// Why there is no export.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The group's replica here is gone, or the node shuts down.
+    #[error("the group is closed on this node")]
+    Closed,
+    /// This replica stopped for good.
+    #[error("this replica is in quarantine: {0}")]
+    Quarantined(QuarantineReason),
+    /// A leader's snapshot is taking the place of its state: try again.
+    #[error("the state is being replaced by a snapshot")]
+    Restoring,
+    /// The file can't be written, or the state can't be serialised. A file that was there before is as it was.
+    #[error(transparent)]
+    Failed(#[from] SnapshotError),
+}
 
 /// Why a node could not be opened. Nothing runs then.
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +293,26 @@ pub enum CreateGroupError {
         found: String,
         /// What was asked for.
         wanted: String,
+    },
+    /// The disk holds another incarnation of the group than the one that was asked for.
+    #[error("{group} is there as {found}, not as {wanted}")]
+    OtherIncarnation {
+        /// The group.
+        group: GroupId,
+        /// The one on disk.
+        found: Incarnation,
+        /// What was asked for.
+        wanted: Incarnation,
+    },
+    /// The incarnation that was asked for, or a later one, was destroyed on this node: it does not come back.
+    #[error("{wanted} of {group} is over, the next one here is {next}")]
+    OldIncarnation {
+        /// The group.
+        group: GroupId,
+        /// What was asked for.
+        wanted: Incarnation,
+        /// The earliest that can be created.
+        next: Incarnation,
     },
     /// The members can't form a group.
     #[error(transparent)]

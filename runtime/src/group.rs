@@ -1,12 +1,12 @@
 //! What users hold of a group.
 
-use crate::error::{Closed, ProposeError, ReadError, TransferError};
+use crate::error::{ExportError, LeaderError, ProposeError, ReadError, TransferError};
 use crate::host::Node;
 use crate::machine::{APPLIED, Answer, FORGOTTEN, NOT_APPLIED, ROOM, Replicated};
 use crate::registry::{GroupSlot, GroupStatus};
 use crate::session::{RequestId, Resolution, Session, SessionId};
-use crate::worker::{Proposal, Purpose, ReadJob, Work};
-use raftyard_groups::{GroupId, NodeId, TransferOutcome, TransferRefusal};
+use crate::worker::{Export, Proposal, Purpose, ReadJob, Work};
+use raftyard_groups::{GroupId, Incarnation, LogId, NodeId, TransferOutcome, TransferRefusal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -81,6 +82,13 @@ impl<S: Replicated> Group<S> {
         self.slot.group
     }
 
+    /// Which life of the group this is a handle to. After the group was destroyed here it stays closed, also when
+    /// the group is created again.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.slot.incarnation
+    }
+
     /// Who leads, as far as this replica knows. Costs an atomic load.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
@@ -97,14 +105,14 @@ impl<S: Replicated> Group<S> {
         &self.node
     }
 
-    /// Waits until this replica knows who leads, as long as that takes; one that halted never does.
+    /// Waits until this replica knows who leads, as long as that takes.
     ///
     /// # Errors
     ///
-    /// [`Closed`] if the node shuts down.
-    pub async fn wait_for_leader(&self) -> Result<NodeId, Closed> {
+    /// [`LeaderError`] if it never will.
+    pub async fn wait_for_leader(&self) -> Result<NodeId, LeaderError> {
         let closed = || self.node.is_closed();
-        self.slot.status.wait_for_leader(closed).await.ok_or(Closed)
+        self.slot.status.wait_for_leader(closed).await
     }
 
     /// How this replica stood at the end of its last turn. Who was just answered may find it one turn behind.
@@ -252,7 +260,7 @@ impl<S: Replicated> Group<S> {
         if bytes > bytes_limit {
             return Err(ProposeError::TooLarge { bytes, bytes_limit });
         }
-        if self.node.is_closed() {
+        if self.is_closed() {
             return Err(ProposeError::Closed);
         }
         let permit = self.node.budget.try_acquire(bytes + REQUEST_OVERHEAD);
@@ -266,7 +274,7 @@ impl<S: Replicated> Group<S> {
             reply,
             permit,
         };
-        if self.slot.inbox.push(Work::Propose(self.slot.group, proposal)) {
+        if self.slot.inbox.push(Work::Propose(self.slot.life(), proposal)) {
             Ok(outcome)
         } else {
             Err(ProposeError::Closed)
@@ -292,7 +300,7 @@ impl<S: Replicated> Group<S> {
         query: S::Query,
         consistency: Consistency,
     ) -> Result<oneshot::Receiver<Result<S::Answer, ReadError>>, ReadError> {
-        if self.node.is_closed() {
+        if self.is_closed() {
             return Err(ReadError::Closed);
         }
         let permit = self.node.budget.try_acquire(REQUEST_OVERHEAD);
@@ -312,7 +320,7 @@ impl<S: Replicated> Group<S> {
             reply.send(answer).ok();
         });
         if self.slot.inbox.push(Work::Read(
-            self.slot.group,
+            self.slot.life(),
             ReadJob {
                 consistency,
                 run,
@@ -333,8 +341,12 @@ impl<S: Replicated> Group<S> {
     ///
     /// [`TransferError`]. Leadership may move to `to` yet after [`TransferError::TimedOut`].
     pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), TransferError> {
+        let ended = || match self.slot.status.quarantined() {
+            Some(reason) if !self.is_closed() => TransferError::Quarantined(reason.clone()),
+            _ => TransferError::Closed,
+        };
         let outcome = self.queue_transfer(Some(to)).ok_or(TransferError::Closed)?;
-        match outcome.await.map_err(|_| TransferError::Closed)? {
+        match outcome.await.map_err(|_| ended())? {
             TransferOutcome::HandedOver { .. } => Ok(()),
             TransferOutcome::TimedOut => Err(TransferError::TimedOut),
             TransferOutcome::SteppedDown => Err(TransferError::NotLeader { leader: self.leader() }),
@@ -347,10 +359,38 @@ impl<S: Replicated> Group<S> {
     }
 
     fn queue_transfer(&self, to: Option<NodeId>) -> Option<oneshot::Receiver<TransferOutcome>> {
-        if self.node.is_closed() {
+        if self.is_closed() {
             return None;
         }
         self.slot.transfer(to)
+    }
+
+    /// Writes the state as this replica has applied it, at one moment, to a file:
+    /// [`RaftHost::import_group`](crate::RaftHost::import_group) makes a group of it. Returns the last entry whose
+    /// effect is in it. At a follower that is behind the leader; what was acknowledged before a linearizable read of
+    /// this replica is in an export that follows the read.
+    ///
+    /// The file is complete and durable, or what was there before is as it was; beside it a file of the same name
+    /// with `.new` appended may be left by a crash.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`].
+    pub async fn export(&self, path: impl Into<PathBuf>) -> Result<LogId, ExportError> {
+        if self.is_closed() {
+            return Err(ExportError::Closed);
+        }
+        let (reply, outcome) = oneshot::channel();
+        let export = Export {
+            path: path.into(),
+            reply,
+        };
+        self.slot.inbox.push(Work::Export(self.slot.life(), export));
+        outcome.await.map_err(|_| ExportError::Closed)?
+    }
+
+    fn is_closed(&self) -> bool {
+        self.node.is_closed() || self.slot.status.is_destroyed()
     }
 }
 

@@ -16,9 +16,13 @@ mod error;
 mod group;
 mod host;
 mod inbox;
+mod life;
 mod limits;
 mod machine;
+mod membership;
 mod metrics;
+mod quarantine;
+mod random;
 mod registry;
 mod router;
 mod session;
@@ -27,18 +31,23 @@ mod storage;
 pub mod store;
 mod time;
 mod transport;
+mod turns;
 mod worker;
 
 pub use client::Client;
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
-pub use error::{Closed, CreateGroupError, DiskStateError, OpenError, ProposeError, ReadError, TransferError};
+pub use error::{
+    CreateGroupError, DestroyGroupError, DiskStateError, ExportError, LeaderError, OpenError, ProposeError, ReadError,
+    RebuildGroupError, TransferError,
+};
 pub use group::{Consistency, Group};
-pub use host::{BoundHost, HostBuilder, Placement, RaftHost};
+pub use host::{BoundHost, GroupOptions, HostBuilder, Placement, RaftHost, RebuildReport};
 pub use limits::Limits;
 pub use machine::{DiskStateMachine, OnDisk, Record, Replicated, StateMachine};
 pub use metrics::HostMetrics;
-pub use raftyard_groups::{GroupId, NodeId, RoleKind, Tuning};
-pub use registry::GroupStatus;
+pub use quarantine::QuarantineReason;
+pub use raftyard_groups::{GroupId, Incarnation, LogId, NodeId, RoleKind, Tuning};
+pub use registry::{GroupStatus, ReplicaState};
 pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
 pub use time::Timestamp;

@@ -195,7 +195,11 @@ impl<S: StateMachine> Machine for Typed<S> {
             // As a whole: postcard lends what it deserialises from what it was given.
             let mut bytes = Vec::new();
             from.read_to_end(&mut bytes)?;
-            let state = postcard::from_bytes::<State<S>>(&bytes).map_err(io::Error::other)?;
+            let (state, rest) = postcard::take_from_bytes::<State<S>>(&bytes).map_err(io::Error::other)?;
+            if !rest.is_empty() {
+                // A state of another type, whose beginning happens to make sense.
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             Ok(Box::new(state))
         })
     }

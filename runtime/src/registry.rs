@@ -1,13 +1,16 @@
 //! Which groups run on this node, and how each is reached and stands.
 
+use crate::error::LeaderError;
 use crate::inbox::Inbox;
+use crate::life::Life;
+use crate::quarantine::QuarantineReason;
 use crate::worker::{Transfer, Work};
 use dashmap::DashMap;
-use raftyard_groups::{GroupId, NodeId, RoleKind, TransferOutcome};
+use raftyard_groups::{GroupId, Incarnation, NodeId, RoleKind, TransferOutcome};
 use std::any::TypeId;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{Notify, oneshot};
 
 /// All groups of a node. A guard of the map is never kept: what is found is cloned out.
@@ -16,6 +19,7 @@ pub(crate) type Registry = DashMap<GroupId, Arc<GroupSlot>, BuildHasherDefault<I
 /// Where a group's actor is reached, and what it last said of itself.
 pub(crate) struct GroupSlot {
     pub(crate) group: GroupId,
+    pub(crate) incarnation: Incarnation,
     /// The type of its state machine.
     pub(crate) machine: TypeId,
     /// The inbox of the worker that hosts it.
@@ -24,11 +28,18 @@ pub(crate) struct GroupSlot {
 }
 
 impl GroupSlot {
+    pub(crate) fn life(&self) -> Life {
+        Life {
+            group: self.group,
+            incarnation: self.incarnation,
+        }
+    }
+
     /// Asks the group's actor to let another replica lead; `None` once it is gone.
     pub(crate) fn transfer(&self, to: Option<NodeId>) -> Option<oneshot::Receiver<TransferOutcome>> {
         let (reply, outcome) = oneshot::channel();
         let transfer = Transfer { to, reply };
-        let queued = self.inbox.push(Work::Transfer(self.group, transfer));
+        let queued = self.inbox.push(Work::Transfer(self.life(), transfer));
         queued.then_some(outcome)
     }
 }
@@ -44,13 +55,16 @@ pub(crate) struct StatusCell {
     last: AtomicU64,
     commit: AtomicU64,
     applied: AtomicU64,
-    halted: AtomicBool,
-    /// Told when a leader becomes known, and when the node shuts down.
+    quarantined: OnceLock<QuarantineReason>,
+    destroyed: AtomicBool,
+    /// The newest incarnation of the group that another node was heard of in, if it is newer than this one; or 0.
+    newer: AtomicU64,
+    /// Told when a leader becomes known, and when there is no more to wait for.
     leader_known: Notify,
 }
 
 /// How a group's local replica stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupStatus {
     /// What it is.
     pub role: RoleKind,
@@ -64,12 +78,45 @@ pub struct GroupStatus {
     pub commit: u64,
     /// Its applied index.
     pub applied: u64,
-    /// It stopped, because its disk or its state machine failed; the log says why.
-    pub halted: bool,
+    /// Whether it runs.
+    pub state: ReplicaState,
+    /// The group goes on in this newer incarnation on another node, of which this replica is no part: it was
+    /// destroyed and created again, or rebuilt there. Nobody of the newer one answers this replica.
+    pub newer: Option<Incarnation>,
+}
+
+/// Whether a replica runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplicaState {
+    /// It does.
+    Running,
+    /// It stopped for good.
+    Quarantined(QuarantineReason),
+    /// It was destroyed, or rebuilt as another incarnation: this handle is of no more use.
+    Destroyed,
+}
+
+impl GroupStatus {
+    /// Whether it stopped for good, and is still there.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        matches!(self.state, ReplicaState::Quarantined(_))
+    }
+}
+
+/// What a turn of a replica leaves to be known.
+pub(crate) struct Standing {
+    pub(crate) role: RoleKind,
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) term: u64,
+    pub(crate) last: u64,
+    pub(crate) commit: u64,
+    pub(crate) applied: u64,
 }
 
 impl StatusCell {
-    pub(crate) fn set(&self, status: &GroupStatus) {
+    pub(crate) fn set(&self, status: &Standing) {
         self.role.store(
             match status.role {
                 RoleKind::Follower => 0,
@@ -83,7 +130,6 @@ impl StatusCell {
         self.last.store(status.last, Ordering::Relaxed);
         self.commit.store(status.commit, Ordering::Relaxed);
         self.applied.store(status.applied, Ordering::Relaxed);
-        self.halted.store(status.halted, Ordering::Relaxed);
         // Without a leader the old one stays: a reader that saw `has_leader` before may be about to read it.
         if let Some(leader) = status.leader {
             self.leader.store(leader.0, Ordering::Relaxed);
@@ -99,15 +145,54 @@ impl StatusCell {
             .then(|| NodeId(self.leader.load(Ordering::Relaxed)))
     }
 
-    /// Waits until a leader is known, or until `closed` holds when it is woken: `None` then.
-    pub(crate) async fn wait_for_leader(&self, closed: impl Fn() -> bool) -> Option<NodeId> {
+    /// The replica stops for good, for this reason unless it had another one before.
+    pub(crate) fn quarantine(&self, reason: QuarantineReason) {
+        self.quarantined.set(reason).ok();
+        self.wake_waiters();
+    }
+
+    pub(crate) fn quarantined(&self) -> Option<&QuarantineReason> {
+        self.quarantined.get()
+    }
+
+    pub(crate) fn destroy(&self) {
+        self.destroyed.store(true, Ordering::Release);
+        self.has_leader.store(false, Ordering::Release);
+        self.wake_waiters();
+    }
+
+    pub(crate) fn is_destroyed(&self) -> bool {
+        self.destroyed.load(Ordering::Acquire)
+    }
+
+    /// Another node was heard of in a newer incarnation. True if that is news.
+    pub(crate) fn note_newer(&self, incarnation: Incarnation) -> bool {
+        let is_news = self.newer.fetch_max(incarnation.0, Ordering::AcqRel) < incarnation.0;
+        if is_news {
+            self.wake_waiters();
+        }
+        is_news
+    }
+
+    pub(crate) fn newer(&self) -> Option<Incarnation> {
+        Some(Incarnation(self.newer.load(Ordering::Acquire))).filter(|newer| newer.0 > 0)
+    }
+
+    /// Waits until a leader is known, or none will be.
+    pub(crate) async fn wait_for_leader(&self, closed: impl Fn() -> bool) -> Result<NodeId, LeaderError> {
         loop {
             let change = self.leader_known.notified();
-            if closed() {
-                return None;
+            if closed() || self.is_destroyed() {
+                return Err(LeaderError::Closed);
+            }
+            if let Some(reason) = self.quarantined() {
+                return Err(LeaderError::Quarantined(reason.clone()));
             }
             if let Some(leader) = self.leader() {
-                return Some(leader);
+                return Ok(leader);
+            }
+            if let Some(newer) = self.newer() {
+                return Err(LeaderError::Outdated { newer });
             }
             change.await;
         }
@@ -131,7 +216,15 @@ impl StatusCell {
             last: self.last.load(Ordering::Relaxed),
             commit: self.commit.load(Ordering::Relaxed),
             applied: self.applied.load(Ordering::Relaxed),
-            halted: self.halted.load(Ordering::Relaxed),
+            state: if self.is_destroyed() {
+                ReplicaState::Destroyed
+            } else {
+                match self.quarantined() {
+                    Some(reason) => ReplicaState::Quarantined(reason.clone()),
+                    None => ReplicaState::Running,
+                }
+            },
+            newer: self.newer(),
         }
     }
 }

@@ -5,28 +5,44 @@
 
 use crate::budget::InboundPermit;
 use crate::inbox::Inbox;
+use crate::life::Life;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
 use crate::router::worker_of;
-use crate::store::{GroupRecord, LogStore, StoreError};
+use crate::store::{GroupRecord, LogStore, RecoveredGroup, StoreError, Tombstone};
 use crate::transport::TransportHandle;
+use crate::turns::TakesTurns;
 use crate::worker::{Loaded, Work};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
-use raftyard_groups::{GroupId, Load, Persist};
+use raftyard_groups::{GroupId, Incarnation, Load, LogId, Persist};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+
 /// What the storage can be given.
 pub(crate) enum StorageWork {
-    /// To be written.
-    Persist(Persist),
+    /// To be written, for a group in this incarnation.
+    Persist(Incarnation, Persist),
     /// Of messages that are taken care of once all that was queued before is durable.
     Release(Vec<InboundPermit>),
     /// To be read, for a group of that worker.
-    Load { worker: usize, group: GroupId, load: Load },
+    Load { worker: usize, life: Life, load: Load },
     /// A new replica to be noted.
-    Create(GroupRecord, oneshot::Sender<Result<(), StoreError>>),
+    Create(GroupRecord, Reply<()>),
+    /// A new replica to be noted whose log begins after this entry.
+    Import(GroupRecord, LogId, Reply<()>),
+    /// A replica to be removed, but for its tombstone. It must not run any more.
+    Destroy(GroupId, Reply<Tombstone>),
+    /// What the disk holds of a group.
+    Inspect(GroupId, Reply<RecoveredGroup>),
+    /// A replica that becomes another incarnation. It must not run any more.
+    Rebuild(GroupRecord, Reply<()>),
 }
+
+/// Where the outcome is told.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 pub(crate) struct StorageActor {
     store: Box<dyn LogStore>,
@@ -34,22 +50,16 @@ pub(crate) struct StorageActor {
     workers: Vec<Arc<Inbox<Work>>>,
     transport: TransportHandle,
     counters: Arc<Counters>,
+    /// The groups that are there: what comes for another incarnation is dropped.
+    lives: IdMap<GroupId, Incarnation>,
     taken: Vec<StorageWork>,
     failed: bool,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Wake;
-
-/// Ends the actor and closes the store, once all that was queued before is written.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Stop;
-
 impl StorageActor {
     pub(crate) fn new(
         store: Box<dyn LogStore>,
+        lives: IdMap<GroupId, Incarnation>,
         inbox: Arc<Inbox<StorageWork>>,
         workers: Vec<Arc<Inbox<Work>>>,
         transport: TransportHandle,
@@ -57,6 +67,7 @@ impl StorageActor {
     ) -> Self {
         Self {
             store,
+            lives,
             inbox,
             workers,
             transport,
@@ -66,78 +77,98 @@ impl StorageActor {
         }
     }
 
-    /// Carries out all that queued. True if more came meanwhile.
-    fn turn(&mut self) -> bool {
-        let mut taken = std::mem::take(&mut self.taken);
-        self.inbox.take(&mut taken);
-        let (mut batch, mut positions) = (Vec::<Persist>::new(), IdMap::<GroupId, usize>::default());
-        let (mut permits, mut loads) = (Vec::new(), Vec::new());
-        let mut creates = Vec::new();
-        for work in taken.drain(..) {
-            match work {
-                StorageWork::Persist(persist) => match positions.get(&persist.group) {
-                    Some(position) => {
-                        if let Some(earlier) = batch.get_mut(*position) {
-                            earlier.absorb(persist);
-                        }
-                    }
-                    None => {
-                        positions.insert(persist.group, batch.len());
-                        batch.push(persist);
-                    }
-                },
-                StorageWork::Release(mut more) => permits.append(&mut more),
-                StorageWork::Load { worker, group, load } => loads.push((worker, group, load)),
-                StorageWork::Create(record, reply) => creates.push((record, reply)),
-            }
-        }
-        self.taken = taken;
-        self.create(creates);
-        self.write(batch);
-        drop(permits);
-        for (worker, group, load) in loads {
-            self.load(worker, group, &load);
-        }
-        self.inbox.end_turn()
+    fn is_there(&self, group: GroupId, incarnation: Incarnation) -> bool {
+        self.lives.get(&group) == Some(&incarnation)
     }
 
     /// Notes new replicas, all with one fsync.
-    fn create(&mut self, creates: Vec<(GroupRecord, oneshot::Sender<Result<(), StoreError>>)>) {
-        if creates.is_empty() {
-            return;
+    fn create(&mut self, creates: Vec<(GroupRecord, Reply<()>)>) {
+        self.together(creates, |store, records| {
+            store.create(records).map(|()| vec![(); records.len()])
+        })
+        .into_iter()
+        .for_each(|(record, reply, outcome)| {
+            if outcome.is_ok() {
+                self.lives.insert(record.group, record.incarnation);
+            }
+            // Who gave up waiting has dropped the other end.
+            reply.send(outcome).ok();
+        });
+    }
+
+    /// Removes replicas, all with one fsync.
+    fn destroy(&mut self, destroys: Vec<(GroupId, Reply<Tombstone>)>) {
+        self.together(destroys, |store, groups| store.destroy(groups))
+            .into_iter()
+            .for_each(|(group, reply, outcome)| {
+                if outcome.is_ok() {
+                    self.lives.remove(&group);
+                }
+                reply.send(outcome).ok();
+            });
+    }
+
+    /// Asks the store for several things at once, and for each alone if one of them makes no sense.
+    fn together<A, T>(
+        &mut self,
+        asked: Vec<(A, Reply<T>)>,
+        ask: impl Fn(&mut dyn LogStore, &[A]) -> Result<Vec<T>, StoreError> + Copy,
+    ) -> Vec<(A, Reply<T>, Result<T, StoreError>)> {
+        if asked.is_empty() {
+            return Vec::new();
         }
-        let (records, replies): (Vec<_>, Vec<_>) = creates.into_iter().unzip();
+        let (things, replies): (Vec<A>, Vec<Reply<T>>) = asked.into_iter().unzip();
+        let outcomes = match self.ask(|store| ask(store, &things)) {
+            Err(error) if is_refusal(&error) && things.len() > 1 => {
+                let asked = things.into_iter().zip(replies);
+                return asked.flat_map(|one| self.together(vec![one], ask)).collect();
+            }
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            // The first who asked is told why, the others that the store failed.
+            Err(error) => vec![Err(error)],
+        };
+        let outcomes = outcomes
+            .into_iter()
+            .chain(std::iter::repeat_with(|| Err(StoreError::Poisoned)));
+        let asked = things.into_iter().zip(replies).zip(outcomes);
+        asked.map(|((thing, reply), outcome)| (thing, reply, outcome)).collect()
+    }
+
+    /// What is done for one group at a time.
+    fn change(&mut self, work: StorageWork) {
+        match work {
+            StorageWork::Import(record, base, reply) => {
+                let outcome = self.ask(|store| store.import(&record, base));
+                self.note(&record, outcome, reply);
+            }
+            StorageWork::Rebuild(record, reply) => {
+                let outcome = self.ask(|store| store.rebuild(&record));
+                self.note(&record, outcome, reply);
+            }
+            StorageWork::Inspect(group, reply) => drop(reply.send(self.store.inspect(group))),
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, record: &GroupRecord, outcome: Result<(), StoreError>, reply: Reply<()>) {
+        if outcome.is_ok() {
+            self.lives.insert(record.group, record.incarnation);
+        }
+        reply.send(outcome).ok();
+    }
+
+    /// Asks the store to write; what it does not refuse, but fails at, was its last.
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut dyn LogStore) -> Result<T, StoreError>) -> Result<T, StoreError> {
         if self.failed {
-            for reply in replies {
-                reply.send(Err(StoreError::Poisoned)).ok();
-            }
-            return;
+            return Err(StoreError::Poisoned);
         }
-        match self.store.create(&records) {
-            // One of them makes no sense, none was noted: each for itself, then.
-            Err(StoreError::Refused { .. }) if records.len() > 1 => {
-                for one in records.into_iter().zip(replies) {
-                    self.create(vec![one]);
-                }
-            }
-            result => {
-                if let Err(error) = &result
-                    && !matches!(error, StoreError::Refused { .. })
-                {
-                    self.fail(error);
-                }
-                let mut result = Some(result);
-                for reply in replies {
-                    // The first who asked is told why, the others that the store failed.
-                    let answer = match &result {
-                        Some(Ok(())) => Ok(()),
-                        _ => result.take().unwrap_or(Err(StoreError::Poisoned)),
-                    };
-                    // Who gave up waiting has dropped the other end.
-                    reply.send(answer).ok();
-                }
-            }
+        let outcome = ask(&mut *self.store);
+        if let Err(error) = &outcome
+            && !is_refusal(error)
+        {
+            self.fail(error);
         }
+        outcome
     }
 
     fn write(&mut self, batch: Vec<Persist>) {
@@ -158,8 +189,12 @@ impl StorageActor {
         for persist in batch {
             let mut durable = persist.into_durable();
             send.append(&mut durable.send);
-            if let Some(done) = done.get_mut(worker_of(durable.group, self.workers.len())) {
-                done.push((durable.group, durable.seq));
+            let life = self.lives.get(&durable.group).map(|incarnation| Life {
+                group: durable.group,
+                incarnation: *incarnation,
+            });
+            if let Some((life, done)) = life.zip(done.get_mut(worker_of(durable.group, self.workers.len()))) {
+                done.push((life, durable.seq));
             }
         }
         if !send.is_empty() {
@@ -172,16 +207,20 @@ impl StorageActor {
         }
     }
 
-    fn load(&self, worker: usize, group: GroupId, load: &Load) {
+    fn load(&self, worker: usize, life: Life, load: &Load) {
+        let group = life.group;
+        if !self.is_there(group, life.incarnation) {
+            return;
+        }
         let read = self.store.read(group, load.from, load.through, load.bytes_max);
         let work = match read {
             // Read again, it would be the same: a leader that can't apply would lead a group that stands still.
             Err(error @ StoreError::Corrupt { .. }) => {
                 tracing::error!(group = group.0, from = load.from.0, %error, "a log is damaged");
-                Work::Unreadable(group)
+                Work::Unreadable(life)
             }
             read => Work::Loaded(Box::new(Loaded {
-                group,
+                life,
                 purpose: load.purpose,
                 from: load.from,
                 // Empty: asked for again later.
@@ -209,39 +248,69 @@ impl StorageActor {
     }
 }
 
-impl Actor for StorageActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        let storage = ctx.address();
-        self.inbox.connect(move || storage.do_send(Wake));
-    }
+/// Whether nothing was written, and the store goes on.
+fn is_refusal(error: &StoreError) -> bool {
+    matches!(error, StoreError::Refused { .. } | StoreError::Corrupt { .. })
 }
 
-impl Handler<Wake> for StorageActor {
-    type Result = ();
+impl TakesTurns for StorageActor {
+    type Work = StorageWork;
 
-    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
-        if self.turn() {
-            ctx.notify(Wake);
+    fn inbox(&self) -> &Arc<Inbox<StorageWork>> {
+        &self.inbox
+    }
+
+    fn turn(&mut self) -> bool {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.inbox.take(&mut taken);
+        let (mut batch, mut positions) = (Vec::<Persist>::new(), IdMap::<GroupId, usize>::default());
+        let (mut permits, mut loads) = (Vec::new(), Vec::new());
+        let (mut creates, mut destroys, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        for work in taken.drain(..) {
+            match work {
+                StorageWork::Persist(incarnation, persist) if !self.is_there(persist.group, incarnation) => {
+                    tracing::debug!(
+                        group = persist.group.0,
+                        incarnation = incarnation.0,
+                        "late write dropped"
+                    );
+                }
+                StorageWork::Persist(_, persist) => match positions.get(&persist.group) {
+                    Some(position) => {
+                        if let Some(earlier) = batch.get_mut(*position) {
+                            earlier.absorb(persist);
+                        }
+                    }
+                    None => {
+                        positions.insert(persist.group, batch.len());
+                        batch.push(persist);
+                    }
+                },
+                StorageWork::Release(mut more) => permits.append(&mut more),
+                StorageWork::Load { worker, life, load } => loads.push((worker, life, load)),
+                StorageWork::Create(record, reply) => creates.push((record, reply)),
+                StorageWork::Destroy(group, reply) => destroys.push((group, reply)),
+                other => changes.push(other),
+            }
         }
-    }
-}
-
-impl Handler<Stop> for StorageActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        while self.turn() {}
-        self.inbox.close();
-        ctx.stop();
+        self.taken = taken;
+        self.create(creates);
+        self.write(batch);
+        drop(permits);
+        // After the writes: a group is changed only once it is ended, and these are what it wanted before.
+        self.destroy(destroys);
+        for change in changes {
+            self.change(change);
+        }
+        for (worker, life, load) in loads {
+            self.load(worker, life, &load);
+        }
+        self.inbox.end_turn()
     }
 }
 
 impl Drop for StorageActor {
     fn drop(&mut self) {
-        // However it ends: nobody must wait for an answer from an inbox that nobody empties.
-        self.inbox.close();
         if std::thread::panicking() {
             // The store did: what it was about to write is unknown.
             self.fail(&StoreError::Poisoned);

@@ -19,10 +19,16 @@ mod disk;
 mod errors;
 #[path = "cluster/faults.rs"]
 mod faults;
+#[path = "cluster/import.rs"]
+mod import;
 #[path = "cluster/leadership.rs"]
 mod leadership;
 #[path = "cluster/lifecycle.rs"]
 mod lifecycle;
+#[path = "cluster/lives.rs"]
+mod lives;
+#[path = "cluster/rebuild.rs"]
+mod rebuild;
 #[path = "cluster/sessions.rs"]
 mod sessions;
 #[path = "cluster/sharing.rs"]

@@ -8,13 +8,16 @@ use raftyard::Consistency;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::command::{self, Action};
+use crate::command::{self, Action, CountDescription};
+use crate::gather::Scope;
+use crate::machine::Command;
 use crate::node::{self, Node, Started};
-use crate::pipeline::{Finished, Pipeline, Touch};
+use crate::pipeline::{Begun, Finished, Pipeline, Touch};
 use crate::proxy::{self, Proxy, Request, Route, Work};
 use crate::resp::{Parser, Reply};
 use crate::server::stopped;
 use crate::session::Session;
+use crate::transaction;
 use crate::wire::Wire;
 
 /// Replies are sent at the latest once they are so long, in bytes.
@@ -109,9 +112,8 @@ impl<'a> Connection<'a> {
             }
             self.finish_one().await?;
         };
-        let node = self.node;
-        let (started, request) = match action {
-            Action::Reply(reply) => (Started::Ready(reply), None),
+        let begun = match action {
+            Action::Reply(reply) => Begun::new(Started::Ready(reply), touch),
             Action::Write { slot, command } => self.put(slot, Work::Write(command), touch, arguments),
             Action::Read { slot, query } => {
                 let consistency = if self.session.read_only {
@@ -121,33 +123,112 @@ impl<'a> Connection<'a> {
                 };
                 self.put(slot, Work::Read(query, consistency), touch, arguments)
             }
-            Action::Describe(describe) => (Started::Ready(describe(&node.status())), None),
-            Action::Count(describe) => {
-                let reply = async move {
-                    let count = node.count_keys().await;
-                    describe(&node.status(), count)
-                };
-                (Started::Later(reply.boxed()), None)
+            Action::Transaction { slot, transaction } => {
+                let work = Work::Write(transaction.command);
+                let begun = self.put(slot, work, touch, &transaction.forwarded);
+                let template = transaction::template(transaction.replies, || self.node.status());
+                Begun {
+                    template: Some(template),
+                    ..begun
+                }
             }
+            Action::Queued { slot } => Begun::new(Started::Ready(self.queued(slot)), touch),
+            Action::Watch { slot, keys } => Begun::new(Started::Ready(self.watch(slot, keys).await), touch),
+            Action::Describe(describe) => Begun::new(Started::Ready(describe(&self.node.status())), touch),
+            Action::Count(describe) => Begun::new(self.count(describe), touch),
+            Action::Gather(gather) => {
+                let (node, scope) = (self.node, self.scope());
+                Begun::new(Started::Later(node.gather(gather, scope).boxed()), touch)
+            }
+            Action::Flush => Begun::new(Started::Ready(self.flush().await?), touch),
             Action::Close(reply) => {
                 self.push_reply(reply);
                 return Ok(Next::Close);
             }
             Action::Hang => return Ok(Next::Close),
         };
-        self.pipeline
-            .push(started, touch, request, self.session.protocol, bytes);
+        self.pipeline.push(begun, self.session.protocol, bytes);
         Ok(Next::Receive)
+    }
+
+    fn count(&self, describe: CountDescription) -> Started<'a> {
+        let node = self.node;
+        let reply = async move {
+            let count = node.count_keys(Scope::Led).await;
+            describe(&node.status(), count)
+        };
+        Started::Later(reply.boxed())
+    }
+
+    /// Which groups a command on all keys concerns.
+    fn scope(&self) -> Scope {
+        if self.is_proxy() { Scope::All } else { Scope::Led }
+    }
+
+    /// Answers a command that was queued. One that this node would not carry out dooms the transaction.
+    fn queued(&mut self, slot: Option<u16>) -> Reply {
+        match slot
+            .filter(|_| !self.is_proxy())
+            .and_then(|slot| self.node.redirection(slot))
+        {
+            Some(redirection) => {
+                self.session.abort_transaction();
+                redirection
+            }
+            None => Reply::status("QUEUED"),
+        }
+    }
+
+    /// Watches keys. Nothing is in flight meanwhile: what follows may be `EXEC`.
+    async fn watch(&mut self, slot: u16, keys: Vec<Bytes>) -> Reply {
+        match self.node.versions(slot, keys.clone(), self.is_proxy()).await {
+            Ok(versions) => {
+                self.session.watched.add(slot, &keys, &versions);
+                Reply::OK
+            }
+            Err(reply) => reply,
+        }
+    }
+
+    /// Deletes all keys that this node may. Nothing is in flight meanwhile.
+    async fn flush(&mut self) -> io::Result<Reply> {
+        if !self.is_proxy() {
+            return Ok(self.node.flush().await);
+        }
+        let map = self.node.shard_map();
+        let flushes: Vec<_> = (0..map.groups())
+            .map(|place| {
+                let slot = *map.slots_of(place).start();
+                let words = ["RAFTYARD".to_owned(), "FLUSH".to_owned(), slot.to_string()];
+                let request = Request::new(slot, Work::Write(Command::Flush), words.map(Bytes::from).into());
+                (self.attempt(&request, self.node.route(slot)), request)
+            })
+            .collect();
+        let mut outcome = Reply::OK;
+        for (started, request) in flushes {
+            let mut reply = started.reply().await;
+            if proxy::is_refusal(&reply) {
+                reply = self.retry(request, reply).await?;
+            }
+            if reply != Reply::OK {
+                outcome = reply;
+            }
+        }
+        Ok(outcome)
     }
 
     fn touch(&self, action: &Action) -> Touch {
         let group_of = |slot| self.node.shard_map().group_of(slot);
         match action {
-            Action::Write { slot, .. } => Touch::Writes(group_of(*slot), self.route(*slot)),
+            Action::Write { slot, .. } | Action::Transaction { slot, .. } => {
+                Touch::Writes(group_of(*slot), self.route(*slot))
+            }
             Action::Read { slot, .. } if self.session.read_only => Touch::Reads(group_of(*slot), Route::Here),
             Action::Read { slot, .. } => Touch::Reads(group_of(*slot), self.route(*slot)),
-            Action::Count(_) => Touch::ReadsAll,
-            Action::Reply(_) | Action::Close(_) | Action::Hang | Action::Describe(_) => Touch::Nothing,
+            Action::Count(_) | Action::Gather(_) | Action::Flush | Action::Watch { .. } => Touch::All,
+            Action::Reply(_) | Action::Close(_) | Action::Hang | Action::Describe(_) | Action::Queued { .. } => {
+                Touch::Nothing
+            }
         }
     }
 
@@ -164,13 +245,17 @@ impl<'a> Connection<'a> {
     }
 
     /// Begins what is asked of the group of `slot`; as a proxy, keeps what is needed to try it again.
-    fn put(&mut self, slot: u16, work: Work, touch: Touch, arguments: &[Bytes]) -> (Started<'a>, Option<Request>) {
+    fn put(&mut self, slot: u16, work: Work, touch: Touch, arguments: &[Bytes]) -> Begun<'a> {
         match touch {
             Touch::Reads(_, route) | Touch::Writes(_, route) if self.is_proxy() => {
                 let request = Request::new(slot, work, arguments.to_vec());
-                (self.attempt(&request, route), Some(request))
+                let started = self.attempt(&request, route);
+                Begun {
+                    request: Some(request),
+                    ..Begun::new(started, touch)
+                }
             }
-            _ => (self.node.put(slot, work), None),
+            _ => Begun::new(self.node.put(slot, work), touch),
         }
     }
 
@@ -205,8 +290,8 @@ impl<'a> Connection<'a> {
 
     fn push_reply(&mut self, reply: Reply) {
         let started = Started::Ready(reply);
-        self.pipeline
-            .push(started, Touch::Nothing, None, self.session.protocol, 0);
+        let begun = Begun::new(started, Touch::Nothing);
+        self.pipeline.push(begun, self.session.protocol, 0);
     }
 
     /// Waits for the first reply that is owed and writes it. An array leaves in pieces, so that one that names a
@@ -232,16 +317,20 @@ impl<'a> Connection<'a> {
     /// What the client is told in the end. A command that was refused is tried again only if no other on its group was
     /// begun since: that one would be overtaken.
     async fn settle(&mut self, finished: Finished) -> io::Result<Reply> {
-        match finished.request {
+        let reply = match finished.request {
             Some(request) if proxy::is_refusal(&finished.reply) => {
                 if finished.is_followed {
-                    Ok(proxy::final_refusal(finished.reply))
+                    proxy::final_refusal(finished.reply)
                 } else {
-                    self.retry(request, finished.reply).await
+                    self.retry(request, finished.reply).await?
                 }
             }
-            _ => Ok(finished.reply),
-        }
+            _ => finished.reply,
+        };
+        Ok(match finished.template {
+            Some(template) => transaction::fill(template, reply),
+            None => reply,
+        })
     }
 
     async fn flush_if_long(&mut self) -> io::Result<()> {

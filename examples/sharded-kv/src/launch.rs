@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::NodeConfig;
+use crate::expiry::{self, Bell, FirstDeadlines};
 use crate::machine::KvMachine;
 use crate::node::Node;
 use crate::server;
@@ -50,6 +51,7 @@ pub(crate) struct RunningNode {
     data_dir: PathBuf,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
+    expiry: JoinHandle<()>,
 }
 
 impl RunningNode {
@@ -69,7 +71,8 @@ impl RunningNode {
 
     async fn serve(config: &NodeConfig, host: &RaftHost) -> Result<Self, StartError> {
         shard_file::write(&config.data_dir, config.shard_map)?;
-        let groups = create_groups(config, host).await?;
+        let deadlines = FirstDeadlines::new(config.shard_map.groups());
+        let groups = create_groups(config, host, &deadlines).await?;
         let node = Arc::new(Node::new(topology(config), groups, config.max_clients, config.proxy));
         let address = config.listen_resp.to_string();
         let listen_error = |source| StartError::Listen {
@@ -80,6 +83,7 @@ impl RunningNode {
         let listener = TcpListener::bind(&address).await.map_err(listen_error)?;
         let resp = listener.local_addr().map_err(listen_error)?.to_string();
         let (stop, stopped) = watch::channel(false);
+        let expiry = tokio::spawn(expiry::run(Arc::clone(&node), deadlines, stopped.clone()));
         let server = tokio::spawn(server::run(listener, Arc::clone(&node), stopped));
         Ok(Self {
             node,
@@ -88,6 +92,7 @@ impl RunningNode {
             data_dir: config.data_dir.clone(),
             stop,
             server,
+            expiry,
         })
     }
 
@@ -112,6 +117,9 @@ impl RunningNode {
         self.stop.send_replace(true);
         if let Err(error) = (&mut self.server).await {
             tracing::error!(%error, "the server panicked");
+        }
+        if let Err(error) = (&mut self.expiry).await {
+            tracing::error!(%error, "the expiry of keys panicked");
         }
     }
 
@@ -143,14 +151,19 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
 }
 
 /// All groups of the shard map, in its order. Every node has a replica of each.
-async fn create_groups(config: &NodeConfig, host: &RaftHost) -> Result<Vec<raftyard::Group<KvMachine>>, StartError> {
+async fn create_groups(
+    config: &NodeConfig,
+    host: &RaftHost,
+    deadlines: &Arc<FirstDeadlines>,
+) -> Result<Vec<raftyard::Group<KvMachine>>, StartError> {
     let mut members: Vec<NodeId> = config.peers.iter().map(|peer| peer.node).collect();
     members.push(config.node);
     members.sort_unstable();
     let create = |place| {
         let (members, group) = (members.clone(), ShardMap::group_id(place));
+        let bell = Bell::new(Arc::clone(deadlines), place);
         async move {
-            host.create_group(group, members, KvMachine::default)
+            host.create_group(group, members, || KvMachine::new(bell))
                 .await
                 .map_err(|source| StartError::CreateGroup {
                     node: config.node,

@@ -3,13 +3,18 @@
 //! The way of a command: [`server`] accepts, [`connection`] receives, [`resp`] finds the command in the bytes,
 //! [`command`] says what is to be done, [`node`] puts it to the group that holds the key's slot ([`slots`]), the group's
 //! state machine ([`machine`]) answers, and [`pipeline`] keeps the replies in order. With the setting `proxy`, a command on a
-//! group that another node leads goes there ([`proxy`], [`upstream`]).
+//! group that another node leads goes there ([`proxy`], [`upstream`]). Commands on all keys ask every group ([`gather`]),
+//! transactions are put together per connection ([`transaction`]), and [`expiry`] lets keys expire when nobody writes.
 
 mod address;
+mod clock;
 mod command;
 mod config;
 mod connection;
 mod dev;
+mod expiry;
+mod gather;
+mod glob;
 mod launch;
 mod machine;
 mod node;
@@ -22,6 +27,7 @@ mod shard_file;
 mod slots;
 mod status;
 mod topology;
+mod transaction;
 mod upstream;
 mod wire;
 

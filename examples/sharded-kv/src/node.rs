@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use raftyard::{Consistency, Group, NodeId, ProposeError, ReadError};
 use tokio::sync::Semaphore;
 
-use crate::machine::{Answer, Command, KvMachine, Query};
-use crate::proxy::{Route, Work};
+use crate::machine::{Answer, Command, KvMachine, Query, Response, Version};
+use crate::proxy::{self, Route, Work};
 use crate::resp::Reply;
 use crate::slots::ShardMap;
 use crate::status::Status;
@@ -166,22 +167,66 @@ impl Node {
         Started::Later(reply.boxed())
     }
 
-    /// How many keys the groups hold that this node leads, `None` if one of them did not say.
-    pub(crate) async fn count_keys(&self) -> Option<i64> {
-        let me = Some(self.topology.me());
-        let counts = self
-            .groups
-            .iter()
-            .filter(|group| group.leader() == me)
-            .map(|group| group.read(Query::KeyCount, Consistency::Linearizable));
-        join_all(counts).await.into_iter().try_fold(0, |sum, count| {
-            match count {
-                Ok(Answer::Integer(count)) => Some(sum + count),
-                // It is led by another node by now, which counts it.
-                Err(ReadError::NotLeader { .. }) => Some(sum),
-                Ok(_) | Err(_) => None,
-            }
-        })
+    /// Asks the group at `place`.
+    pub(crate) async fn ask(&self, place: u16, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
+        match self.groups.get(usize::from(place)) {
+            Some(group) => group.read(query, consistency).await,
+            None => Err(ReadError::Closed),
+        }
+    }
+
+    /// The versions of `keys`, which have the slot `slot`; by this node's replica whoever leads, if `anywhere`.
+    ///
+    /// # Errors
+    ///
+    /// What to answer instead.
+    pub(crate) async fn versions(&self, slot: u16, keys: Vec<Bytes>, anywhere: bool) -> Result<Vec<Version>, Reply> {
+        let (group, consistency) = if anywhere {
+            (self.group(slot).ok_or_else(not_served)?, Consistency::Follower)
+        } else {
+            (self.led(slot)?, Consistency::Linearizable)
+        };
+        match group.read(Query::Versions(keys), consistency).await {
+            Ok(Answer::Versions(versions)) => Ok(versions),
+            Ok(other) => Err(Reply::from(other)),
+            Err(error) => Err(self.read_error(slot, &error)),
+        }
+    }
+
+    /// Has the groups that this node leads delete all keys.
+    pub(crate) async fn flush(&self) -> Reply {
+        let led = (0..self.shard_map().groups()).filter(|place| self.leads((*place).into()));
+        let flushes = led.map(|place| {
+            let slot = *self.shard_map().slots_of(place).start();
+            self.write(slot, Command::Flush).reply()
+        });
+        let replies = join_all(flushes).await;
+        let refusal = replies.into_iter().find(|reply| *reply != Reply::OK);
+        refusal.map_or(Reply::OK, proxy::final_refusal)
+    }
+
+    /// Whether this node leads the group at `place`, as far as it knows.
+    pub(crate) fn leads(&self, place: usize) -> bool {
+        let leader = self.groups.get(place).and_then(Group::leader);
+        leader == Some(self.topology.me())
+    }
+
+    /// Has the group at `place` remove keys that have expired. False if it is not known to have removed any.
+    pub(crate) async fn purge(&self, place: usize) -> bool {
+        let Some(group) = self.groups.get(place) else {
+            return false;
+        };
+        matches!(group.propose(Command::Purge).await, Ok(Response::Integer(1..)))
+    }
+
+    /// How many replicas beside the leader's have a write that was answered, at least: with the leader's they are a majority.
+    pub(crate) fn replicas_of_writes(&self) -> i64 {
+        i64::try_from(self.topology.members().len() / 2).unwrap_or(i64::MAX)
+    }
+
+    /// What to say to a command on `slot` if another node leads its group.
+    pub(crate) fn redirection(&self, slot: u16) -> Option<Reply> {
+        self.led(slot).err()
     }
 
     fn group(&self, slot: u16) -> Option<&Group<KvMachine>> {
@@ -217,6 +262,7 @@ impl Node {
             ProposeError::NotLeader { leader } => self.elsewhere(slot, *leader),
             ProposeError::Overloaded { .. } => overloaded(),
             ProposeError::Closed => closed(),
+            ProposeError::Quarantined(_) => not_served(),
             ProposeError::Dropped => Reply::error("TRYAGAIN the group changed its leader, the write was not applied"),
             ProposeError::OutcomeUnknown { .. } => Reply::error("UNKNOWN the write may or may not have been applied"),
             error if error.may_have_happened() => Reply::Error(format!("UNKNOWN {error}")),
@@ -224,11 +270,12 @@ impl Node {
         }
     }
 
-    fn read_error(&self, slot: u16, error: &ReadError) -> Reply {
+    pub(crate) fn read_error(&self, slot: u16, error: &ReadError) -> Reply {
         match error {
             ReadError::NotLeader { leader } => self.elsewhere(slot, *leader),
             ReadError::Overloaded { .. } => overloaded(),
             ReadError::Closed => closed(),
+            ReadError::Quarantined(_) => not_served(),
             ReadError::TimedOut => Reply::error("TRYAGAIN the leader could not confirm the read in time"),
             error => Reply::Error(format!("ERR {error}")),
         }

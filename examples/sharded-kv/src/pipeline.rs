@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::node::Started;
 use crate::proxy::{Request, Route};
 use crate::resp::{Protocol, Reply};
+use crate::transaction::Template;
 
 /// Commands in flight per connection at most.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -24,7 +25,7 @@ pub(crate) enum Touch {
     /// A group, and where the command is carried out: only what goes the same way keeps its order by itself.
     Reads(u16, Route),
     Writes(u16, Route),
-    ReadsAll,
+    All,
 }
 
 /// The replies that are owed, in order.
@@ -40,11 +41,30 @@ pub(crate) struct Pipeline<'a> {
     last_on_all: Option<u64>,
 }
 
-struct Owed<'a> {
-    started: Started<'a>,
-    touch: Touch,
+/// A command that was begun.
+pub(crate) struct Begun<'a> {
+    pub(crate) started: Started<'a>,
+    pub(crate) touch: Touch,
     /// What may be tried again.
-    request: Option<Request>,
+    pub(crate) request: Option<Request>,
+    /// Replies that surround what the group gives.
+    pub(crate) template: Option<Template>,
+}
+
+impl<'a> Begun<'a> {
+    /// A command that is not tried again.
+    pub(crate) fn new(started: Started<'a>, touch: Touch) -> Self {
+        Self {
+            started,
+            touch,
+            request: None,
+            template: None,
+        }
+    }
+}
+
+struct Owed<'a> {
+    begun: Begun<'a>,
     /// What the connection spoke when the command came.
     protocol: Protocol,
     bytes: usize,
@@ -56,6 +76,7 @@ pub(crate) struct Finished {
     pub(crate) reply: Reply,
     pub(crate) protocol: Protocol,
     pub(crate) request: Option<Request>,
+    pub(crate) template: Option<Template>,
     /// Another command on the same group was begun since.
     pub(crate) is_followed: bool,
 }
@@ -74,7 +95,7 @@ impl<'a> Pipeline<'a> {
     pub(crate) fn must_wait(&self, touch: Touch) -> bool {
         let before = match touch {
             Touch::Nothing => None,
-            Touch::ReadsAll => return !self.owed.is_empty(),
+            Touch::All => return !self.owed.is_empty(),
             Touch::Reads(group, _) | Touch::Writes(group, _) => {
                 let other = self.last.get(&group).filter(|(_, last)| *last != touch);
                 other.map(|(number, _)| *number).max(self.last_on_all)
@@ -84,52 +105,40 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Takes a command in that does not have to wait.
-    pub(crate) fn push(
-        &mut self,
-        started: Started<'a>,
-        touch: Touch,
-        request: Option<Request>,
-        protocol: Protocol,
-        bytes: usize,
-    ) {
-        let number = self.first + self.owed.len() as u64;
+    pub(crate) fn push(&mut self, begun: Begun<'a>, protocol: Protocol, bytes: usize) {
+        let (number, touch) = (self.first + self.owed.len() as u64, begun.touch);
         match touch {
             Touch::Nothing => {}
             Touch::Reads(group, _) | Touch::Writes(group, _) => {
                 self.last.insert(group, (number, touch));
             }
-            Touch::ReadsAll => self.last_on_all = Some(number),
+            Touch::All => self.last_on_all = Some(number),
         }
         self.bytes += bytes;
-        self.owed.push_back(Owed {
-            started,
-            touch,
-            request,
-            protocol,
-            bytes,
-        });
+        self.owed.push_back(Owed { begun, protocol, bytes });
     }
 
     /// Waits for the first reply that is owed. `None` if none is.
     pub(crate) async fn finish_one(&mut self) -> Option<Finished> {
         let owed = self.owed.pop_front()?;
-        let is_followed = match owed.touch {
+        let is_followed = match owed.begun.touch {
             Touch::Reads(group, _) | Touch::Writes(group, _) => {
                 let last = self.last.get(&group);
                 last.is_some_and(|(number, _)| *number > self.first)
             }
-            Touch::Nothing | Touch::ReadsAll => false,
+            Touch::Nothing | Touch::All => false,
         };
         self.first += 1;
         self.bytes -= owed.bytes;
         if self.owed.is_empty() {
             self.last.clear();
         }
-        let reply = owed.started.reply().await;
+        let reply = owed.begun.started.reply().await;
         Some(Finished {
             reply,
             protocol: owed.protocol,
-            request: owed.request,
+            request: owed.begun.request,
+            template: owed.begun.template,
             is_followed,
         })
     }
@@ -149,7 +158,7 @@ mod tests {
 
     fn push(pipeline: &mut Pipeline<'_>, touch: Touch, bytes: usize) {
         let started = Started::Later(async { Reply::OK }.boxed());
-        pipeline.push(started, touch, None, Protocol::Resp2, bytes);
+        pipeline.push(Begun::new(started, touch), Protocol::Resp2, bytes);
     }
 
     /// Finishes a command and returns whether another one on its group follows.
@@ -218,11 +227,11 @@ mod tests {
     #[test]
     fn what_reads_all_groups_goes_alone() {
         let mut pipeline = Pipeline::default();
-        assert!(!pipeline.must_wait(Touch::ReadsAll));
+        assert!(!pipeline.must_wait(Touch::All));
         push(&mut pipeline, Touch::Writes(9, Route::Here), 1);
-        assert!(pipeline.must_wait(Touch::ReadsAll));
+        assert!(pipeline.must_wait(Touch::All));
         finish(&mut pipeline);
-        push(&mut pipeline, Touch::ReadsAll, 1);
+        push(&mut pipeline, Touch::All, 1);
         assert!(pipeline.must_wait(WRITE) && pipeline.must_wait(READ));
         finish(&mut pipeline);
         assert!(!pipeline.must_wait(WRITE));

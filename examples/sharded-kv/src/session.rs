@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::resp::Protocol;
+use crate::transaction::{Queue, Watched};
 
 /// The state of one client connection.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub(crate) struct Session {
     pub(crate) direct: bool,
     /// `READONLY`: this node answers reads of all its groups itself, those it does not lead too.
     pub(crate) read_only: bool,
+    /// The commands since `MULTI`.
+    pub(crate) queue: Option<Queue>,
+    /// `WATCH`.
+    pub(crate) watched: Watched,
     /// `CLIENT SETNAME`; empty if it has none.
     pub(crate) name: Bytes,
     /// `CLIENT SETINFO LIB-NAME`.
@@ -39,9 +44,18 @@ impl Session {
             protocol: Protocol::default(),
             direct: false,
             read_only: false,
+            queue: None,
+            watched: Watched::default(),
             name: Bytes::new(),
             library: Bytes::new(),
             library_version: Bytes::new(),
+        }
+    }
+
+    /// Dooms the transaction that was begun, if one was: `EXEC` will refuse it.
+    pub(crate) fn abort_transaction(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.abort();
         }
     }
 }

@@ -97,6 +97,14 @@ impl Topology {
         self.member(self.me).map_or("", |member| member.name.as_str())
     }
 
+    /// The master that `node` is a replica of, if it leads none of `ranges`, which are all that are led: the first of
+    /// them all, as every node has a replica of everything.
+    pub(crate) fn master_of(&self, node: NodeId, ranges: &[LedRange]) -> Option<&Member> {
+        let leads = ranges.iter().any(|range| range.leader == node);
+        let first = ranges.first().filter(|_| !leads)?;
+        self.member(first.leader)
+    }
+
     /// The slots that have a leader, in order. `leaders` has one place per group; a group whose leader is not known
     /// leaves a gap.
     pub(crate) fn led_ranges(&self, leaders: &[Option<NodeId>]) -> Vec<LedRange> {
@@ -116,6 +124,14 @@ impl Topology {
             }
         }
         ranges
+    }
+}
+
+#[cfg(test)]
+impl Topology {
+    /// The same cluster, seen from another node.
+    pub(crate) fn seen_from(&self, me: NodeId) -> Self {
+        Self { me, ..self.clone() }
     }
 }
 

@@ -4,13 +4,15 @@
 use super::disk::{Disk, State, end};
 use super::network::{Link, Network};
 use super::safety::Safety;
+use super::strip;
 use bytes::Bytes;
 use raftyard_groups::{
-    Effects, Entry, Group, GroupId, Incarnation, Input, Load, LoadPurpose, LogId, LogIndex, Membership, Message,
-    Moment, NodeId, Persist, ProposalId, Proposed, ReadId, ReadOutcome, ReplicaConfig, RoleKind, Term, TransferId,
-    Tuning,
+    ChangeId, ChangeOutcome, ChangeRequest, Effects, Entry, Group, GroupId, Incarnation, Input, Load, LoadPurpose,
+    LogId, LogIndex, Membership, Message, Moment, NodeId, Payload, Persist, ProposalId, Proposed, ReadId, ReadOutcome,
+    ReplicaConfig, RoleKind, Term, TransferId, Tuning,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// One node with its replica. What completes at once by default (writes, applies, loads) can be held.
 #[derive(Debug, Default)]
@@ -29,6 +31,9 @@ pub(crate) struct Node {
     pub(crate) hold_fsync: bool,
     pub(crate) hold_apply: bool,
     pub(crate) hold_load: bool,
+    /// It waits to be added, and knows nothing of the group.
+    pub(crate) joins: bool,
+    pub(crate) priority: u8,
     lives: u64,
 }
 
@@ -54,6 +59,7 @@ pub(crate) struct Cluster {
     pub(crate) safety: Safety,
     pub(crate) proposed: BTreeMap<ProposalId, Proposed>,
     pub(crate) reads: BTreeMap<ReadId, ReadOutcome>,
+    pub(crate) changes: BTreeMap<ChangeId, ChangeOutcome>,
     /// Peers for which a snapshot was asked, with who asked.
     pub(crate) snapshots: Vec<(NodeId, NodeId)>,
     /// Snapshots on their way.
@@ -65,6 +71,7 @@ pub(crate) struct Cluster {
     seed: u64,
     proposals: u64,
     transfers: u64,
+    asked: u64,
 }
 
 impl Cluster {
@@ -76,6 +83,7 @@ impl Cluster {
             safety: Safety::new(membership.clone()),
             proposed: BTreeMap::new(),
             reads: BTreeMap::new(),
+            changes: BTreeMap::new(),
             snapshots: Vec::new(),
             sent_snapshots: Vec::new(),
             trace: None,
@@ -84,6 +92,7 @@ impl Cluster {
             seed,
             proposals: 0,
             transfers: 0,
+            asked: 0,
         };
         for id in membership.peers_of(NodeId(0)) {
             cluster.nodes.insert(id, Node::default());
@@ -96,6 +105,16 @@ impl Cluster {
     pub(crate) fn of(voters: u64) -> Self {
         let membership = Membership::of_voters((1..=voters).map(NodeId)).expect("there are voters");
         Self::new(&membership, Tuning::default(), 1)
+    }
+
+    /// A replica starts that waits to be added to the group.
+    pub(crate) fn join(&mut self, id: NodeId) {
+        let node = Node {
+            joins: true,
+            ..Node::default()
+        };
+        assert!(self.nodes.insert(id, node).is_none(), "{id} is there already");
+        self.start(id);
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
@@ -136,9 +155,10 @@ impl Cluster {
             group: GroupId(1),
             incarnation: Incarnation(1),
             node: id,
-            membership,
+            membership: if node.joins { Membership::default() } else { membership },
             tuning,
             seed: seed.wrapping_mul(1_000_003) + id.0 * 101 + node.lives,
+            priority: node.priority,
         };
         let (recovered, state) = node.disk.recover();
         node.group = Some(Group::new(config, recovered, now));
@@ -178,6 +198,13 @@ impl Cluster {
         self.transfers += 1;
         let transfer = TransferId(self.transfers);
         self.step(id, Input::Transfer { id: transfer, to });
+    }
+
+    pub(crate) fn change(&mut self, id: NodeId, change: ChangeRequest) -> ChangeId {
+        self.asked += 1;
+        let asked = ChangeId(self.asked);
+        self.step(id, Input::ChangeMembership { id: asked, change });
+        asked
     }
 
     /// Takes the first message of a link to its receiver.
@@ -297,7 +324,18 @@ impl Cluster {
         let taken = node.applied.iter().take_while(|entry| entry.index <= durable);
         let state: State = taken.cloned().collect();
         let through = through.min(end(&state).index);
-        node.disk.add_snapshot(state);
+        let membership = self.group(id).membership_at(end(&state).index);
+        if let Some(membership) = membership {
+            assert_eq!(
+                *membership,
+                self.membership_of(&state),
+                "{id} mistakes what is in force"
+            );
+        } else {
+            // It joined, and no snapshot can say yet who is in the group.
+            return;
+        }
+        self.node_mut(id).disk.add_snapshot(state);
         self.step(id, Input::Compacted { through });
     }
 
@@ -317,14 +355,39 @@ impl Cluster {
         })
     }
 
+    /// The configuration in force at the last entry of a state.
+    fn membership_of(&self, state: &State) -> Arc<Membership> {
+        let in_log = state.iter().rev().find_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some(membership.clone()),
+            _ => None,
+        });
+        in_log.unwrap_or_else(|| Arc::new(self.membership.clone()))
+    }
+
     /// A snapshot lies complete at its receiver, who is told; as is its sender.
     pub(crate) fn receive_snapshot(&mut self, snapshot: SentSnapshot) {
-        let SentSnapshot { from, to, term, state } = snapshot;
+        let SentSnapshot {
+            from,
+            to,
+            term,
+            mut state,
+        } = snapshot;
+        if self.safety.is_witness(to) {
+            // It holds no state: what its snapshot says is where the log goes on.
+            state.iter_mut().for_each(strip);
+        }
         let (last, is_up) = (end(&state), self.is_up(to));
         if is_up {
             self.event(|| format!("{to} received a snapshot through {last}"));
+            let membership = self.membership_of(&state);
             self.node_mut(to).disk.add_snapshot(state);
-            self.step(to, Input::SnapshotReceived { from, term, last });
+            let received = Input::SnapshotReceived {
+                from,
+                term,
+                last,
+                membership,
+            };
+            self.step(to, received);
         }
         let through = is_up.then_some(last.index);
         self.step(from, Input::SnapshotDone { to, through });
@@ -399,12 +462,17 @@ impl Cluster {
         for (transfer, outcome) in effects.transfers {
             self.event(|| format!("t{} {outcome}", transfer.0));
         }
+        for (change, outcome) in effects.memberships {
+            self.event(|| format!("c{} {outcome}", change.0));
+            let before = self.changes.insert(change, outcome);
+            assert!(before.is_none(), "c{} is answered twice", change.0);
+        }
         for message in effects.send {
             self.safety.prompt_leaves(&message);
             self.send(message);
         }
         if let Some(write) = effects.persist {
-            self.safety.written(&write);
+            self.safety.written(id, &write);
             if self.node(id).hold_fsync {
                 self.event(|| format!("{id} queues {write}"));
             }
@@ -461,9 +529,12 @@ impl Cluster {
             .collect()
     }
 
-    /// Whether all replicas hold the same log, durable and applied.
+    /// Whether all members hold the same log, durable and applied.
     pub(crate) fn all_equal(&self) -> bool {
-        let mut groups = self.nodes.values().map(|node| node.group.as_ref());
+        let members = self.leader().map(|leader| self.group(leader).membership().nodes());
+        let is_member = |id: &NodeId| members.as_ref().is_none_or(|members| members.contains(id));
+        let members = self.nodes.iter().filter(|(id, _)| is_member(id));
+        let mut groups = members.map(|(_, node)| node.group.as_ref());
         let Some(Some(first)) = groups.next() else {
             return false;
         };

@@ -2,7 +2,9 @@
 //!
 //! | command | what happens |
 //! | --- | --- |
-//! | `cluster 3 [learners=n4] [outgoing=n1,n4] [message_bytes=…] …` | replicas with empty disks start |
+//! | `cluster 3 [learners=n4] [outgoing=n1,n4] [witnesses=n3] [message_bytes=…] …` | replicas with empty disks start |
+//! | `cluster 3 preferred=n2,n3` | … of which `n2` has the highest priority, `n3` the next |
+//! | `join n4` | a replica starts that knows nothing of the group and waits to be added |
 //! | `log n1 1 1 4 [term=5] [vote=n2]` | starts a replica whose disk held entries of these terms |
 //! | `log n1 from=n2 through=4` | starts a replica whose disk holds the first entries of another's |
 //! | `campaign n1` · `tick n1` | it campaigns now · its deadline comes |
@@ -12,6 +14,8 @@
 //! | `propose n1 a b` | commands in one batch |
 //! | `read n1 r1` · `read-anywhere n2 r1` | a linearizable read at the leader · that a follower may serve |
 //! | `transfer n1 [n2]` | another replica shall lead |
+//! | `change n1 n4=voter n5=learner n6=witness n2=leaves` | the membership shall change |
+//! | `abandon n1` | the change under way shall be given up |
 //! | `deliver [n1 n2 [count]]` | what is on its way now (on one link) arrives, nothing that this causes |
 //! | `talk n1 n2` | the same on both links between them, in turn, until both are empty |
 //! | `settle` | messages are delivered until none is on its way; they are counted, not shown |
@@ -24,11 +28,15 @@
 //! | `snapshot n1 n3` · `snapshot n1 n3 failed` | its newest snapshot arrives, and it is told so · or does not |
 //! | `prepare n1 n3` · `arrive` | a snapshot is on its way from now on · it arrives |
 //! | `status` · `peers n1` · `logs` | what each replica is · what a leader knows · terms in memory, on disk, applied |
+//! | `members` | the configuration in force at each replica, and the one it knows to be committed if that is another |
 //! | `inject n1 n2 term=3 append …` | a message that nobody sent, see `inject.rs` |
 
 use super::cluster::{Cluster, Trace};
 use super::{entries_of_terms, inject};
-use raftyard_groups::{HardState, Input, LogId, LogIndex, Membership, NodeId, Payload, ReadId, Term, Tuning};
+use raftyard_groups::{
+    ChangeRequest, HardState, Input, LogId, LogIndex, MemberRole, Membership, MembershipChange, NodeId, Payload,
+    ReadId, Term, Tuning,
+};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -125,7 +133,9 @@ impl Script {
 
 fn start(args: &Args<'_>) -> Cluster {
     let voters = (1..=parse(args.word(1))).map(NodeId);
-    let membership = Membership::new(voters, args.nodes("outgoing"), args.nodes("learners")).expect("a membership");
+    let membership = Membership::new(voters, args.nodes("outgoing"), args.nodes("learners"))
+        .and_then(|membership| membership.with_witnesses(args.nodes("witnesses")))
+        .expect("a membership");
     let usual = Tuning::default();
     let tuning = Tuning {
         message_bytes_max: args.named("message_bytes").unwrap_or(usual.message_bytes_max),
@@ -135,7 +145,13 @@ fn start(args: &Args<'_>) -> Cluster {
         apply_bytes_max: args.named("apply_bytes").unwrap_or(usual.apply_bytes_max),
         ..usual
     };
-    Cluster::new(&membership, tuning, 1)
+    let mut cluster = Cluster::new(&membership, tuning, 1);
+    for (priority, id) in (1..).zip(args.nodes("preferred").into_iter().rev()) {
+        cluster.crash(id, 0);
+        cluster.node_mut(id).priority = priority;
+        cluster.start(id);
+    }
+    cluster
 }
 
 fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
@@ -165,6 +181,16 @@ fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
             }
         }
         "transfer" => cluster.transfer(args.node(1), args.words.get(2).map(|word| node(word))),
+        "change" => {
+            let change = args.named.iter().fold(MembershipChange::new(), |change, (who, role)| {
+                change.set(node(who), member_role(role))
+            });
+            cluster.change(args.node(1), ChangeRequest::Change(change));
+        }
+        "abandon" => {
+            cluster.change(args.node(1), ChangeRequest::Abandon);
+        }
+        "join" => cluster.join(args.node(1)),
         "deliver" if args.words.len() > 1 => {
             let waiting = cluster.network.queue(args.link()).len();
             for _ in 0..args.count(3, waiting) {
@@ -215,6 +241,7 @@ fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
         "status" => return status(cluster),
         "peers" => return cluster.group(args.node(1)).describe_peers(),
         "logs" => return logs(cluster),
+        "members" => return members(cluster),
         other => panic!("no such command: {other}"),
     }
     Vec::new()
@@ -318,6 +345,29 @@ fn status(cluster: &Cluster) -> Vec<String> {
     cluster.ids().into_iter().map(line).collect()
 }
 
+fn member_role(word: &str) -> Option<MemberRole> {
+    match word {
+        "voter" => Some(MemberRole::Voter),
+        "learner" => Some(MemberRole::Learner),
+        "witness" => Some(MemberRole::Witness),
+        "leaves" => None,
+        other => panic!("{other} is no role"),
+    }
+}
+
+fn members(cluster: &Cluster) -> Vec<String> {
+    let line = |id| match &cluster.node(id).group {
+        Some(group) if group.membership() == group.committed_membership() => format!("{id} {}", group.membership()),
+        Some(group) => format!(
+            "{id} {} committed: {}",
+            group.membership(),
+            group.committed_membership()
+        ),
+        None => format!("{id} down"),
+    };
+    cluster.ids().into_iter().map(line).collect()
+}
+
 fn logs(cluster: &Cluster) -> Vec<String> {
     let line = |id: NodeId| {
         let node = cluster.node(id);
@@ -345,5 +395,6 @@ fn name(payload: &Payload) -> String {
     match payload {
         Payload::Noop => "noop".to_owned(),
         Payload::Command(bytes) => bytes.escape_ascii().to_string(),
+        Payload::Membership(membership) => format!("({membership})"),
     }
 }

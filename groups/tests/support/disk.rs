@@ -1,6 +1,9 @@
 //! A replica's simulated disk: what is on it survives a crash, what is only queued does not.
 
-use raftyard_groups::{Entry, HardState, Load, LogBase, LogId, LogIndex, Persist, Recovered, Term};
+use raftyard_groups::{
+    Entry, HardState, Load, LogBase, LogId, LogIndex, Membership, Payload, Persist, Recovered, Term,
+};
+use std::sync::Arc;
 
 /// What a state machine holds: all it applied. A snapshot is a copy of it.
 pub(crate) type State = Vec<Entry>;
@@ -11,6 +14,8 @@ pub(crate) struct Disk {
     pub(crate) hard: HardState,
     /// What the log begins after.
     pub(crate) base: LogId,
+    /// The configuration in force at the base, once there was one.
+    pub(crate) membership: Option<Arc<Membership>>,
     /// Consecutive, right after the base.
     pub(crate) entries: Vec<Entry>,
     /// Taken here and received; those that the log does not hold the end of are nobody's yet.
@@ -35,6 +40,14 @@ impl Disk {
                 self.base = base;
             }
             None => {}
+        }
+        assert_eq!(
+            write.base.is_some(),
+            write.membership.is_some(),
+            "a base comes with its configuration"
+        );
+        if write.membership.is_some() {
+            self.membership.clone_from(&write.membership);
         }
         // What lies before the base is of no use any more.
         let base = self.base.index;
@@ -79,12 +92,27 @@ impl Disk {
             runs,
             last: self.last(),
             applied: LogIndex::ZERO,
+            memberships: self.memberships(),
+            forgotten: LogId::ZERO,
         };
         let held = self.snapshots.iter().filter(|state| recovered.holds(end(state)));
         let state = held.max_by_key(|state| state.len()).cloned().unwrap_or_default();
         let applied = end(&state).index;
         assert!(applied >= self.base.index, "a gap between snapshot and log: {self:?}");
         (Recovered { applied, ..recovered }, state)
+    }
+
+    /// The configuration at the base, if one was written, and those among the entries.
+    fn memberships(&self) -> Vec<(LogIndex, Arc<Membership>)> {
+        let base = self
+            .membership
+            .iter()
+            .map(|membership| (self.base.index, membership.clone()));
+        let entries = self.entries.iter().filter_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some((entry.index, membership.clone())),
+            _ => None,
+        });
+        base.chain(entries).collect()
     }
 
     pub(crate) fn snapshot(&self, last: LogId) -> Option<&State> {

@@ -29,7 +29,10 @@ pub(crate) fn message(args: &Args<'_>) -> Message {
             commit: index("commit"),
             round,
         }),
-        "heartbeat-reply" => Body::Prompt(Prompt::HeartbeatReply { round }),
+        "heartbeat-reply" => Body::Prompt(Prompt::HeartbeatReply {
+            round,
+            priority: args.named("priority").unwrap_or_default(),
+        }),
         "pre-vote" => Body::Prompt(Prompt::PreVote { last: id_of("last") }),
         "accepted" => Body::Promise(Promise::AppendAccepted {
             matched: index("matched"),

@@ -59,6 +59,7 @@ impl Replica {
             membership,
             tuning: Tuning::default(),
             seed,
+            priority: 0,
         };
         let now = Moment(1_000);
         Self {

@@ -2,19 +2,28 @@
 //! what the disks really hold, not against what the replicas believe.
 
 use super::cluster::Node;
+use super::strip;
 use raftyard_groups::{
-    Body, Entry, Group, LogId, LogIndex, Membership, Message, NodeId, Persist, Promise, ReadId, ReadOutcome, RoleKind,
-    Term,
+    Body, Entry, Group, LogId, LogIndex, Membership, Message, NodeId, Payload, Persist, Promise, ReadId, ReadOutcome,
+    RoleKind, Term,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 type Nodes = BTreeMap<NodeId, Node>;
 
 pub(crate) struct Safety {
-    membership: Membership,
+    /// What was committed, the newest last; it begins with what the group was created with.
+    memberships: Vec<Arc<Membership>>,
+    /// What was in force at each replica after its last step.
+    in_force: BTreeMap<NodeId, Arc<Membership>>,
+    /// Those that are or were witnesses: they hold entries without commands.
+    witnesses: BTreeSet<NodeId>,
     leaders: BTreeMap<Term, NodeId>,
     /// Position `i - 1` holds the entry committed at index `i`.
     pub(crate) committed: Vec<LogId>,
+    /// In which term each of them was.
+    committed_in: Vec<Term>,
     /// What each leader put at each position: the same id never names two entries.
     written: BTreeMap<LogId, Entry>,
     votes: BTreeMap<(Term, NodeId), NodeId>,
@@ -28,9 +37,12 @@ pub(crate) struct Safety {
 impl Safety {
     pub(crate) fn new(membership: Membership) -> Self {
         Self {
-            membership,
+            witnesses: membership.witnesses().collect(),
+            memberships: vec![Arc::new(membership)],
+            in_force: BTreeMap::new(),
             leaders: BTreeMap::new(),
             committed: Vec::new(),
+            committed_in: Vec::new(),
             written: BTreeMap::new(),
             votes: BTreeMap::new(),
             commits: BTreeMap::new(),
@@ -42,6 +54,11 @@ impl Safety {
     pub(crate) fn restarted(&mut self, id: NodeId) {
         self.commits.remove(&id);
         self.applied.remove(&id);
+        self.in_force.remove(&id);
+    }
+
+    pub(crate) fn is_witness(&self, id: NodeId) -> bool {
+        self.witnesses.contains(&id)
     }
 
     /// After a step of one replica.
@@ -52,11 +69,24 @@ impl Safety {
         if group.role() == RoleKind::Leader {
             self.leads(group);
         }
+        // What the step appended, it did not count with: it committed first.
+        let in_force = group.membership();
+        let counted = self
+            .in_force
+            .insert(id, in_force.clone())
+            .unwrap_or_else(|| in_force.clone());
         let checked = self.commits.get(&id).copied().unwrap_or_default();
         for index in checked.0 + 1..=group.commit().0 {
             if let Some(term) = group.term_at(LogIndex(index)) {
-                self.commits_entry(id, LogId::new(term.0, index), nodes);
+                self.commits_entry(id, LogId::new(term.0, index), &counted, nodes);
             }
+        }
+        if group.role() == RoleKind::Leader && counted != *in_force && Some(&group.term()) == self.newest_term() {
+            let committed = self.memberships.last().expect("the first");
+            assert!(
+                quorums_meet(committed, in_force),
+                "{group}: ({in_force}) could decide without ({committed})"
+            );
         }
         self.commits.insert(id, group.commit());
         let durable = group.durable();
@@ -84,8 +114,14 @@ impl Safety {
             assert_eq!(other, id, "Election Safety: two leaders in {term}");
             return;
         }
-        // New in its term. Leader Completeness: it holds all that was committed before.
-        for entry in &self.committed {
+        // New in its term. Leader Completeness: it holds all that was committed in terms before. (Of a later one it
+        // may know nothing, if it learns late that it was elected.)
+        let before = self
+            .committed
+            .iter()
+            .zip(&self.committed_in)
+            .filter(|(_, committed)| **committed < term);
+        for (entry, _) in before {
             let held = group.term_at(entry.index);
             assert!(
                 held == Some(entry.term) || is_compacted(group, entry.index),
@@ -94,7 +130,7 @@ impl Safety {
         }
     }
 
-    fn commits_entry(&mut self, id: NodeId, entry: LogId, nodes: &Nodes) {
+    fn commits_entry(&mut self, id: NodeId, entry: LogId, counted: &Membership, nodes: &Nodes) {
         let position = usize::try_from(entry.index.prev().0).expect("an index fits");
         if let Some(committed) = self.committed.get(position) {
             assert_eq!(*committed, entry, "State Machine Safety: {id} commits another entry");
@@ -113,10 +149,25 @@ impl Safety {
             voters.is_empty() || voters.iter().filter(|node| holds(node)).count() * 2 > voters.len()
         };
         assert!(
-            is_majority(self.membership.voters().collect()) && is_majority(self.membership.outgoing().collect()),
-            "{id} commits {entry}, which is not on the disks of a quorum"
+            is_majority(counted.voters().collect()) && is_majority(counted.outgoing().collect()),
+            "{id} commits {entry}, which is not on the disks of a quorum of {counted}"
         );
         self.committed.push(entry);
+        let group = nodes[&id].group.as_ref();
+        self.committed_in.push(group.map_or(entry.term, Group::term));
+        let payload = self.written.get(&entry).map(|entry| entry.payload.clone());
+        if let Some(Payload::Membership(membership)) = payload {
+            let before = self.memberships.last().expect("the first");
+            assert!(
+                is_legal(before, &membership),
+                "({membership}) at {entry} can't come after ({before})"
+            );
+            self.memberships.push(membership);
+        }
+    }
+
+    fn newest_term(&self) -> Option<&Term> {
+        self.leaders.last_key_value().map(|(term, _)| term)
     }
 
     pub(crate) fn prompt_leaves(&self, message: &Message) {
@@ -172,8 +223,21 @@ impl Safety {
         );
     }
 
-    pub(crate) fn written(&mut self, write: &Persist) {
+    pub(crate) fn written(&mut self, id: NodeId, write: &Persist) {
         for entry in &write.entries {
+            if let Payload::Membership(membership) = &entry.payload {
+                self.witnesses.extend(membership.witnesses());
+                self.witnesses
+                    .extend(membership.next().iter().flat_map(|next| next.witnesses()));
+            }
+            if self.is_witness(id) {
+                assert!(
+                    !matches!(entry.payload, Payload::Command(_)),
+                    "{id} is a witness and was sent {entry}"
+                );
+                assert!(self.is_as_written(id, entry), "{id} writes a changed entry");
+                continue;
+            }
             let before = self.written.insert(entry.id(), entry.clone());
             assert!(
                 before.as_ref().is_none_or(|before| before == entry),
@@ -182,15 +246,22 @@ impl Safety {
         }
     }
 
+    /// Whether an entry is what its leader made it, as far as this replica gets to see that.
+    fn is_as_written(&self, id: NodeId, entry: &Entry) -> bool {
+        self.written.get(&entry.id()).is_none_or(|written| {
+            let mut written = written.clone();
+            if self.is_witness(id) {
+                strip(&mut written);
+            }
+            written == *entry
+        })
+    }
+
     /// A state machine takes the state of a snapshot: it must be what the committed entries make.
     pub(crate) fn restores(&mut self, id: NodeId, state: &[Entry]) {
         for (entry, committed) in state.iter().zip(&self.committed) {
             assert_eq!(entry.id(), *committed, "{id} restores what was not committed");
-            let written = self.written.get(&entry.id());
-            assert!(
-                written.is_none_or(|written| written == entry),
-                "{id} restores a changed entry"
-            );
+            assert!(self.is_as_written(id, entry), "{id} restores a changed entry");
         }
         assert!(
             state.len() <= self.committed.len(),
@@ -202,8 +273,8 @@ impl Safety {
     }
 
     pub(crate) fn applies(&mut self, id: NodeId, entries: &[Entry]) {
-        let applied = self.applied.entry(id).or_default();
         for entry in entries {
+            let applied = self.applied.entry(id).or_default();
             assert_eq!(entry.index, applied.next(), "{id} applies out of order");
             *applied = entry.index;
             let position = usize::try_from(entry.index.prev().0).expect("an index fits");
@@ -215,11 +286,7 @@ impl Safety {
                     "State Machine Safety: {id} applies another entry"
                 );
             }
-            let written = self.written.get(&entry.id());
-            assert!(
-                written.is_none_or(|written| written == entry),
-                "{id} applies a changed entry"
-            );
+            assert!(self.is_as_written(id, entry), "{id} applies a changed entry");
         }
     }
 
@@ -237,4 +304,36 @@ impl Safety {
 
 fn is_compacted(group: &Group, index: LogIndex) -> bool {
     index < group.base().index
+}
+
+/// Whether no two sets of nodes that could decide, one by each configuration, are without a common node: tried
+/// for every set.
+pub(crate) fn quorums_meet(one: &Membership, other: &Membership) -> bool {
+    let nodes: Vec<NodeId> = one.nodes().union(&other.nodes()).copied().collect();
+    let decides = |membership: &Membership, has: &dyn Fn(NodeId) -> bool| {
+        let is_majority = |voters: Vec<NodeId>| {
+            voters.is_empty() || voters.iter().filter(|node| has(**node)).count() * 2 > voters.len()
+        };
+        is_majority(membership.voters().collect()) && is_majority(membership.outgoing().collect())
+    };
+    (0..1_u32 << nodes.len()).all(|set| {
+        let is_in = |node: NodeId| {
+            (0..)
+                .zip(&nodes)
+                .any(|(bit, other)| *other == node && set >> bit & 1 == 1)
+        };
+        !(decides(one, &is_in) && decides(other, &|node| !is_in(node)))
+    })
+}
+
+/// Whether a configuration may be committed right after another (paper §6): never one that could decide without
+/// the other, and never other voters but through a joint configuration of both.
+fn is_legal(before: &Membership, after: &Membership) -> bool {
+    let voters = |membership: &Membership| membership.voters().collect::<Vec<_>>();
+    let is_step = match (before.is_joint(), after.is_joint()) {
+        (true, joint) => !joint && voters(before) == voters(after),
+        (false, true) => after.outgoing().collect::<Vec<_>>() == voters(before),
+        (false, false) => voters(before) == voters(after),
+    };
+    is_step && quorums_meet(before, after)
 }

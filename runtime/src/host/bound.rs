@@ -9,16 +9,17 @@ use crate::inbox::Inbox;
 use crate::metrics::Counters;
 use crate::registry::{IdMap, Registry};
 use crate::router::Router;
-use crate::snapshot::SnapshotActor;
+use crate::snapshot::{SnapshotActor, remove_strays};
 use crate::storage::StorageActor;
 use crate::store::{
-    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, RecoveredGroup, SnapshotStore, StoreError,
+    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, SnapshotStore, StoreContents, StoreError,
     StoreIdentity,
 };
 use crate::transport::BoundTransport;
+use crate::turns::TurnActor;
 use crate::worker::{Dispatcher, Shared};
 use parking_lot::Mutex;
-use raftyard_groups::{GroupId, NodeId};
+use raftyard_groups::NodeId;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::OnceCell;
@@ -85,8 +86,14 @@ impl BoundHost {
             .storage
             .run(move || async move { open_store(store, snapshots, &identity) })
             .await;
-        let (store, (snapshots, names), recovered) =
+        let (store, (snapshots, names), contents) =
             opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
+
+        let StoreContents { groups, tombstones } = contents;
+        let lives = groups.iter().map(|found| &found.record);
+        let lives = lives.map(|record| (record.group, record.incarnation)).collect();
+        let recovered: IdMap<_, _> = groups.into_iter().map(|found| (found.record.group, found)).collect();
+        let tombstones = tombstones.into_iter().map(|tombstone| (tombstone.group, tombstone));
 
         let counters = Arc::new(Counters::default());
         let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
@@ -112,14 +119,14 @@ impl BoundHost {
             let counters = counters.clone();
             self.spots
                 .storage
-                .start(move || StorageActor::new(store, inbox, workers, handle, counters))
+                .start(move || TurnActor(StorageActor::new(store, lives, inbox, workers, handle, counters)))
         };
         let snapshots = {
             let (inbox, workers, handle) = (snapshot_inbox.clone(), inboxes.clone(), handle.clone());
             let counters = counters.clone();
             self.spots
                 .snapshots
-                .start(move || SnapshotActor::new(snapshots, &names, inbox, workers, handle, counters))
+                .start(move || TurnActor(SnapshotActor::new(snapshots, &names, inbox, workers, handle, counters)))
         };
         let transport = self.spots.transport.start(move || transport_actor);
 
@@ -140,7 +147,8 @@ impl BoundHost {
             tuning,
             seed: self.seed,
             recovered: Mutex::new(recovered),
-            creating: Mutex::default(),
+            tombstones: Mutex::new(tombstones.collect()),
+            reserved: Mutex::default(),
             actors: Actors {
                 dispatchers,
                 storage,
@@ -155,11 +163,7 @@ impl BoundHost {
     }
 }
 
-type Opened = (
-    Box<dyn LogStore>,
-    (Box<dyn SnapshotStore>, Vec<String>),
-    IdMap<GroupId, RecoveredGroup>,
-);
+type Opened = (Box<dyn LogStore>, (Box<dyn SnapshotStore>, Vec<String>), StoreContents);
 
 fn open_store(
     choice: StoreChoice,
@@ -175,12 +179,12 @@ fn open_store(
         }
         StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),
     };
-    let snapshots = snapshots.unwrap_or(default);
+    let mut snapshots = snapshots.unwrap_or(default);
     let names = snapshots.list().map_err(|source| StoreError::Io {
         context: "list the snapshots".to_owned(),
         source,
     })?;
-    let recovered = store.recover()?;
-    let recovered = recovered.into_iter().map(|found| (found.record.group, found)).collect();
-    Ok((store, (snapshots, names), recovered))
+    let contents = store.recover()?;
+    let names = remove_strays(&mut *snapshots, names, &contents);
+    Ok((store, (snapshots, names), contents))
 }

@@ -1,13 +1,16 @@
 //! What a node does before it hosts a replica of a group.
 
-use super::Node;
+use super::{GroupOptions, Node};
 use crate::error::{CreateGroupError, DiskStateError};
+use crate::life::after;
 use crate::machine::{DiskStateMachine, DiskTyped, Machine};
-use crate::snapshot::{Decode, SnapshotWork};
+use crate::snapshot::{Decode, SnapshotError, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup};
 use raftyard_groups::{GroupId, Incarnation, LogId, Membership, Recovered};
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl Node {
@@ -34,9 +37,19 @@ impl Node {
         &self,
         group: GroupId,
         membership: Membership,
+        options: GroupOptions,
     ) -> Result<(GroupRecord, Recovered), CreateGroupError> {
         let found = self.recovered.lock().remove(&group);
         if let Some(found) = found {
+            let there = found.record.incarnation;
+            if let Some(wanted) = options.incarnation.filter(|wanted| *wanted != there) {
+                self.recovered.lock().insert(group, found);
+                return Err(CreateGroupError::OtherIncarnation {
+                    group,
+                    found: there,
+                    wanted,
+                });
+            }
             if found.record.membership != membership {
                 let error = CreateGroupError::OtherMembers {
                     group,
@@ -48,10 +61,26 @@ impl Node {
             }
             return Ok((found.record, found.state));
         }
+        let next = self.next_incarnation(group);
+        let incarnation = options.incarnation.unwrap_or(next);
+        let destroyed = self
+            .tombstones
+            .lock()
+            .get(&group)
+            .map(|tombstone| tombstone.incarnation);
+        // The last there can be has no next.
+        if incarnation < next || destroyed == Some(incarnation) {
+            return Err(CreateGroupError::OldIncarnation {
+                group,
+                wanted: incarnation,
+                next,
+            });
+        }
         let record = GroupRecord {
             group,
-            incarnation: Incarnation(1),
+            incarnation,
             membership,
+            is_witness: false,
         };
         let (reply, noted) = oneshot::channel();
         if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
@@ -67,7 +96,22 @@ impl Node {
         let noted = noted.await;
         self.recovered.lock().remove(&group);
         noted.map_err(|_| CreateGroupError::Closed)??;
+        self.tombstones.lock().remove(&group);
         Ok((record, Recovered::default()))
+    }
+
+    /// The earliest incarnation that a group could be created in.
+    pub(super) fn next_incarnation(&self, group: GroupId) -> Incarnation {
+        let runs = self.registry.get(&group).map(|slot| slot.incarnation);
+        let on_disk = || self.recovered.lock().get(&group).map(|found| found.record.incarnation);
+        let destroyed = || {
+            self.tombstones
+                .lock()
+                .get(&group)
+                .map(|tombstone| tombstone.incarnation)
+        };
+        let last = runs.or_else(on_disk).or_else(destroyed);
+        last.map_or(Incarnation(1), after)
     }
 
     /// Restores a state machine from the newest snapshot that its log goes on from; returns its last entry.
@@ -80,16 +124,16 @@ impl Node {
         self.leave_behind(record, recovered);
         let decode = machine.decoder();
         let opened = self.open_snapshot(record, recovered, None, decode).await?;
-        self.recovered.lock().remove(&record.group);
-        let Some((last, state)) = opened else {
-            return Ok(None);
+        let last = match opened {
+            None => None,
+            Some((last, state)) => {
+                take_over(record, machine, last, state)?;
+                recovered.applied = last.index;
+                Some(last)
+            }
         };
-        machine.restore(state, last).map_err(|source| DiskStateError::Io {
-            group: record.group,
-            source,
-        })?;
-        recovered.applied = last.index;
-        Ok(Some(last))
+        self.recovered.lock().remove(&record.group);
+        Ok(last)
     }
 
     /// Takes up a state machine where its disk says that it is, or, if its log begins later, at the snapshot
@@ -116,8 +160,7 @@ impl Node {
         let (last, is_restored) = match opened {
             None => (applied, false),
             Some((last, state)) => {
-                let restored = machine.restore(state, last);
-                restored.map_err(|source| DiskStateError::Io { group, source })?;
+                take_over(record, &mut machine, last, state)?;
                 (last, true)
             }
         };
@@ -154,20 +197,43 @@ impl Node {
     }
 }
 
-/// That nobody else creates the same group at the same time.
-pub(super) struct Reservation<'a> {
-    node: &'a Node,
-    group: GroupId,
+/// Lets a state machine take over the state of the snapshot that ends with `last`.
+fn take_over(
+    record: &GroupRecord,
+    machine: &mut dyn Machine,
+    last: LogId,
+    state: Box<dyn Any + Send>,
+) -> Result<(), CreateGroupError> {
+    match catch_unwind(AssertUnwindSafe(|| machine.restore(state, last))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(source)) => Err(CreateGroupError::DiskState(DiskStateError::Io {
+            group: record.group,
+            source,
+        })),
+        Err(_) => Err(SnapshotError::Rejected(last).into()),
+    }
 }
 
-impl<'a> Reservation<'a> {
-    pub(super) fn of(node: &'a Node, group: GroupId) -> Result<Self, CreateGroupError> {
+/// That nobody else creates, destroys or rebuilds the same group at the same time.
+pub(super) struct Reservation {
+    pub(super) node: Arc<Node>,
+    pub(super) group: GroupId,
+}
+
+impl Reservation {
+    /// None if somebody else has it.
+    pub(super) fn of(node: &Arc<Node>, group: GroupId) -> Option<Self> {
+        let reserved = node.reserved.lock().insert(group);
+        reserved.then(|| Self {
+            node: node.clone(),
+            group,
+        })
+    }
+
+    /// For a group that does not run here.
+    pub(super) fn of_new(node: &Arc<Node>, group: GroupId) -> Result<Self, CreateGroupError> {
         // In this order: who finds the reservation gone finds the group in the registry.
-        let reserved = node.creating.lock().insert(group);
-        if !reserved {
-            return Err(CreateGroupError::Exists(group));
-        }
-        let reservation = Self { node, group };
+        let reservation = Self::of(node, group).ok_or(CreateGroupError::Exists(group))?;
         if node.registry.contains_key(&group) {
             return Err(CreateGroupError::Exists(group));
         }
@@ -175,8 +241,8 @@ impl<'a> Reservation<'a> {
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.node.creating.lock().remove(&self.group);
+        self.node.reserved.lock().remove(&self.group);
     }
 }

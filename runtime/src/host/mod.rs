@@ -4,11 +4,17 @@ mod bound;
 mod builder;
 mod cluster;
 mod create;
+mod destroy;
+mod import;
+mod options;
 mod placement;
+mod rebuild;
 
 pub use bound::BoundHost;
 pub use builder::HostBuilder;
+pub use options::GroupOptions;
 pub use placement::Placement;
+pub use rebuild::RebuildReport;
 
 use crate::budget::ByteBudget;
 use crate::error::{CreateGroupError, DiskStateError, OpenError};
@@ -17,19 +23,21 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::machine::{DiskStateMachine, Machine, OnDisk, Replicated, StateMachine, Typed};
 use crate::metrics::{Counters, HostMetrics};
+use crate::random::mix;
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
-use crate::snapshot::{self, SnapshotActor, SnapshotWork};
-use crate::storage::{self, StorageActor, StorageWork};
-use crate::store::{GroupRecord, RecoveredGroup};
+use crate::snapshot::{SnapshotActor, SnapshotWork};
+use crate::storage::{StorageActor, StorageWork};
+use crate::store::{GroupRecord, RecoveredGroup, Tombstone};
 use crate::transport::{self, TransportActor, TransportHandle};
+use crate::turns::{self, TurnActor};
 use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
 use create::Reservation;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
 use raftyard_groups::{
-    GroupId, LogId, Membership, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
+    GroupId, Incarnation, LogId, Membership, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
 };
 use std::any::TypeId;
 use std::collections::BTreeSet;
@@ -75,8 +83,10 @@ pub(crate) struct Node {
     seed: u64,
     /// What the disk holds of groups that were not opened yet.
     recovered: Mutex<IdMap<GroupId, RecoveredGroup>>,
-    /// Groups that are being created.
-    creating: Mutex<BTreeSet<GroupId>>,
+    /// What is left of groups that were destroyed.
+    tombstones: Mutex<IdMap<GroupId, Tombstone>>,
+    /// Groups that are being created, destroyed or rebuilt.
+    reserved: Mutex<BTreeSet<GroupId>>,
     actors: Actors,
     /// Where there are timers, whatever runtime a user's call comes from.
     place: Spot,
@@ -86,10 +96,22 @@ pub(crate) struct Node {
     ended: OnceCell<()>,
 }
 
+/// A replica that is about to be hosted.
+struct Start {
+    record: GroupRecord,
+    recovered: Recovered,
+    machine: Box<dyn Machine>,
+    /// As in [`Create`].
+    snapshot: Option<LogId>,
+    /// As in [`Create`].
+    unsynced: bool,
+    priority: u8,
+}
+
 struct Actors {
     dispatchers: Vec<Addr<Dispatcher>>,
-    storage: Addr<StorageActor>,
-    snapshots: Addr<SnapshotActor>,
+    storage: Addr<TurnActor<StorageActor>>,
+    snapshots: Addr<TurnActor<SnapshotActor>>,
     transport: Addr<TransportActor>,
 }
 
@@ -122,7 +144,8 @@ impl RaftHost {
     }
 
     /// Starts this node's replica of a group: a new one, or the one an earlier run left on disk. Every
-    /// member has to do the same, with the same members. `machine` makes the state machine as it is before
+    /// member has to do the same, with the same members. A group that was destroyed on this node begins anew, in its
+    /// next incarnation; what to do if that is not the same on all members, [`GroupOptions`] says. `machine` makes the state machine as it is before
     /// the first command; after a restart it is restored from the newest snapshot, and committed commands that
     /// came after that are applied again.
     ///
@@ -136,19 +159,35 @@ impl RaftHost {
         members: impl IntoIterator<Item = NodeId>,
         machine: impl FnOnce() -> S,
     ) -> Result<Group<S>, CreateGroupError> {
+        self.create_group_with(group, members, GroupOptions::default(), machine)
+            .await
+    }
+
+    /// As [`RaftHost::create_group`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`RaftHost::create_group`].
+    pub async fn create_group_with<S: StateMachine>(
+        &self,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        options: GroupOptions,
+        machine: impl FnOnce() -> S,
+    ) -> Result<Group<S>, CreateGroupError> {
         let node = &self.0;
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
-        let _reserved = Reservation::of(node, group)?;
-        let mut machine = Typed::new(machine());
-        let (record, mut recovered) = node.recover_or_note(group, membership).await?;
-        let snapshot = node.restore(&record, &mut recovered, &mut machine).await?;
-        self.start(record, recovered, Box::new(machine), snapshot, false)
+        let _reserved = Reservation::of_new(node, group)?;
+        let machine = Box::new(Typed::new(machine()));
+        let (record, recovered) = node.recover_or_note(group, membership, options).await?;
+        self.start(record, recovered, machine, options.priority).await
     }
 
     /// Like [`RaftHost::create_group`], for a state machine that keeps its state on disk. `open` opens it, as an
     /// earlier run left it or new; it is called at once, on this thread. The log is replayed from where the
-    /// state machine's records say that it is.
+    /// state machine's records say that it is. A group that is destroyed leaves its state to its owner: one that
+    /// is created again in its place needs a new one.
     ///
     /// # Errors
     ///
@@ -161,31 +200,76 @@ impl RaftHost {
         members: impl IntoIterator<Item = NodeId>,
         open: impl FnOnce() -> io::Result<S>,
     ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
+        self.create_disk_group_with(group, members, GroupOptions::default(), open)
+            .await
+    }
+
+    /// As [`RaftHost::create_disk_group`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`RaftHost::create_disk_group`].
+    pub async fn create_disk_group_with<S: DiskStateMachine>(
+        &self,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        options: GroupOptions,
+        open: impl FnOnce() -> io::Result<S>,
+    ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
         let node = &self.0;
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
-        let _reserved = Reservation::of(node, group)?;
+        let _reserved = Reservation::of_new(node, group)?;
         let machine = open().map_err(|source| DiskStateError::Io { group, source })?;
-        let (record, mut recovered) = node.recover_or_note(group, membership).await?;
+        let (record, mut recovered) = node.recover_or_note(group, membership, options).await?;
         let (machine, applied, is_restored) = node.resume(&record, &mut recovered, machine).await?;
-        self.start(record, recovered, Box::new(machine), Some(applied), is_restored)
+        let start = Start {
+            record,
+            recovered,
+            machine: Box::new(machine),
+            snapshot: Some(applied),
+            unsynced: is_restored,
+            priority: options.priority,
+        };
+        self.host(start)
     }
 
-    /// Hosts a replica whose state machine is as far as `recovered` says.
-    fn start<S: Replicated>(
+    /// Starts the replica that is noted on disk; the group is reserved.
+    async fn start<S: StateMachine>(
         &self,
         record: GroupRecord,
-        recovered: Recovered,
-        machine: Box<dyn Machine>,
-        snapshot: Option<LogId>,
-        unsynced: bool,
+        mut recovered: Recovered,
+        mut machine: Box<dyn Machine>,
+        priority: u8,
     ) -> Result<Group<S>, CreateGroupError> {
+        let snapshot = self.0.restore(&record, &mut recovered, &mut *machine).await?;
+        self.host(Start {
+            record,
+            recovered,
+            machine,
+            snapshot,
+            unsynced: false,
+            priority,
+        })
+    }
+
+    /// Hosts a replica whose state machine is as far as its log says.
+    fn host<S: Replicated>(&self, start: Start) -> Result<Group<S>, CreateGroupError> {
+        let Start {
+            record,
+            recovered,
+            machine,
+            snapshot,
+            unsynced,
+            priority,
+        } = start;
         let (node, group) = (&self.0, record.group);
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
             return Err(CreateGroupError::Closed);
         };
         let slot = Arc::new(GroupSlot {
             group,
+            incarnation: record.incarnation,
             machine: TypeId::of::<S>(),
             inbox: inbox.clone(),
             status: StatusCell::default(),
@@ -193,8 +277,8 @@ impl RaftHost {
         // One of the members campaigns at once, a different one from group to group: so new groups have
         // leaders without waiting, spread over the nodes.
         let voters: Vec<NodeId> = record.membership.voters().collect();
-        let turn = usize::try_from(group.0 % voters.len() as u64).unwrap_or_default();
-        let first = voters.get(turn);
+        let turn = group.0.checked_rem(voters.len() as u64);
+        let first = turn.and_then(|turn| voters.get(usize::try_from(turn).ok()?));
         let create = Create {
             config: ReplicaConfig {
                 group,
@@ -207,6 +291,7 @@ impl RaftHost {
                 ),
                 membership: record.membership,
                 tuning: node.tuning,
+                priority,
             },
             recovered,
             machine,
@@ -229,6 +314,13 @@ impl RaftHost {
         // Cloned out: a guard of the map must not live on.
         let slot = self.0.registry.get(&group).map(|slot| slot.value().clone())?;
         (slot.machine == TypeId::of::<S>()).then(|| Group::new(slot, self.0.clone()))
+    }
+
+    /// The earliest incarnation that this node could create the group in: the one that
+    /// [`create_group`](Self::create_group) takes if there is nothing of the group here but its past.
+    #[must_use]
+    pub fn next_incarnation(&self, group: GroupId) -> Incarnation {
+        self.0.next_incarnation(group)
     }
 
     /// What this node did since it was opened.
@@ -277,8 +369,8 @@ impl Node {
         for dispatcher in &self.actors.dispatchers {
             dispatcher.send(worker::Stop).await.ok();
         }
-        self.actors.snapshots.send(snapshot::Stop).await.ok();
-        self.actors.storage.send(storage::Stop).await.ok();
+        self.actors.snapshots.send(turns::Stop).await.ok();
+        self.actors.storage.send(turns::Stop).await.ok();
         if let Some(threads) = &self.threads {
             threads.stop_and_wait().await;
         }
@@ -317,17 +409,10 @@ impl Drop for Node {
         for dispatcher in &self.actors.dispatchers {
             dispatcher.do_send(worker::Stop);
         }
-        self.actors.snapshots.do_send(snapshot::Stop);
-        self.actors.storage.do_send(storage::Stop);
+        self.actors.snapshots.do_send(turns::Stop);
+        self.actors.storage.do_send(turns::Stop);
         if let Some(threads) = &self.threads {
             threads.stop();
         }
     }
-}
-
-/// Mixes two numbers into a seed.
-pub(crate) fn mix(a: u64, b: u64) -> u64 {
-    let mut z = a ^ b.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z ^ (z >> 31)
 }

@@ -11,7 +11,8 @@ use tokio::sync::{oneshot, watch};
 pub enum Placement {
     /// Each worker, the storage, the snapshots and the transport on a thread of its own.
     Threads,
-    /// All on the thread that opens the node, which must run a tokio `LocalSet` (as an actix system does).
+    /// All on the thread that opens the node, which must run a tokio `LocalSet` (as an actix system does). Groups have to
+    /// be destroyed, rebuilt and imported from that thread too.
     Here,
 }
 
@@ -51,6 +52,20 @@ impl Spot {
                 answer.await.ok()
             }
             Self::Here => Some(make().await),
+        }
+    }
+}
+
+impl Spot {
+    /// As [`Spot::run`], and goes on to its end if the caller gives up.
+    pub(super) async fn complete<T, F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        match self {
+            Self::Thread(_) => self.run(make).await,
+            Self::Here => actix_rt::spawn(make()).await.ok(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! it, so its numbers are in the order of the log.
 
 use super::{Envelope, RequestId, SessionId, SessionLimits};
-use crate::host::mix;
+use crate::random::mix;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 

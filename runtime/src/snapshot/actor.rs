@@ -1,23 +1,25 @@
 //! The snapshot actor: one per node, on a thread of its own. All work on snapshot files is done here, one
 //! thing after the other.
 
-use super::format::{Reader, Seal, Writer};
+use super::format::Seal;
 use super::name::{Name, SnapshotId};
 use super::receive::Incoming;
 use super::{Decode, Encode, SnapshotError, SnapshotEvent, SyncDisk};
+use crate::error::ExportError;
 use crate::inbox::Inbox;
+use crate::life::Life;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
 use crate::router::worker_of;
 use crate::store::{GroupRecord, SnapshotStore};
-use crate::transport::{Outgoing, SnapshotAnswer, SnapshotOffer, SnapshotPart, TransportHandle};
+use crate::transport::{SnapshotAnswer, SnapshotPart, TransportHandle};
+use crate::turns::TakesTurns;
 use crate::worker::Work;
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
-use raftyard_groups::{GroupId, LogId, LogIndex, NodeId, Recovered, Term};
+use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Recovered, Term};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -44,32 +46,55 @@ pub(crate) enum SnapshotWork {
     },
     /// To be written and made durable.
     Take {
-        group: GroupId,
+        life: Life,
         last: LogId,
+        /// The configuration in force at that entry.
+        membership: Arc<Membership>,
         encode: Encode,
     },
     /// What a state machine on disk applied up to this entry is to be made durable.
-    Sync {
-        group: GroupId,
-        last: LogId,
-        sync: SyncDisk,
-    },
+    Sync { life: Life, last: LogId, sync: SyncDisk },
     /// A snapshot that was received is to be read back.
-    Restore {
-        group: GroupId,
-        last: LogId,
-        decode: Decode,
-    },
+    Restore { life: Life, last: LogId, decode: Decode },
     /// The group's log durably holds this snapshot's last entry: older ones are of no use.
-    Forget { group: GroupId, before: LogIndex },
+    Forget { life: Life, before: LogIndex },
+    /// Every snapshot of a group is to be removed, but for those of the incarnation that is to be kept.
+    Remove {
+        group: GroupId,
+        keep: Option<Incarnation>,
+        reply: oneshot::Sender<()>,
+    },
+    /// The snapshot that the log of `from` goes on from is to become one of `to`: another incarnation of the
+    /// same group.
+    Relabel {
+        from: GroupRecord,
+        recovered: Recovered,
+        to: GroupRecord,
+        reply: oneshot::Sender<Result<(), SnapshotError>>,
+    },
+    /// To be written to a file of the user's.
+    Export {
+        life: Life,
+        last: LogId,
+        /// The configuration in force at that entry.
+        membership: Arc<Membership>,
+        encode: Encode,
+        path: PathBuf,
+        reply: oneshot::Sender<Result<LogId, ExportError>>,
+    },
+    /// A file of the user's is to become the snapshot that a new group begins with.
+    Import(Box<Import>),
     /// To be sent.
     Send {
-        group: GroupId,
+        life: Life,
         to: NodeId,
         term: Term,
         last: LogId,
-        /// To be written first, and removed once it was sent: a group whose state is on disk has no other.
-        view: Option<Encode>,
+        /// The peer is a witness: it gets no state.
+        to_witness: bool,
+        /// To be written first, and removed once it was sent, with the configuration in force at that entry: a
+        /// group whose state is on disk has no other.
+        view: Option<(Arc<Membership>, Encode)>,
     },
     /// A piece of one that is being sent; nothing if it can't be read.
     Read {
@@ -92,37 +117,40 @@ pub(crate) enum SnapshotWork {
     },
 }
 
+/// A group that is to begin with what a file of the user's holds.
+pub(crate) struct Import {
+    pub(crate) path: PathBuf,
+    pub(crate) group: GroupId,
+    pub(crate) membership: Membership,
+    /// The earliest incarnation that may be created.
+    pub(crate) next: Incarnation,
+    pub(crate) decode: Decode,
+    /// Told what to note, once the snapshot is durable.
+    pub(crate) reply: oneshot::Sender<Result<GroupRecord, SnapshotError>>,
+}
+
 pub(crate) struct SnapshotActor {
     pub(super) store: Box<dyn SnapshotStore>,
-    inbox: Arc<Inbox<SnapshotWork>>,
+    pub(super) inbox: Arc<Inbox<SnapshotWork>>,
     workers: Vec<Arc<Inbox<Work>>>,
-    transport: TransportHandle,
+    pub(super) transport: TransportHandle,
     pub(super) counters: Arc<Counters>,
     taken: Vec<SnapshotWork>,
     /// What lies in the store, so that nobody has to list it for each group.
     files: IdMap<GroupId, Vec<Name>>,
     /// Groups that run here.
-    groups: IdMap<GroupId, GroupRecord>,
+    pub(super) groups: IdMap<GroupId, GroupRecord>,
     /// Snapshots that are complete and were verified.
-    ready: BTreeMap<SnapshotId, Seal>,
+    pub(super) ready: BTreeMap<SnapshotId, Seal>,
     /// How often each is being sent at the moment: these are not removed.
-    sending: BTreeMap<SnapshotId, usize>,
+    pub(super) sending: BTreeMap<SnapshotId, usize>,
     /// Those that were written only to be sent.
-    for_peers: BTreeSet<SnapshotId>,
+    pub(super) for_peers: BTreeSet<SnapshotId>,
     /// At most one per group.
     pub(super) incoming: IdMap<GroupId, Incoming>,
     /// Snapshots before these are of no use.
     useless_before: IdMap<GroupId, LogIndex>,
 }
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Wake;
-
-/// Ends the actor, once all that was queued before is done.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Stop;
 
 impl SnapshotActor {
     /// An actor for what lies in `store` under these `names`.
@@ -155,17 +183,6 @@ impl SnapshotActor {
         }
     }
 
-    /// Carries out all that queued. True if more came meanwhile.
-    fn turn(&mut self) -> bool {
-        let mut taken = std::mem::take(&mut self.taken);
-        self.inbox.take(&mut taken);
-        for work in taken.drain(..) {
-            self.carry_out(work);
-        }
-        self.taken = taken;
-        self.inbox.end_turn()
-    }
-
     pub(super) fn carry_out(&mut self, work: SnapshotWork) {
         // Who gave up waiting for a reply has dropped the other end.
         match work {
@@ -175,27 +192,50 @@ impl SnapshotActor {
                 applied,
                 decode,
                 reply,
-            } => drop(reply.send(self.open(&record, &recovered, applied, &decode))),
-            SnapshotWork::Take { group, last, encode } => self.take(group, last, encode),
-            SnapshotWork::Sync { group, last, sync } => self.sync(group, last, sync),
-            SnapshotWork::Restore { group, last, decode } => self.restore(group, last, &decode),
-            SnapshotWork::Forget { group, before } => {
-                let useless = self.useless_before.entry(group).or_default();
-                *useless = before.max(*useless);
-                self.remove_useless(group);
+            } => drop(reply.send(self.start(&record, &recovered, applied, &decode))),
+            SnapshotWork::Take {
+                life,
+                last,
+                membership,
+                encode,
+            } => self.take(life, last, membership, encode),
+            SnapshotWork::Sync { life, last, sync } => self.sync(life, last, sync),
+            SnapshotWork::Restore { life, last, decode } => self.restore(life, last, &decode),
+            SnapshotWork::Forget { life, before } => {
+                if self.record_of(life).is_some() {
+                    let useless = self.useless_before.entry(life.group).or_default();
+                    *useless = before.max(*useless);
+                    self.remove_useless(life.group);
+                }
             }
+            SnapshotWork::Remove { group, keep, reply } => {
+                self.remove_all(group, keep);
+                reply.send(()).ok();
+            }
+            SnapshotWork::Relabel {
+                from,
+                recovered,
+                to,
+                reply,
+            } => drop(reply.send(self.relabel(&from, &recovered, &to))),
+            SnapshotWork::Export {
+                life,
+                last,
+                membership,
+                encode,
+                path,
+                reply,
+            } => drop(reply.send(self.export(life, last, membership, encode, &path))),
+            SnapshotWork::Import(import) => self.import(*import),
             SnapshotWork::Send {
-                group,
+                life,
                 to,
                 term,
                 last,
+                to_witness,
                 view,
-            } => self.send(group, to, term, last, view),
-            SnapshotWork::Read { id, offset, len, reply } => {
-                let piece = self.store.read(&Name::Complete(id).text(), offset, len);
-                let piece = piece.map_err(|error| tracing::error!(snapshot = ?id, %error, "snapshot can't be read"));
-                drop(reply.send(piece.ok()));
-            }
+            } => self.send(life, to, term, last, to_witness, view),
+            SnapshotWork::Read { id, offset, len, reply } => drop(reply.send(self.read_piece(id, offset, len))),
             SnapshotWork::Sent { id, to, is_complete } => self.sent(id, to, is_complete),
             SnapshotWork::Receive { from, part, reply } => drop(reply.send(self.receive(from, part))),
         }
@@ -218,6 +258,9 @@ impl SnapshotActor {
     fn unnote(&mut self, name: Name) {
         if let Some(files) = self.files.get_mut(&name.id().group) {
             files.retain(|file| *file != name);
+            if files.is_empty() {
+                self.files.remove(&name.id().group);
+            }
         }
     }
 
@@ -238,143 +281,24 @@ impl SnapshotActor {
         }
     }
 
-    /// Finds the newest intact snapshot whose last entry the log holds. A state that is on disk, up to `applied`,
-    /// needs none if the log holds where it goes on.
-    fn open(
-        &mut self,
-        record: &GroupRecord,
-        recovered: &Recovered,
-        applied: Option<LogId>,
-        decode: &Decode,
-    ) -> Result<Opened, SnapshotError> {
-        let group = record.group;
-        let is_whole = recovered.holds(applied.unwrap_or_default());
-        let (mut usable, mut useless) = (Vec::new(), Vec::new());
+    /// The group is gone in all other incarnations: so is all that there is of them.
+    fn remove_all(&mut self, group: GroupId, keep: Option<Incarnation>) {
+        if keep.is_none_or(|keep| self.groups.get(&group).is_some_and(|record| record.incarnation != keep)) {
+            self.groups.remove(&group);
+            self.useless_before.remove(&group);
+            self.incoming.remove(&group);
+        }
         for name in self.names(group) {
-            match name {
-                Name::Taking(_) => self.remove(name),
-                Name::Complete(id) if id.incarnation == record.incarnation => {
-                    if recovered.holds(id.last) && !(is_whole && applied.is_some()) {
-                        usable.push(id);
-                    } else if applied.is_some() {
-                        useless.push(name);
-                    }
-                }
-                _ => {}
+            if Some(name.id().incarnation) != keep {
+                self.ready.remove(&name.id());
+                self.remove(name);
             }
         }
-        usable.sort_unstable_by_key(|id| std::cmp::Reverse(id.last.index));
-        let (mut damaged, mut opened) = (Vec::new(), None);
-        for id in usable {
-            match self.read_back(record, id, decode) {
-                Ok(state) => {
-                    opened = Some((id.last, state));
-                    break;
-                }
-                Err(error) => {
-                    tracing::error!(group = group.0, %error, "snapshot can't be used");
-                    damaged.push(error.to_string());
-                }
-            }
-        }
-        if opened.is_none() && !is_whole {
-            let base = recovered.base;
-            return Err(SnapshotError::Missing { group, base, damaged });
-        }
-        for name in useless {
-            self.remove(name);
-        }
-        self.groups.insert(group, record.clone());
-        Ok(opened)
-    }
-
-    fn read_back(
-        &mut self,
-        record: &GroupRecord,
-        id: SnapshotId,
-        decode: &Decode,
-    ) -> Result<Box<dyn Any + Send>, SnapshotError> {
-        let name = Name::Complete(id).text();
-        let mut reader = Reader::open(&*self.store, &name, id, &record.membership)?;
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut reader)));
-        // First: what was made of a damaged file does not matter.
-        let seal = reader.finish()?;
-        let damaged = |what: String| SnapshotError::Damaged { name, what };
-        let decoded = match decoded {
-            Ok(Ok(decoded)) => decoded,
-            Ok(Err(error)) => return Err(damaged(format!("its state can't be restored: {error}"))),
-            Err(_) => return Err(damaged("restoring its state panicked".to_owned())),
-        };
-        self.ready.insert(id, seal);
-        Ok(decoded)
-    }
-
-    fn take(&mut self, group: GroupId, last: LogId, encode: Encode) {
-        let Some(record) = self.groups.get(&group).cloned() else {
-            return;
-        };
-        let is_durable = self.write(&record, record_id(&record, last), encode).is_some();
-        self.tell(group, SnapshotEvent::Taken { last, is_durable });
-    }
-
-    fn sync(&mut self, group: GroupId, last: LogId, sync: SyncDisk) {
-        let result = match catch_unwind(AssertUnwindSafe(sync)) {
-            Ok(synced) => synced.map_err(|error| error.to_string()),
-            Err(_) => Err("it panicked".to_owned()),
-        };
-        if result.is_ok() {
-            self.counters.states_synced.add(1);
-        }
-        self.tell(group, SnapshotEvent::Synced { last, result });
-    }
-
-    /// Writes a snapshot, durably, so that it is ready.
-    fn write(&mut self, record: &GroupRecord, id: SnapshotId, encode: Encode) -> Option<Seal> {
-        let (group, last) = (id.group.0, id.last);
-        match self.try_write(record, id, encode) {
-            Ok(seal) => {
-                self.ready.insert(id, seal);
-                self.counters.snapshots_taken.add(1);
-                tracing::debug!(group, last = %last, bytes = seal.size, "snapshot taken");
-                Some(seal)
-            }
-            Err(error) => {
-                tracing::error!(group, last = %last, %error, "snapshot failed");
-                self.remove(Name::Taking(id));
-                None
-            }
-        }
-    }
-
-    fn try_write(&mut self, record: &GroupRecord, id: SnapshotId, encode: Encode) -> std::io::Result<Seal> {
-        let taking = Name::Taking(id);
-        let name = taking.text();
-        let mut writer = Writer::start(&mut *self.store, &name, id, &record.membership)?;
-        match catch_unwind(AssertUnwindSafe(|| encode(&mut writer))) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(std::io::Error::other("serialising the state panicked")),
-        }
-        let seal = writer.finish()?;
-        self.publish(taking)?;
-        Ok(seal)
-    }
-
-    fn restore(&mut self, group: GroupId, last: LogId, decode: &Decode) {
-        let Some(record) = self.groups.get(&group).cloned() else {
-            return;
-        };
-        let state = self.read_back(&record, record_id(&record, last), decode);
-        let state = state.map_err(|error| error.to_string());
-        if state.is_ok() {
-            self.counters.snapshots_installed.add(1);
-        }
-        self.tell(group, SnapshotEvent::Restored(Restored { last, state }));
     }
 
     /// Removes a group's older snapshots, and what was being received that no newer one is: but for those that
     /// are being sent, which follow when they are done.
-    fn remove_useless(&mut self, group: GroupId) {
+    pub(super) fn remove_useless(&mut self, group: GroupId) {
         let Some(before) = self.useless_before.get(&group).copied() else {
             return;
         };
@@ -396,117 +320,46 @@ impl SnapshotActor {
         }
     }
 
-    fn send(&mut self, group: GroupId, to: NodeId, term: Term, last: LogId, view: Option<Encode>) {
-        let Some(record) = self.groups.get(&group).cloned() else {
-            return;
-        };
-        let id = record_id(&record, last);
-        let mut seal = self.ready.get(&id).copied();
-        if let (None, Some(view)) = (seal, view) {
-            seal = self.write(&record, id, view);
-            if seal.is_some() {
-                self.for_peers.insert(id);
-            }
-        }
-        let Some(seal) = seal else {
-            return self.tell(group, SnapshotEvent::Sent { to, through: None });
-        };
-        *self.sending.entry(id).or_default() += 1;
-        let offer = SnapshotOffer {
-            group: group.0,
-            incarnation: id.incarnation.0,
-            term: term.0,
-            last_term: last.term.0,
-            last_index: last.index.0,
-            size: seal.size,
-            crc: seal.crc,
-        };
-        let (source, done) = (self.inbox.clone(), self.inbox.clone());
-        self.transport.send_snapshot(Outgoing {
-            to,
-            offer,
-            read: Box::new(move |offset, len| {
-                let (reply, piece) = oneshot::channel();
-                source.push(SnapshotWork::Read { id, offset, len, reply });
-                piece
-            }),
-            done: Box::new(move |is_complete| {
-                done.push(SnapshotWork::Sent { id, to, is_complete });
-            }),
-        });
-    }
-
-    fn sent(&mut self, id: SnapshotId, to: NodeId, is_complete: bool) {
-        if let Some(count) = self.sending.get_mut(&id) {
-            *count -= 1;
-            if *count == 0 {
-                self.sending.remove(&id);
-                if self.for_peers.remove(&id) {
-                    self.ready.remove(&id);
-                    self.remove(Name::Complete(id));
-                }
-                self.remove_useless(id.group);
-            }
-        }
-        if is_complete {
-            self.counters.snapshots_sent.add(1);
-        }
-        let through = is_complete.then_some(id.last.index);
-        self.tell(id.group, SnapshotEvent::Sent { to, through });
-    }
-
     pub(super) fn record(&self, group: GroupId) -> Option<&GroupRecord> {
         self.groups.get(&group)
     }
 
-    pub(super) fn is_ready(&self, id: SnapshotId) -> bool {
-        self.ready.contains_key(&id)
+    /// The record of a group, if it runs here in this very life.
+    pub(super) fn record_of(&self, life: Life) -> Option<&GroupRecord> {
+        self.record(life.group)
+            .filter(|record| record.incarnation == life.incarnation)
+    }
+
+    /// The snapshot, if it is complete and was verified.
+    pub(super) fn ready(&self, id: SnapshotId) -> Option<&Seal> {
+        self.ready.get(&id)
     }
 
     pub(super) fn is_ready_now(&mut self, id: SnapshotId, seal: Seal) {
         self.ready.insert(id, seal);
     }
 
-    pub(super) fn tell(&self, group: GroupId, event: SnapshotEvent) {
-        if let Some(inbox) = self.workers.get(worker_of(group, self.workers.len())) {
-            inbox.push(Work::Snapshot(group, event));
+    pub(super) fn tell(&self, life: Life, event: SnapshotEvent) {
+        if let Some(inbox) = self.workers.get(worker_of(life.group, self.workers.len())) {
+            inbox.push(Work::Snapshot(life, event));
         }
     }
 }
 
-fn record_id(record: &GroupRecord, last: LogId) -> SnapshotId {
-    SnapshotId {
-        group: record.group,
-        incarnation: record.incarnation,
-        last,
+impl TakesTurns for SnapshotActor {
+    type Work = SnapshotWork;
+
+    fn inbox(&self) -> &Arc<Inbox<SnapshotWork>> {
+        &self.inbox
     }
-}
 
-impl Actor for SnapshotActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        let snapshots = ctx.address();
-        self.inbox.connect(move || snapshots.do_send(Wake));
-    }
-}
-
-impl Handler<Wake> for SnapshotActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
-        if self.turn() {
-            ctx.notify(Wake);
+    fn turn(&mut self) -> bool {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.inbox.take(&mut taken);
+        for work in taken.drain(..) {
+            self.carry_out(work);
         }
-    }
-}
-
-impl Handler<Stop> for SnapshotActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        while self.turn() {}
-        self.inbox.close();
-        ctx.stop();
+        self.taken = taken;
+        self.inbox.end_turn()
     }
 }

@@ -4,18 +4,20 @@
 //! "RYSNAP" | version (2 bytes) | header length (4 bytes) | header | state | crc32 of all before (4 bytes)
 //! ```
 //!
-//! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, membership. The
-//! state is postcard of the time of the last command, of what is remembered for sessions, and of the state
-//! machine's `Snapshot`; of a state machine on disk it is the length of the first two (8 bytes), those
-//! (postcard), and what the state machine wrote.
+//! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, the membership in
+//! force at that entry, and whether it is a witness's, which has no state. The state is postcard of the time of the
+//! last command, of what is remembered for sessions, and of the state machine's `Snapshot`; of a state machine on disk
+//! it is the length of the first two (8 bytes), those (postcard), and what the state machine wrote.
 
 use super::SnapshotError;
 use super::name::SnapshotId;
-use crate::store::SnapshotStore;
+use crate::membership::MembershipLists;
+use crate::store::{MemorySnapshotStore, SnapshotStore};
 use bytes::{Buf, Bytes};
-use raftyard_groups::{Membership, NodeId};
+use raftyard_groups::Membership;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"RYSNAP\x02\x00";
 const CRC_BYTES: usize = 4;
@@ -23,11 +25,22 @@ const PREFIX_BYTES: usize = MAGIC.len() + 4;
 /// What is written or read at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Size and checksum of a complete snapshot: with its id they tell whether two files are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a complete snapshot says of itself. With its id, size and checksum tell whether two files are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seal {
     pub(crate) size: u64,
     pub(crate) crc: u32,
+    /// The configuration in force at its last entry.
+    pub(crate) membership: Arc<Membership>,
+}
+
+/// What a snapshot is of, beside its id.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    /// The configuration in force at its last entry.
+    pub(crate) membership: Arc<Membership>,
+    /// It is for a witness, and has no state.
+    pub(crate) is_witness: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,23 +49,37 @@ struct Header {
     incarnation: u64,
     term: u64,
     index: u64,
-    voters: Vec<u64>,
-    outgoing: Vec<u64>,
-    learners: Vec<u64>,
+    membership: MembershipLists,
+    is_witness: bool,
 }
 
 impl Header {
-    fn of(id: SnapshotId, membership: &Membership) -> Self {
-        let list = |nodes: &mut dyn Iterator<Item = NodeId>| nodes.map(|node| node.0).collect();
+    fn of(id: SnapshotId, stamp: &Stamp) -> Self {
         Self {
             group: id.group.0,
             incarnation: id.incarnation.0,
             term: id.last.term.0,
             index: id.last.index.0,
-            voters: list(&mut membership.voters()),
-            outgoing: list(&mut membership.outgoing()),
-            learners: list(&mut membership.learners()),
+            membership: MembershipLists::from(&*stamp.membership),
+            is_witness: stamp.is_witness,
         }
+    }
+
+    fn is_of(&self, id: SnapshotId) -> bool {
+        let SnapshotId {
+            group,
+            incarnation,
+            last,
+        } = id;
+        (self.group, self.incarnation) == (group.0, incarnation.0)
+            && (self.term, self.index) == (last.term.0, last.index.0)
+    }
+
+    fn expect_witness(&self, is_witness: bool) -> Result<(), String> {
+        if self.is_witness == is_witness {
+            return Ok(());
+        }
+        Err("a witness's snapshot is of use to witnesses alone, and no other is to them".to_owned())
     }
 }
 
@@ -63,6 +90,7 @@ pub(super) struct Writer<'a> {
     piece: Vec<u8>,
     written: u64,
     crc: crc32fast::Hasher,
+    membership: Arc<Membership>,
 }
 
 impl<'a> Writer<'a> {
@@ -70,9 +98,9 @@ impl<'a> Writer<'a> {
         store: &'a mut dyn SnapshotStore,
         name: &'a str,
         id: SnapshotId,
-        membership: &Membership,
+        stamp: &Stamp,
     ) -> io::Result<Self> {
-        let header = postcard::to_stdvec(&Header::of(id, membership)).map_err(io::Error::other)?;
+        let header = postcard::to_stdvec(&Header::of(id, stamp)).map_err(io::Error::other)?;
         let length = u32::try_from(header.len()).map_err(io::Error::other)?;
         store.write(name, 0, &[])?;
         let mut writer = Self {
@@ -81,6 +109,7 @@ impl<'a> Writer<'a> {
             piece: Vec::with_capacity(PIECE_BYTES),
             written: 0,
             crc: crc32fast::Hasher::new(),
+            membership: stamp.membership.clone(),
         };
         io::Write::write_all(&mut writer, MAGIC)?;
         io::Write::write_all(&mut writer, &length.to_le_bytes())?;
@@ -95,6 +124,7 @@ impl<'a> Writer<'a> {
         Ok(Seal {
             size: self.written + CRC_BYTES as u64,
             crc,
+            membership: self.membership.clone(),
         })
     }
 
@@ -121,72 +151,114 @@ impl io::Write for Writer<'_> {
     }
 }
 
-/// Checks all of a file and that it is this snapshot, without keeping it in memory.
+/// Checks all of a file and that it is this snapshot, for a witness or for any other replica, without keeping it in
+/// memory.
 pub(super) fn verify(
     store: &dyn SnapshotStore,
     name: &str,
     id: SnapshotId,
-    membership: &Membership,
+    is_witness: bool,
 ) -> Result<Seal, SnapshotError> {
-    Reader::open(store, name, id, membership)?.finish()
+    Reader::open(store, name, id, is_witness)?.finish()
 }
 
-/// Reads the state out of a file that is this snapshot, piece by piece. What was read is worth nothing before
+/// Reads the state out of a snapshot's file, piece by piece. What was read is worth nothing before
 /// [`Reader::finish`] found all of the file intact.
 pub(super) struct Reader<'a> {
-    store: &'a dyn SnapshotStore,
-    name: &'a str,
-    /// Where the checksum lies: all before it is read.
-    end: u64,
-    /// Where the next piece begins.
-    at: u64,
-    /// What of the last piece was not asked for yet.
-    piece: Bytes,
-    crc: crc32fast::Hasher,
+    pieces: Pieces<'a>,
+    membership: Arc<Membership>,
 }
 
 impl<'a> Reader<'a> {
-    /// Opens a file, and reads up to where the state begins.
+    /// Opens a file that has to be this snapshot, and reads up to where the state begins.
     pub(super) fn open(
         store: &'a dyn SnapshotStore,
         name: &'a str,
         id: SnapshotId,
-        membership: &Membership,
+        is_witness: bool,
     ) -> Result<Self, SnapshotError> {
+        Self::open_if(store, name, |header| {
+            if !header.is_of(id) {
+                return Err("it is the snapshot of another group or entry".to_owned());
+            }
+            header.expect_witness(is_witness)
+        })
+    }
+
+    /// The same, whichever snapshot it is, but for a witness's.
+    pub(super) fn open_any(store: &'a dyn SnapshotStore, name: &'a str) -> Result<Self, SnapshotError> {
+        Self::open_if(store, name, |header| header.expect_witness(false))
+    }
+
+    fn open_if(
+        store: &'a dyn SnapshotStore,
+        name: &'a str,
+        expect: impl FnOnce(&Header) -> Result<(), String>,
+    ) -> Result<Self, SnapshotError> {
+        let mut pieces = Pieces::open(store, name)?;
+        pieces.fill()?;
+        let begun = begin(&pieces.piece).and_then(|(header, membership, state)| {
+            expect(&header)?;
+            Ok((membership, state))
+        });
+        match begun {
+            Ok((membership, state)) => {
+                pieces.piece.advance(state);
+                Ok(Self { pieces, membership })
+            }
+            Err(what) => {
+                // That it is damaged says more than what looks wrong because of that.
+                pieces.finish()?;
+                Err(damaged(name, &what))
+            }
+        }
+    }
+
+    /// Reads what is left, and checks all.
+    pub(super) fn finish(self) -> Result<Seal, SnapshotError> {
+        let (size, crc) = self.pieces.finish()?;
+        let membership = self.membership;
+        Ok(Seal { size, crc, membership })
+    }
+}
+
+impl io::Read for Reader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let pieces = &mut self.pieces;
+        if pieces.piece.is_empty() {
+            pieces.fill().map_err(io::Error::other)?;
+        }
+        let length = into.len().min(pieces.piece.len());
+        pieces.piece.split_to(length).copy_to_slice(into.split_at_mut(length).0);
+        Ok(length)
+    }
+}
+
+/// A file, up to its checksum.
+struct Pieces<'a> {
+    store: &'a dyn SnapshotStore,
+    name: &'a str,
+    /// Where the checksum lies.
+    end: u64,
+    /// Where the next piece begins.
+    at: u64,
+    /// What of the last piece was not taken yet.
+    piece: Bytes,
+    crc: crc32fast::Hasher,
+}
+
+impl<'a> Pieces<'a> {
+    fn open(store: &'a dyn SnapshotStore, name: &'a str) -> Result<Self, SnapshotError> {
         let size = store.size(name).map_err(|source| failed(name, source))?;
         let size = size.ok_or_else(|| damaged(name, "it is gone"))?;
         let end = size.checked_sub(CRC_BYTES as u64);
-        let mut reader = Self {
+        Ok(Self {
             store,
             name,
             end: end.ok_or_else(|| damaged(name, "it is cut off"))?,
             at: 0,
             piece: Bytes::new(),
             crc: crc32fast::Hasher::new(),
-        };
-        reader.fill()?;
-        match skip_header(&reader.piece, id, membership) {
-            Ok(state) => reader.piece.advance(state),
-            // That it is damaged says more than what looks wrong because of that.
-            Err(what) => {
-                reader.finish()?;
-                return Err(damaged(name, what));
-            }
-        }
-        Ok(reader)
-    }
-
-    /// Reads what is left, and checks all.
-    pub(super) fn finish(mut self) -> Result<Seal, SnapshotError> {
-        while self.fill()? {}
-        let crc = self.crc.finalize();
-        let found = self.store.read(self.name, self.end, CRC_BYTES);
-        if found.map_err(|source| failed(self.name, source))? != crc.to_le_bytes()[..] {
-            return Err(damaged(self.name, "its checksum fails"));
-        }
-        Ok(Seal {
-            size: self.end + CRC_BYTES as u64,
-            crc,
         })
     }
 
@@ -205,36 +277,37 @@ impl<'a> Reader<'a> {
         self.at += self.piece.len() as u64;
         Ok(true)
     }
-}
 
-impl io::Read for Reader<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.piece.is_empty() {
-            self.fill().map_err(io::Error::other)?;
+    /// Reads what is left, and checks all; returns the file's size and checksum.
+    fn finish(mut self) -> Result<(u64, u32), SnapshotError> {
+        while self.fill()? {}
+        let crc = self.crc.finalize();
+        let found = self.store.read(self.name, self.end, CRC_BYTES);
+        if found.map_err(|source| failed(self.name, source))? != crc.to_le_bytes()[..] {
+            return Err(damaged(self.name, "its checksum fails"));
         }
-        let length = into.len().min(self.piece.len());
-        self.piece.split_to(length).copy_to_slice(into.split_at_mut(length).0);
-        Ok(length)
+        Ok((self.end + CRC_BYTES as u64, crc))
     }
 }
 
-/// Checks that a file which begins so is this snapshot; returns where its state begins.
-fn skip_header(beginning: &[u8], id: SnapshotId, membership: &Membership) -> Result<usize, &'static str> {
+/// What a file that begins so says of itself, and where its state begins.
+fn begin(beginning: &[u8]) -> Result<(Header, Arc<Membership>, usize), String> {
     let (prefix, rest) = beginning
         .split_first_chunk::<PREFIX_BYTES>()
         .ok_or("it has no header")?;
     let (magic, length) = prefix.split_at(MAGIC.len());
     if magic != MAGIC {
-        return Err("it is of another format");
+        return Err("it is of another format".to_owned());
     }
     let length = length.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
-    let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header = header.ok_or("its header is cut off")?;
-    let found: Header = postcard::from_bytes(header).map_err(|_| "its header can't be read")?;
-    if found != Header::of(id, membership) {
-        return Err("it is the snapshot of another group, entry or membership");
+    let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+    let bytes = bytes.ok_or("its header is cut off")?;
+    let header: Header = postcard::from_bytes(bytes).map_err(|_| "its header can't be read")?;
+    let membership = Membership::try_from(header.membership.clone()).map_err(|error| error.to_string())?;
+    if membership.is_empty() {
+        return Err("its membership is of nobody".to_owned());
     }
-    Ok(PREFIX_BYTES + header.len())
+    Ok((header, Arc::new(membership), PREFIX_BYTES + bytes.len()))
 }
 
 fn failed(name: &str, source: io::Error) -> SnapshotError {
@@ -249,4 +322,17 @@ fn damaged(name: &str, what: &str) -> SnapshotError {
         name: name.to_owned(),
         what: what.to_owned(),
     }
+}
+
+/// All of a snapshot that has no state: what a witness is sent.
+pub(super) fn stateless(id: SnapshotId, membership: Arc<Membership>) -> io::Result<(Seal, Bytes)> {
+    let stamp = Stamp {
+        membership,
+        is_witness: true,
+    };
+    let (mut memory, name) = (MemorySnapshotStore::default(), "stateless");
+    let seal = Writer::start(&mut memory, name, id, &stamp)?.finish()?;
+    let len = usize::try_from(seal.size).map_err(io::Error::other)?;
+    let bytes = memory.read(name, 0, len)?;
+    Ok((seal, bytes))
 }

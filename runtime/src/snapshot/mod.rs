@@ -15,18 +15,26 @@
 //! installed. So a crash between any two steps leaves what one of them left.
 
 mod actor;
+mod carry;
 mod format;
 mod name;
 mod receive;
+mod restore;
+mod send;
+mod strays;
+mod take;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-pub(crate) use actor::{Restored, SnapshotActor, SnapshotWork, Stop};
+pub(crate) use actor::{Import, Restored, SnapshotActor, SnapshotWork};
+pub(crate) use carry::IMPORTED;
+pub(crate) use strays::remove_strays;
 
-use raftyard_groups::{GroupId, LogId, LogIndex, NodeId, Term};
+use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, Term};
 use std::any::Any;
 use std::io;
+use std::sync::Arc;
 
 /// When logs are compacted, and how fast snapshots are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +84,10 @@ pub enum SnapshotError {
         /// What is wrong with the snapshots there are.
         damaged: Vec<String>,
     },
+    /// The state machine panicked when it was restored from an intact snapshot, which ends with this entry. Nothing
+    /// was removed.
+    #[error("the state machine panicked when it was restored from the snapshot through {0}")]
+    Rejected(LogId),
     /// The disk refused.
     #[error("snapshot {name}: {source}")]
     Io {
@@ -106,7 +118,13 @@ pub(crate) enum SnapshotEvent {
     /// What a state machine on disk had applied up to this entry is durable, or why not.
     Synced { last: LogId, result: Result<(), String> },
     /// One from a peer lies ready.
-    Received { from: NodeId, term: Term, last: LogId },
+    Received {
+        from: NodeId,
+        term: Term,
+        last: LogId,
+        /// The configuration in force at its last entry.
+        membership: Arc<Membership>,
+    },
     /// What the state machine is to be restored from, or why not.
     Restored(Restored),
     /// A peer has all of one; `None`: it has not.

@@ -1,5 +1,7 @@
 //! What the names of snapshot files say.
 
+use crate::life::Life;
+use crate::store::GroupRecord;
 use raftyard_groups::{GroupId, Incarnation, LogId};
 
 /// Which snapshot: replicas that applied up to the same entry have the same state, but not the same bytes.
@@ -9,6 +11,24 @@ pub(crate) struct SnapshotId {
     pub(crate) incarnation: Incarnation,
     /// The last entry it holds.
     pub(crate) last: LogId,
+}
+
+impl SnapshotId {
+    /// The snapshot of this group that ends with `last`.
+    pub(super) fn of(record: &GroupRecord, last: LogId) -> Self {
+        Self {
+            group: record.group,
+            incarnation: record.incarnation,
+            last,
+        }
+    }
+
+    pub(super) fn life(self) -> Life {
+        Life {
+            group: self.group,
+            incarnation: self.incarnation,
+        }
+    }
 }
 
 /// What a file is.

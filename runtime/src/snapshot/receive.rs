@@ -56,13 +56,15 @@ impl SnapshotActor {
             return Ok(SnapshotAnswer::Refused);
         }
         let term = Term(offer.term);
-        if self.is_ready(id) {
+        if let Some(seal) = self.ready(id) {
+            let membership = seal.membership.clone();
             self.tell(
-                group,
+                id.life(),
                 SnapshotEvent::Received {
                     from,
                     term,
                     last: id.last,
+                    membership,
                 },
             );
             return Ok(SnapshotAnswer::Complete);
@@ -126,20 +128,22 @@ impl SnapshotActor {
         }
         let (name, crc) = (incoming.name(), incoming.crc);
         self.incoming.remove(&group);
-        let Some(membership) = self.record(group).map(|record| record.membership.clone()) else {
+        let Some(is_witness) = self.record(group).map(|record| record.is_witness) else {
             return Ok(SnapshotAnswer::Refused);
         };
-        match format::verify(&*self.store, &name.text(), id, &membership) {
+        match format::verify(&*self.store, &name.text(), id, is_witness) {
             Ok(seal) if seal.crc == crc => {
                 self.publish(name)?;
-                self.is_ready_now(id, seal);
                 tracing::debug!(group = group.0, last = %id.last, bytes = seal.size, "snapshot received");
+                let membership = seal.membership.clone();
+                self.is_ready_now(id, seal);
                 self.tell(
-                    group,
+                    id.life(),
                     SnapshotEvent::Received {
                         from,
                         term,
                         last: id.last,
+                        membership,
                     },
                 );
                 Ok(SnapshotAnswer::Complete)

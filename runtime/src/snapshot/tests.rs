@@ -5,6 +5,7 @@ use super::name::{Name, SnapshotId};
 use super::*;
 use crate::budget::InboundBudget;
 use crate::inbox::Inbox;
+use crate::life::Life;
 use crate::metrics::Counters;
 use crate::router::Router;
 use crate::store::{GroupRecord, MemorySnapshotStore, SnapshotStore};
@@ -33,7 +34,12 @@ fn record() -> GroupRecord {
         group: GROUP,
         incarnation: Incarnation(1),
         membership: Membership::of_voters([1, 2, 3].map(NodeId)).unwrap(),
+        is_witness: false,
     }
+}
+
+fn life() -> Life {
+    Life::from(&record())
 }
 
 fn id(index: u64) -> SnapshotId {
@@ -99,15 +105,16 @@ impl Desk {
         let (last, state) = (id(index).last, state.to_owned());
         let encode: Encode = Box::new(move |out| postcard::to_io(&state, out).map(drop).map_err(io::Error::other));
         self.actor.carry_out(SnapshotWork::Take {
-            group: GROUP,
+            life: life(),
             last,
+            membership: Arc::new(record().membership),
             encode,
         });
     }
 
     fn forget(&mut self, before: u64) {
         let before = LogIndex(before);
-        self.actor.carry_out(SnapshotWork::Forget { group: GROUP, before });
+        self.actor.carry_out(SnapshotWork::Forget { life: life(), before });
     }
 
     fn say(&mut self, part: SnapshotPart) -> SnapshotAnswer {
@@ -125,7 +132,7 @@ impl Desk {
         let mut taken = Vec::new();
         self.worker.take(&mut taken);
         let events = taken.into_iter().map(|work| match work {
-            Work::Snapshot(GROUP, event) => event,
+            Work::Snapshot(of, event) if of == life() => event,
             _ => panic!("told something else"),
         });
         events.collect()
@@ -351,10 +358,11 @@ async fn leftovers_and_older_snapshots_are_removed_but_not_while_they_are_sent()
     // Its peer is unknown here: the transport gives up at once, and says so in the actor's next turn.
     let (last, term) = (id(10).last, Term(1));
     desk.actor.carry_out(SnapshotWork::Send {
-        group: GROUP,
+        life: life(),
         to: PEER,
         term,
         last,
+        to_witness: false,
         view: None,
     });
     desk.forget(20);
@@ -389,8 +397,9 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
     ];
     for encode in failing {
         desk.actor.carry_out(SnapshotWork::Take {
-            group: GROUP,
+            life: life(),
             last,
+            membership: Arc::new(record().membership),
             encode,
         });
         assert!(desk.names().is_empty());
@@ -402,4 +411,124 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
         desk.told()[..],
         [SnapshotEvent::Taken { is_durable: true, .. }]
     ));
+}
+
+/// The receiver believes the header, whatever its own group began with.
+#[tokio::test]
+async fn a_snapshot_brings_the_configuration_that_it_was_stamped_with() {
+    let later = Arc::new(Membership::new([1, 2, 4].map(NodeId), [], [NodeId(5)]).unwrap());
+    let mut sender = Desk::open().await;
+    sender.actor.carry_out(SnapshotWork::Take {
+        life: id(9).life(),
+        last: id(9).last,
+        membership: later.clone(),
+        encode: Box::new(|out| postcard::to_io("state", out).map(drop).map_err(io::Error::other)),
+    });
+    let file = sender.store.read(&Name::Complete(id(9)).text(), 0, usize::MAX).unwrap();
+    let mut desk = Desk::open().await;
+    // The second offer finds it ready.
+    for _ in 0..2 {
+        desk.say(offer(9, 1, &file));
+        desk.say(chunk(0, &file));
+        let told = desk.told();
+        assert!(matches!(&told[..], [SnapshotEvent::Received { membership, .. }] if *membership == later));
+    }
+}
+
+#[tokio::test]
+async fn a_witness_takes_snapshots_without_state_and_nobody_else_does() {
+    let full = file(9, "state").await;
+    let (seal, bare) = format::stateless(id(9), Arc::new(record().membership)).unwrap();
+    assert_eq!(seal.size, bare.len() as u64);
+    for is_witness in [false, true] {
+        let mut desk = Desk::new(MemorySnapshotStore::default()).await;
+        let record = GroupRecord { is_witness, ..record() };
+        let (reply, mut opened) = oneshot::channel();
+        desk.actor.carry_out(SnapshotWork::Open {
+            record,
+            recovered: Recovered::default(),
+            applied: None,
+            decode: decode(),
+            reply,
+        });
+        assert!(opened.try_recv().unwrap().unwrap().is_none());
+        let (wanted, unwanted) = if is_witness {
+            (&bare[..], &full[..])
+        } else {
+            (&full[..], &bare[..])
+        };
+        desk.say(offer(9, 1, unwanted));
+        assert_eq!(desk.say(chunk(0, unwanted)), SnapshotAnswer::Refused);
+        desk.say(offer(9, 1, wanted));
+        assert_eq!(desk.say(chunk(0, wanted)), SnapshotAnswer::Complete);
+        assert_eq!(desk.was_received(), [id(9).last]);
+    }
+}
+
+/// Whatever was on its way for it. Its files are gone, also the one that is being sent.
+#[tokio::test]
+async fn nothing_of_a_destroyed_life_reaches_the_next() {
+    let mut desk = Desk::open().await;
+    desk.take(10, "old");
+    let received = file(20, "received").await;
+    desk.say(offer(20, 1, &received));
+    desk.say(chunk(0, &received[..10]));
+    let (last, term) = (id(10).last, Term(1));
+    let send = || SnapshotWork::Send {
+        life: life(),
+        to: PEER,
+        term,
+        last,
+        to_witness: false,
+        view: None,
+    };
+    desk.actor.carry_out(send());
+    let remove = |desk: &mut Desk, keep| {
+        let (reply, mut removed) = oneshot::channel();
+        let group = GROUP;
+        desk.actor.carry_out(SnapshotWork::Remove { group, keep, reply });
+        removed.try_recv().unwrap();
+    };
+    remove(&mut desk, None);
+    assert!(desk.names().is_empty());
+    let (reply, mut piece) = oneshot::channel();
+    let (id, offset, len) = (id(10), 0, 1);
+    desk.actor.carry_out(SnapshotWork::Read { id, offset, len, reply });
+    assert_eq!(piece.try_recv().unwrap(), None);
+
+    let next = GroupRecord {
+        incarnation: Incarnation(2),
+        ..record()
+    };
+    let (reply, mut opened) = oneshot::channel();
+    desk.actor.carry_out(SnapshotWork::Open {
+        record: next.clone(),
+        recovered: Recovered::default(),
+        applied: None,
+        decode: decode(),
+        reply,
+    });
+    assert!(opened.try_recv().unwrap().unwrap().is_none());
+    desk.told();
+    desk.take(30, "late");
+    desk.forget(40);
+    desk.actor.carry_out(SnapshotWork::Restore {
+        life: life(),
+        last,
+        decode: decode(),
+    });
+    desk.actor.carry_out(send());
+    assert_eq!(desk.say(chunk(10, &received[10..])), SnapshotAnswer::Refused);
+    assert_eq!(desk.say(offer(20, 1, &received)), SnapshotAnswer::Refused);
+    assert!(desk.names().is_empty() && desk.told().is_empty());
+
+    // Of the next life's own nothing is removed.
+    desk.actor.carry_out(SnapshotWork::Take {
+        life: Life::from(&next),
+        last,
+        membership: Arc::new(record().membership),
+        encode: Box::new(|out| postcard::to_io("new", out).map(drop).map_err(io::Error::other)),
+    });
+    remove(&mut desk, Some(Incarnation(2)));
+    assert_eq!(desk.names().len(), 1);
 }

@@ -8,6 +8,7 @@
 //! an append that continues the log is an insert, and only one that replaces entries scans what it replaces.
 
 mod keys;
+mod lives;
 mod open;
 mod read;
 mod recover;
@@ -16,7 +17,7 @@ mod write;
 use super::identity::{claim, create_dir_durably, lock_dir};
 use super::record::Owner;
 use super::refusal::Refusal;
-use super::{GroupRecord, LogStore, RecoveredGroup, StoreError, StoreIdentity};
+use super::{GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, StoreIdentity, Tombstone};
 use ::fjall::{Database, Keyspace};
 use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Persist};
 use std::collections::HashMap;
@@ -111,17 +112,33 @@ impl FjallLogStore {
 }
 
 impl LogStore for FjallLogStore {
-    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.recover_all()
     }
 
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.inspect_group(group)
+    }
+
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        if self.poisoned {
-            return Err(StoreError::Poisoned);
-        }
-        let result = self.create_groups(records);
-        self.poison_unless_refused(&result);
-        result
+        let change = self.plan_create(records)?;
+        self.change_lives(change)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        let change = self.plan_import(record, base)?;
+        self.change_lives(change)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        let (change, tombstones) = self.plan_destroy(groups)?;
+        self.change_lives(change)?;
+        Ok(tombstones)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        let change = self.plan_rebuild(record)?;
+        self.change_lives(change)
     }
 
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {

@@ -1,10 +1,12 @@
 //! A store that forgets when the process ends.
 
-use super::refusal::{Refusal, check_entries, rebased};
+use super::refusal::{
+    Refusal, check_entries, check_rebuild, first_state, forget_configuration, imported_state, rebased,
+};
 use super::shape::LogShape;
-use super::{GroupRecord, LogStore, RecoveredGroup, StoreError};
+use super::{GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, Tombstone};
 use parking_lot::Mutex;
-use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Persist};
+use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Membership, Payload, Persist};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,15 +15,24 @@ use std::sync::Arc;
 /// clone to its next life.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLogStore {
-    disk: Arc<Mutex<BTreeMap<GroupId, MemoryGroup>>>,
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    groups: BTreeMap<GroupId, MemoryGroup>,
+    tombstones: BTreeMap<GroupId, Tombstone>,
 }
 
 #[derive(Debug)]
 struct MemoryGroup {
     record: GroupRecord,
     hard_state: HardState,
+    forgotten: LogId,
     /// What the log begins after.
     base: LogId,
+    /// The configuration in force there; none if no base was ever written.
+    membership: Option<Arc<Membership>>,
     /// Consecutive, right after the base.
     log: Vec<Entry>,
 }
@@ -31,6 +42,34 @@ impl MemoryLogStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+}
+
+impl Disk {
+    fn group(&self, group: GroupId) -> Result<&MemoryGroup, StoreError> {
+        let unknown = || StoreError::refused(group, Refusal::UnknownGroup);
+        self.groups.get(&group).ok_or_else(unknown)
+    }
+
+    fn check_absent(&self, group: GroupId) -> Result<(), StoreError> {
+        match self.groups.contains_key(&group) {
+            true => Err(StoreError::refused(group, Refusal::Exists)),
+            false => Ok(()),
+        }
+    }
+
+    fn note(&mut self, record: &GroupRecord, hard_state: HardState, forgotten: LogId, base: LogId) {
+        self.tombstones.remove(&record.group);
+        let group = MemoryGroup {
+            record: record.clone(),
+            hard_state,
+            forgotten,
+            base,
+            // A log that begins after an import is of its first configuration there.
+            membership: (base != LogId::ZERO).then(|| Arc::new(record.membership.clone())),
+            log: Vec::new(),
+        };
+        self.groups.insert(record.group, group);
     }
 }
 
@@ -61,6 +100,22 @@ impl MemoryGroup {
         }
     }
 
+    fn inspect(&self) -> Result<RecoveredGroup, StoreError> {
+        let mut shape = LogShape::after(self.base, self.membership.clone());
+        for entry in &self.log {
+            let membership = match &entry.payload {
+                Payload::Membership(membership) => Some(membership),
+                Payload::Noop | Payload::Command(_) => None,
+            };
+            let pushed = shape.push(entry.id(), membership);
+            pushed.map_err(|misfit| StoreError::corrupt(self.record.group, &misfit))?;
+        }
+        Ok(RecoveredGroup {
+            record: self.record.clone(),
+            state: shape.into_recovered(self.hard_state, self.forgotten),
+        })
+    }
+
     fn write(&mut self, persist: &Persist) {
         if let Some(hard_state) = persist.hard_state {
             self.hard_state = hard_state;
@@ -69,12 +124,14 @@ impl MemoryGroup {
             Some(LogBase::Installed(id)) => {
                 self.log.clear();
                 self.base = id;
+                self.membership.clone_from(&persist.membership);
             }
-            Some(LogBase::Compacted(id)) => {
+            Some(LogBase::Compacted(id)) if id != self.base => {
                 self.log.retain(|entry| entry.index > id.index);
                 self.base = id;
+                self.membership.clone_from(&persist.membership);
             }
-            None => {}
+            Some(LogBase::Compacted(_)) | None => {}
         }
         if let Some(first) = persist.entries.first() {
             self.log.truncate(self.position(first.index));
@@ -84,40 +141,76 @@ impl MemoryGroup {
 }
 
 impl LogStore for MemoryLogStore {
-    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
         let disk = self.disk.lock();
-        disk.iter()
-            .map(|(id, group)| {
-                let mut shape = LogShape::after(group.base);
-                for entry in &group.log {
-                    shape
-                        .push(entry.id())
-                        .map_err(|misfit| StoreError::corrupt(*id, &misfit))?;
-                }
-                Ok(RecoveredGroup {
-                    record: group.record.clone(),
-                    state: shape.into_recovered(group.hard_state),
-                })
-            })
-            .collect()
+        let groups = disk.groups.values().map(MemoryGroup::inspect);
+        Ok(StoreContents {
+            groups: groups.collect::<Result<_, _>>()?,
+            tombstones: disk.tombstones.values().copied().collect(),
+        })
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.disk.lock().group(group)?.inspect()
     }
 
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
         let mut disk = self.disk.lock();
         let mut seen = BTreeSet::new();
-        for GroupRecord { group, .. } in records {
-            if disk.contains_key(group) || !seen.insert(*group) {
-                return Err(StoreError::refused(*group, Refusal::Exists));
-            }
-        }
+        let mut states = Vec::with_capacity(records.len());
         for record in records {
-            let group = MemoryGroup {
-                record: record.clone(),
-                hard_state: HardState::default(),
-                base: LogId::ZERO,
-                log: Vec::new(),
-            };
-            disk.insert(record.group, group);
+            if !seen.insert(record.group) {
+                return Err(StoreError::refused(record.group, Refusal::Exists));
+            }
+            disk.check_absent(record.group)?;
+            states.push(first_state(record, disk.tombstones.get(&record.group))?);
+        }
+        for (record, (hard_state, forgotten)) in records.iter().zip(states) {
+            disk.note(record, hard_state, forgotten, LogId::ZERO);
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        let mut disk = self.disk.lock();
+        disk.check_absent(record.group)?;
+        let hard_state = imported_state(record, base, disk.tombstones.get(&record.group))?;
+        disk.note(record, hard_state, LogId::ZERO, base);
+        Ok(())
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        let mut disk = self.disk.lock();
+        let mut seen = BTreeSet::new();
+        let mut tombstones = Vec::with_capacity(groups.len());
+        for group in groups {
+            if !seen.insert(*group) {
+                return Err(StoreError::refused(*group, Refusal::TwiceInBatch));
+            }
+            let held = disk.group(*group)?;
+            tombstones.push(Tombstone {
+                group: *group,
+                incarnation: held.record.incarnation,
+                hard_state: held.hard_state,
+                last: held.last_before(LogIndex(u64::MAX)).max(held.forgotten),
+            });
+        }
+        for tombstone in &tombstones {
+            disk.groups.remove(&tombstone.group);
+            disk.tombstones.insert(tombstone.group, *tombstone);
+        }
+        Ok(tombstones)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        let mut disk = self.disk.lock();
+        check_rebuild(disk.group(record.group)?.record.incarnation, record)?;
+        if let Some(held) = disk.groups.get_mut(&record.group) {
+            held.record = record.clone();
+            held.hard_state.vote = None;
+            held.forgotten = LogId::ZERO;
+            held.membership = held.membership.take().map(|_| Arc::new(record.membership.clone()));
+            held.log.iter_mut().for_each(forget_configuration);
         }
         Ok(())
     }
@@ -129,13 +222,13 @@ impl LogStore for MemoryLogStore {
             if !seen.insert(persist.group) {
                 return Err(StoreError::refused(persist.group, Refusal::TwiceInBatch));
             }
-            match disk.get(&persist.group) {
+            match disk.groups.get(&persist.group) {
                 Some(group) => group.check(persist)?,
                 None => return Err(StoreError::refused(persist.group, Refusal::UnknownGroup)),
             }
         }
         for persist in batch {
-            if let Some(group) = disk.get_mut(&persist.group) {
+            if let Some(group) = disk.groups.get_mut(&persist.group) {
                 group.write(persist);
             }
         }
@@ -150,9 +243,7 @@ impl LogStore for MemoryLogStore {
         bytes_max: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let disk = self.disk.lock();
-        let Some(held) = disk.get(&group) else {
-            return Err(StoreError::refused(group, Refusal::UnknownGroup));
-        };
+        let held = disk.group(group)?;
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0_usize;
         if from.max(LogIndex(1)) <= held.base.index {

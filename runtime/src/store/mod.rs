@@ -18,28 +18,71 @@ pub use memory::MemoryLogStore;
 pub use refusal::{ENTRY_BYTES_MAX, Refusal};
 pub use snapshots::{DirectorySnapshotStore, MemorySnapshotStore, SnapshotStore};
 
-use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Membership, Persist, Recovered};
+use raftyard_groups::{Entry, GroupId, HardState, Incarnation, LogId, LogIndex, Membership, Persist, Recovered};
 use std::fmt;
 use std::path::PathBuf;
 
 /// The log and hard state of every group of a node. Blocking: it lives on the storage actor's own thread.
 pub trait LogStore: Send + 'static {
-    /// What every group's disk holds, in the order of the group ids. To be called once, before the first
-    /// write: a store that was opened on an existing log knows none of its groups before.
+    /// All that the disk holds. To be called once, before the first write: a store that was opened on an
+    /// existing log knows none of its groups before.
     ///
     /// # Errors
     ///
     /// [`StoreError::Corrupt`] or [`StoreError::Damaged`] if a record fails its checks; [`StoreError::Io`].
-    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError>;
+    fn recover(&mut self) -> Result<StoreContents, StoreError>;
 
-    /// Notes new replicas, durably, before their first write: all with one fsync, or none.
+    /// What the disk holds of one group.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] with [`Refusal::Exists`] if it was noted before: nothing was written. After
-    /// any other [`StoreError`], whether the note was taken is unknown and every later write fails with
-    /// [`StoreError::Poisoned`].
+    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`]; [`StoreError::Corrupt`] if a record fails its
+    /// checks; [`StoreError::Io`].
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError>;
+
+    /// Notes new replicas, durably, before their first write: all with one fsync, or none. A group's
+    /// tombstone is replaced. If that is one of the same incarnation, the replica was destroyed and comes
+    /// back: it starts a term after the one that the tombstone names, without a vote, and with the
+    /// tombstone's last entry as [`Recovered::forgotten`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] with [`Refusal::Exists`] if it was noted before, or [`Refusal::Destroyed`] if
+    /// there is a tombstone of a later incarnation: nothing was written. After any other [`StoreError`],
+    /// whether the note was taken is unknown and every later write fails with [`StoreError::Poisoned`].
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
+
+    /// Notes a new replica whose log begins after `base`: a snapshot of its own incarnation, which is durable
+    /// already, ends there. It starts in the term of `base`. Atomic and durable.
+    ///
+    /// # Errors
+    ///
+    /// As [`LogStore::create`]; a tombstone of the same incarnation is refused too.
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError>;
+
+    /// Removes groups, each but for a [`Tombstone`], which is returned in the order of `groups`. All of it
+    /// atomic and durable, with one fsync. The space is free once what stands below has tidied up.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`] or [`Refusal::TwiceInBatch`], or
+    /// [`StoreError::Corrupt`] if a hard state can't be read: nothing was written. After any other
+    /// [`StoreError`], whether they are gone is unknown and every later write fails with
+    /// [`StoreError::Poisoned`].
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError>;
+
+    /// Gives a group a new incarnation and membership, in one atomic and durable write. Its log and its term
+    /// stay, and belong to the new incarnation from now on; its vote and what it forgot don't. Configurations in
+    /// the log become no-ops, and the one at its base the group's new one: they have no say any more, here and
+    /// wherever the log is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], or [`Refusal::NotLater`] if the incarnation is
+    /// not later than the group's, or [`StoreError::Corrupt`]: nothing was written. After any other
+    /// [`StoreError`], whether it is done is unknown and every later write fails with
+    /// [`StoreError::Poisoned`].
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError>;
 
     /// Writes all of the batch, atomically, and returns once it is durable: one fsync, whatever the number
     /// of groups. First a new base drops what it says ([`LogBase`](raftyard_groups::LogBase)), then entries
@@ -77,8 +120,32 @@ pub struct GroupRecord {
     pub group: GroupId,
     /// Which life of the group.
     pub incarnation: Incarnation,
-    /// Its first configuration.
+    /// Its first configuration; of nobody if the replica waits to be added to a group that it knows nothing of.
     pub membership: Membership,
+    /// It holds no state: it was created as a witness, and never becomes anything else.
+    pub is_witness: bool,
+}
+
+/// What a store held when it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreContents {
+    /// The groups, ascending by id.
+    pub groups: Vec<RecoveredGroup>,
+    /// What is left of groups that were destroyed, ascending by id.
+    pub tombstones: Vec<Tombstone>,
+}
+
+/// What is left of a group's replica that was destroyed: all that it must not forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The group.
+    pub group: GroupId,
+    /// The life that was destroyed: it never comes back but as this very replica, see [`LogStore::create`].
+    pub incarnation: Incarnation,
+    /// Its term and vote.
+    pub hard_state: HardState,
+    /// The last entry that it held, or had forgotten before.
+    pub last: LogId,
 }
 
 /// What a group's disk held.

@@ -2,33 +2,36 @@
 //!
 //! ```text
 //! crc32 (4 bytes, little endian, over all that follows) | version (1) | kind (1) | group | incarnation | ...
-//!   group       membership: voters, outgoing, learners; each a count and that many node ids
+//!   group       membership | 1 of a witness, 0 of any other replica
 //!   hard state  term | 0 without a vote, or 1 and the node voted for
-//!   base        term | index of the entry that the log begins after
+//!   base        term | index of the entry that the log begins after | membership in force there
+//!   tombstone   hard state, as above | term and index of the last entry that was held
+//!   forgotten   term | index of the last entry that an earlier life held
 //!   entries     first index | count of runs | term and length of each run | entries: 0 for a no-op,
-//!               or 1, length and bytes of a command
+//!               or 1, length and bytes of a command, or 2 and a membership
 //! ```
 //!
-//! Numbers are LEB128 varints. A record names its owner and, if it holds entries, their place, so that one
-//! that was written to or read from the wrong place is noticed: what lies below checks neither.
+//! Numbers are LEB128 varints, memberships as in `crate::membership`. A record names its owner and, if it holds
+//! entries, their place, so that one that was written to or read from the wrong place is noticed: what lies below checks neither.
 
 mod fields;
 #[cfg(test)]
 mod tests;
 
-use super::GroupRecord;
+use super::{GroupRecord, Tombstone};
+use crate::membership::{self, BadMembership};
 use bytes::Bytes;
 use fields::{Fields, put};
-use raftyard_groups::{
-    Entry, GroupId, HardState, Incarnation, LogId, LogIndex, Membership, MembershipError, NodeId, Payload, Term,
-};
+use raftyard_groups::{Entry, GroupId, HardState, Incarnation, LogId, LogIndex, Membership, NodeId, Payload, Term};
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECKSUM_LEN: usize = 4;
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
+const MEMBERSHIP: u8 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -37,6 +40,8 @@ pub(super) enum Kind {
     HardState = 2,
     Entries = 3,
     Base = 4,
+    Tombstone = 5,
+    Forgotten = 6,
 }
 
 /// Which life of which group a record belongs to.
@@ -67,8 +72,51 @@ pub(super) enum RecordError {
     Bad(&'static str),
     #[error("a record has {0} bytes too many")]
     Surplus(usize),
-    #[error("a record holds a membership that can't be: {0}")]
-    Membership(#[from] MembershipError),
+    #[error("a record holds {0}")]
+    Membership(#[from] BadMembership),
+}
+
+/// What stands in the place of a group's own record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    Group(GroupRecord),
+    Tombstone(Tombstone),
+}
+
+/// The own record of `group`.
+pub(super) fn decode_own(group: GroupId, record: &[u8]) -> Result<Own, RecordError> {
+    // After the version. What is checked is checked by who decodes the rest.
+    if record.get(CHECKSUM_LEN + 1) == Some(&(Kind::Tombstone as u8)) {
+        decode_tombstone(group, record).map(Own::Tombstone)
+    } else {
+        decode_group(group, record).map(Own::Group)
+    }
+}
+
+/// Writes the record of a tombstone into `out`, replacing what is there.
+pub(super) fn encode_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
+    let owner = Owner {
+        group: tombstone.group,
+        incarnation: tombstone.incarnation,
+    };
+    begin(out, Kind::Tombstone, owner);
+    put_hard_state(out, &tombstone.hard_state);
+    put_log_id(out, tombstone.last);
+    seal(out);
+}
+
+fn decode_tombstone(group: GroupId, record: &[u8]) -> Result<Tombstone, RecordError> {
+    let mut fields = open(Kind::Tombstone, group, record)?;
+    let incarnation = Incarnation(fields.number("incarnation")?);
+    let hard_state = take_hard_state(&mut fields)?;
+    let last = take_log_id(&mut fields)?;
+    fields.end()?;
+    Ok(Tombstone {
+        group,
+        incarnation,
+        hard_state,
+        last,
+    })
 }
 
 /// Writes the record of a group into `out`, replacing what is there.
@@ -78,10 +126,8 @@ pub(super) fn encode_group(out: &mut Vec<u8>, record: &GroupRecord) {
         incarnation: record.incarnation,
     };
     begin(out, Kind::Group, owner);
-    let membership = &record.membership;
-    put_nodes(out, membership.voters().collect());
-    put_nodes(out, membership.outgoing().collect());
-    put_nodes(out, membership.learners().collect());
+    out.extend_from_slice(&membership::encode(&record.membership));
+    out.push(u8::from(record.is_witness));
     seal(out);
 }
 
@@ -89,59 +135,66 @@ pub(super) fn encode_group(out: &mut Vec<u8>, record: &GroupRecord) {
 pub(super) fn decode_group(group: GroupId, record: &[u8]) -> Result<GroupRecord, RecordError> {
     let mut fields = open(Kind::Group, group, record)?;
     let incarnation = Incarnation(fields.number("incarnation")?);
-    let voters = take_nodes(&mut fields, "voters")?;
-    let outgoing = take_nodes(&mut fields, "outgoing voters")?;
-    let learners = take_nodes(&mut fields, "learners")?;
+    let membership = fields.membership()?;
+    let is_witness = match fields.byte("kind of replica")? {
+        0 => false,
+        1 => true,
+        _ => return Err(RecordError::Bad("kind of replica")),
+    };
     fields.end()?;
     Ok(GroupRecord {
         group,
         incarnation,
-        membership: Membership::new(voters, outgoing, learners)?,
+        membership,
+        is_witness,
     })
 }
 
 /// Writes the record of a hard state into `out`, replacing what is there.
 pub(super) fn encode_hard_state(out: &mut Vec<u8>, owner: Owner, state: &HardState) {
     begin(out, Kind::HardState, owner);
-    put(out, state.term.0);
-    match state.vote {
-        None => put(out, 0),
-        Some(node) => {
-            put(out, 1);
-            put(out, node.0);
-        }
-    }
+    put_hard_state(out, state);
     seal(out);
 }
 
 /// The hard state of `owner`.
 pub(super) fn decode_hard_state(owner: Owner, record: &[u8]) -> Result<HardState, RecordError> {
     let mut fields = open_of(Kind::HardState, owner, record)?;
-    let term = Term(fields.number("term")?);
-    let vote = match fields.number("vote")? {
-        0 => None,
-        1 => Some(NodeId(fields.number("vote")?)),
-        _ => return Err(RecordError::Bad("vote")),
-    };
+    let state = take_hard_state(&mut fields)?;
     fields.end()?;
-    Ok(HardState { term, vote })
+    Ok(state)
 }
 
 /// Writes the record of what a log begins after into `out`, replacing what is there.
-pub(super) fn encode_base(out: &mut Vec<u8>, owner: Owner, base: LogId) {
+pub(super) fn encode_base(out: &mut Vec<u8>, owner: Owner, base: LogId, membership: &Membership) {
     begin(out, Kind::Base, owner);
-    put(out, base.term.0);
-    put(out, base.index.0);
+    put_log_id(out, base);
+    out.extend_from_slice(&membership::encode(membership));
     seal(out);
 }
 
-/// What the log of `owner` begins after.
-pub(super) fn decode_base(owner: Owner, record: &[u8]) -> Result<LogId, RecordError> {
+/// What the log of `owner` begins after, and the configuration in force there.
+pub(super) fn decode_base(owner: Owner, record: &[u8]) -> Result<(LogId, Arc<Membership>), RecordError> {
     let mut fields = open_of(Kind::Base, owner, record)?;
-    let term = Term(fields.number("term")?);
-    let index = LogIndex(fields.number("index")?);
+    let base = take_log_id(&mut fields)?;
+    let membership = Arc::new(fields.membership()?);
     fields.end()?;
-    Ok(LogId { term, index })
+    Ok((base, membership))
+}
+
+/// Writes the record of what an earlier life held into `out`, replacing what is there.
+pub(super) fn encode_forgotten(out: &mut Vec<u8>, owner: Owner, last: LogId) {
+    begin(out, Kind::Forgotten, owner);
+    put_log_id(out, last);
+    seal(out);
+}
+
+/// The last entry that an earlier life of `owner` held.
+pub(super) fn decode_forgotten(owner: Owner, record: &[u8]) -> Result<LogId, RecordError> {
+    let mut fields = open_of(Kind::Forgotten, owner, record)?;
+    let last = take_log_id(&mut fields)?;
+    fields.end()?;
+    Ok(last)
 }
 
 /// Writes one record of `entries` into `out`, replacing what is there. They must be consecutive and their
@@ -164,6 +217,10 @@ pub(super) fn encode_entries(out: &mut Vec<u8>, owner: Owner, entries: &[Entry])
                 put(out, bytes.len() as u64);
                 out.extend_from_slice(bytes);
             }
+            Payload::Membership(membership) => {
+                out.push(MEMBERSHIP);
+                out.extend_from_slice(&membership::encode(membership));
+            }
         }
     }
     seal(out);
@@ -185,7 +242,15 @@ pub(super) struct EntriesReader {
 #[derive(Debug)]
 pub(super) struct Span {
     pub(super) id: LogId,
-    command: Option<Range<usize>>,
+    pub(super) payload: SpanPayload,
+}
+
+/// What an entry carries: a command's place, or a configuration itself.
+#[derive(Debug)]
+pub(super) enum SpanPayload {
+    Noop,
+    Command(Range<usize>),
+    Membership(Arc<Membership>),
 }
 
 impl EntriesReader {
@@ -237,17 +302,18 @@ impl EntriesReader {
         if *left == 0 {
             self.runs.pop_front();
         }
-        let command = match fields.byte("kind of an entry")? {
-            NOOP => None,
+        let payload = match fields.byte("kind of an entry")? {
+            NOOP => SpanPayload::Noop,
             COMMAND => {
                 let len = fields.number("length of a command")?;
-                Some(fields.range(len, "command")?)
+                SpanPayload::Command(fields.range(len, "command")?)
             }
+            MEMBERSHIP => SpanPayload::Membership(Arc::new(fields.membership()?)),
             _ => return Err(RecordError::Bad("kind of an entry")),
         };
         self.at = fields.at();
         self.next = self.next.next();
-        Ok(Some(Span { id, command }))
+        Ok(Some(Span { id, payload }))
     }
 
     /// The entry at a place that [`EntriesReader::advance`] gave; its command shares the record's memory.
@@ -255,9 +321,10 @@ impl EntriesReader {
         Entry {
             index: span.id.index,
             term: span.id.term,
-            payload: match span.command {
-                None => Payload::Noop,
-                Some(range) => Payload::Command(self.record.slice(range)),
+            payload: match span.payload {
+                SpanPayload::Noop => Payload::Noop,
+                SpanPayload::Command(range) => Payload::Command(self.record.slice(range)),
+                SpanPayload::Membership(membership) => Payload::Membership(membership),
             },
         }
     }
@@ -315,15 +382,34 @@ fn open_of(kind: Kind, owner: Owner, record: &[u8]) -> Result<Fields<'_>, Record
     }
 }
 
-fn put_nodes(out: &mut Vec<u8>, nodes: Vec<NodeId>) {
-    put(out, nodes.len() as u64);
-    for node in nodes {
-        put(out, node.0);
+fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {
+    put(out, state.term.0);
+    match state.vote {
+        None => put(out, 0),
+        Some(node) => {
+            put(out, 1);
+            put(out, node.0);
+        }
     }
 }
 
-fn take_nodes(fields: &mut Fields<'_>, what: &'static str) -> Result<Vec<NodeId>, RecordError> {
-    (0..fields.number(what)?)
-        .map(|_| fields.number(what).map(NodeId))
-        .collect()
+fn take_hard_state(fields: &mut Fields<'_>) -> Result<HardState, RecordError> {
+    let term = Term(fields.number("term")?);
+    let vote = match fields.number("vote")? {
+        0 => None,
+        1 => Some(NodeId(fields.number("vote")?)),
+        _ => return Err(RecordError::Bad("vote")),
+    };
+    Ok(HardState { term, vote })
+}
+
+fn put_log_id(out: &mut Vec<u8>, id: LogId) {
+    put(out, id.term.0);
+    put(out, id.index.0);
+}
+
+fn take_log_id(fields: &mut Fields<'_>) -> Result<LogId, RecordError> {
+    let term = Term(fields.number("term")?);
+    let index = LogIndex(fields.number("index")?);
+    Ok(LogId { term, index })
 }

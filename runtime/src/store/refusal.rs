@@ -1,7 +1,8 @@
 //! What a store does not take.
 
-use super::StoreError;
-use raftyard_groups::{Entry, LogBase, LogId, LogIndex, Persist};
+use super::{GroupRecord, StoreError, Tombstone};
+use raftyard_groups::{Entry, HardState, Incarnation, LogBase, LogId, LogIndex, Payload, Persist, Term};
+use std::cmp::Ordering;
 
 /// The largest entry a store takes, by [`Entry::size`]: 1 GiB. What stands below can't hold more than
 /// 4 GiB in one piece; messages between nodes are far smaller.
@@ -16,6 +17,22 @@ pub enum Refusal {
     /// A replica of the group was noted before.
     #[error("the group was created before")]
     Exists,
+    /// The group was destroyed in a later life than the one to be noted.
+    #[error("{destroyed} of the group was destroyed here, {wanted} is older")]
+    Destroyed {
+        /// The life that was destroyed.
+        destroyed: Incarnation,
+        /// The one to be noted.
+        wanted: Incarnation,
+    },
+    /// A rebuilt group needs an incarnation of its own, later than the one it goes on from.
+    #[error("{wanted} is not later than {found}, which the group is in")]
+    NotLater {
+        /// The one that is there.
+        found: Incarnation,
+        /// The one to be noted.
+        wanted: Incarnation,
+    },
     /// A batch holds at most one write of a group.
     #[error("the group appears twice in one batch")]
     TwiceInBatch,
@@ -43,6 +60,9 @@ pub enum Refusal {
         /// The entry.
         index: LogIndex,
     },
+    /// A new base comes with the configuration in force there, and none without it.
+    #[error("what the log begins after and the configuration in force there come together")]
+    Membership,
     /// Larger than [`ENTRY_BYTES_MAX`].
     #[error("entry {index} has {bytes} bytes, more than {ENTRY_BYTES_MAX}")]
     TooLarge {
@@ -51,6 +71,65 @@ pub enum Refusal {
         /// Its size.
         bytes: usize,
     },
+}
+
+/// What a new replica starts from where `tombstone` is all that is left of the group: its hard state, and the
+/// last entry that it forgot.
+///
+/// A later life of the group knows nothing of the earlier one. If the same life comes back, it is the same
+/// replica: it must not vote again in a term in which it voted, and what it acknowledged may be committed.
+/// It starts one term later, so that nothing it ever said speaks for it now.
+pub(super) fn first_state(
+    record: &GroupRecord,
+    tombstone: Option<&Tombstone>,
+) -> Result<(HardState, LogId), StoreError> {
+    let new = (HardState::default(), LogId::ZERO);
+    let Some(tombstone) = tombstone else {
+        return Ok(new);
+    };
+    match record.incarnation.cmp(&tombstone.incarnation) {
+        Ordering::Greater => Ok(new),
+        Ordering::Equal => {
+            let term = Term(tombstone.hard_state.term.0.saturating_add(1));
+            Ok((HardState { term, vote: None }, tombstone.last))
+        }
+        Ordering::Less => Err(destroyed(record, tombstone)),
+    }
+}
+
+/// The hard state of a new replica whose log begins after `base`, which never is an earlier one that comes back.
+pub(super) fn imported_state(
+    record: &GroupRecord,
+    base: LogId,
+    tombstone: Option<&Tombstone>,
+) -> Result<HardState, StoreError> {
+    match tombstone {
+        Some(tombstone) if record.incarnation <= tombstone.incarnation => Err(destroyed(record, tombstone)),
+        _ => Ok(HardState {
+            term: base.term,
+            vote: None,
+        }),
+    }
+}
+
+fn destroyed(record: &GroupRecord, tombstone: &Tombstone) -> StoreError {
+    let reason = Refusal::Destroyed {
+        destroyed: tombstone.incarnation,
+        wanted: record.incarnation,
+    };
+    StoreError::refused(record.group, reason)
+}
+
+/// Whether a group that is in `found` can be rebuilt as `wanted`.
+pub(super) fn check_rebuild(found: Incarnation, wanted: &GroupRecord) -> Result<(), StoreError> {
+    if found < wanted.incarnation {
+        return Ok(());
+    }
+    let reason = Refusal::NotLater {
+        found,
+        wanted: wanted.incarnation,
+    };
+    Err(StoreError::refused(wanted.group, reason))
 }
 
 /// Whether `next` may stand right behind `last`: no gap, no falling term.
@@ -64,6 +143,9 @@ pub(super) fn check_follows(last: LogId, next: LogId) -> Result<(), Refusal> {
 
 /// What a log begins after and what it ends with, before the entries of a write.
 pub(super) fn rebased(persist: &Persist, base: LogId, last: LogId) -> Result<(LogId, LogId), StoreError> {
+    if persist.base.is_some() != persist.membership.is_some() {
+        return Err(StoreError::refused(persist.group, Refusal::Membership));
+    }
     match persist.base {
         None => Ok((base, last)),
         Some(LogBase::Installed(id)) => Ok((id, id)),
@@ -103,4 +185,11 @@ pub(super) fn check_entries(persist: &Persist, base: LogId, last: LogId) -> Resu
 
 fn too_large(entry: &Entry) -> bool {
     entry.size() > ENTRY_BYTES_MAX
+}
+
+/// Makes nothing of an entry that is a configuration: the next incarnation of a group has its own.
+pub(super) fn forget_configuration(entry: &mut Entry) {
+    if matches!(entry.payload, Payload::Membership(_)) {
+        entry.payload = Payload::Noop;
+    }
 }

@@ -50,7 +50,7 @@ pub trait SnapshotStore: Send + 'static {
     /// Any [`io::Error`]; it may have either name then.
     fn publish(&mut self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes it, if it is there.
+    /// Removes it, if it is there, durably.
     ///
     /// # Errors
     ///

@@ -7,17 +7,19 @@
 //! ```
 //!
 //! The other bodies are their fields, in the order of their declaration. An append's entries are consecutive from `prev.index + 1` on, so their indexes are not sent: entries
-//! that are not consecutive can't be said. Length `u32::MAX` stands for an entry without a command.
+//! that are not consecutive can't be said. Length `u32::MAX` stands for an entry without a command, the one below
+//! it for a configuration, which follows in its own form (`crate::membership`).
 
 mod decode;
 mod encode;
 
+use crate::membership::BadMembership;
 pub(crate) use decode::decode;
 pub(crate) use encode::{encode, encoded_len};
 use raftyard_groups::LogIndex;
 
 /// The form described above.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of the length before each message.
 pub(crate) const PREFIX_BYTES: usize = 4;
 /// Version, tag and the five ids.
@@ -30,6 +32,8 @@ const APPEND_BYTES: usize = LOG_ID_BYTES + 8 + 4;
 const ENTRY_BYTES: usize = 8 + 4;
 /// The length that stands for an entry without a command.
 const NOOP: u32 = u32::MAX;
+/// The length that stands for a configuration. Every length is smaller.
+const MEMBERSHIP: u32 = u32::MAX - 1;
 
 /// First byte after the version: what the message says. Numbers are never used again for something else.
 mod tag {
@@ -74,6 +78,14 @@ pub(crate) enum WireError {
     /// Entries whose index would not fit its type.
     #[error("log index beyond {0}")]
     Index(LogIndex),
+    /// An entry that holds no configuration, though it should.
+    #[error("entry {index} holds {reason}")]
+    Membership {
+        /// The entry.
+        index: LogIndex,
+        /// What is wrong with it.
+        reason: BadMembership,
+    },
     /// More bytes than a message may have.
     #[error("message of {bytes} bytes, at most {bytes_max} can be sent")]
     TooLarge {

@@ -17,6 +17,13 @@ impl Deadlines {
         }
     }
 
+    /// Nobody is at this position any more.
+    pub(crate) fn clear(&mut self, position: usize) {
+        if let Some(slot) = self.0.get_mut(position) {
+            *slot = u64::MAX;
+        }
+    }
+
     /// Positions whose deadline has come, in order.
     pub(crate) fn due(&self, now: Moment) -> impl Iterator<Item = usize> + '_ {
         self.0

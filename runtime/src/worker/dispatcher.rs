@@ -10,9 +10,11 @@ use super::turn::{GroupWork, Turn, TurnOutput};
 use super::{Create, Work};
 use crate::clock::Clock;
 use crate::inbox::Inbox;
+use crate::life::Life;
 use crate::limits::Limits;
 use crate::metrics::Counters;
-use crate::registry::IdMap;
+use crate::quarantine::QuarantineReason;
+use crate::registry::{GroupSlot, IdMap};
 use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
@@ -22,6 +24,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 /// How often deadlines are looked at: the grain of every timeout.
 const TICK: Duration = Duration::from_millis(10);
@@ -63,7 +69,9 @@ pub(crate) struct Dispatcher {
     storage: Arc<Inbox<StorageWork>>,
     transport: TransportHandle,
     shared: Rc<Shared>,
-    groups: Vec<Local>,
+    /// By position. One whose group is gone is free for the next.
+    groups: Vec<Option<Local>>,
+    free: Vec<usize>,
     positions: IdMap<GroupId, usize>,
     /// Groups that have work in the turn that is being put together.
     touched: Vec<usize>,
@@ -80,6 +88,7 @@ pub(crate) struct Dispatcher {
 /// A group of this worker.
 struct Local {
     actor: Addr<GroupActor>,
+    slot: Arc<GroupSlot>,
     work: Vec<GroupWork>,
 }
 
@@ -111,6 +120,7 @@ impl Dispatcher {
             transport,
             shared: Rc::new(shared),
             groups: Vec::new(),
+            free: Vec::new(),
             positions: IdMap::default(),
             touched: Vec::new(),
             taken: Vec::new(),
@@ -137,7 +147,7 @@ impl Dispatcher {
 
     fn run_touched(&mut self, ctx: &mut Context<Self>) {
         for position in self.touched.drain(..) {
-            if let Some(local) = self.groups.get_mut(position) {
+            if let Some(Some(local)) = self.groups.get_mut(position) {
                 local.actor.do_send(Turn(std::mem::take(&mut local.work)));
             }
         }
@@ -150,43 +160,84 @@ impl Dispatcher {
     fn sort(&mut self, work: Work) {
         match work {
             Work::Create(create) => self.create(*create),
+            Work::End(life, ended) => {
+                self.end(life);
+                // Who gave up waiting has dropped the other end.
+                ended.send(()).ok();
+            }
             Work::Messages(messages, permit) => {
                 for message in messages {
-                    self.give(message.group, GroupWork::Message(message));
+                    self.give_message(message);
                 }
                 self.shared.output.borrow_mut().permits.extend(permit);
             }
             Work::Persisted(groups) => {
-                for (group, seq) in groups {
-                    self.give(group, GroupWork::Persisted(seq));
+                for (life, seq) in groups {
+                    self.give(life, GroupWork::Persisted(seq));
                 }
             }
-            Work::Loaded(loaded) => self.give(loaded.group, GroupWork::Loaded(loaded)),
-            // For a group that is not here these drop the sender's other end, which tells it so.
-            Work::Propose(group, proposal) => self.give(group, GroupWork::Propose(proposal)),
-            Work::Read(group, job) => self.give(group, GroupWork::Read(job)),
-            Work::Snapshot(group, event) => self.give(group, GroupWork::Snapshot(event)),
-            Work::Transfer(group, transfer) => self.give(group, GroupWork::Transfer(transfer)),
-            Work::Continue(group) => self.give(group, GroupWork::Tick),
-            Work::Unreadable(group) => self.give(group, GroupWork::Halt("its log is damaged")),
+            Work::Loaded(loaded) => self.give(loaded.life, GroupWork::Loaded(loaded)),
+            Work::Propose(life, proposal) => self.give(life, GroupWork::Propose(proposal)),
+            Work::Read(life, job) => self.give(life, GroupWork::Read(job)),
+            Work::Snapshot(life, event) => self.give(life, GroupWork::Snapshot(event)),
+            Work::Transfer(life, transfer) => self.give(life, GroupWork::Transfer(transfer)),
+            Work::Export(life, export) => self.give(life, GroupWork::Export(export)),
+            Work::Continue(life) => self.give(life, GroupWork::Tick),
+            Work::Unreadable(life) => self.give(life, GroupWork::Quarantine(QuarantineReason::LogDamaged)),
             Work::StorageFailed => {
                 self.storage_failed = true;
                 for position in 0..self.groups.len() {
-                    self.give_at(position, GroupWork::Halt("the store failed"));
+                    self.give_at(position, GroupWork::Quarantine(QuarantineReason::StoreFailed));
                 }
             }
         }
     }
 
-    fn give(&mut self, group: GroupId, work: GroupWork) {
-        match self.positions.get(&group) {
-            Some(position) => self.give_at(*position, work),
-            None => self.shared.counters.strays.add(1),
+    fn give(&mut self, life: Life, work: GroupWork) {
+        match self.position(life) {
+            Some(position) => self.give_at(position, work),
+            None => {
+                self.shared.counters.strays.add(1);
+                work.refuse();
+            }
         }
     }
 
+    /// Hands on what a peer says to the very life of a group that is here. One of a later life tells that the
+    /// group goes on without this replica.
+    fn give_message(&mut self, message: raftyard_groups::Message) {
+        let life = Life {
+            group: message.group,
+            incarnation: message.incarnation,
+        };
+        if let Some(local) = self
+            .positions
+            .get(&life.group)
+            .and_then(|at| self.groups.get(*at)?.as_ref())
+            && local.slot.incarnation < life.incarnation
+            && local.slot.status.note_newer(life.incarnation)
+        {
+            let here = local.slot.incarnation.0;
+            let (group, peer, there) = (life.group.0, message.from.0, life.incarnation.0);
+            tracing::warn!(
+                group,
+                here,
+                peer,
+                there,
+                "the group goes on elsewhere in a newer incarnation"
+            );
+        }
+        self.give(life, GroupWork::Message(message));
+    }
+
+    fn position(&self, life: Life) -> Option<usize> {
+        let position = *self.positions.get(&life.group)?;
+        let local = self.groups.get(position)?.as_ref()?;
+        (local.slot.incarnation == life.incarnation).then_some(position)
+    }
+
     fn give_at(&mut self, position: usize, work: GroupWork) {
-        if let Some(local) = self.groups.get_mut(position) {
+        if let Some(Some(local)) = self.groups.get_mut(position) {
             if local.work.is_empty() {
                 self.touched.push(position);
             }
@@ -195,16 +246,39 @@ impl Dispatcher {
     }
 
     fn create(&mut self, create: Create) {
-        let (group, campaign, position) = (create.config.group, create.campaign, self.groups.len());
-        let actor = GroupActor::new(create, self.shared.clone(), position).start();
-        self.groups.push(Local {
-            actor,
-            work: Vec::new(),
+        let (slot, campaign) = (create.slot.clone(), create.campaign);
+        let position = self.free.pop().unwrap_or_else(|| {
+            self.groups.push(None);
+            self.groups.len() - 1
         });
-        self.positions.insert(group, position);
+        self.positions.insert(slot.group, position);
+        let actor = GroupActor::new(create, self.shared.clone(), position).start();
+        if let Some(place) = self.groups.get_mut(position) {
+            *place = Some(Local {
+                actor,
+                slot,
+                work: Vec::new(),
+            });
+        }
         self.give_at(position, if campaign { GroupWork::Campaign } else { GroupWork::Tick });
         if self.storage_failed {
-            self.give_at(position, GroupWork::Halt("the store failed"));
+            self.give_at(position, GroupWork::Quarantine(QuarantineReason::StoreFailed));
+        }
+    }
+
+    /// Ends a replica. It has no turn now, and what it wanted done in earlier ones was handed on.
+    fn end(&mut self, life: Life) {
+        let Some(position) = self.position(life) else {
+            return;
+        };
+        self.positions.remove(&life.group);
+        self.touched.retain(|touched| *touched != position);
+        self.shared.deadlines.borrow_mut().clear(position);
+        self.free.push(position);
+        if let Some(local) = self.groups.get_mut(position).and_then(Option::take) {
+            local.work.into_iter().for_each(GroupWork::refuse);
+            // Dropped with its proposals, whose outcome nobody knows then.
+            local.actor.do_send(Stop);
         }
     }
 
@@ -238,11 +312,14 @@ impl Dispatcher {
             output.send.clear();
         }
         let worker = self.worker;
-        let persist = output.persist.drain(..).map(StorageWork::Persist);
+        let persist = output
+            .persist
+            .drain(..)
+            .map(|(incarnation, persist)| StorageWork::Persist(incarnation, persist));
         let load = output
             .load
             .drain(..)
-            .map(|(group, load)| StorageWork::Load { worker, group, load });
+            .map(|(life, load)| StorageWork::Load { worker, life, load });
         // The permits go last: they are dropped once all before them is durable.
         let permits = (!output.permits.is_empty()).then(|| StorageWork::Release(std::mem::take(&mut output.permits)));
         self.storage.push_all(persist.chain(load).chain(permits));
@@ -289,7 +366,7 @@ impl Handler<Stop> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        for local in self.groups.drain(..) {
+        for local in self.groups.drain(..).flatten() {
             local.actor.do_send(Stop);
         }
         self.positions.clear();

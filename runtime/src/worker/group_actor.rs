@@ -6,17 +6,19 @@ use super::proposals::{self, Proposals, Sealed};
 use super::reads::{self, Reads};
 use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};
-use super::{Create, Proposal, ReadJob, Transfer};
-use crate::error::ProposeError;
+use super::{Create, Export, Proposal, ReadJob, Transfer};
+use crate::error::{ExportError, ProposeError, ReadError};
 use crate::group::Consistency;
-use crate::machine::Machine;
-use crate::registry::{GroupSlot, GroupStatus};
+use crate::machine::{Machine, MachineError};
+use crate::quarantine::QuarantineReason;
+use crate::registry::{GroupSlot, Standing};
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
     Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed, RoleKind, TransferId,
     TransferOutcome,
 };
 use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,7 +56,7 @@ pub(crate) struct GroupActor {
     /// Where its deadline is kept.
     position: usize,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
-    pub(super) halted: bool,
+    pub(super) quarantined: bool,
 }
 
 /// A replica that shall lead from the start. Its peers may not run the group yet, or not be connected: it asks
@@ -84,7 +86,7 @@ impl GroupActor {
             slot: create.slot,
             shared,
             position,
-            halted: false,
+            quarantined: false,
         }
     }
 
@@ -92,7 +94,7 @@ impl GroupActor {
         let now = self.shared.clock.now();
         let role = self.core.role();
         let mut inputs = Vec::with_capacity(work.len().min(64));
-        let (mut commands, mut jobs) = (Vec::new(), Vec::new());
+        let (mut commands, mut jobs, mut exports) = (Vec::new(), Vec::new(), Vec::new());
         for work in work {
             match work {
                 GroupWork::Message(message) => inputs.push(Input::Message(message)),
@@ -118,13 +120,12 @@ impl GroupActor {
                 }
                 GroupWork::Tick => inputs.push(Input::Tick),
                 GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
-                GroupWork::Halt(reason) => self.halt(reason),
+                GroupWork::Export(export) => exports.push(export),
+                GroupWork::Quarantine(reason) => self.quarantine(&reason),
             }
         }
-        if self.halted {
-            proposals::refuse(commands, &ProposeError::NotLeader { leader: None });
-            reads::refuse(jobs, &reads::HALTED);
-            self.transfers.clear();
+        if self.quarantined {
+            self.refuse(commands, jobs, exports);
             return;
         }
         inputs.extend(self.campaign_first(now));
@@ -134,6 +135,9 @@ impl GroupActor {
         self.note_proposed();
         self.note_transferred();
         self.carry_out(now);
+        for export in exports {
+            self.export(export);
+        }
         self.proposals.expire(now);
         self.reads.expire(now);
         if self.core.role() != role {
@@ -253,19 +257,19 @@ impl GroupActor {
         if let Some(before) = self.snapshots.note_write(self.effects.persist.as_ref()) {
             self.forget_snapshots(before);
         }
-        let leads = self.core.role() == RoleKind::Leader && !self.halted;
+        let leads = self.core.role() == RoleKind::Leader && !self.quarantined;
         let tries_again = self.proposals.try_again(leads, now);
         let output = &mut *self.shared.output.borrow_mut();
-        if (self.can_apply() && !self.halted) || tries_again {
-            output.again.push(self.slot.group);
+        if (self.can_apply() && !self.quarantined) || tries_again {
+            output.again.push(self.slot.life());
         }
         // Taken, not emptied: a group keeps no memory for what it sent.
         output.send.append(&mut std::mem::take(&mut self.effects.send));
-        output.persist.extend(self.effects.persist.take());
-        let group = self.slot.group;
+        let life = self.slot.life();
         output
-            .load
-            .extend(self.effects.load.drain(..).map(|load| (group, load)));
+            .persist
+            .extend(self.effects.persist.take().map(|persist| (life.incarnation, persist)));
+        output.load.extend(self.effects.load.drain(..).map(|load| (life, load)));
     }
 
     /// Whether there are entries to be applied. To a state on disk only those that the log has on disk too: the
@@ -302,11 +306,17 @@ impl GroupActor {
                 match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
                     Ok(Ok(applied)) => answer = applied,
                     Ok(Err(error)) => {
-                        self.halt(&format!("entry {id} can't be applied: {error}"));
+                        self.quarantine(&match error {
+                            MachineError::Undecodable(error) => QuarantineReason::Undecodable {
+                                entry: id,
+                                error: error.to_string(),
+                            },
+                            MachineError::Disk(error) => state_failed(id, &error),
+                        });
                         return None;
                     }
                     Err(_) => {
-                        self.halt(&format!("the state machine panicked at entry {id}"));
+                        self.quarantine(&QuarantineReason::ApplyPanicked(id));
                         return None;
                     }
                 }
@@ -329,22 +339,23 @@ impl GroupActor {
         let machine = &mut self.machine;
         match catch_unwind(AssertUnwindSafe(|| machine.commit(last))) {
             Ok(Ok(())) => return Some(()),
-            Ok(Err(error)) => self.halt(&format!("the state up to {last} can't be committed: {error}")),
-            Err(_) => self.halt(&format!("the state machine panicked when it committed up to {last}")),
+            Ok(Err(error)) => self.quarantine(&state_failed(last, &error)),
+            Err(_) => self.quarantine(&state_failed(last, &"it panicked when it committed")),
         }
         None
     }
 
     /// Stops this replica for good: what it was asked is answered as unknown, what comes is refused.
-    pub(super) fn halt(&mut self, reason: &str) {
-        if !self.halted {
-            tracing::error!(group = self.slot.group.0, replica = %self.core, reason, "replica halted");
-            self.halted = true;
+    pub(super) fn quarantine(&mut self, reason: &QuarantineReason) {
+        if !self.quarantined {
+            tracing::error!(group = self.slot.group.0, replica = %self.core, %reason, "replica quarantined");
+            self.quarantined = true;
             self.effects = Effects::default();
+            self.slot.status.quarantine(reason.clone());
             self.publish();
-            // Last, so that who is answered finds it halted.
+            // Last, so that who is answered finds it so.
             for (_, held) in std::mem::take(&mut self.proposing) {
-                self.proposals.refuse(held, &ProposeError::NotLeader { leader: None });
+                self.proposals.refuse(held, &ProposeError::Quarantined(reason.clone()));
             }
             self.transfers.clear();
             self.proposals.abandon();
@@ -352,22 +363,34 @@ impl GroupActor {
         }
     }
 
+    /// Answers what comes for a replica that stopped for good.
+    fn refuse(&mut self, commands: Vec<Proposal>, jobs: Vec<ReadJob>, exports: Vec<Export>) {
+        // Whoever asked for a transfer finds the reason in the status.
+        self.transfers.clear();
+        if let Some(reason) = self.slot.status.quarantined() {
+            proposals::refuse(commands, &ProposeError::Quarantined(reason.clone()));
+            reads::refuse(jobs, &ReadError::Quarantined(reason.clone()));
+            for export in exports {
+                export.reply.send(Err(ExportError::Quarantined(reason.clone()))).ok();
+            }
+        }
+    }
+
     /// Says how it stands, and when it wants to be ticked.
     fn publish(&mut self) {
-        self.slot.status.set(&GroupStatus {
-            role: if self.halted {
+        self.slot.status.set(&Standing {
+            role: if self.quarantined {
                 RoleKind::Follower
             } else {
                 self.core.role()
             },
-            leader: self.core.leader().filter(|_| !self.halted),
+            leader: self.core.leader().filter(|_| !self.quarantined),
             term: self.core.term().0,
             last: self.core.last().index.0,
             commit: self.core.commit().0,
             applied: self.core.applied().0,
-            halted: self.halted,
         });
-        let deadline = if self.halted {
+        let deadline = if self.quarantined {
             Moment(u64::MAX)
         } else {
             let campaign = self.first_campaign.as_ref().map(|first| first.next);
@@ -377,6 +400,14 @@ impl GroupActor {
                 .fold(self.core.deadline(), Moment::min)
         };
         self.shared.deadlines.borrow_mut().set(self.position, deadline);
+    }
+}
+
+/// A state machine's own disk failed.
+pub(super) fn state_failed(last: LogId, error: &dyn fmt::Display) -> QuarantineReason {
+    QuarantineReason::StateFailed {
+        last,
+        error: error.to_string(),
     }
 }
 
@@ -390,7 +421,7 @@ impl Handler<Turn> for GroupActor {
     fn handle(&mut self, turn: Turn, _: &mut Context<Self>) {
         // Only a fault of this program gets here. It must not leave behind a replica that seems to live.
         if catch_unwind(AssertUnwindSafe(|| self.turn(turn.0))).is_err() {
-            self.halt("its turn panicked");
+            self.quarantine(&QuarantineReason::TurnPanicked);
         }
     }
 }

@@ -1,17 +1,18 @@
 //! The part of a group's actor that has to do with snapshots.
 
-use super::group_actor::GroupActor;
-use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork};
-use raftyard_groups::{Input, LogId, LogIndex, Moment, NodeId};
-use std::io;
+use super::Export;
+use super::group_actor::{GroupActor, state_failed};
+use crate::error::ExportError;
+use crate::quarantine::QuarantineReason;
+use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork, SyncDisk};
+use raftyard_groups::{Input, LogId, LogIndex, Membership, Moment, NodeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-const VIEW_PANICKED: &str = "the state machine panicked when a view of it was taken";
+use std::sync::Arc;
 
 impl GroupActor {
     /// What an event means for the core.
     pub(super) fn on_snapshot(&mut self, event: SnapshotEvent) -> Option<Input> {
-        if self.halted {
+        if self.quarantined {
             return None;
         }
         match event {
@@ -30,10 +31,20 @@ impl GroupActor {
                 result: Err(error),
             } => {
                 // Whether what it was to cover is durable is unknown, whatever a second one says.
-                self.halt(&format!("what was applied up to {last} can't be made durable: {error}"));
+                self.quarantine(&state_failed(last, &format!("it can't be made durable: {error}")));
                 None
             }
-            SnapshotEvent::Received { from, term, last } => Some(Input::SnapshotReceived { from, term, last }),
+            SnapshotEvent::Received {
+                from,
+                term,
+                last,
+                membership,
+            } => Some(Input::SnapshotReceived {
+                from,
+                term,
+                last,
+                membership,
+            }),
             SnapshotEvent::Restored(restored) => self.restore(restored),
             SnapshotEvent::Sent { to, through } => {
                 self.snapshots.sent();
@@ -43,34 +54,30 @@ impl GroupActor {
     }
 
     fn restore(&mut self, Restored { last, state }: Restored) -> Option<Input> {
-        let state = match state {
-            Ok(state) => state,
-            Err(error) => {
-                self.halt(&format!("the snapshot through {last} can't be restored: {error}"));
-                return None;
-            }
-        };
+        let failed = |error| QuarantineReason::RestoreFailed { last, error };
         if self.core.base().index > last.index {
             // Another took its place meanwhile.
             return None;
         }
-        let machine = &mut self.machine;
-        match catch_unwind(AssertUnwindSafe(|| machine.restore(state, last))) {
-            Ok(Ok(())) => {
+        let restored = state.map_err(failed).and_then(|state| {
+            let machine = &mut self.machine;
+            match catch_unwind(AssertUnwindSafe(|| machine.restore(state, last))) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(failed(error.to_string())),
+                Err(_) => Err(failed("the state machine panicked".to_owned())),
+            }
+        });
+        match restored {
+            Ok(()) => {
+                let machine = &mut self.machine;
                 self.proposals.restored(|request| machine.recall(request));
                 if self.machine.is_on_disk() {
                     self.snapshots.restored();
                 }
                 Some(Input::Applied { through: last.index })
             }
-            Ok(Err(error)) => {
-                self.halt(&format!(
-                    "the state machine did not take the snapshot through {last}: {error}"
-                ));
-                None
-            }
-            Err(_) => {
-                self.halt(&format!("the state machine panicked at the snapshot through {last}"));
+            Err(reason) => {
+                self.quarantine(&reason);
                 None
             }
         }
@@ -89,7 +96,7 @@ impl GroupActor {
     pub(super) fn restore_if_due(&mut self) {
         if let Some(last) = self.snapshots.take_restorable(self.core.durable()) {
             self.shared.snapshots.push(SnapshotWork::Restore {
-                group: self.slot.group,
+                life: self.slot.life(),
                 last,
                 decode: self.machine.decoder(),
             });
@@ -102,10 +109,11 @@ impl GroupActor {
             return;
         };
         let work = SnapshotWork::Send {
-            group: self.slot.group,
+            life: self.slot.life(),
             to,
             term: self.core.term(),
             last,
+            to_witness: self.core.membership().is_witness(to),
             view,
         };
         if self.shared.snapshots.push(work) {
@@ -114,7 +122,7 @@ impl GroupActor {
     }
 
     /// The snapshot for a peer that needs one, and what is to be written into it first.
-    fn pick_snapshot(&mut self) -> Option<(LogId, Option<Encode>)> {
+    fn pick_snapshot(&mut self) -> Option<(LogId, Option<(Arc<Membership>, Encode)>)> {
         if !self.machine.is_on_disk() {
             return self.snapshots.newest().map(|last| (last, None));
         }
@@ -122,30 +130,28 @@ impl GroupActor {
         if let Some(last) = self.snapshots.outgoing(base.index) {
             return Some((last, None));
         }
-        let Some(last) = self.applied_id() else {
-            // What it received itself is still being restored.
+        let Some((last, membership)) = self.applied_state() else {
+            // What it received itself is still being restored, and there to be sent.
             return Some((base, None));
         };
-        let machine = &self.machine;
-        match catch_unwind(AssertUnwindSafe(|| machine.snapshot())) {
-            Ok(Ok(view)) => {
-                self.snapshots.offer(last);
-                Some((last, Some(view)))
-            }
-            Ok(Err(error)) => {
-                self.halt(&format!("the state machine can't be viewed at {last}: {error}"));
-                None
-            }
-            Err(_) => {
-                self.halt(VIEW_PANICKED);
-                None
-            }
-        }
+        let view = self.view()?;
+        self.snapshots.offer(last);
+        Some((last, Some((membership, view))))
+    }
+
+    /// The last entry that the state machine applied, and the configuration in force there. `None` while a snapshot
+    /// that holds it is being restored, or if it joined and its log does not hold that configuration: soon a
+    /// newer one is applied.
+    fn applied_state(&self) -> Option<(LogId, Arc<Membership>)> {
+        let index = self.core.applied();
+        let term = self.core.term_at(index)?;
+        let membership = self.core.membership_at(index)?;
+        (!membership.is_empty()).then(|| (LogId { term, index }, membership.clone()))
     }
 
     pub(super) fn forget_snapshots(&self, before: LogIndex) {
-        let group = self.slot.group;
-        self.shared.snapshots.push(SnapshotWork::Forget { group, before });
+        let life = self.slot.life();
+        self.shared.snapshots.push(SnapshotWork::Forget { life, before });
     }
 
     /// Lets the log be compacted if a snapshot was taken.
@@ -158,34 +164,78 @@ impl GroupActor {
     /// Takes a snapshot if enough was applied since the last one; a state on disk is synced instead. What is
     /// applied may not be durable here yet: it does not count before.
     pub(super) fn snapshot_if_due(&mut self) {
-        if self.halted || !self.snapshots.is_due(self.core.applied()) {
+        if self.quarantined || !self.snapshots.is_due(self.core.applied()) {
             return;
         }
-        let Some(last) = self.applied_id() else {
+        let Some((last, membership)) = self.applied_state() else {
             return;
         };
-        let (group, machine) = (self.slot.group, &self.machine);
-        let work = catch_unwind(AssertUnwindSafe(|| {
-            if machine.is_on_disk() {
-                let sync = machine.sync();
-                return Ok(SnapshotWork::Sync { group, last, sync });
-            }
-            let encode = machine.snapshot()?;
-            Ok::<_, io::Error>(SnapshotWork::Take { group, last, encode })
-        }));
-        match work {
-            Ok(Ok(work)) => {
-                self.snapshots.begin(last);
-                self.shared.snapshots.push(work);
-            }
-            Ok(Err(error)) => self.halt(&format!("the state machine can't be viewed at {last}: {error}")),
-            Err(_) => self.halt(VIEW_PANICKED),
+        let life = self.slot.life();
+        let work = if self.machine.is_on_disk() {
+            self.sync().map(|sync| SnapshotWork::Sync { life, last, sync })
+        } else {
+            self.view().map(|encode| SnapshotWork::Take {
+                life,
+                last,
+                membership,
+                encode,
+            })
+        };
+        if let Some(work) = work {
+            self.snapshots.begin(last);
+            self.shared.snapshots.push(work);
         }
     }
 
-    /// The last entry that the state machine applied; `None` while a snapshot that holds it is being restored.
-    fn applied_id(&self) -> Option<LogId> {
+    /// What makes a state on disk durable; none if the state machine panicked.
+    fn sync(&mut self) -> Option<SyncDisk> {
+        let machine = &self.machine;
+        let sync = catch_unwind(AssertUnwindSafe(|| machine.sync()));
+        if sync.is_err() {
+            self.quarantine(&QuarantineReason::SnapshotPanicked);
+        }
+        sync.ok()
+    }
+
+    /// Hands a view of the state to be written to a file of the user's.
+    pub(super) fn export(&mut self, Export { path, reply }: Export) {
         let index = self.core.applied();
-        self.core.term_at(index).map(|term| LogId { term, index })
+        // Who gave up waiting has dropped the other end.
+        let Some(term) = self.core.term_at(index).filter(|_| !self.quarantined) else {
+            let error = match self.slot.status.quarantined() {
+                Some(reason) => ExportError::Quarantined(reason.clone()),
+                None => ExportError::Restoring,
+            };
+            reply.send(Err(error)).ok();
+            return;
+        };
+        let membership = self.core.membership_at(index).unwrap_or(self.core.membership()).clone();
+        if let Some(encode) = self.view() {
+            self.shared.snapshots.push(SnapshotWork::Export {
+                life: self.slot.life(),
+                last: LogId { term, index },
+                membership,
+                encode,
+                path,
+                reply,
+            });
+        } else if let Some(reason) = self.slot.status.quarantined() {
+            reply.send(Err(ExportError::Quarantined(reason.clone()))).ok();
+        }
+    }
+
+    /// A view of the state machine; none if it panicked, or its disk failed.
+    fn view(&mut self) -> Option<Encode> {
+        let machine = &self.machine;
+        match catch_unwind(AssertUnwindSafe(|| machine.snapshot())) {
+            Ok(Ok(view)) => return Some(view),
+            Ok(Err(error)) => {
+                let index = self.core.applied();
+                let term = self.core.term_at(index).unwrap_or_default();
+                self.quarantine(&state_failed(LogId { term, index }, &error));
+            }
+            Err(_) => self.quarantine(&QuarantineReason::SnapshotPanicked),
+        }
+        None
     }
 }

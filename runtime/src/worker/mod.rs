@@ -14,17 +14,18 @@ mod turn;
 pub(crate) use dispatcher::{Dispatcher, Shared, Stop};
 
 use crate::budget::{BytePermit, InboundPermit};
-use crate::error::ReadError;
+use crate::error::{ExportError, ReadError};
 use crate::group::Consistency;
+use crate::life::Life;
 use crate::machine::{Answer, Machine};
 use crate::registry::GroupSlot;
 use crate::session::{RequestId, SessionId};
 use crate::snapshot::SnapshotEvent;
 use raftyard_groups::{
-    Entry, GroupId, LoadPurpose, LogId, LogIndex, Message, NodeId, PersistSeq, Recovered, ReplicaConfig,
-    TransferOutcome,
+    Entry, LoadPurpose, LogId, LogIndex, Message, NodeId, PersistSeq, Recovered, ReplicaConfig, TransferOutcome,
 };
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -32,24 +33,29 @@ use tokio::sync::oneshot;
 pub(crate) enum Work {
     /// A replica to host from now on.
     Create(Box<Create>),
+    /// A replica to end. What was queued for it before is dropped, and who asked for it told so; all that it
+    /// wanted written before is in the storage's inbox when this is answered.
+    End(Life, oneshot::Sender<()>),
     /// What a peer said to groups of this worker, in its order.
     Messages(Vec<Message>, Option<InboundPermit>),
     /// Writes that are durable: the newest of each group.
-    Persisted(Vec<(GroupId, PersistSeq)>),
+    Persisted(Vec<(Life, PersistSeq)>),
     /// Entries that were asked for.
     Loaded(Box<Loaded>),
     /// A command for a group.
-    Propose(GroupId, Proposal),
+    Propose(Life, Proposal),
     /// A read of a group.
-    Read(GroupId, ReadJob),
+    Read(Life, ReadJob),
     /// What happened to a group's snapshots.
-    Snapshot(GroupId, SnapshotEvent),
+    Snapshot(Life, SnapshotEvent),
     /// Another replica of a group shall lead.
-    Transfer(GroupId, Transfer),
+    Transfer(Life, Transfer),
+    /// A group's state shall be written to a file.
+    Export(Life, Export),
     /// A group has more to apply than fitted into its turn.
-    Continue(GroupId),
+    Continue(Life),
     /// A group's log on disk is not what was written: this replica can't go on.
-    Unreadable(GroupId),
+    Unreadable(Life),
     /// The store failed: nothing here can be made durable any more.
     StorageFailed,
 }
@@ -71,7 +77,7 @@ pub(crate) struct Create {
 
 /// Entries read from the log store.
 pub(crate) struct Loaded {
-    pub(crate) group: GroupId,
+    pub(crate) life: Life,
     pub(crate) purpose: LoadPurpose,
     pub(crate) from: LogIndex,
     pub(crate) entries: Vec<Entry>,
@@ -115,4 +121,10 @@ pub(crate) struct Transfer {
     /// Who shall lead; `None` for the voter that is furthest.
     pub(crate) to: Option<NodeId>,
     pub(crate) reply: oneshot::Sender<TransferOutcome>,
+}
+
+/// An export, and who waits for it: told the last entry whose effect is in the file.
+pub(crate) struct Export {
+    pub(crate) path: PathBuf,
+    pub(crate) reply: oneshot::Sender<Result<LogId, ExportError>>,
 }

@@ -2,7 +2,7 @@
 
 use super::ReadJob;
 use crate::error::ReadError;
-use raftyard_groups::{LogId, LogIndex, Moment, NodeId, ReadId, ReadOutcome};
+use raftyard_groups::{LogId, LogIndex, Moment, ReadId, ReadOutcome};
 use std::any::Any;
 use std::collections::VecDeque;
 
@@ -124,6 +124,3 @@ pub(crate) fn refuse(jobs: impl IntoIterator<Item = ReadJob>, error: &ReadError)
         run(Err(error.clone()));
     }
 }
-
-/// A replica that stopped leads nobody, and knows nobody who does.
-pub(crate) const HALTED: ReadError = ReadError::NotLeader { leader: None::<NodeId> };

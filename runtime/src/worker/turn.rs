@@ -1,7 +1,10 @@
 //! What all groups that ran in a turn want done, gathered.
 
 use crate::budget::InboundPermit;
-use raftyard_groups::{GroupId, Load, Message, Persist};
+use crate::error::{ExportError, ProposeError, ReadError};
+use crate::life::Life;
+use crate::quarantine::QuarantineReason;
+use raftyard_groups::{Incarnation, Load, Message, Persist};
 
 /// Filled by the groups of a worker during a turn, emptied by the dispatcher at its end.
 #[derive(Default)]
@@ -9,11 +12,11 @@ pub(crate) struct TurnOutput {
     /// To be sent at once.
     pub(crate) send: Vec<Message>,
     /// To be written; what waits for it is inside.
-    pub(crate) persist: Vec<Persist>,
+    pub(crate) persist: Vec<(Incarnation, Persist)>,
     /// To be read.
-    pub(crate) load: Vec<(GroupId, Load)>,
+    pub(crate) load: Vec<(Life, Load)>,
     /// Groups that want another turn, without anything having come for them.
-    pub(crate) again: Vec<GroupId>,
+    pub(crate) again: Vec<Life>,
     /// Of the messages this turn took in: given back once what they caused is durable.
     pub(crate) permits: Vec<InboundPermit>,
 }
@@ -32,9 +35,24 @@ pub(crate) enum GroupWork {
     Read(super::ReadJob),
     Snapshot(crate::snapshot::SnapshotEvent),
     Transfer(super::Transfer),
+    Export(super::Export),
     Campaign,
     /// Time has passed, or there is more to do.
     Tick,
     /// Stop for good, for this reason.
-    Halt(&'static str),
+    Quarantine(QuarantineReason),
+}
+
+impl GroupWork {
+    /// Its replica is gone before it saw this: whoever waits is told.
+    pub(crate) fn refuse(self) {
+        // Who gave up waiting has dropped the other end.
+        match self {
+            Self::Propose(proposal) => super::proposals::refuse([proposal], &ProposeError::Closed),
+            Self::Read(job) => super::reads::refuse([job], &ReadError::Closed),
+            Self::Export(export) => drop(export.reply.send(Err(ExportError::Closed))),
+            // A transfer's other end is dropped with it, which says the same.
+            _ => {}
+        }
+    }
 }

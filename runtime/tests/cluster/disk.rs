@@ -7,12 +7,14 @@ use super::support::fjall_journal::FjallJournal;
 use super::support::memory_journal::{Fault, MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use parking_lot::{Condvar, Mutex};
-use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreError};
+use raftyard::store::{
+    GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError, Tombstone,
+};
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, NodeId, OnDisk,
     ReadError, SnapshotError,
 };
-use raftyard_groups::{Entry, LogBase, LogIndex, Persist};
+use raftyard_groups::{Entry, LogBase, LogId, LogIndex, Persist};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -191,7 +193,7 @@ async fn the_log_is_not_compacted_beyond_what_was_synced() {
     fill(&group, 30..35).await;
     eventually("it can't sync", || {
         drop(group[0].propose("more".to_owned()));
-        group[0].status().halted
+        group[0].status().is_quarantined()
     })
     .await;
     cluster.stop_all().await;
@@ -315,8 +317,24 @@ impl Gate {
 }
 
 impl LogStore for Slow {
-    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.0.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.0.inspect(group)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.0.import(record, base)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.0.destroy(groups)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.0.rebuild(record)
     }
 
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
@@ -392,7 +410,8 @@ async fn meets_its_snapshot(cluster: &mut Cluster, disks: &[MemoryDisk], away: N
     let back = create_on(cluster, away, 1, || Ok(disks[slot(away)].open())).await;
     let back = back.unwrap();
     eventually("its disk failed", || {
-        back.status().halted || fault == Fault::SyncLies && disks[slot(away)].lock().committed.lines.len() == 160
+        back.status().is_quarantined()
+            || fault == Fault::SyncLies && disks[slot(away)].lock().committed.lines.len() == 160
     })
     .await;
 }
@@ -420,8 +439,24 @@ struct NoInstall {
 }
 
 impl LogStore for NoInstall {
-    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.store.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.store.inspect(group)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.store.import(record, base)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.store.destroy(groups)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.store.rebuild(record)
     }
 
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
@@ -452,7 +487,7 @@ async fn a_crash_before_the_log_was_replaced_leaves_the_old_state() {
     let host = cluster.builder(away).log_store(store).open().await.unwrap();
     let created = host.create_disk_group(GroupId(1), cluster.ids(), || Ok(disks[slot(away)].open()));
     let back = created.await.unwrap();
-    eventually("its log store failed", || back.status().halted).await;
+    eventually("its log store failed", || back.status().is_quarantined()).await;
     host.shutdown().await;
     assert!(!snapshots_of(&cluster, away).is_empty(), "it had the snapshot");
     let lines = disks[slot(away)].lock().committed.lines.len();
@@ -593,7 +628,10 @@ async fn a_failing_disk_stops_its_replica_alone_and_what_was_acknowledged_is_the
                 }
             }
         }
-        eventually("the replica stopped", || replicas[slot(failing)].status().halted).await;
+        eventually("the replica stopped", || {
+            replicas[slot(failing)].status().is_quarantined()
+        })
+        .await;
         propose(&replicas, "after").await;
         propose(&others, "another group").await;
         let lines = read(&replicas).await;
@@ -603,7 +641,7 @@ async fn a_failing_disk_stops_its_replica_alone_and_what_was_acknowledged_is_the
             acknowledged.iter().all(is_there),
             "{fault:?}: {acknowledged:?} {lines:?}"
         );
-        assert!(!others[slot(failing)].status().halted, "{fault:?}");
+        assert!(!others[slot(failing)].status().is_quarantined(), "{fault:?}");
         assert_eq!(
             others[slot(failing)].read((), Consistency::Follower).await,
             Ok(vec!["another group".to_owned()])

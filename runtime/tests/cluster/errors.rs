@@ -3,7 +3,7 @@
 use super::support::{Cluster, Journal, eventually, leader_of, propose};
 use raftyard::store::{MemoryLogStore, StoreError};
 use raftyard::{
-    Closed, Consistency, CreateGroupError, GroupId, Limits, NodeId, OpenError, ProposeError, RaftHost, ReadError,
+    Consistency, CreateGroupError, GroupId, LeaderError, Limits, NodeId, OpenError, ProposeError, RaftHost, ReadError,
     Timestamp, Tuning,
 };
 
@@ -148,7 +148,7 @@ async fn after_a_shutdown_every_handle_says_so() {
     assert_eq!(on_its_way.await, Ok(1), "a shutdown waits for what is on its way");
     assert_eq!(group.propose("late".to_owned()).await, Err(ProposeError::Closed));
     assert_eq!(group.read((), Consistency::Linearizable).await, Err(ReadError::Closed));
-    assert_eq!(group.wait_for_leader().await, Err(Closed));
+    assert_eq!(group.wait_for_leader().await, Err(LeaderError::Closed));
     let created = host.create_group(GroupId(2), [NodeId(1)], Journal::default).await;
     assert!(matches!(created, Err(CreateGroupError::Closed)));
     host.shutdown().await;

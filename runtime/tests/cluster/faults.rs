@@ -1,12 +1,12 @@
 //! What happens when nodes and links fail.
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreError};
+use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreContents, StoreError, Tombstone};
 use raftyard::{
-    Consistency, CreateGroupError, Group, Limits, NodeId, ProposeError, RaftHost, ReadError, RoleKind, Timestamp,
-    TransferError,
+    Consistency, CreateGroupError, Group, LeaderError, Limits, NodeId, ProposeError, QuarantineReason, RaftHost,
+    ReadError, ReplicaState, RoleKind, Timestamp, TransferError,
 };
-use raftyard_groups::{Entry, GroupId, LogIndex, Persist};
+use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Persist};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -124,7 +124,7 @@ async fn without_a_majority_nothing_is_accepted_and_with_one_again_all_goes_on()
 }
 
 #[tokio::test]
-async fn a_state_machine_that_panics_halts_its_replica_and_nothing_else() {
+async fn a_state_machine_that_panics_quarantines_its_replica_and_nothing_else() {
     let mut cluster = Cluster::start(1).await;
     let bad = cluster.create(1).await.remove(0);
     // Both on one worker: it has to survive.
@@ -135,14 +135,22 @@ async fn a_state_machine_that_panics_halts_its_replica_and_nothing_else() {
         matches!(outcome, Err(ProposeError::OutcomeUnknown { .. })),
         "{outcome:?}"
     );
-    assert!(bad.status().halted);
+    let reason = QuarantineReason::ApplyPanicked(LogId::new(1, 2));
+    assert_eq!(bad.status().state, ReplicaState::Quarantined(reason.clone()));
     assert_eq!(bad.status().role, RoleKind::Follower, "it leads nobody any more");
-    assert_eq!(bad.transfer_leadership(NodeId(1)).await, Err(TransferError::Closed));
+    assert_eq!(
+        bad.transfer_leadership(NodeId(1)).await,
+        Err(TransferError::Quarantined(reason.clone()))
+    );
     assert_eq!(
         bad.propose("more".to_owned()).await,
-        Err(ProposeError::NotLeader { leader: None })
+        Err(ProposeError::Quarantined(reason.clone()))
     );
-    assert!(bad.read((), Consistency::Linearizable).await.is_err());
+    assert_eq!(
+        bad.read((), Consistency::Linearizable).await,
+        Err(ReadError::Quarantined(reason.clone()))
+    );
+    assert_eq!(bad.wait_for_leader().await, Err(LeaderError::Quarantined(reason)));
     assert_eq!(propose(&good, "lives").await, 1);
     cluster.stop_all().await;
 }
@@ -154,8 +162,24 @@ struct Breakable {
 }
 
 impl LogStore for Breakable {
-    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.inner.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.inner.inspect(group)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.inner.import(record, base)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.inner.destroy(groups)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.inner.rebuild(record)
     }
 
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
@@ -205,14 +229,14 @@ async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
                 .map(|replica| replica.propose("during".to_owned()))
                 .collect::<Vec<_>>(),
         );
-        on_one.status().halted
+        on_one.status().is_quarantined()
     })
     .await;
     propose(&others, "after").await;
     assert_eq!(read(&others).await.last().unwrap(), "after");
     assert_eq!(
         on_one.propose("more".to_owned()).await,
-        Err(ProposeError::NotLeader { leader: None })
+        Err(ProposeError::Quarantined(QuarantineReason::StoreFailed))
     );
     let created = host.create_group(GroupId(5), [id], Journal::default).await;
     assert!(
@@ -225,7 +249,7 @@ async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
 
 /// Groups that the disk held, and that are opened only after it failed, don't pretend to live.
 #[tokio::test]
-async fn a_group_opened_on_a_failed_disk_is_halted() {
+async fn a_group_opened_on_a_failed_disk_is_quarantined() {
     let disk = MemoryLogStore::default();
     let open = |broken: Arc<AtomicBool>| {
         let inner = disk.clone();
@@ -246,9 +270,12 @@ async fn a_group_opened_on_a_failed_disk_is_halted() {
     let host = open(broken).await.unwrap();
     // It campaigns at once, and can't write its vote.
     let first = create(&host, 1).await;
-    eventually("the disk's failure is noticed", || first.status().halted).await;
+    eventually("the disk's failure is noticed", || first.status().is_quarantined()).await;
     let second = create(&host, 2).await;
-    eventually("the group opened later is halted too", || second.status().halted).await;
+    eventually("the group opened later is in quarantine too", || {
+        second.status().is_quarantined()
+    })
+    .await;
     host.shutdown().await;
 }
 
@@ -259,8 +286,24 @@ struct Bad {
 }
 
 impl LogStore for Bad {
-    fn recover(&mut self) -> Result<Vec<RecoveredGroup>, StoreError> {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.inner.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.inner.inspect(group)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.inner.import(record, base)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.inner.destroy(groups)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.inner.rebuild(record)
     }
 
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
@@ -280,7 +323,7 @@ impl LogStore for Bad {
 
 /// It could be elected, since its votes and terms are there, and would lead a group that stands still.
 #[tokio::test]
-async fn a_replica_whose_log_is_damaged_halts_and_the_others_go_on() {
+async fn a_replica_whose_log_is_damaged_is_quarantined_and_the_others_go_on() {
     let mut cluster = Cluster::start(3).await;
     let replicas = cluster.create(0).await;
     propose(&replicas, "before").await;
@@ -298,7 +341,10 @@ async fn a_replica_whose_log_is_damaged_halts_and_the_others_go_on() {
         cluster.create_on(NodeId(2), 0).await,
         cluster.create_on(NodeId(3), 0).await,
     ];
-    eventually("the damaged replica halts", || damaged.status().halted).await;
+    eventually("the damaged replica is in quarantine", || {
+        damaged.status().is_quarantined()
+    })
+    .await;
     propose(&others, "after").await;
     assert_eq!(read(&others).await, ["before", "after"]);
     host.shutdown().await;
@@ -331,7 +377,7 @@ async fn a_query_that_panics_leaves_the_replica_alive() {
     // Applied, although it can't be told what that answered.
     let error = group.propose(()).await.unwrap_err();
     assert!(matches!(error, ProposeError::UndecodableResponse(_)), "{error}");
-    assert!(error.may_have_happened() && !group.status().halted);
+    assert!(error.may_have_happened() && !group.status().is_quarantined());
     hosts[0].shutdown().await;
 }
 

@@ -1,25 +1,13 @@
 //! What every log store owes.
 
 use crate::harness::{
-    Disk, FjallDisk, Harness, MemoryDisk, append, compact, entries, hard_state, install, record, vote,
+    Disk, FjallDisk, Harness, MemoryDisk, append, compact, conformance, entries, hard_state, install, membership,
+    record, vote,
 };
 use bytes::Bytes;
-use raftyard::store::{ENTRY_BYTES_MAX, LogStore, Refusal, StoreError};
-use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Membership, NodeId, Payload, Persist};
-
-/// Each check as a test of its own, against both stores.
-macro_rules! conformance {
-    ($($name:ident),* $(,)?) => {
-        mod memory {
-            use super::*;
-            $(#[test] fn $name() { super::$name::<MemoryDisk>(); })*
-        }
-        mod fjall {
-            use super::*;
-            $(#[test] fn $name() { super::$name::<FjallDisk>(); })*
-        }
-    };
-}
+use raftyard::store::{ENTRY_BYTES_MAX, GroupRecord, LogStore, Refusal, StoreError};
+use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Membership, NodeId, Payload, Persist, Term};
+use std::sync::Arc;
 
 conformance!(
     a_new_store_is_empty,
@@ -50,6 +38,11 @@ conformance!(
     compaction_in_the_same_write_as_what_replaces_the_rest,
     an_installed_snapshot_drops_the_whole_log,
     a_base_that_cannot_be_is_refused,
+    a_configuration_of_nobody_is_kept,
+    a_truncated_configuration_is_forgotten,
+    configurations_before_the_base_are_forgotten_but_for_the_one_in_force,
+    an_installed_snapshot_brings_its_configuration,
+    a_base_without_its_configuration_is_refused,
 );
 
 const G: GroupId = GroupId(1);
@@ -162,7 +155,7 @@ fn several_groups_in_one_batch<D: Disk>() {
 }
 
 /// Three records of four entries: 1 to 4, 5 to 8, 9 to 12.
-fn three_records<D: Disk>() -> Harness<D> {
+pub(crate) fn three_records<D: Disk>() -> Harness<D> {
     let mut h = Harness::<D>::with_groups(&[0, 1, 2]);
     for first in [1, 5, 9] {
         let batch = [0, 1, 2].map(|group| append(group, entries(first, 4, 1)));
@@ -226,7 +219,7 @@ fn terms_make_runs<D: Disk>() {
     h.write_and_check(&[append(1, entries(7, 2, 9))]);
     h.write_and_check(&[append(1, entries(9, 2, 11))]);
     let recovered = h.store().recover().unwrap();
-    let state = &recovered[0].state;
+    let state = &recovered.groups[0].state;
     assert_eq!(
         state.runs,
         [(1, 1), (4, 3), (9, 4), (11, 9)].map(|(term, index)| LogId::new(term, index))
@@ -312,7 +305,7 @@ fn a_refused_batch_leaves_nothing_of_its_other_groups<D: Disk>() {
     h.write_and_check(&still_works);
 }
 
-fn refusal(error: &StoreError) -> Refusal {
+pub(crate) fn refusal(error: &StoreError) -> Refusal {
     match error {
         StoreError::Refused { reason, .. } => *reason,
         other => panic!("not a refusal: {other}"),
@@ -374,4 +367,81 @@ fn a_base_that_cannot_be_is_refused<D: Disk>() {
     h.check_refused(&[compact(1, 4, 1, Vec::new())]);
     h.check_refused(&[install(1, 20, 3, entries(22, 1, 3))]);
     h.check_refused(&[install(1, 20, 3, entries(21, 1, 2))]);
+}
+
+/// What a reopened store says of the configurations of group 1.
+fn configurations<D: Disk>(h: &mut Harness<D>) -> Vec<(u64, Membership)> {
+    h.reopen();
+    let found = h.recovered(G).memberships;
+    let plain = |(index, membership): &(LogIndex, Arc<Membership>)| (index.0, (**membership).clone());
+    found.iter().map(plain).collect()
+}
+
+/// A configuration as an entry of its own.
+fn configuration(index: u64, term: u64) -> Entry {
+    Entry {
+        index: LogIndex(index),
+        term: Term(term),
+        payload: Payload::Membership(Arc::new(membership(index * 10 + term))),
+    }
+}
+
+fn a_configuration_of_nobody_is_kept<D: Disk>() {
+    let mut h = Harness::<D>::new();
+    h.create(&GroupRecord {
+        membership: Membership::default(),
+        ..record(1)
+    });
+    assert_eq!(configurations(&mut h), [], "none in the log, and no base");
+}
+
+fn a_truncated_configuration_is_forgotten<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write(&[append(1, [entries(1, 1, 1), vec![configuration(2, 1)]].concat())]);
+    h.write(&[append(
+        1,
+        [entries(3, 1, 1), vec![configuration(4, 1)], entries(5, 2, 1)].concat(),
+    )]);
+    let first = (2, membership(21));
+    assert_eq!(configurations(&mut h), [first.clone(), (4, membership(41))]);
+    h.write_and_check(&[append(1, entries(5, 1, 2))]);
+    assert_eq!(configurations(&mut h).len(), 2, "what is before the cut stays");
+    h.write_and_check(&[append(1, entries(3, 1, 3))]);
+    assert_eq!(configurations(&mut h), [first.clone()]);
+    h.write_and_check(&[append(1, vec![configuration(2, 4)])]);
+    assert_eq!(configurations(&mut h), [(2, membership(24))]);
+}
+
+fn configurations_before_the_base_are_forgotten_but_for_the_one_in_force<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    // In one record, so that those before the base are still there.
+    let log = [
+        entries(1, 1, 1),
+        vec![configuration(2, 1)],
+        entries(3, 1, 1),
+        vec![configuration(4, 1)],
+    ];
+    h.write(&[append(1, log.concat())]);
+    h.write_and_check(&[compact(1, 3, 1, Vec::new())]);
+    assert_eq!(configurations(&mut h), [(3, membership(3)), (4, membership(41))]);
+    h.write_and_check(&[compact(1, 4, 1, Vec::new())]);
+    assert_eq!(configurations(&mut h), [(4, membership(4))]);
+}
+
+fn an_installed_snapshot_brings_its_configuration<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write(&[append(1, vec![configuration(1, 1), configuration(2, 1)])]);
+    h.write_and_check(&[install(1, 9, 2, vec![configuration(10, 2)])]);
+    assert_eq!(configurations(&mut h), [(9, membership(9)), (10, membership(102))]);
+}
+
+fn a_base_without_its_configuration_is_refused<D: Disk>() {
+    let mut h = Harness::<D>::with_groups(&[1]);
+    h.write(&[append(1, entries(1, 3, 1))]);
+    let mut bare = compact(1, 2, 1, Vec::new());
+    let membership = bare.membership.take();
+    assert_eq!(refusal(&h.check_refused(&[bare])), Refusal::Membership);
+    let mut alone = append(1, entries(4, 1, 1));
+    alone.membership = membership;
+    assert_eq!(refusal(&h.check_refused(&[alone])), Refusal::Membership);
 }

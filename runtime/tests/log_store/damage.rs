@@ -71,7 +71,7 @@ fn a_flipped_byte_in_any_record_is_noticed() {
         let group = if at < 5 { 1 } else { 2 };
         check_noticed(&disk, group, &[(key, Some(&flipped))]);
     }
-    assert_eq!(disk.open().recover().unwrap().len(), 2);
+    assert_eq!(disk.open().recover().unwrap().groups.len(), 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Whose data directory it is, and what a store finds in it.
 
 use crate::harness::{Disk, FjallDisk, Harness, append, entries, identity, record};
-use raftyard::store::{FjallLogStore, LogStore, StoreError, StoreIdentity};
+use raftyard::store::{FjallLogStore, LogStore, StoreContents, StoreError, StoreIdentity};
 use raftyard_groups::{GroupId, LogIndex, NodeId};
 use std::fs;
 use std::path::Path;
@@ -107,7 +107,7 @@ fn missing_directories_are_made() {
     let dir = TempDir::new().unwrap();
     let deep = dir.path().join("a/b/c");
     let mut store = FjallLogStore::open(&deep, &identity()).unwrap();
-    assert_eq!(store.recover().unwrap(), []);
+    assert_eq!(store.recover().unwrap(), StoreContents::default());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_first_start_that_was_cut_short_is_done_again() {
     let mut store = disk.open();
     store.create(&[record(1)]).unwrap();
     drop(store);
-    assert_eq!(disk.open().recover().unwrap().len(), 1);
+    assert_eq!(disk.open().recover().unwrap().groups.len(), 1);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn inside_the_limit() {
     // What was acknowledged outlives it. The failed batch may be there or not, but all of it or nothing.
     let disk = h.into_disk();
     let mut store = disk.open();
-    let last = store.recover().unwrap()[0].state.last;
+    let last = store.recover().unwrap().groups[0].state.last;
     assert!([LogIndex(5), LogIndex(105)].contains(&last), "{last}");
     let found = store.read(GroupId(1), LogIndex(1), LogIndex(5), usize::MAX);
     assert_eq!(found.unwrap(), entries(1, 5, 1));

@@ -2,12 +2,15 @@
 
 use crate::model::Model;
 use bytes::Bytes;
-use raftyard::store::{FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreError, StoreIdentity};
+use raftyard::store::{
+    FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreContents, StoreError, StoreIdentity, Tombstone,
+};
 use raftyard_groups::{
     Entry, GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq,
-    Term,
+    Recovered, Term,
 };
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Something that outlives the stores opened on it.
@@ -62,7 +65,7 @@ impl<D: Disk> Harness<D> {
     pub(crate) fn new() -> Self {
         let disk = D::blank();
         let mut store = disk.open();
-        assert_eq!(store.recover().unwrap(), []);
+        assert_eq!(store.recover().unwrap(), StoreContents::default());
         Self {
             disk,
             store: Some(store),
@@ -92,6 +95,23 @@ impl<D: Disk> Harness<D> {
         self.model.create(record);
     }
 
+    pub(crate) fn import(&mut self, record: &GroupRecord, base: LogId) {
+        self.store().import(record, base).unwrap();
+        self.model.import(record, base);
+    }
+
+    pub(crate) fn destroy(&mut self, groups: &[u64]) -> Vec<Tombstone> {
+        let groups: Vec<GroupId> = groups.iter().copied().map(GroupId).collect();
+        let tombstones: Vec<Tombstone> = groups.iter().map(|group| self.model.destroy(*group)).collect();
+        assert_eq!(self.store().destroy(&groups).unwrap(), tombstones);
+        tombstones
+    }
+
+    pub(crate) fn rebuild(&mut self, record: &GroupRecord) {
+        self.store().rebuild(record).unwrap();
+        self.model.rebuild(record);
+    }
+
     pub(crate) fn write(&mut self, batch: &[Persist]) {
         self.store().write(batch).unwrap();
         self.model.write(batch);
@@ -113,6 +133,11 @@ impl<D: Disk> Harness<D> {
         self.store = Some(store);
     }
 
+    /// What a store that was just opened finds of a group.
+    pub(crate) fn recovered(&self, group: GroupId) -> Recovered {
+        self.model.inspect(group).state
+    }
+
     /// Closes the store.
     pub(crate) fn into_disk(self) -> D {
         drop(self.store);
@@ -122,6 +147,8 @@ impl<D: Disk> Harness<D> {
     /// Every log, from end to end.
     pub(crate) fn check_logs(&mut self) {
         for group in self.model.groups() {
+            let inspected = self.store().inspect(group).unwrap();
+            assert_eq!(inspected, self.model.inspect(group));
             self.check_read(group, 1, u64::MAX, usize::MAX);
         }
     }
@@ -157,7 +184,8 @@ pub(crate) fn record(group: u64) -> GroupRecord {
     GroupRecord {
         group: GroupId(group),
         incarnation: Incarnation(group ^ 1),
-        membership: Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]).unwrap(),
+        membership: membership(3),
+        is_witness: group % 5 == 0,
     }
 }
 
@@ -168,14 +196,20 @@ pub(crate) fn hard_state(term: u64, vote: Option<u64>) -> HardState {
     }
 }
 
+/// A configuration that `n` tells from others.
+pub(crate) fn membership(n: u64) -> Membership {
+    Membership::new([1, 2, n + 3].map(NodeId), [], [NodeId(n + 4)]).unwrap()
+}
+
 /// `count` entries of one term from `first` on, told apart by their commands.
 pub(crate) fn entries(first: u64, count: u64, term: u64) -> Vec<Entry> {
     (first..first + count)
         .map(|index| Entry {
             index: LogIndex(index),
             term: Term(term),
-            payload: match index % 4 {
+            payload: match index % 8 {
                 0 => Payload::Noop,
+                4 => Payload::Membership(Arc::new(membership(index + 1000 * term))),
                 _ => Payload::Command(Bytes::from(format!("command {index}@{term}"))),
             },
         })
@@ -190,6 +224,7 @@ pub(crate) fn append(group: u64, entries: Vec<Entry>) -> Persist {
 pub(crate) fn compact(group: u64, index: u64, term: u64, entries: Vec<Entry>) -> Persist {
     let mut persist = append(group, entries);
     persist.base = Some(LogBase::Compacted(LogId::new(term, index)));
+    persist.membership = Some(Arc::new(membership(index)));
     persist
 }
 
@@ -197,9 +232,25 @@ pub(crate) fn compact(group: u64, index: u64, term: u64, entries: Vec<Entry>) ->
 pub(crate) fn install(group: u64, index: u64, term: u64, entries: Vec<Entry>) -> Persist {
     let mut persist = append(group, entries);
     persist.base = Some(LogBase::Installed(LogId::new(term, index)));
+    persist.membership = Some(Arc::new(membership(index)));
     persist
 }
 
 pub(crate) fn vote(group: u64, hard_state: HardState) -> Persist {
     Persist::new(GroupId(group), PersistSeq(1), Some(hard_state), Vec::new())
 }
+
+/// Each check as a test of its own, against both stores.
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            use super::*;
+            $(#[test] fn $name() { super::$name::<MemoryDisk>(); })*
+        }
+        mod fjall {
+            use super::*;
+            $(#[test] fn $name() { super::$name::<FjallDisk>(); })*
+        }
+    };
+}
+pub(crate) use conformance;

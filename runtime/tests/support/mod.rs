@@ -121,7 +121,10 @@ impl Cluster {
     /// What a node's log store holds of a group.
     pub fn on_disk(&self, id: NodeId, group: u64) -> Recovered {
         let groups = self.stores[slot(id)].clone().recover().expect("the store is intact");
-        let found = groups.into_iter().find(|found| found.record.group == GroupId(group));
+        let found = groups
+            .groups
+            .into_iter()
+            .find(|found| found.record.group == GroupId(group));
         found.expect("the group was created").state
     }
 

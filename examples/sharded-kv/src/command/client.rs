@@ -79,12 +79,12 @@ fn label(what: &str, value: &Bytes) -> Result<Bytes, CommandError> {
     Err(CommandError::Other(text))
 }
 
-/// The fields of Redis 7, all of which some library expects. Nobody can subscribe or open a transaction here, and buffers
-/// are not measured per connection: those are 0.
+/// The fields of Redis 7, all of which some library expects. Nobody can subscribe here, and buffers are not measured per
+/// connection: those are 0.
 fn describe(session: &Session) -> String {
     let text = String::from_utf8_lossy;
     format!(
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi={} qbuf=0 \
          qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|info \
          user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
         session.id,
@@ -92,6 +92,10 @@ fn describe(session: &Session) -> String {
         session.server,
         text(&session.name),
         session.since.elapsed().as_secs(),
+        session
+            .queue
+            .as_ref()
+            .map_or(-1, |queue| i64::try_from(queue.len()).unwrap_or(i64::MAX)),
         session.protocol.number(),
         text(&session.library),
         text(&session.library_version),

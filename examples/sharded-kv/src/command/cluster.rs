@@ -4,8 +4,9 @@
 //!
 //! To Redis clients a node is either a master, with slots of its own, or a replica. So a node that leads any group is a master
 //! and nothing else, although it holds replicas of all other groups: clients that find a node in both roles take it for a
-//! replica altogether, and send its keys elsewhere. A node that leads nothing is shown as a replica of everything, so that
-//! clients know of it when it has to take over.
+//! replica altogether, and send its keys elsewhere. A node that leads nothing is a replica, so that clients know of it when
+//! it has to take over: of every range where several masters can be named, and where only one can, of the first one. While
+//! no group has a known leader there is nobody to be a replica of, and every node is a master without slots.
 
 use bytes::Bytes;
 
@@ -53,14 +54,14 @@ fn ranges(status: &Status) -> Vec<LedRange> {
     status.topology.led_ranges(&status.leaders)
 }
 
-/// The range's leader, then the nodes that lead nothing.
+/// The range's leader, then the replicas.
 fn holders<'a>(status: &'a Status, ranges: &'a [LedRange], range: &LedRange) -> impl Iterator<Item = &'a Member> {
     let topology = &status.topology;
-    let idle = topology
+    let replicas = topology
         .members()
         .iter()
-        .filter(|member| ranges.iter().all(|range| range.leader != member.node));
-    topology.member(range.leader).into_iter().chain(idle)
+        .filter(|member| topology.master_of(member.node, ranges).is_some());
+    topology.member(range.leader).into_iter().chain(replicas)
 }
 
 /// An entry per range: first slot, last slot, then host, port and name of each holder, the leader first.
@@ -114,23 +115,18 @@ fn shards(status: &Status) -> Reply {
     Reply::Array(ranges.iter().map(entry).collect())
 }
 
-/// A line per node: name, address, flags, and the slots it leads. Every node is a master to clients, because
-/// every node can lead.
+/// A line per node: name, address, flags, its master if it is a replica, and the slots it leads.
 fn nodes(status: &Status) -> Reply {
     let (topology, ranges) = (&status.topology, ranges(status));
     let line = |member: &Member| {
+        let (role, master) = match topology.master_of(member.node, &ranges) {
+            Some(master) => ("slave", master.name.as_str()),
+            None => ("master", "-"),
+        };
+        let myself = if member.node == topology.me() { "myself," } else { "" };
         let mut line = format!(
-            "{} {}:{}@{} {} - 0 0 {} connected",
-            member.name,
-            member.resp.host,
-            member.resp.port,
-            member.peer_port,
-            if member.node == topology.me() {
-                "myself,master"
-            } else {
-                "master"
-            },
-            member.node.0,
+            "{} {}:{}@{} {myself}{role} {master} 0 0 {} connected",
+            member.name, member.resp.host, member.resp.port, member.peer_port, member.node.0,
         );
         for range in ranges.iter().filter(|range| range.leader == member.node) {
             line.push_str(&match range {

@@ -8,10 +8,12 @@ use super::{Action, CommandError, Parsed, Spec, argument, arguments_from};
 use crate::machine::parse_integer;
 use crate::resp::{Protocol, Reply};
 use crate::session::Session;
-use crate::status::{COMPATIBLE_VERSION, SERVER_NAME};
+use crate::status::{COMPATIBLE_VERSION, SERVER_NAME, Status};
 
 const FAST: &[&str] = &["@fast", "@connection"];
 const ANYTIME: &[&str] = &["noscript", "loading", "stale", "fast"];
+/// They change what commands mean that are queued before them.
+const ALONE: &[&str] = &["noscript", "loading", "stale", "fast", "no_multi"];
 
 pub(super) const COMMANDS: &[Spec] = &[
     Spec {
@@ -33,7 +35,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec {
         name: "hello",
         arity: -1,
-        flags: ANYTIME,
+        flags: ALONE,
         keys: None,
         categories: FAST,
         run: hello,
@@ -41,7 +43,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec {
         name: "auth",
         arity: -2,
-        flags: ANYTIME,
+        flags: ALONE,
         keys: None,
         categories: FAST,
         run: |_, _| Err(no_password()),
@@ -74,7 +76,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec {
         name: "readonly",
         arity: 1,
-        flags: &["loading", "stale", "fast"],
+        flags: &["loading", "stale", "fast", "no_multi"],
         keys: None,
         categories: FAST,
         run: |session, _| set_read_only(session, true),
@@ -82,7 +84,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec {
         name: "readwrite",
         arity: 1,
-        flags: &["loading", "stale", "fast"],
+        flags: &["loading", "stale", "fast", "no_multi"],
         keys: None,
         categories: FAST,
         run: |session, _| set_read_only(session, false),
@@ -139,16 +141,22 @@ fn hello(session: &mut Session, arguments: &[Bytes]) -> Parsed {
     }
     session.protocol = protocol;
     let id = i64::try_from(session.id).unwrap_or(i64::MAX);
+    Ok(Action::Describe(Box::new(move |status| greeting(status, protocol, id))))
+}
+
+fn greeting(status: &Status, protocol: Protocol, id: i64) -> Reply {
+    let topology = &status.topology;
+    let master = topology.master_of(topology.me(), &topology.led_ranges(&status.leaders));
     let field = |name: &str, value: Reply| (Reply::text(name), value);
-    Ok(Action::Reply(Reply::Map(vec![
+    Reply::Map(vec![
         field("server", Reply::text(SERVER_NAME)),
         field("version", Reply::text(COMPATIBLE_VERSION)),
         field("proto", Reply::Integer(protocol.number())),
         field("id", Reply::Integer(id)),
         field("mode", Reply::text("cluster")),
-        field("role", Reply::text("master")),
+        field("role", Reply::text(if master.is_some() { "replica" } else { "master" })),
         field("modules", Reply::Array(vec![])),
-    ])))
+    ])
 }
 
 fn reset(session: &mut Session, _: &[Bytes]) -> Parsed {

@@ -1,18 +1,39 @@
 //! `RAFTYARD …`: what nodes say to each other where they speak to each other as clients.
 
-use super::{Action, Parsed, Spec, subcommand};
-use crate::resp::Reply;
+use bytes::Bytes;
 
-pub(super) const COMMANDS: &[Spec] = &[Spec {
-    name: "raftyard",
-    arity: -2,
-    flags: &["noscript", "loading", "stale", "fast"],
-    keys: None,
-    categories: &["@fast", "@connection"],
-    run: |session, arguments| -> Parsed {
-        subcommand("raftyard", &[("DIRECT", 2)], arguments)?;
+use super::transaction::forwarded;
+use super::{Action, CommandError, Parsed, Spec, argument, arguments_from, subcommand};
+use crate::machine::{Command, parse_integer};
+use crate::resp::Reply;
+use crate::session::Session;
+use crate::slots::SLOT_COUNT;
+
+pub(super) const COMMANDS: &[Spec] = &[Spec::new(
+    "raftyard",
+    -2,
+    &["noscript", "loading", "stale", "fast", "no_multi"],
+    None,
+    &["@fast", "@connection"],
+    raftyard,
+)];
+
+const SUBCOMMANDS: &[(&str, i64)] = &[("DIRECT", 2), ("EXEC", -3), ("FLUSH", 3)];
+
+fn raftyard(session: &mut Session, arguments: &[Bytes]) -> Parsed {
+    match subcommand("raftyard", SUBCOMMANDS, arguments)? {
+        "EXEC" => forwarded(session, arguments_from(arguments, 2)),
+        // The group of a slot.
+        "FLUSH" => {
+            let slot = parse_integer(argument(arguments, 2)?).and_then(|slot| u16::try_from(slot).ok());
+            let slot = slot.filter(|slot| *slot < SLOT_COUNT).ok_or(CommandError::Syntax)?;
+            let command = Command::Flush;
+            Ok(Action::Write { slot, command })
+        }
         // A command that was forwarded once is not forwarded again, so that none can go round in circles.
-        session.direct = true;
-        Ok(Action::Reply(Reply::OK))
-    },
-}];
+        _ => {
+            session.direct = true;
+            Ok(Action::Reply(Reply::OK))
+        }
+    }
+}

@@ -22,9 +22,6 @@ pub(crate) enum CommandError {
     DecrementOverflow,
     #[error("CROSSSLOT Keys in request don't hash to the same slot")]
     CrossSlot,
-    /// Redis has it and raftyard does not: refused, because leaving it out would change what the command means.
-    #[error("ERR {0} is not supported")]
-    Unsupported(String),
     /// Anything else, with its whole text.
     #[error("{0}")]
     Other(String),

@@ -12,7 +12,7 @@ use crate::status::{COMPATIBLE_VERSION, SERVER_NAME, Status};
 pub(super) const COMMANDS: &[Spec] = &[Spec {
     name: "info",
     arity: -1,
-    flags: &["loading", "stale"],
+    flags: &["loading", "stale", "no_multi"],
     keys: None,
     categories: &["@slow", "@dangerous"],
     run: info,
@@ -85,12 +85,18 @@ fn fields(section: &str, status: &Status, keys: Option<i64>) -> Vec<(&'static st
         ],
         "Replication" => {
             let led = |leader: &&Option<_>| **leader == Some(topology.me());
-            vec![
-                ("role", "master".into()),
-                ("connected_slaves", "0".into()),
-                ("raft_groups", status.leaders.len().to_string()),
-                ("raft_groups_led", status.leaders.iter().filter(led).count().to_string()),
-            ]
+            // The role that `CLUSTER` shows.
+            let master = topology.master_of(topology.me(), &topology.led_ranges(&status.leaders));
+            let mut fields = vec![("role", if master.is_some() { "slave" } else { "master" }.into())];
+            if let Some(master) = master {
+                fields.push(("master_host", master.resp.host.clone()));
+                fields.push(("master_port", master.resp.port.to_string()));
+                fields.push(("master_link_status", "up".into()));
+            }
+            fields.push(("connected_slaves", "0".into()));
+            fields.push(("raft_groups", status.leaders.len().to_string()));
+            fields.push(("raft_groups_led", status.leaders.iter().filter(led).count().to_string()));
+            fields
         }
         "Cluster" => vec![("cluster_enabled", "1".into())],
         // Redis shows no line for a database without keys.

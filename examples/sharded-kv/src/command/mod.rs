@@ -9,19 +9,27 @@ mod connection;
 mod describe;
 mod direct;
 mod error;
+mod expiry;
 mod info;
 mod keys;
+mod keyspace;
+mod ranges;
+mod server;
 mod strings;
+mod transaction;
 
 use bytes::Bytes;
 
 pub(crate) use error::CommandError;
 
-use crate::machine::{Answer, Command, Query, Response};
+use crate::clock;
+use crate::gather::Gather;
+use crate::machine::{Answer, Command, Lifetime, LifetimeForm, Query, Response};
 use crate::resp::Reply;
 use crate::session::Session;
 use crate::slots;
 use crate::status::Status;
+use crate::transaction::Transaction;
 
 /// What is to be done for a command.
 pub(crate) enum Action {
@@ -35,6 +43,16 @@ pub(crate) enum Action {
     Write { slot: u16, command: Command },
     /// Have the group of the slot answer the query.
     Read { slot: u16, query: Query },
+    /// Read the versions of the keys and watch them.
+    Watch { slot: u16, keys: Vec<Bytes> },
+    /// The command waits for `EXEC`, unless another node leads the group of its slot.
+    Queued { slot: Option<u16> },
+    /// Have the group of the slot carry out everything that was queued.
+    Transaction { slot: u16, transaction: Transaction },
+    /// Ask the groups.
+    Gather(Gather),
+    /// Have the groups delete all keys.
+    Flush,
     /// Answer with what is known of the node and its cluster.
     Describe(Description),
     /// The same with the number of keys in the groups that this node leads, `None` if it can't be told now.
@@ -63,14 +81,50 @@ struct Spec {
     run: fn(&mut Session, &[Bytes]) -> Parsed,
 }
 
+/// The place of the key of a command that has one.
+const ONE_KEY: Option<(i64, i64, i64)> = Some((1, 1, 1));
+
+impl Spec {
+    const fn new(
+        name: &'static str,
+        arity: i64,
+        flags: &'static [&'static str],
+        keys: Option<(i64, i64, i64)>,
+        categories: &'static [&'static str],
+        run: fn(&mut Session, &[Bytes]) -> Parsed,
+    ) -> Self {
+        Self {
+            name,
+            arity,
+            flags,
+            keys,
+            categories,
+            run,
+        }
+    }
+
+    /// The keys among the arguments, `None` if it has none.
+    fn keys_in<'a>(&self, arguments: &'a [Bytes]) -> Option<impl Iterator<Item = &'a Bytes> + use<'a>> {
+        let place = |place: i64| usize::try_from(place).unwrap_or(arguments.len() - 1);
+        let (first, last, step) = self.keys?;
+        let keys = arguments.get(place(first)..=place(last).min(arguments.len() - 1))?;
+        Some(keys.iter().step_by(place(step).max(1)))
+    }
+}
+
 /// All commands, the most frequent first: this is also the order they are looked up in.
 fn specs() -> impl Iterator<Item = &'static Spec> {
     strings::COMMANDS
         .iter()
         .chain(keys::COMMANDS)
+        .chain(expiry::COMMANDS)
+        .chain(ranges::COMMANDS)
+        .chain(transaction::COMMANDS)
         .chain(connection::COMMANDS)
         .chain(client::COMMANDS)
         .chain(cluster::COMMANDS)
+        .chain(keyspace::COMMANDS)
+        .chain(server::COMMANDS)
         .chain(config::COMMANDS)
         .chain(describe::COMMANDS)
         .chain(info::COMMANDS)
@@ -83,24 +137,35 @@ fn spec_named(name: &[u8]) -> Option<&'static Spec> {
 
 /// What is to be done for the command in `arguments`, its name being the first of them.
 pub(crate) fn parse(session: &mut Session, arguments: &[Bytes]) -> Action {
-    try_parse(session, arguments).unwrap_or_else(|error| Action::Reply(Reply::error(&error)))
+    let done = match find(arguments) {
+        // A browser that was tricked into sending an HTTP request here must not reach the lines of its body.
+        Ok(None) => return Action::Hang,
+        Ok(Some(spec)) if session.queue.is_some() && !transaction::IMMEDIATE.contains(&spec.name) => {
+            return transaction::queue(session, spec, arguments);
+        }
+        Ok(Some(spec)) => (spec.run)(session, arguments),
+        Err(error) => {
+            session.abort_transaction();
+            Err(error)
+        }
+    };
+    done.unwrap_or_else(|error| Action::Reply(Reply::error(&error)))
 }
 
-fn try_parse(session: &mut Session, arguments: &[Bytes]) -> Parsed {
-    let Some(name) = arguments.first() else {
-        return Err(CommandError::Syntax);
-    };
+/// The command that `arguments` call, `None` if they are no command but HTTP.
+fn find(arguments: &[Bytes]) -> Result<Option<&'static Spec>, CommandError> {
+    let name = arguments.first().ok_or(CommandError::Syntax)?;
     let Some(spec) = spec_named(name) else {
-        // A browser that was tricked into sending an HTTP request here must not reach the lines of its body.
         if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
-            return Ok(Action::Hang);
+            return Ok(None);
         }
         return Err(CommandError::unknown(arguments));
     };
-    if !arity_fits(spec.arity, arguments.len()) {
-        return Err(CommandError::Arity(spec.name.to_owned()));
+    if arity_fits(spec.arity, arguments.len()) {
+        Ok(Some(spec))
+    } else {
+        Err(CommandError::Arity(spec.name.to_owned()))
     }
-    (spec.run)(session, arguments)
 }
 
 fn arity_fits(arity: i64, count: usize) -> bool {
@@ -163,18 +228,49 @@ impl From<Response> for Reply {
             Response::Value(value) => value_reply(value),
             Response::Integer(number) => Self::Integer(number),
             Response::Refused(refusal) => Self::error(&refusal),
+            Response::Answer(answer) => Self::from(answer),
+            Response::Each(each) => Self::Array(each.into_iter().map(Self::from).collect()),
+            Response::Conflict => Self::NullArray,
         }
     }
 }
 
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
+        let number = |number: u64| Self::Integer(i64::try_from(number).unwrap_or(i64::MAX));
         match answer {
             Answer::Value(value) => value_reply(value),
             Answer::Values(values) => Self::Array(values.into_iter().map(value_reply).collect()),
             Answer::Integer(number) => Self::Integer(number),
+            Answer::Lifetime(lifetime, form) => lifetime_reply(lifetime, form),
+            Answer::Kind(there) => Self::status(if there { "string" } else { "none" }),
+            Answer::Versions(versions) => Self::Array(versions.into_iter().map(number).collect()),
+            Answer::Page { before, keys } => {
+                let keys = keys.into_iter().map(Self::Bulk).collect();
+                Self::Array(vec![number(before), Self::Array(keys)])
+            }
         }
     }
+}
+
+/// What is left is told by this node's clock: the group's time stands still while nobody writes.
+fn lifetime_reply(lifetime: Lifetime, form: LifetimeForm) -> Reply {
+    let deadline = match lifetime {
+        Lifetime::None => return Reply::Integer(-2),
+        Lifetime::Endless => return Reply::Integer(-1),
+        Lifetime::Until(deadline) => deadline,
+    };
+    let millis = if form.absolute {
+        deadline.0
+    } else {
+        deadline.since(clock::now())
+    };
+    let number = if form.millis {
+        millis
+    } else {
+        millis.saturating_add(500) / 1000
+    };
+    Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

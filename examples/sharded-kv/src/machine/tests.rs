@@ -1,5 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod expiry;
+mod keys;
+mod transactions;
+
 use super::*;
 
 fn bytes(text: &str) -> Bytes {
@@ -10,7 +14,7 @@ fn value(text: &str) -> Response {
     Response::Value(Some(bytes(text)))
 }
 
-const NOW: Timestamp = Timestamp(0);
+const NOW: Timestamp = Timestamp(1_000);
 
 impl KvMachine {
     fn run_set(&mut self, key: &str, value: &str, condition: Condition, get: bool) -> Response {
@@ -20,6 +24,7 @@ impl KvMachine {
                 value: bytes(value),
                 condition,
                 get,
+                expiry: Expiry::Never,
             },
             NOW,
         )
@@ -181,9 +186,10 @@ fn a_command_is_its_bytes_and_little_more() {
         value: bytes("0123456789abcdef"),
         condition: Condition::Always,
         get: false,
+        expiry: Expiry::Never,
     };
     let encoded = postcard::to_stdvec(&set).unwrap();
-    assert_eq!(encoded, b"\x00\x03key\x100123456789abcdef\x00\x00");
+    assert_eq!(encoded, b"\x00\x03key\x100123456789abcdef\x00\x00\x00");
     assert_eq!(postcard::from_bytes::<Command>(&encoded).unwrap(), set);
     let add = Command::Add {
         key: bytes("n"),

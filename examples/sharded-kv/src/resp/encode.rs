@@ -40,6 +40,10 @@ impl Reply {
                 Protocol::Resp2 => b"$-1\r\n",
                 Protocol::Resp3 => b"_\r\n",
             }),
+            Self::NullArray => out.put_slice(match protocol {
+                Protocol::Resp2 => b"*-1\r\n",
+                Protocol::Resp3 => b"_\r\n",
+            }),
             Self::Array(items) => {
                 Self::encode_array_header(items.len(), out);
                 for item in items {
@@ -141,6 +145,7 @@ mod tests {
         same(&Reply::Bulk(Bytes::from_static(b"a\r\nb")), "$4\r\na\r\nb\r\n");
         same(&Reply::text(""), "$0\r\n\r\n");
         differs(&Reply::Null, "$-1\r\n", "_\r\n");
+        differs(&Reply::NullArray, "*-1\r\n", "_\r\n");
         differs(&Reply::Verbatim("hi".into()), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
     }
 

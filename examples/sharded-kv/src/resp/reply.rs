@@ -35,6 +35,8 @@ pub(crate) enum Reply {
     Verbatim(String),
     /// `$-1` in RESP2.
     Null,
+    /// `*-1` in RESP2, the same as [`Null`](Self::Null) in RESP3.
+    NullArray,
     Array(Vec<Reply>),
     /// Keys and values in turn in RESP2.
     Map(Vec<(Reply, Reply)>),

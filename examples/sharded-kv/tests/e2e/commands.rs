@@ -148,10 +148,6 @@ fn values_and_counters() {
             &["MGET", "{t}a", "other"],
             error("CROSSSLOT Keys in request don't hash to the same slot"),
         ),
-        (
-            &["SET", "{t}a", "1", "EX", "5"],
-            error("ERR SET option 'EX' is not supported"),
-        ),
     ];
     for (words, reply) in cases {
         assert_eq!(client.command(words).unwrap(), reply, "{words:?}");

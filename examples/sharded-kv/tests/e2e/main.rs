@@ -4,10 +4,13 @@
 
 mod commands;
 mod crash;
+mod expiry;
 mod failover;
 mod proxy;
 mod proxy_leader;
 mod refusals;
 mod scale;
+mod scan;
 mod snapshots;
 mod support;
+mod transactions;

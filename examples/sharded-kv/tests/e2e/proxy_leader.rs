@@ -141,6 +141,56 @@ fn a_refused_read_or_a_lost_one_is_tried_again() {
 }
 
 #[test]
+fn a_transaction_goes_as_one_command_and_is_over_whatever_comes_back() {
+    let mut stage = stage();
+    let client = &mut stage.client;
+    let transaction = format!("MULTI\r\nSET {KEY} v\r\nPING\r\nGET {KEY}\r\n");
+    let sent = format!("RAFTYARD EXEC 0 3 SET {KEY} v 2 GET {KEY}");
+    let begin = |client: &mut Connection| {
+        client.send(transaction.as_bytes()).unwrap();
+        let queued = Value::Status("QUEUED".into());
+        let expected = [Value::ok(), queued.clone(), queued.clone(), queued];
+        assert_eq!([(); 4].map(|()| client.receive().unwrap()), expected);
+        client.send(b"EXEC\r\n").unwrap();
+    };
+    begin(client);
+    let mut leader = Leader::accept(&stage.leader);
+    for reply in [
+        "-MOVED 1 127.0.0.1:1\r\n",
+        "-CLUSTERDOWN no\r\n",
+        "*2\r\n+OK\r\n$1\r\nv\r\n",
+    ] {
+        assert_eq!(leader.command(), sent, "it is tried again until it is not refused");
+        leader.say(reply);
+    }
+    let pong = Value::Status("PONG".into());
+    assert_eq!(
+        client.receive().unwrap(),
+        Value::Array(vec![Value::ok(), pong.clone(), Value::bulk("v")])
+    );
+
+    begin(client);
+    assert_eq!(leader.command(), sent);
+    leader.say("_\r\n");
+    assert_eq!(client.receive().unwrap(), Value::Null2, "a conflict");
+
+    begin(client);
+    assert_eq!(leader.command(), sent);
+    drop(leader);
+    assert_eq!(error_code(&client.receive().unwrap()), "UNKNOWN");
+    let over = Value::Error("ERR EXEC without MULTI".into());
+    assert_eq!(client.command(&["EXEC"]).unwrap(), over);
+    assert_eq!(client.command(&["PING"]).unwrap(), pong);
+    client.send(format!("SET {KEY} next\r\n").as_bytes()).unwrap();
+    let mut leader = Leader::accept(&stage.leader);
+    assert_eq!(
+        leader.command(),
+        format!("SET {KEY} next"),
+        "what was lost is not sent again"
+    );
+}
+
+#[test]
 fn no_command_overtakes_another_on_its_group() {
     let mut stage = stage();
     let lines = format!("SET {KEY} 1\r\nSET {KEY} 2\r\nSET {KEY} 3\r\nGET {KEY}\r\n");

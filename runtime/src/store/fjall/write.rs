@@ -1,49 +1,18 @@
 //! Batches: what is written, and what is replaced.
 
-use super::super::record::{EntriesReader, Owner, encode_base, encode_entries, encode_group, encode_hard_state};
+use super::super::record::{EntriesReader, Owner, encode_base, encode_entries, encode_hard_state};
 use super::super::refusal::{check_entries, check_follows, rebased};
-use super::keys::{base_key, group_key, hard_state_key, log_key, log_keys};
+use super::keys::{base_key, hard_state_key, log_key, log_keys};
 use super::read::log_record;
-use super::{FjallLogStore, GroupRecord, GroupState, Refusal, StoreError, failed};
+use super::{FjallLogStore, GroupState, Refusal, StoreError, failed};
 use ::fjall::{OwnedWriteBatch, PersistMode};
 use raftyard_groups::{Entry, LogBase, LogId, LogIndex, Persist};
-use std::collections::BTreeSet;
 
 /// A record closes once its entries reach this many bytes, so that reading a few of them never means
 /// checking very many.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 
 impl FjallLogStore {
-    pub(super) fn create_groups(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        let mut writes = self.new_batch(records.len());
-        let mut seen = BTreeSet::new();
-        for record in records {
-            // Asked of the disk, so that not even a store that has not recovered writes over a group.
-            let key = group_key(record.group);
-            let found = self.records.contains_key(key);
-            if found.map_err(|e| failed("read", &self.path, e))? || !seen.insert(record.group) {
-                return Err(StoreError::refused(record.group, Refusal::Exists));
-            }
-            encode_group(&mut self.scratch, record);
-            writes.insert(&self.records, key, self.scratch.as_slice());
-        }
-        self.commit(writes)?;
-        for record in records {
-            let state = GroupState {
-                owner: Owner {
-                    group: record.group,
-                    incarnation: record.incarnation,
-                },
-                base: LogId::ZERO,
-                start: LogIndex(1),
-                last: LogId::ZERO,
-                batch: 0,
-            };
-            self.groups.insert(record.group, state);
-        }
-        Ok(())
-    }
-
     pub(super) fn write_batch(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
         self.check(batch)?;
         let mut writes = self.new_batch(batch.len());
@@ -116,10 +85,13 @@ impl FjallLogStore {
     ) -> Result<GroupState, StoreError> {
         let GroupState { owner, start, .. } = state;
         let (base, last) = rebased(persist, state.base, state.last)?;
-        if persist.base.is_none() || persist.base == Some(LogBase::Compacted(state.base)) {
+        let Some(membership) = &persist.membership else {
+            return Ok(state);
+        };
+        if persist.base == Some(LogBase::Compacted(state.base)) {
             return Ok(state);
         }
-        encode_base(&mut self.scratch, owner, base);
+        encode_base(&mut self.scratch, owner, base, membership);
         writes.insert(&self.records, base_key(owner.group), self.scratch.as_slice());
         let kept = if base.index < last.index {
             self.record_with(owner.group, base.index.next())?.0
@@ -201,12 +173,12 @@ impl FjallLogStore {
         Ok(oldest)
     }
 
-    fn new_batch(&self, capacity: usize) -> OwnedWriteBatch {
+    pub(super) fn new_batch(&self, capacity: usize) -> OwnedWriteBatch {
         // fdatasync also writes what is needed to find the data again, such as the journal's new length.
         OwnedWriteBatch::with_capacity(self.db.clone(), capacity).durability(Some(PersistMode::SyncData))
     }
 
-    fn commit(&self, writes: OwnedWriteBatch) -> Result<(), StoreError> {
+    pub(super) fn commit(&self, writes: OwnedWriteBatch) -> Result<(), StoreError> {
         writes.commit().map_err(|e| failed("write", &self.path, e))
     }
 }

@@ -1,6 +1,8 @@
 //! Taking a record apart, never beyond its end.
 
 use super::RecordError;
+use crate::membership::{self, BadMembership};
+use raftyard_groups::Membership;
 use std::ops::Range;
 
 /// A position in a record.
@@ -67,6 +69,13 @@ impl<'a> Fields<'a> {
         let range = self.at..end;
         self.at = end;
         Ok(range)
+    }
+
+    pub(super) fn membership(&mut self) -> Result<Membership, RecordError> {
+        let rest = self.record.get(self.at..).ok_or(BadMembership::Unreadable)?;
+        let (membership, rest) = membership::take(rest)?;
+        self.at = self.record.len() - rest.len();
+        Ok(membership)
     }
 
     /// Nothing may follow.

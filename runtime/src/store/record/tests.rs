@@ -29,14 +29,24 @@ fn sample_entries() -> Vec<Entry> {
         command(201, 3, b"set a"),
         command(202, 5, b""),
         command(203, 700, &[7; 150]),
+        Entry {
+            index: LogIndex(204),
+            term: Term(700),
+            payload: Payload::Membership(Arc::new(sample_membership())),
+        },
     ]
+}
+
+fn sample_membership() -> Membership {
+    Membership::new([NodeId(1), NodeId(2), NodeId(u64::MAX)], [NodeId(4)], [NodeId(200)]).unwrap()
 }
 
 fn sample_group() -> GroupRecord {
     GroupRecord {
         group: OWNER.group,
         incarnation: OWNER.incarnation,
-        membership: Membership::new([NodeId(1), NodeId(2), NodeId(u64::MAX)], [NodeId(4)], [NodeId(200)]).unwrap(),
+        membership: sample_membership(),
+        is_witness: true,
     }
 }
 
@@ -82,8 +92,43 @@ fn records_come_back_as_they_were() {
         assert_eq!(decode_hard_state(OWNER, &record), Ok(state));
     }
 
+    let base = LogId::new(3, 199);
+    let record = encoded(|out| encode_base(out, OWNER, base, &sample_membership()));
+    assert_eq!(decode_base(OWNER, &record), Ok((base, Arc::new(sample_membership()))));
+
     let record = encoded(|out| encode_entries(out, OWNER, &sample_entries()));
     assert_eq!(decode_entries(OWNER, 200, &record), Ok(sample_entries()));
+
+    let last = LogId::new(u64::MAX, 7);
+    let record = encoded(|out| encode_forgotten(out, OWNER, last));
+    assert_eq!(decode_forgotten(OWNER, &record), Ok(last));
+    assert!(decode_base(OWNER, &record).is_err(), "of another kind");
+}
+
+/// They stand under one key, and are told apart by what is in them.
+#[test]
+fn a_group_and_its_tombstone_are_told_apart() {
+    let group = encoded(|out| encode_group(out, &sample_group()));
+    assert_eq!(decode_own(OWNER.group, &group), Ok(Own::Group(sample_group())));
+    for vote in [None, Some(NodeId(3))] {
+        let tombstone = Tombstone {
+            group: OWNER.group,
+            incarnation: OWNER.incarnation,
+            hard_state: HardState { term: Term(9), vote },
+            last: LogId::new(8, 300),
+        };
+        let record = encoded(|out| encode_tombstone(out, &tombstone));
+        assert_eq!(decode_own(OWNER.group, &record), Ok(Own::Tombstone(tombstone)));
+        assert_eq!(decode_own(GroupId(4), &record), Err(RecordError::Group(OWNER.group)));
+        for at in 0..record.len() * 8 {
+            let mut flipped = record.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            assert!(decode_own(OWNER.group, &flipped).is_err(), "bit {at}");
+        }
+        for len in 0..record.len() {
+            assert!(decode_own(OWNER.group, &record[..len]).is_err(), "{len} bytes");
+        }
+    }
 }
 
 #[test]
@@ -177,10 +222,10 @@ fn a_record_of_another_place_is_refused() {
 fn another_version_is_refused_by_name() {
     let record = encoded(|out| {
         encode_hard_state(out, OWNER, &HardState::default());
-        out[CHECKSUM_LEN] = 2;
+        out[CHECKSUM_LEN] = 1;
         seal(out);
     });
-    assert_eq!(decode_hard_state(OWNER, &record), Err(RecordError::Version(2)));
+    assert_eq!(decode_hard_state(OWNER, &record), Err(RecordError::Version(1)));
 }
 
 #[test]
@@ -195,6 +240,11 @@ fn content_that_makes_no_sense_is_refused_although_its_checksum_holds() {
         ("the index wraps", forged(&[1, 1, 5, u64::MAX], noops)),
         ("less than there is", forged(&[1, 1, 5, 3], noops)),
         ("an unknown payload", forged(&[1, 1, 5, 1], &[9])),
+        (
+            "a membership of nobody that learns",
+            forged(&[1, 1, 5, 1], &[MEMBERSHIP, 0, 0, 1, 4, 0, 0]),
+        ),
+        ("a membership cut short", forged(&[1, 1, 5, 1], &[MEMBERSHIP, 1, 4])),
         ("a command too long", forged(&[1, 1, 5, 1], &[COMMAND, 200])),
         ("a number too long", forged(&[1, 1], &[0xff; 11])),
     ] {

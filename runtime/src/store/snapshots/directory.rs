@@ -78,8 +78,9 @@ impl SnapshotStore for DirectorySnapshotStore {
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
         match fs::remove_file(self.path(name)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Ok(()) => sync_dir(&self.dir).map_err(io::Error::other),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }

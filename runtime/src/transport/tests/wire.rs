@@ -1,12 +1,14 @@
 //! Messages survive the way to bytes and back; bytes that are no message are refused, never a panic.
 
 use super::harness::{Random, seed};
+use crate::membership::BadMembership;
 use crate::transport::wire::{PREFIX_BYTES, WireError, decode, encode, encoded_len};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{
-    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Promise, Prompt, ReadRequest,
-    ReadRound, Term,
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Membership, Message, NodeId, Payload, Promise, Prompt,
+    ReadRequest, ReadRound, Term,
 };
+use std::sync::Arc;
 
 fn message(body: Body) -> Message {
     Message {
@@ -32,6 +34,11 @@ fn append(prev: LogId, payloads: Vec<Payload>) -> Message {
     }))
 }
 
+fn membership() -> Payload {
+    let nodes = [1, 2, 3].map(NodeId);
+    Payload::Membership(Arc::new(Membership::new(nodes, [NodeId(4)], [NodeId(5)]).unwrap()))
+}
+
 /// At least one of each variant.
 fn each_variant() -> Vec<Message> {
     let last = LogId::new(4, 41);
@@ -49,7 +56,10 @@ fn each_variant() -> Vec<Message> {
             commit: LogIndex(40),
             round: ReadRound(9),
         },
-        Prompt::HeartbeatReply { round: ReadRound(9) },
+        Prompt::HeartbeatReply {
+            round: ReadRound(9),
+            priority: 3,
+        },
         Prompt::TimeoutNow,
         Prompt::ReadIndex {
             request: ReadRequest(7),
@@ -69,6 +79,7 @@ fn each_variant() -> Vec<Message> {
         append(last, vec![]),
         append(last, vec![Payload::Noop, command(b""), command(b"set x")]),
         append(LogId::ZERO, vec![command(&[0xff; 1000]), Payload::Noop]),
+        append(last, vec![membership(), command(b"set x"), membership()]),
     ];
     messages.extend(prompts.map(|prompt| message(Body::Prompt(prompt))));
     messages.extend(promises.map(|promise| message(Body::Promise(promise))));
@@ -102,13 +113,13 @@ fn each_variant_survives_alone_and_among_others() {
     assert_eq!(decode(&Bytes::new()).unwrap(), []);
 }
 
-/// The form of version 1, byte for byte: nodes of one protocol version must agree on it.
+/// The form of version 2, byte for byte: nodes of one protocol version must agree on it.
 #[test]
 fn the_form_is_pinned() {
     let message = append(LogId::new(4, 41), vec![Payload::Command("ab".into()), Payload::Noop]);
     let id = |n: u64| n.to_le_bytes().to_vec();
     let expected = [
-        vec![96, 0, 0, 0, 1, 4],
+        vec![96, 0, 0, 0, 2, 4],
         [7, 2, 1, u64::MAX, 5].map(id).concat(),
         [4, 41, 40].map(id).concat(),
         vec![2, 0, 0, 0],
@@ -120,17 +131,25 @@ fn the_form_is_pinned() {
     assert_eq!(packed(&[message]), expected.concat());
 }
 
+fn is_truncated(error: &WireError) -> bool {
+    match error {
+        WireError::Truncated { .. } => true,
+        WireError::Membership { reason, .. } => *reason == BadMembership::Unreadable,
+        _ => false,
+    }
+}
+
 #[test]
 fn every_truncation_is_refused() {
     for message in each_variant() {
         let whole = packed(&[message]);
         let body = &whole[PREFIX_BYTES..];
         for len in 1..whole.len() {
-            assert!(matches!(decode(&whole.slice(..len)), Err(WireError::Truncated { .. })));
+            assert!(decode(&whole.slice(..len)).is_err_and(|error| is_truncated(&error)));
         }
         for len in 0..body.len() {
             let refused = decode(&prefixed(&body[..len])).unwrap_err();
-            assert!(matches!(refused, WireError::Truncated { .. }), "{refused}");
+            assert!(is_truncated(&refused), "{refused}");
         }
         let longer = prefixed(&[body, &[0]].concat());
         assert_eq!(decode(&longer).unwrap_err(), WireError::Trailing(1));
@@ -145,7 +164,7 @@ fn what_means_nothing_is_refused() {
         bytes[at] = byte;
         decode(&bytes.into()).unwrap_err()
     };
-    assert_eq!(with(PREFIX_BYTES, 2), WireError::Version(2));
+    assert_eq!(with(PREFIX_BYTES, 1), WireError::Version(1));
     assert_eq!(with(PREFIX_BYTES + 1, 0), WireError::Tag(0));
     assert_eq!(with(PREFIX_BYTES + 1, 14), WireError::Tag(14));
 
@@ -174,7 +193,7 @@ fn declared_counts_and_lengths_allocate_nothing() {
     let one = packed(&[append(LogId::ZERO, vec![Payload::Command(Bytes::new())])]);
     let mut bytes = one.to_vec();
     let len = bytes.len() - 4;
-    bytes[len..].copy_from_slice(&(u32::MAX - 1).to_le_bytes());
+    bytes[len..].copy_from_slice(&(u32::MAX - 2).to_le_bytes());
     assert!(matches!(decode(&bytes.into()), Err(WireError::Truncated { .. })));
     assert!(decode(&Bytes::from_static(&[0xff; 4])).is_err());
 }
@@ -235,7 +254,7 @@ fn commands_share_the_payload_only_if_they_are_most_of_it() {
         })
         .map(|entry| match entry.payload {
             Payload::Command(command) => within(&command),
-            Payload::Noop => panic!("no such entry was sent"),
+            Payload::Noop | Payload::Membership(_) => panic!("no such entry was sent"),
         })
         .collect();
     assert_eq!(shares, [true, false, false]);

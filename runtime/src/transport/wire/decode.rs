@@ -1,11 +1,13 @@
 //! From bytes to messages.
 
-use super::{ENTRY_BYTES, NOOP, VERSION, WireError, tag};
+use super::{ENTRY_BYTES, MEMBERSHIP, NOOP, VERSION, WireError, tag};
+use crate::membership;
 use bytes::Bytes;
 use raftyard_groups::{
     Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Promise, Prompt, ReadRequest,
     ReadRound, Term,
 };
+use std::sync::Arc;
 
 /// All messages of a frame's payload, in order.
 ///
@@ -72,6 +74,7 @@ fn decode_message(message: &[u8], payload: &Bytes) -> Result<Message, WireError>
         }),
         tag::HEARTBEAT_REPLY => Body::Prompt(Prompt::HeartbeatReply {
             round: ReadRound(reader.u64()?),
+            priority: reader.u8()?,
         }),
         tag::TIMEOUT_NOW => Body::Prompt(Prompt::TimeoutNow),
         tag::READ_INDEX => Body::Prompt(Prompt::ReadIndex {
@@ -119,6 +122,12 @@ fn decode_entries(packed: &Bytes, count: usize, prev: LogIndex) -> Result<Vec<En
         let term = Term(reader.u64()?);
         let payload = match reader.u32()? {
             NOOP => Payload::Noop,
+            MEMBERSHIP => {
+                let taken = membership::take(reader.rest).map_err(|reason| WireError::Membership { index, reason });
+                let (membership, rest) = taken?;
+                reader.rest = rest;
+                Payload::Membership(Arc::new(membership))
+            }
             len => {
                 let command = reader.take(to_usize(len))?;
                 Payload::Command(packed.slice_ref(command))

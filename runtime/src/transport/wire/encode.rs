@@ -1,6 +1,9 @@
 //! From messages to bytes.
 
-use super::{APPEND_BYTES, ENTRY_BYTES, HEADER_BYTES, LOG_ID_BYTES, NOOP, PREFIX_BYTES, VERSION, WireError, tag};
+use super::{
+    APPEND_BYTES, ENTRY_BYTES, HEADER_BYTES, LOG_ID_BYTES, MEMBERSHIP, NOOP, PREFIX_BYTES, VERSION, WireError, tag,
+};
+use crate::membership;
 use bytes::{BufMut, BytesMut};
 use raftyard_groups::{Body, Entry, LogId, Message, Payload, Promise, Prompt};
 
@@ -14,7 +17,8 @@ pub(crate) fn encoded_len(message: &Message) -> usize {
             Prompt::Append { entries, .. } => APPEND_BYTES + entries.iter().map(entry_len).sum::<usize>(),
             Prompt::AppendRejected { .. } => 8 + LOG_ID_BYTES,
             Prompt::Heartbeat { .. } => 16,
-            Prompt::HeartbeatReply { .. } | Prompt::ReadIndex { .. } => 8,
+            Prompt::HeartbeatReply { .. } => 9,
+            Prompt::ReadIndex { .. } => 8,
             Prompt::ReadIndexIs { .. } => 16,
         },
         Body::Promise(promise) => match promise {
@@ -31,6 +35,7 @@ fn entry_len(entry: &Entry) -> usize {
         + match &entry.payload {
             Payload::Noop => 0,
             Payload::Command(command) => command.len(),
+            Payload::Membership(membership) => membership::encode(membership).len(),
         }
 }
 
@@ -45,9 +50,9 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
     if len > bytes_max {
         return Err(too_large);
     }
-    // Every length and count inside is smaller than this one, but the value of `NOOP` means something else.
+    // Every length and count inside is smaller than this one, but the largest values mean something else.
     let prefix = u32::try_from(len - PREFIX_BYTES).map_err(|_| too_large)?;
-    if prefix == NOOP {
+    if prefix >= MEMBERSHIP {
         return Err(too_large);
     }
     buf.reserve(len);
@@ -77,6 +82,10 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
                             buf.put_u32_le(u32::try_from(command.len()).map_err(|_| too_large)?);
                             buf.put_slice(command);
                         }
+                        Payload::Membership(membership) => {
+                            buf.put_u32_le(MEMBERSHIP);
+                            buf.put_slice(&membership::encode(membership));
+                        }
                     }
                 }
             }
@@ -88,7 +97,10 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
                 buf.put_u64_le(commit.0);
                 buf.put_u64_le(round.0);
             }
-            Prompt::HeartbeatReply { round } => buf.put_u64_le(round.0),
+            Prompt::HeartbeatReply { round, priority } => {
+                buf.put_u64_le(round.0);
+                buf.put_u8(*priority);
+            }
             Prompt::ReadIndex { request } => buf.put_u64_le(request.0),
             Prompt::ReadIndexIs { request, index } => {
                 buf.put_u64_le(request.0);

@@ -11,7 +11,7 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::machine::{Answer, ROOM, StateMachine, Typed};
 use crate::metrics::Counters;
-use crate::registry::StatusCell;
+use crate::registry::{ReplicaState, StatusCell};
 use crate::snapshot::Compaction;
 use crate::time::Timestamp;
 use crate::worker::Purpose;
@@ -61,6 +61,7 @@ fn single() -> GroupActor {
                 ..Tuning::default()
             },
             seed: 1,
+            priority: 0,
         },
         recovered: Recovered::default(),
         machine: Box::new(Typed::new(Counter(0))),
@@ -69,6 +70,7 @@ fn single() -> GroupActor {
         slot: Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
             group,
+            incarnation: Incarnation(1),
             inbox: Arc::new(Inbox::new()),
             status: StatusCell::default(),
         }),
@@ -90,7 +92,7 @@ impl GroupActor {
         let persist = std::mem::take(&mut self.shared.output.borrow_mut().persist);
         persist
             .into_iter()
-            .map(|persist| GroupWork::Persisted(persist.into_durable().seq))
+            .map(|(_, persist)| GroupWork::Persisted(persist.into_durable().seq))
             .collect()
     }
 
@@ -157,9 +159,9 @@ fn a_read_is_answered_in_the_turn_that_applies_its_index() {
     }
 }
 
-/// Who learns of the halt by an answer finds it in the status.
+/// Who learns of the quarantine by an answer finds it in the status.
 #[test]
-fn a_halted_replica_says_so_before_it_answers() {
+fn a_quarantined_replica_says_so_before_it_answers() {
     let mut replica = single();
     replica.turn(vec![GroupWork::Campaign]);
     let vote = replica.persisted();
@@ -174,19 +176,21 @@ fn a_halted_replica_says_so_before_it_answers() {
     };
     let (work, mut answer) = proposal();
     replica.turn(vec![work, GroupWork::Read(job)]);
-    replica.turn(vec![GroupWork::Halt("told to")]);
+    replica.turn(vec![GroupWork::Quarantine(QuarantineReason::LogDamaged)]);
     assert_eq!(
         answer.try_recv(),
         Ok(Err(ProposeError::OutcomeUnknown { request: None }))
     );
     let status = status_at_answer.try_recv().unwrap();
-    assert!(status.halted && status.leader.is_none());
+    let reason = QuarantineReason::LogDamaged;
+    assert_eq!(status.state, ReplicaState::Quarantined(reason.clone()));
+    assert_eq!(status.leader, None);
 
     let (work, mut refused) = proposal();
     let (job, mut unread) = read();
     let written = replica.persisted();
     replica.turn(written.into_iter().chain([work, job]).collect());
-    assert_eq!(refused.try_recv(), Ok(Err(ProposeError::NotLeader { leader: None })));
-    assert_eq!(unread.try_recv(), Ok(Err(ReadError::NotLeader { leader: None })));
+    assert_eq!(refused.try_recv(), Ok(Err(ProposeError::Quarantined(reason.clone()))));
+    assert_eq!(unread.try_recv(), Ok(Err(ReadError::Quarantined(reason))));
     assert!(replica.persisted().is_empty(), "it writes no more");
 }

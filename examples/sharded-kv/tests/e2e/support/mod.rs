@@ -1,6 +1,7 @@
 //! What the tests share: processes, a RESP client, and a client that follows `MOVED`.
 
 mod cluster;
+mod dev;
 mod node_config;
 mod process;
 mod resp;
@@ -8,6 +9,7 @@ mod resp;
 use std::time::{Duration, Instant};
 
 pub(crate) use cluster::{ClusterClient, Outcome};
+pub(crate) use dev::{Dev, VERSIONS};
 pub(crate) use node_config::ServerCluster;
 pub(crate) use process::{Process, free_dev_port, free_ports, run_to_end};
 pub(crate) use resp::{Connection, Value, encode};

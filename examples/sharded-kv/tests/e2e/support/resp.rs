@@ -33,6 +33,11 @@ impl Value {
         Self::Status("OK".into())
     }
 
+    /// Whether it is an error that begins so.
+    pub(crate) fn is_error(&self, beginning: &str) -> bool {
+        matches!(self, Self::Error(error) if error.starts_with(beginning))
+    }
+
     /// The text of a string of any kind.
     pub(crate) fn text(&self) -> String {
         match self {

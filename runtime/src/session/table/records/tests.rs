@@ -53,7 +53,7 @@ fn sessions_that_are_read_back_remember_and_forget_the_same() {
     for seed in 1..=30 {
         let mut random = seed;
         let mut below = |bound: u64| {
-            random = crate::host::mix(random, 1);
+            random = crate::random::mix(random, 1);
             random % bound
         };
         let (mut one, mut other, mut store) = (Sessions::default(), Sessions::default(), Store::default());

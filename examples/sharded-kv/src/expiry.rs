@@ -1,0 +1,142 @@
+//! Lets keys expire when nobody writes: the node that leads a group moves the group's time on, with a
+//! [`Purge`](crate::machine::Command::Purge), once the group's first deadline has passed by its clock.
+//!
+//! One task per node. It sleeps until the first deadline of all groups, and for ever if there is none.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use raftyard::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::clock;
+use crate::node::Node;
+use crate::server::stopped;
+
+/// A deadline that has passed and whose key is still there is looked at again after it: another node leads the group, or the
+/// proposal failed.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// Longest sleep: the wall clock may be set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(10);
+
+/// The time of a group without deadlines.
+const NEVER: u64 = u64::MAX;
+
+/// The first deadline of each group of a node, as its replica has it.
+#[derive(Debug)]
+pub(crate) struct FirstDeadlines {
+    first: Vec<AtomicU64>,
+    /// What the task sleeps until: only an earlier one is worth waking it.
+    awaited: AtomicU64,
+    earlier: Notify,
+}
+
+impl FirstDeadlines {
+    pub(crate) fn new(groups: u16) -> Arc<Self> {
+        Arc::new(Self {
+            first: (0..groups).map(|_| AtomicU64::new(NEVER)).collect(),
+            awaited: AtomicU64::new(NEVER),
+            earlier: Notify::new(),
+        })
+    }
+
+    /// The places of the groups with a deadline that has passed.
+    fn due(&self, now: Timestamp) -> impl Iterator<Item = usize> {
+        let due = move |first: &AtomicU64| first.load(Ordering::SeqCst) <= now.0;
+        self.first
+            .iter()
+            .enumerate()
+            .filter(move |(_, first)| due(first))
+            .map(|(place, _)| place)
+    }
+
+    fn is_due(&self, place: usize, now: Timestamp) -> bool {
+        self.first
+            .get(place)
+            .is_some_and(|first| first.load(Ordering::SeqCst) <= now.0)
+    }
+
+    /// The first deadline after `now`, which from here on wakes the task only if an earlier one comes.
+    fn await_next(&self, now: Timestamp) -> Option<Timestamp> {
+        // Nothing that comes while it looks is missed: until it knows better, everything wakes it.
+        self.awaited.store(NEVER, Ordering::SeqCst);
+        let deadlines = self.first.iter().map(|first| first.load(Ordering::SeqCst));
+        let next = deadlines.filter(|first| *first > now.0).min().unwrap_or(NEVER);
+        self.awaited.store(next, Ordering::SeqCst);
+        (next != NEVER).then_some(Timestamp(next))
+    }
+}
+
+/// What the state machine of one group tells its first deadline.
+#[derive(Debug, Clone)]
+pub(crate) struct Bell {
+    deadlines: Arc<FirstDeadlines>,
+    place: usize,
+}
+
+impl Bell {
+    /// That of the group at `place`.
+    pub(crate) fn new(deadlines: Arc<FirstDeadlines>, place: u16) -> Self {
+        let place = place.into();
+        Self { deadlines, place }
+    }
+
+    /// The group's first deadline is `first`.
+    pub(crate) fn ring(&self, first: Option<Timestamp>) {
+        let first = first.map_or(NEVER, |first| first.0);
+        let Some(known) = self.deadlines.first.get(self.place) else {
+            return;
+        };
+        known.store(first, Ordering::SeqCst);
+        if first < self.deadlines.awaited.load(Ordering::SeqCst) {
+            self.deadlines.earlier.notify_one();
+        }
+    }
+}
+
+/// Moves the time of the groups that `node` leads on when their keys expire, until `stop` becomes true.
+pub(crate) async fn run(node: Arc<Node>, deadlines: Arc<FirstDeadlines>, mut stop: watch::Receiver<bool>) {
+    let mut purging = BTreeSet::new();
+    let mut purges = FuturesUnordered::new();
+    loop {
+        let now = clock::now();
+        let mut waiting = false;
+        for place in deadlines.due(now) {
+            if purging.contains(&place) {
+                continue;
+            }
+            if node.leads(place) {
+                purging.insert(place);
+                purges.push(purge(&node, &deadlines, place).map(move |()| place));
+            } else {
+                waiting = true;
+            }
+        }
+        let next = deadlines.await_next(now);
+        let mut sleep = next.map(|next| Duration::from_millis(next.since(now)).min(SLEEP_MAX));
+        if waiting {
+            sleep = Some(sleep.map_or(AGAIN_AFTER, |sleep| sleep.min(AGAIN_AFTER)));
+        }
+        tokio::select! {
+            Some(place) = purges.next() => {
+                purging.remove(&place);
+            }
+            () = deadlines.earlier.notified() => {}
+            () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
+            () = stopped(&mut stop) => return,
+        }
+    }
+}
+
+/// Purges a group. If it is due after that, waits a moment, unless there is simply more to purge.
+async fn purge(node: &Node, deadlines: &FirstDeadlines, place: usize) {
+    let removed = node.purge(place).await;
+    if !removed && deadlines.is_due(place, clock::now()) {
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}

@@ -1,0 +1,57 @@
+//! Which keys of a group expire when, in order.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use raftyard::Timestamp;
+
+use crate::expiry::Bell;
+
+/// The keys that have a deadline.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    ordered: BTreeSet<(Timestamp, Bytes)>,
+    /// Who wants to know the first.
+    bell: Option<Bell>,
+}
+
+impl Deadlines {
+    pub(super) fn new(bell: Bell) -> Self {
+        Self {
+            ordered: BTreeSet::new(),
+            bell: Some(bell),
+        }
+    }
+
+    /// Notes that the deadline of `key` is `after`, where it was `before`.
+    pub(super) fn change(&mut self, key: &Bytes, before: Option<Timestamp>, after: Option<Timestamp>) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            self.ordered.remove(&(before, key.clone()));
+        }
+        if let Some(after) = after {
+            self.ordered.insert((after, key.clone()));
+        }
+        self.ring();
+    }
+
+    /// A key whose deadline is not after `now`.
+    pub(super) fn due(&self, now: Timestamp) -> Option<Bytes> {
+        let (deadline, key) = self.ordered.first()?;
+        (*deadline <= now).then(|| key.clone())
+    }
+
+    /// Puts `all` in the place of what was there.
+    pub(super) fn replace(&mut self, all: impl Iterator<Item = (Timestamp, Bytes)>) {
+        self.ordered = all.collect();
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            bell.ring(self.ordered.first().map(|(deadline, _)| *deadline));
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The keys of one group with their values, deadlines and versions.
+//!
+//! Keys stand in a dense row beside the hash table: a new key at the end, and where one is removed the last key takes its
+//! place. So keys only ever move towards the front, and who walks from the end to the front in as many steps as he likes
+//! passes every key that is there all the time. As every replica does the same, its row is the same, and such a walk can
+//! go on at another one.
+
+use std::num::NonZeroU64;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use indexmap::map::Entry as Place;
+use raftyard::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::command::{Expiry, Lifetime, Version};
+use super::deadlines::Deadlines;
+use crate::expiry::Bell;
+use crate::glob;
+
+/// Keys that are looked at to find one that has not expired, at most.
+const TRIES_MAX: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Keyspace {
+    entries: IndexMap<Bytes, Entry>,
+    deadlines: Deadlines,
+    /// The group's time: that of the last command.
+    now: Timestamp,
+    /// The number of the last change.
+    changes: Version,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Entry {
+    value: Bytes,
+    /// Milliseconds since the Unix epoch. Never 0: what expires then has expired already.
+    deadline: Option<NonZeroU64>,
+    version: Version,
+}
+
+impl Entry {
+    fn deadline(&self) -> Option<Timestamp> {
+        self.deadline.map(|deadline| Timestamp(deadline.get()))
+    }
+
+    fn lives_at(&self, now: Timestamp) -> bool {
+        self.deadline.is_none_or(|deadline| deadline.get() > now.0)
+    }
+}
+
+/// All that decides what later commands do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    now: Timestamp,
+    changes: Version,
+    /// In their order.
+    entries: Vec<(Bytes, Entry)>,
+}
+
+impl Keyspace {
+    pub(super) fn new(bell: Bell) -> Self {
+        Self {
+            deadlines: Deadlines::new(bell),
+            ..Self::default()
+        }
+    }
+
+    /// Copies no key or value: they are shared.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let entries = self.entries.iter();
+        Snapshot {
+            now: self.now,
+            changes: self.changes,
+            entries: entries.map(|(key, entry)| (key.clone(), entry.clone())).collect(),
+        }
+    }
+
+    pub(super) fn restore(&mut self, snapshot: Snapshot) {
+        let Snapshot { now, changes, entries } = snapshot;
+        (self.now, self.changes) = (now, changes);
+        self.entries = entries.into_iter().collect();
+        let entries = self.entries.iter();
+        let all = entries.filter_map(|(key, entry)| Some((entry.deadline()?, key.clone())));
+        self.deadlines.replace(all);
+    }
+
+    /// From now on it is `now`: what expires by then is gone, removed or not.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    fn live(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(key).filter(|entry| entry.lives_at(self.now))
+    }
+
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        self.live(key).is_some()
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Bytes> {
+        self.live(key).map(|entry| &entry.value)
+    }
+
+    pub(super) fn version(&self, key: &[u8]) -> Version {
+        self.live(key).map_or(0, |entry| entry.version)
+    }
+
+    pub(super) fn lifetime(&self, key: &[u8]) -> Lifetime {
+        match self.live(key) {
+            None => Lifetime::None,
+            Some(entry) => entry.deadline().map_or(Lifetime::Endless, Lifetime::Until),
+        }
+    }
+
+    /// How many keys there are, with those that have expired and are not removed yet.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// When what is set now with `expiry` expires; `before` is what held for the key until now.
+    pub(super) fn deadline(&self, expiry: Expiry, before: Lifetime) -> Option<Timestamp> {
+        match (expiry, before) {
+            (Expiry::Never, _) | (Expiry::Keep, Lifetime::None | Lifetime::Endless) => None,
+            (Expiry::Keep, Lifetime::Until(deadline)) | (Expiry::At(deadline), _) => Some(deadline),
+            (Expiry::After(millis), _) => Some(self.now.plus(millis)),
+        }
+    }
+
+    /// Sets `key`, whatever was there; a deadline that is past deletes it.
+    pub(super) fn put(&mut self, key: Bytes, value: Bytes, expiry: Expiry) {
+        let deadline = match expiry {
+            Expiry::Never => None,
+            expiry => self.deadline(expiry, self.lifetime(&key)),
+        };
+        if deadline.is_some_and(|deadline| deadline <= self.now) {
+            self.remove(&key);
+            return;
+        }
+        self.changes += 1;
+        let entry = Entry {
+            value,
+            deadline: deadline.and_then(|deadline| NonZeroU64::new(deadline.0)),
+            version: self.changes,
+        };
+        match self.entries.entry(key) {
+            Place::Occupied(mut place) => {
+                let before = place.insert(entry).deadline();
+                self.deadlines.change(place.key(), before, deadline);
+            }
+            Place::Vacant(place) => {
+                self.deadlines.change(place.key(), None, deadline);
+                place.insert(entry);
+            }
+        }
+    }
+
+    /// Lets `change` make another value of that of `key`, which is there and keeps its deadline.
+    pub(super) fn change(&mut self, key: &[u8], change: impl FnOnce(Bytes) -> Bytes) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            self.changes += 1;
+            entry.version = self.changes;
+            entry.value = change(std::mem::take(&mut entry.value));
+        }
+    }
+
+    /// Gives `key`, if it is there, another deadline or none; one that is past deletes it.
+    pub(super) fn set_deadline(&mut self, key: &[u8], deadline: Option<Timestamp>) {
+        if deadline.is_some_and(|deadline| deadline <= self.now) {
+            self.remove(key);
+        } else if let Some((_, key, entry)) = self.entries.get_full_mut(key) {
+            self.changes += 1;
+            entry.version = self.changes;
+            self.deadlines.change(key, entry.deadline(), deadline);
+            entry.deadline = deadline.and_then(|deadline| NonZeroU64::new(deadline.0));
+        }
+    }
+
+    /// Removes `key` and returns its value, if it had not expired before.
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<Bytes> {
+        let (key, entry) = self.entries.swap_remove_entry(key)?;
+        self.deadlines.change(&key, entry.deadline(), None);
+        entry.lives_at(self.now).then_some(entry.value)
+    }
+
+    pub(super) fn clear(&mut self) {
+        // What it took is given back.
+        self.entries = IndexMap::new();
+        self.deadlines.replace(std::iter::empty());
+    }
+
+    /// Removes keys that have expired, `count` at most, and returns how many.
+    pub(super) fn purge(&mut self, count: usize) -> usize {
+        let mut removed = 0;
+        while removed < count
+            && let Some(key) = self.deadlines.due(self.now)
+        {
+            self.remove(&key);
+            removed += 1;
+        }
+        removed
+    }
+
+    /// The keys at the `count` places before `before` (0: before the end) that match `pattern`, and where to go on (0:
+    /// nothing is left).
+    pub(super) fn scan(&self, before: usize, count: usize, pattern: Option<&[u8]>) -> (usize, Vec<Bytes>) {
+        let end = match before {
+            0 => self.entries.len(),
+            before => before.min(self.entries.len()),
+        };
+        let start = end.saturating_sub(count.max(1));
+        let wanted = |key: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, key));
+        let keys = self.entries.get_range(start..end).into_iter().flatten();
+        let keys = keys.filter(|(key, entry)| entry.lives_at(self.now) && wanted(key));
+        (start, keys.map(|(key, _)| key.clone()).collect())
+    }
+
+    /// The key at the place `number`, counted round and round, or one of the next.
+    pub(super) fn key_at(&self, number: u64) -> Option<Bytes> {
+        let count = self.entries.len();
+        let first = usize::try_from(number.checked_rem(count.try_into().ok()?)?).ok()?;
+        let places = (0..count.min(TRIES_MAX)).map(|step| (first + step) % count);
+        let mut entries = places.filter_map(|place| self.entries.get_index(place));
+        let (key, _) = entries.find(|(_, entry)| entry.lives_at(self.now))?;
+        Some(key.clone())
+    }
+}

@@ -1,0 +1,158 @@
+//! Commands on all keys: `SCAN` while others write, `KEYS`, `DBSIZE`, `RANDOMKEY`, `FLUSHALL`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use crate::support::{ClusterClient, Connection, Dev, Outcome, VERSIONS, Value, eventually};
+
+/// Keys that are there all the while.
+const LASTING: usize = 300;
+
+fn lasting() -> BTreeSet<String> {
+    (0..LASTING).map(|number| format!("lasting-{number}")).collect()
+}
+
+fn set_all(nodes: &[String]) {
+    let mut client = ClusterClient::new(nodes);
+    for key in lasting() {
+        assert_eq!(client.command(&key, &["SET", &key, "v"]), Outcome::Done(Value::ok()));
+    }
+}
+
+fn texts(value: Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().map(Value::text).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// All that a scan finds at a node; `between` is called between its steps.
+fn scan(node: &mut Connection, options: &[&str], mut between: impl FnMut()) -> Vec<String> {
+    let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
+    loop {
+        let reply = node.command(&[&["SCAN", &cursor], options].concat()).unwrap();
+        let Value::Array(fields) = reply else {
+            panic!("{reply:?}")
+        };
+        let [next, keys] = <[Value; 2]>::try_from(fields).unwrap();
+        cursor = next.text();
+        found.extend(texts(keys));
+        if cursor == "0" {
+            return found;
+        }
+        between();
+    }
+}
+
+/// Adds and removes keys between the lasting ones.
+fn disturb(nodes: &[String], changes: &AtomicU64, stop: &AtomicBool) {
+    let mut client = ClusterClient::new(nodes);
+    for number in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let (fresh, old) = (
+            format!("passing-{number}"),
+            format!("passing-{}", number - number.min(20)),
+        );
+        client.command(&fresh, &["SET", &fresh, "v"]);
+        client.command(&old, &["DEL", &old]);
+        changes.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_scan_finds_what_lasts_while_others_write() {
+    for options in [&[][..], &["--proxy"]] {
+        let dev = Dev::start(options);
+        set_all(&dev.nodes);
+        let (changes, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let writer = {
+            let (nodes, changes, stop) = (dev.nodes.clone(), Arc::clone(&changes), Arc::clone(&stop));
+            thread::spawn(move || disturb(&nodes, &changes, &stop))
+        };
+        // A node that forwards scans everything, the others what they lead.
+        let asked = if options.is_empty() { 0..3 } else { 1..2 };
+        let mut found = BTreeSet::new();
+        for place in asked {
+            found.extend(scan(&mut dev.node(place), &["COUNT", "7"], || {
+                let before = changes.load(Ordering::SeqCst);
+                eventually("others write", || {
+                    (changes.load(Ordering::SeqCst) > before).then_some(())
+                });
+            }));
+        }
+        stop.store(true, Ordering::SeqCst);
+        writer.join().unwrap();
+        let missing: Vec<_> = lasting().difference(&found).cloned().collect();
+        assert_eq!(missing, Vec::<String>::new(), "{options:?}");
+        let is_known = |key: &String| key.starts_with("lasting-") || key.starts_with("passing-");
+        assert!(found.iter().all(is_known));
+    }
+}
+
+#[test]
+fn a_node_alone_speaks_of_what_it_leads() {
+    let dev = Dev::start(&[]);
+    set_all(&dev.nodes);
+    let mut sum = Vec::new();
+    for place in 0..3 {
+        let mut node = dev.node(place);
+        let mut scanned = scan(&mut node, &[], || {});
+        let mut keys = texts(node.command(&["KEYS", "*"]).unwrap());
+        scanned.sort();
+        keys.sort();
+        assert_eq!(scanned, keys, "nobody writes: each once");
+        assert_eq!(
+            node.command(&["DBSIZE"]).unwrap(),
+            Value::Integer(i64::try_from(keys.len()).unwrap())
+        );
+        let random = node.command(&["RANDOMKEY"]).unwrap();
+        assert!(keys.contains(&random.text()));
+        sum.extend(keys);
+    }
+    sum.sort();
+    assert_eq!(sum, lasting().into_iter().collect::<Vec<_>>());
+    // Each flushes what it leads.
+    assert_eq!(dev.node(0).command(&["FLUSHALL"]).unwrap(), Value::ok());
+    let left = || [0, 1, 2].map(|place| dev.node(place).command(&["DBSIZE"]).unwrap());
+    let sizes = left();
+    assert_eq!(sizes[0], Value::Integer(0));
+    assert!(sizes[1..].iter().any(|size| *size != Value::Integer(0)));
+    for place in [1, 2] {
+        assert_eq!(dev.node(place).command(&["FLUSHDB", "ASYNC"]).unwrap(), Value::ok());
+    }
+    assert_eq!(left(), [0, 0, 0].map(Value::Integer));
+}
+
+#[test]
+fn a_node_that_forwards_speaks_of_all_keys() {
+    let dev = Dev::start(&["--proxy"]);
+    for (version, null) in VERSIONS {
+        set_all(&dev.nodes);
+        let mut node = dev.node(1);
+        node.command(&["HELLO", version]).unwrap();
+        let all = lasting();
+        assert_eq!(
+            node.command(&["DBSIZE"]).unwrap(),
+            Value::Integer(i64::try_from(LASTING).unwrap())
+        );
+        let keys: BTreeSet<String> = texts(node.command(&["KEYS", "lasting-*"]).unwrap())
+            .into_iter()
+            .collect();
+        assert_eq!(keys, all);
+        let tens = scan(&mut node, &["MATCH", "lasting-?0", "COUNT", "1000"], || {});
+        assert_eq!(tens.len(), 9);
+        assert_eq!(scan(&mut node, &["TYPE", "list"], || {}), Vec::<String>::new());
+        let drawn: BTreeSet<String> = (0..60).map(|_| node.command(&["RANDOMKEY"]).unwrap().text()).collect();
+        assert!(drawn.is_subset(&all) && drawn.len() > 20, "{}", drawn.len());
+        assert_eq!(node.command(&["WAIT", "1", "100"]).unwrap(), Value::Integer(1));
+        assert_eq!(node.command(&["FLUSHALL"]).unwrap(), Value::ok());
+        assert_eq!(node.command(&["RANDOMKEY"]).unwrap(), null);
+        for place in 0..3 {
+            assert_eq!(dev.node(place).command(&["DBSIZE"]).unwrap(), Value::Integer(0));
+        }
+    }
+}

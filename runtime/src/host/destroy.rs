@@ -1,0 +1,95 @@
+//! Destroying a group on a node.
+
+use super::create::Reservation;
+use super::{Node, RaftHost};
+use crate::error::DestroyGroupError;
+use crate::registry::GroupSlot;
+use crate::snapshot::SnapshotWork;
+use crate::storage::StorageWork;
+use crate::store::{Refusal, StoreError, Tombstone};
+use crate::worker::Work;
+use raftyard_groups::{GroupId, Incarnation};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+impl RaftHost {
+    /// Removes this node's replica of a group, whether it runs or is only on disk: its log, its snapshots, and what it
+    /// holds in memory. Handles are closed; proposals that were not decided are answered
+    /// [`ProposeError::OutcomeUnknown`](crate::ProposeError::OutcomeUnknown). What is left is a durable tombstone of some
+    /// dozen bytes, so that this life of the group never comes back. To destroy what is destroyed does nothing.
+    ///
+    /// The other members' replicas are not told. As long as they are a quorum they go on without this one, and it can't
+    /// come back to them but by a change of membership: to let a group go, destroy it on every member.
+    ///
+    /// Once begun it goes on to its end, also if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`DestroyGroupError`].
+    pub async fn destroy_group(&self, group: GroupId) -> Result<(), DestroyGroupError> {
+        if self.0.is_closed() {
+            return Err(DestroyGroupError::Closed);
+        }
+        let reserved = Reservation::of(&self.0, group).ok_or(DestroyGroupError::Busy(group))?;
+        let place = self.0.place.clone();
+        let destroyed = place.complete(move || async move { reserved.node.destroy(group).await });
+        destroyed.await.ok_or(DestroyGroupError::Closed)?
+    }
+}
+
+impl Node {
+    /// In this order: nothing more comes from the replica, the tombstone is durable, its snapshots are removed. A crash
+    /// leaves the group as it was, or the tombstone; snapshots that are left beside that are removed at the next start.
+    async fn destroy(&self, group: GroupId) -> Result<(), DestroyGroupError> {
+        self.end_replica(group)
+            .await
+            .map_err(|Ended| DestroyGroupError::Closed)?;
+        let (reply, destroyed) = oneshot::channel();
+        self.storage.push(StorageWork::Destroy(group, reply));
+        let tombstone: Tombstone = match destroyed.await.map_err(|_| DestroyGroupError::Closed)? {
+            Ok(tombstone) => tombstone,
+            Err(StoreError::Refused {
+                reason: Refusal::UnknownGroup,
+                ..
+            }) => {
+                let is_destroyed = self.tombstones.lock().contains_key(&group);
+                return is_destroyed.then_some(()).ok_or(DestroyGroupError::Unknown(group));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.tombstones.lock().insert(group, tombstone);
+        self.recovered.lock().remove(&group);
+        let removed = self.remove_snapshots(group, None).await;
+        tracing::info!(
+            group = group.0,
+            incarnation = tombstone.incarnation.0,
+            "group destroyed"
+        );
+        removed.map_err(|Ended| DestroyGroupError::Closed)
+    }
+
+    /// Ends the group's replica, if it runs. Once that is done it writes nothing more: what it wanted written before
+    /// comes before all that the storage is given from now on.
+    pub(super) async fn end_replica(&self, group: GroupId) -> Result<Option<Arc<GroupSlot>>, Ended> {
+        let Some((_, slot)) = self.registry.remove(&group) else {
+            return Ok(None);
+        };
+        slot.status.destroy();
+        let (reply, ended) = oneshot::channel();
+        slot.inbox.push(Work::End(slot.life(), reply));
+        ended.await.map_err(|_| Ended)?;
+        // Once more: it may have said who leads until then.
+        slot.status.destroy();
+        Ok(Some(slot))
+    }
+
+    /// Removes all snapshots of a group, but for those of one incarnation.
+    pub(super) async fn remove_snapshots(&self, group: GroupId, keep: Option<Incarnation>) -> Result<(), Ended> {
+        let (reply, removed) = oneshot::channel();
+        self.snapshots.push(SnapshotWork::Remove { group, keep, reply });
+        removed.await.map_err(|_| Ended)
+    }
+}
+
+/// The actor that was asked is gone: the node shuts down.
+pub(super) struct Ended;

@@ -1,0 +1,93 @@
+//! Groups that begin with an exported state.
+
+use super::create::Reservation;
+use super::{Node, RaftHost};
+use crate::error::CreateGroupError;
+use crate::group::Group;
+use crate::machine::{Machine, StateMachine, Typed};
+use crate::snapshot::{Decode, IMPORTED, Import, SnapshotWork};
+use crate::storage::StorageWork;
+use crate::store::{GroupRecord, RecoveredGroup};
+use raftyard_groups::{GroupId, HardState, Membership, NodeId, Recovered};
+use std::path::PathBuf;
+use tokio::sync::oneshot;
+
+impl RaftHost {
+    /// Makes a new group that begins with a state that [`Group::export`] wrote, and starts this node's replica of it.
+    /// Every member has to do the same, with the same members **and the same file**. The group may be the one that was
+    /// exported, or another; what there was of it on this node has to be destroyed before. After a restart
+    /// [`create_group`](Self::create_group) opens it, as any other.
+    ///
+    /// The file's checksum is a part of the new incarnation: members that imported different files, or that created the
+    /// group without one, never hear each other.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateGroupError`]; of the file it says [`SnapshotError`](crate::SnapshotError). If nothing is said of the store or the
+    /// node, nothing was noted.
+    pub async fn import_group<S: StateMachine>(
+        &self,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        path: impl Into<PathBuf>,
+        machine: impl FnOnce() -> S,
+    ) -> Result<Group<S>, CreateGroupError> {
+        let node = &self.0;
+        let membership = Membership::of_voters(members)?;
+        node.check_members(group, &membership)?;
+        let reserved = Reservation::of_new(node, group)?;
+        if node.recovered.lock().contains_key(&group) {
+            return Err(CreateGroupError::Exists(group));
+        }
+        let (machine, path) = (machine(), path.into());
+        let decode = Typed::new(machine);
+        let decoder = decode.decoder();
+        let imported = node.place.complete(move || async move {
+            let imported = reserved.node.import(group, membership, path, decoder).await;
+            (imported, reserved)
+        });
+        let (imported, _reserved) = imported.await.ok_or(CreateGroupError::Closed)?;
+        let RecoveredGroup { record, state } = imported?;
+        self.start(record, state, Box::new(decode), 0).await
+    }
+}
+
+impl Node {
+    /// In this order: the snapshot is durable, the group is noted. A crash in between leaves a snapshot of an
+    /// incarnation that never began.
+    async fn import(
+        &self,
+        group: GroupId,
+        membership: Membership,
+        path: PathBuf,
+        decode: Decode,
+    ) -> Result<RecoveredGroup, CreateGroupError> {
+        let (reply, imported) = oneshot::channel();
+        self.snapshots.push(SnapshotWork::Import(Box::new(Import {
+            path,
+            group,
+            membership,
+            next: self.next_incarnation(group),
+            decode,
+            reply,
+        })));
+        let record: GroupRecord = imported.await.map_err(|_| CreateGroupError::Closed)??;
+        let (reply, noted) = oneshot::channel();
+        self.storage.push(StorageWork::Import(record.clone(), IMPORTED, reply));
+        noted.await.map_err(|_| CreateGroupError::Closed)??;
+        let state = Recovered {
+            hard_state: HardState {
+                term: IMPORTED.term,
+                vote: None,
+            },
+            base: IMPORTED,
+            last: IMPORTED.index,
+            ..Recovered::default()
+        };
+        let noted = RecoveredGroup { record, state };
+        // For the next who creates the group, should this one give up.
+        self.recovered.lock().insert(group, noted.clone());
+        self.tombstones.lock().remove(&group);
+        Ok(noted)
+    }
+}

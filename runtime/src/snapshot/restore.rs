@@ -1,0 +1,115 @@
+//! Reading snapshots back.
+
+use super::actor::{Opened, Restored, SnapshotActor};
+use super::format::Reader;
+use super::name::{Name, SnapshotId};
+use super::{Decode, SnapshotError, SnapshotEvent};
+use crate::life::Life;
+use crate::store::GroupRecord;
+use raftyard_groups::{LogId, Recovered};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl SnapshotActor {
+    /// Finds the newest intact snapshot whose last entry the log holds. A state that is on disk, up to `applied`,
+    /// needs none if the log holds where it goes on, and leaves none behind.
+    pub(super) fn start(
+        &mut self,
+        record: &GroupRecord,
+        recovered: &Recovered,
+        applied: Option<LogId>,
+        decode: &Decode,
+    ) -> Result<Opened, SnapshotError> {
+        let group = record.group;
+        for name in self.names(group) {
+            if matches!(name, Name::Taking(_)) {
+                self.remove(name);
+            }
+        }
+        let goes_on = applied.is_some_and(|applied| recovered.holds(applied));
+        let opened = if goes_on {
+            None
+        } else {
+            self.newest(record, recovered, decode)?
+        };
+        if applied.is_some() {
+            let kept = opened.as_ref().map(|(last, _)| SnapshotId::of(record, *last));
+            for name in self.names(group) {
+                if matches!(name, Name::Complete(id) if Some(id) != kept && id.incarnation == record.incarnation) {
+                    self.remove(name);
+                }
+            }
+        }
+        self.groups.insert(group, record.clone());
+        Ok(opened)
+    }
+
+    /// The newest intact snapshot whose last entry the log holds; none if there is none, and the log is whole.
+    pub(super) fn newest(
+        &mut self,
+        record: &GroupRecord,
+        recovered: &Recovered,
+        decode: &Decode,
+    ) -> Result<Opened, SnapshotError> {
+        let group = record.group;
+        let complete = self.names(group).into_iter().filter_map(|name| match name {
+            Name::Complete(id) => Some(id),
+            _ => None,
+        });
+        let mut usable: Vec<SnapshotId> = complete
+            .filter(|id| id.incarnation == record.incarnation && recovered.holds(id.last))
+            .collect();
+        usable.sort_unstable_by_key(|id| std::cmp::Reverse(id.last.index));
+        let (mut damaged, mut opened) = (Vec::new(), None);
+        for id in usable {
+            match self.read_back(record, id, decode) {
+                Ok(state) => {
+                    opened = Some((id.last, state));
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(group = group.0, %error, "snapshot can't be used");
+                    damaged.push(error.to_string());
+                }
+            }
+        }
+        if opened.is_none() && recovered.base != LogId::ZERO {
+            let base = recovered.base;
+            return Err(SnapshotError::Missing { group, base, damaged });
+        }
+        Ok(opened)
+    }
+
+    fn read_back(
+        &mut self,
+        record: &GroupRecord,
+        id: SnapshotId,
+        decode: &Decode,
+    ) -> Result<Box<dyn Any + Send>, SnapshotError> {
+        let name = Name::Complete(id).text();
+        let mut reader = Reader::open(&*self.store, &name, id, record.is_witness)?;
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut reader)));
+        // First: what was made of a damaged file does not matter.
+        let seal = reader.finish()?;
+        let damaged = |what: String| SnapshotError::Damaged { name, what };
+        let decoded = match decoded {
+            Ok(Ok(decoded)) => decoded,
+            Ok(Err(error)) => return Err(damaged(format!("its state can't be restored: {error}"))),
+            Err(_) => return Err(damaged("restoring its state panicked".to_owned())),
+        };
+        self.ready.insert(id, seal);
+        Ok(decoded)
+    }
+
+    pub(super) fn restore(&mut self, life: Life, last: LogId, decode: &Decode) {
+        let Some(record) = self.record_of(life).cloned() else {
+            return;
+        };
+        let state = self.read_back(&record, SnapshotId::of(&record, last), decode);
+        let state = state.map_err(|error| error.to_string());
+        if state.is_ok() {
+            self.counters.snapshots_installed.add(1);
+        }
+        self.tell(life, SnapshotEvent::Restored(Restored { last, state }));
+    }
+}

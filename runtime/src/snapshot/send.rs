@@ -1,0 +1,123 @@
+//! Sending a snapshot to a peer, in pieces that the transport asks for.
+
+use super::actor::{SnapshotActor, SnapshotWork};
+use super::format::{self, Seal, Stamp};
+use super::name::{Name, SnapshotId};
+use super::{Encode, SnapshotEvent};
+use crate::life::Life;
+use crate::transport::{Outgoing, SnapshotOffer};
+use bytes::Bytes;
+use raftyard_groups::{LogId, Membership, NodeId, Term};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+impl SnapshotActor {
+    pub(super) fn send(
+        &mut self,
+        life: Life,
+        to: NodeId,
+        term: Term,
+        last: LogId,
+        to_witness: bool,
+        view: Option<(Arc<Membership>, Encode)>,
+    ) {
+        let Some(record) = self.record_of(life) else {
+            return;
+        };
+        let id = SnapshotId::of(record, last);
+        let Some((seal, stateless)) = self.to_be_sent(id, to_witness, view) else {
+            return self.tell(life, SnapshotEvent::Sent { to, through: None });
+        };
+        *self.sending.entry(id).or_default() += 1;
+        let offer = SnapshotOffer {
+            group: life.group.0,
+            incarnation: id.incarnation.0,
+            term: term.0,
+            last_term: last.term.0,
+            last_index: last.index.0,
+            size: seal.size,
+            crc: seal.crc,
+        };
+        let (source, done) = (self.inbox.clone(), self.inbox.clone());
+        self.transport.send_snapshot(Outgoing {
+            to,
+            offer,
+            read: Box::new(move |offset, len| {
+                let (reply, piece) = oneshot::channel();
+                match &stateless {
+                    // Who gave up waiting has dropped the other end.
+                    Some(all) => drop(reply.send(Some(part_of(all, offset, len)))),
+                    None => {
+                        source.push(SnapshotWork::Read { id, offset, len, reply });
+                    }
+                }
+                piece
+            }),
+            done: Box::new(move |is_complete| {
+                done.push(SnapshotWork::Sent { id, to, is_complete });
+            }),
+        });
+    }
+
+    /// The snapshot `id` as a peer gets it, written from `view` if it is not there; if it is to have no state, all
+    /// of it.
+    fn to_be_sent(
+        &mut self,
+        id: SnapshotId,
+        to_witness: bool,
+        view: Option<(Arc<Membership>, Encode)>,
+    ) -> Option<(Seal, Option<Bytes>)> {
+        let ready = self.ready(id).cloned();
+        if to_witness {
+            let membership = ready
+                .map(|seal| seal.membership)
+                .or(view.map(|(membership, _)| membership))?;
+            let (seal, all) = format::stateless(id, membership).ok()?;
+            return Some((seal, Some(all)));
+        }
+        if ready.is_some() {
+            return ready.map(|seal| (seal, None));
+        }
+        let (membership, encode) = view?;
+        let stamp = Stamp {
+            membership,
+            is_witness: false,
+        };
+        let seal = self.write_view(&stamp, id, encode)?;
+        self.for_peers.insert(id);
+        Some((seal, None))
+    }
+
+    /// A piece of one that is being sent; none if it can't be read, or was removed because its group is gone.
+    pub(super) fn read_piece(&self, id: SnapshotId, offset: u64, len: usize) -> Option<Bytes> {
+        self.ready(id)?;
+        let piece = self.store.read(&Name::Complete(id).text(), offset, len);
+        let piece = piece.map_err(|error| tracing::error!(snapshot = ?id, %error, "snapshot can't be read"));
+        piece.ok()
+    }
+
+    pub(super) fn sent(&mut self, id: SnapshotId, to: NodeId, is_complete: bool) {
+        if let Some(count) = self.sending.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.sending.remove(&id);
+                if self.for_peers.remove(&id) {
+                    self.ready.remove(&id);
+                    self.remove(Name::Complete(id));
+                }
+                self.remove_useless(id.group);
+            }
+        }
+        if is_complete {
+            self.counters.snapshots_sent.add(1);
+        }
+        let through = is_complete.then_some(id.last.index);
+        self.tell(id.life(), SnapshotEvent::Sent { to, through });
+    }
+}
+
+/// `len` bytes from `offset` on, or as many as there are.
+fn part_of(all: &Bytes, offset: u64, len: usize) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
+    all.slice(start..start.saturating_add(len).min(all.len()))
+}
