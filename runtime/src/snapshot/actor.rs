@@ -4,7 +4,7 @@
 use super::format::Seal;
 use super::name::{Name, SnapshotId};
 use super::receive::Incoming;
-use super::{Decode, Encode, SnapshotError, SnapshotEvent, SyncDisk};
+use super::{Decode, Encode, SnapshotError, SnapshotEvent, SyncDisk, View};
 use crate::error::ExportError;
 use crate::inbox::Inbox;
 use crate::life::Life;
@@ -92,9 +92,8 @@ pub(crate) enum SnapshotWork {
         last: LogId,
         /// The peer is a witness: it gets no state.
         to_witness: bool,
-        /// To be written first, and removed once it was sent, with the configuration in force at that entry: a
-        /// group whose state is on disk has no other.
-        view: Option<(Arc<Membership>, Encode)>,
+        /// To be written first, and removed once it was sent: a group whose state is on disk has no other.
+        view: Option<View>,
     },
     /// A piece of one that is being sent; nothing if it can't be read.
     Read {

@@ -63,6 +63,12 @@ impl Default for Compaction {
 /// Writes a state machine's view: all that is left to do after it was taken.
 pub(crate) type Encode = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
+/// A view that is yet to be written, with the configuration in force where it ends.
+pub(crate) struct View {
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) encode: Encode,
+}
+
 /// Makes of a snapshot's bytes what a state machine is restored from. May be called for one after the other.
 pub(crate) type Decode = Box<dyn Fn(&mut dyn io::Read) -> io::Result<Box<dyn Any + Send>> + Send>;
 

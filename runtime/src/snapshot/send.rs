@@ -3,12 +3,11 @@
 use super::actor::{SnapshotActor, SnapshotWork};
 use super::format::{self, Seal, Stamp};
 use super::name::{Name, SnapshotId};
-use super::{Encode, SnapshotEvent};
+use super::{SnapshotEvent, View};
 use crate::life::Life;
 use crate::transport::{Outgoing, SnapshotOffer};
 use bytes::Bytes;
-use raftyard_groups::{LogId, Membership, NodeId, Term};
-use std::sync::Arc;
+use raftyard_groups::{LogId, NodeId, Term};
 use tokio::sync::oneshot;
 
 impl SnapshotActor {
@@ -19,13 +18,13 @@ impl SnapshotActor {
         term: Term,
         last: LogId,
         to_witness: bool,
-        view: Option<(Arc<Membership>, Encode)>,
+        view: Option<View>,
     ) {
         let Some(record) = self.record_of(life) else {
             return;
         };
         let id = SnapshotId::of(record, last);
-        let Some((seal, stateless)) = self.to_be_sent(id, to_witness, view) else {
+        let Some((seal, stateless)) = self.outgoing(id, to_witness, view) else {
             return self.tell(life, SnapshotEvent::Sent { to, through: None });
         };
         *self.sending.entry(id).or_default() += 1;
@@ -61,24 +60,17 @@ impl SnapshotActor {
 
     /// The snapshot `id` as a peer gets it, written from `view` if it is not there; if it is to have no state, all
     /// of it.
-    fn to_be_sent(
-        &mut self,
-        id: SnapshotId,
-        to_witness: bool,
-        view: Option<(Arc<Membership>, Encode)>,
-    ) -> Option<(Seal, Option<Bytes>)> {
+    fn outgoing(&mut self, id: SnapshotId, to_witness: bool, view: Option<View>) -> Option<(Seal, Option<Bytes>)> {
         let ready = self.ready(id).cloned();
         if to_witness {
-            let membership = ready
-                .map(|seal| seal.membership)
-                .or(view.map(|(membership, _)| membership))?;
+            let membership = ready.map(|seal| seal.membership).or(view.map(|view| view.membership))?;
             let (seal, all) = format::stateless(id, membership).ok()?;
             return Some((seal, Some(all)));
         }
         if ready.is_some() {
             return ready.map(|seal| (seal, None));
         }
-        let (membership, encode) = view?;
+        let View { membership, encode } = view?;
         let stamp = Stamp {
             membership,
             is_witness: false,

@@ -4,7 +4,7 @@ use super::Export;
 use super::group_actor::{GroupActor, state_failed};
 use crate::error::ExportError;
 use crate::quarantine::QuarantineReason;
-use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork, SyncDisk};
+use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork, SyncDisk, View};
 use raftyard_groups::{Input, LogId, LogIndex, Membership, Moment, NodeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl GroupActor {
     }
 
     /// The snapshot for a peer that needs one, and what is to be written into it first.
-    fn pick_snapshot(&mut self) -> Option<(LogId, Option<(Arc<Membership>, Encode)>)> {
+    fn pick_snapshot(&mut self) -> Option<(LogId, Option<View>)> {
         if !self.machine.is_on_disk() {
             return self.snapshots.newest().map(|last| (last, None));
         }
@@ -134,9 +134,9 @@ impl GroupActor {
             // What it received itself is still being restored, and there to be sent.
             return Some((base, None));
         };
-        let view = self.view()?;
+        let encode = self.view()?;
         self.snapshots.offer(last);
-        Some((last, Some((membership, view))))
+        Some((last, Some(View { membership, encode })))
     }
 
     /// The last entry that the state machine applied, and the configuration in force there. `None` while a snapshot
