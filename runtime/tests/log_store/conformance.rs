@@ -407,7 +407,7 @@ fn a_truncated_configuration_is_forgotten<D: Disk>() {
     h.write_and_check(&[append(1, entries(5, 1, 2))]);
     assert_eq!(configurations(&mut h).len(), 2, "what is before the cut stays");
     h.write_and_check(&[append(1, entries(3, 1, 3))]);
-    assert_eq!(configurations(&mut h), [first.clone()]);
+    assert_eq!(configurations(&mut h), [first]);
     h.write_and_check(&[append(1, vec![configuration(2, 4)])]);
     assert_eq!(configurations(&mut h), [(2, membership(24))]);
 }
