@@ -12,11 +12,11 @@ use tokio::task::JoinHandle;
 
 use crate::config::NodeConfig;
 use crate::expiry::{self, Bell, FirstDeadlines};
-use crate::machine::KvMachine;
 use crate::node::Node;
 use crate::server;
 use crate::shard_file::{self, ShardFileError};
 use crate::slots::ShardMap;
+use crate::state::{self, Replica, State, StateError};
 use crate::topology::{Member, Topology};
 
 /// Groups that are created or opened at the same time.
@@ -27,6 +27,8 @@ const OPENING_MAX: usize = 64;
 pub(crate) enum StartError {
     #[error(transparent)]
     ShardFile(#[from] ShardFileError),
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("node {}: {source}", node.0)]
     Open { node: NodeId, source: OpenError },
     #[error("node {}: group {}: {source}", node.0, group.0)]
@@ -59,6 +61,7 @@ impl RunningNode {
     /// are answered `CLUSTERDOWN`.
     pub(crate) async fn start(config: &NodeConfig) -> Result<Self, StartError> {
         shard_file::check(&config.data_dir, config.shard_map)?;
+        state::check(&config.data_dir, config.state)?;
         let host = open_host(config).await?;
         match Self::serve(config, &host).await {
             Ok(running) => Ok(running),
@@ -70,9 +73,10 @@ impl RunningNode {
     }
 
     async fn serve(config: &NodeConfig, host: &RaftHost) -> Result<Self, StartError> {
+        let state = State::open(config.state, &config.data_dir, host)?;
         shard_file::write(&config.data_dir, config.shard_map)?;
         let deadlines = FirstDeadlines::new(config.shard_map.groups());
-        let groups = create_groups(config, host, &deadlines).await?;
+        let groups = create_groups(config, host, &state, &deadlines).await?;
         let node = Arc::new(Node::new(topology(config), groups, config));
         let address = config.listen_resp.to_string();
         let listen_error = |source| StartError::Listen {
@@ -154,8 +158,9 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
 async fn create_groups(
     config: &NodeConfig,
     host: &RaftHost,
+    state: &State,
     deadlines: &Arc<FirstDeadlines>,
-) -> Result<Vec<raftyard::Group<KvMachine>>, StartError> {
+) -> Result<Vec<Replica>, StartError> {
     let mut members: Vec<NodeId> = config.peers.iter().map(|peer| peer.node).collect();
     members.push(config.node);
     members.sort_unstable();
@@ -163,7 +168,8 @@ async fn create_groups(
         let (members, group) = (members.clone(), ShardMap::group_id(place));
         let bell = Bell::new(Arc::clone(deadlines), place);
         async move {
-            host.create_group(group, members, || KvMachine::new(bell))
+            state
+                .create_group(host, group, members, bell)
                 .await
                 .map_err(|source| StartError::CreateGroup {
                     node: config.node,

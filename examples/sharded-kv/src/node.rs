@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
-use raftyard::{Consistency, Group, NodeId, ProposeError, ReadError};
+use raftyard::{Consistency, NodeId, ProposeError, ReadError};
 use tokio::sync::Semaphore;
 
 use crate::config::{NodeConfig, Reads};
-use crate::machine::{Answer, Command, KvMachine, Query, Response, Version};
+use crate::machine::{Answer, Command, Query, Response, Version};
 use crate::proxy::{self, Route, Work};
 use crate::resp::Reply;
 use crate::slots::ShardMap;
+use crate::state::Replica;
 use crate::status::Status;
 use crate::topology::{Member, Topology};
 
@@ -21,7 +22,7 @@ use crate::topology::{Member, Topology};
 pub(crate) struct Node {
     topology: Arc<Topology>,
     /// One place per group of the shard map.
-    groups: Vec<Group<KvMachine>>,
+    groups: Vec<Replica>,
     started: Instant,
     /// One permit per client connection that may still be opened.
     connection_permits: Arc<Semaphore>,
@@ -50,7 +51,7 @@ impl Started<'_> {
 
 impl Node {
     /// `groups` has one place per group of the topology's shard map, in its order.
-    pub(crate) fn new(topology: Topology, groups: Vec<Group<KvMachine>>, config: &NodeConfig) -> Self {
+    pub(crate) fn new(topology: Topology, groups: Vec<Replica>, config: &NodeConfig) -> Self {
         let clients_max = config.max_clients.min(Semaphore::MAX_PERMITS);
         Self {
             topology: Arc::new(topology),
@@ -100,7 +101,7 @@ impl Node {
 
     /// Where a command on `slot` goes, as far as this node knows.
     pub(crate) fn route(&self, slot: u16) -> Route {
-        match self.group(slot).and_then(Group::leader) {
+        match self.group(slot).and_then(Replica::leader) {
             Some(leader) if leader == self.topology.me() => Route::Here,
             Some(leader) => Route::To(leader),
             None => Route::Nowhere,
@@ -125,7 +126,7 @@ impl Node {
     pub(crate) fn status(&self) -> Status {
         Status {
             topology: Arc::clone(&self.topology),
-            leaders: self.groups.iter().map(Group::leader).collect(),
+            leaders: self.groups.iter().map(Replica::leader).collect(),
             uptime: self.started.elapsed(),
             clients: self.clients_max - self.connection_permits.available_permits(),
             clients_max: self.clients_max,
@@ -218,7 +219,7 @@ impl Node {
 
     /// Whether this node leads the group at `place`, as far as it knows.
     pub(crate) fn leads(&self, place: usize) -> bool {
-        let leader = self.groups.get(place).and_then(Group::leader);
+        let leader = self.groups.get(place).and_then(Replica::leader);
         leader == Some(self.topology.me())
     }
 
@@ -240,12 +241,12 @@ impl Node {
         self.led(slot).err()
     }
 
-    fn group(&self, slot: u16) -> Option<&Group<KvMachine>> {
+    fn group(&self, slot: u16) -> Option<&Replica> {
         self.groups.get(usize::from(self.shard_map().group_of(slot)))
     }
 
     /// The group that holds `slot`, or what to say if another node leads it.
-    fn led(&self, slot: u16) -> Result<&Group<KvMachine>, Reply> {
+    fn led(&self, slot: u16) -> Result<&Replica, Reply> {
         let group = self.group(slot).ok_or_else(not_served)?;
         match group.leader() {
             Some(leader) if leader == self.topology.me() => Ok(group),
