@@ -28,9 +28,11 @@ pub(super) struct Keyspace {
     changes: Version,
     /// How many keys there are beside those that are here.
     unloaded: usize,
+    /// All keys were deleted since.
+    is_cleared: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) value: Bytes,
     /// Milliseconds since the Unix epoch. Never 0: what expires then has expired already.
@@ -86,6 +88,11 @@ impl Keyspace {
     /// What is here of `key`, expired or not.
     pub(super) fn entry(&self, key: &[u8]) -> Option<&Entry> {
         self.entries.get(key)
+    }
+
+    /// Whether all keys were deleted since this was made.
+    pub(super) fn is_cleared(&self) -> bool {
+        self.is_cleared
     }
 
     /// The group's time, and the number of the last change.
@@ -208,7 +215,7 @@ impl Keyspace {
     pub(super) fn clear(&mut self) {
         // What it took is given back.
         self.entries = Row::default();
-        self.unloaded = 0;
+        (self.unloaded, self.is_cleared) = (0, true);
         self.deadlines.replace(std::iter::empty());
     }
 

@@ -12,8 +12,6 @@ pub(super) enum Touched<'a> {
     Key(&'a Bytes),
     /// Keys that have expired, as many as one [`Command::Purge`] removes.
     Due,
-    /// All keys, which are deleted whatever they are.
-    All,
 }
 
 impl Command {
@@ -40,7 +38,8 @@ impl Command {
                 touch(Touched::Key(from))?;
                 touch(Touched::Key(to))
             }
-            Self::Flush => touch(Touched::All),
+            // The keys are deleted whatever they are.
+            Self::Flush => Ok(()),
             Self::Purge => touch(Touched::Due),
             Self::Transaction { watched, operations } => {
                 watched.iter().try_for_each(|(key, _)| touch(Touched::Key(key)))?;

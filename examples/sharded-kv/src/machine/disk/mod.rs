@@ -209,19 +209,13 @@ impl DiskStateMachine for DiskKv {
     }
 
     fn apply(&mut self, command: Command, now: Timestamp) -> io::Result<Response> {
-        let mut flushes = false;
         command.touched(&mut |touched| match touched {
             Touched::Key(key) => self.load(key),
             Touched::Due => self.load_due(now),
-            Touched::All => {
-                flushes = true;
-                Ok(())
-            }
         })?;
         let response = self.working.apply(command, now);
-        if flushes {
-            let store = &self.store;
-            self.flushed.get_or_insert_with(|| store.new_generation());
+        if self.working.keys.is_cleared() && self.flushed.is_none() {
+            self.flushed = Some(self.store.new_generation());
             // None of them is in that generation.
             self.loaded.values_mut().for_each(|loaded| *loaded = None);
         }
@@ -350,3 +344,6 @@ impl DiskStateMachine for DiskKv {
         self.begin(head)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// The generations that have rows of a kind.
-    fn generations(&self, kind: Kind) -> io::Result<BTreeSet<u64>> {
+    pub(super) fn generations(&self, kind: Kind) -> io::Result<BTreeSet<u64>> {
         let mut found = BTreeSet::new();
         let mut next = Some(0);
         while let Some(from) = next {
