@@ -91,24 +91,23 @@ impl Store {
     /// Removes what an earlier run left of groups that went away, of snapshots that were not restored to their end, and of
     /// generations that it did not get to remove.
     fn clear_away(&self, is_hosted: impl Fn(GroupId) -> bool) -> io::Result<()> {
-        let mut needed = BTreeSet::new();
+        let (mut known, mut gone) = (BTreeSet::new(), Vec::new());
         for row in self.rows.prefix([rows::HEAD]) {
             let (name, head) = row.into_inner().map_err(other)?;
+            known.insert(Head::decode(&head)?.generation);
             let group = GroupId(rows::number(&name)?);
-            if is_hosted(group) {
-                needed.insert(Head::decode(&head)?.generation);
-            } else {
-                self.forget(group)?;
+            if !is_hosted(group) {
+                gone.push(group);
             }
         }
         let mut found = self.generations(Kind::Cell)?;
         found.append(&mut self.generations(Kind::Deadline)?);
-        let newest = found.last().max(needed.last()).copied().unwrap_or_default();
+        let newest = found.last().max(known.last()).copied().unwrap_or_default();
         self.next.store(newest + 1, Ordering::SeqCst);
-        for generation in found.difference(&needed) {
+        for generation in found.difference(&known) {
             self.discard(*generation);
         }
-        Ok(())
+        gone.into_iter().try_for_each(|group| self.remove(group))
     }
 
     /// The generations that have rows of a kind.
@@ -127,14 +126,25 @@ impl Store {
         Ok(found)
     }
 
-    /// Removes the head and the records of a group.
-    fn forget(&self, group: GroupId) -> io::Result<()> {
-        let mut batch = self.database.batch();
+    /// Removes what there is of a group that is not hosted any more: its keys in the background, all else durably. If it
+    /// is hosted again it begins anew.
+    ///
+    /// # Errors
+    ///
+    /// The disk's. What is still there is removed at the next start, if the group is not hosted then.
+    pub(crate) fn remove(&self, group: GroupId) -> io::Result<()> {
+        let Some(head) = self.head(group)? else {
+            return Ok(());
+        };
+        let mut batch = self.batch();
         for (key, _) in self.records(group)? {
             batch.remove(&self.rows, rows::record(group, &key));
         }
         batch.remove(&self.rows, rows::prefix(Kind::Head, group.0));
-        batch.commit().map_err(other)
+        batch.commit().map_err(other)?;
+        self.sync()?;
+        self.discard(head.generation);
+        Ok(())
     }
 
     /// A number that no generation has.

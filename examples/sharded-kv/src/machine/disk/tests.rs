@@ -208,6 +208,72 @@ fn a_damaged_snapshot_changes_nothing_and_leaves_nothing() {
     store.await_generations(&[from.head.generation, to.head.generation]);
 }
 
+#[test]
+fn a_group_that_is_removed_begins_anew() {
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    machine.set("a", Expiry::After(50));
+    machine.commit(&[record("x", Some("1"))]).unwrap();
+    drop(machine);
+    store.store.remove(GroupId(1)).unwrap();
+    let mut again = store.machine(GroupId(1));
+    assert_eq!((again.count(), records(&again)), (Answer::Integer(0), vec![]));
+    again.set("b", Expiry::Never);
+    again.commit(&[]).unwrap();
+    store.await_generations(&[again.head.generation]);
+    assert_eq!((again.count(), again.first), (Answer::Integer(1), None));
+}
+
+#[test]
+fn many_keys_are_scanned_and_drawn() {
+    const KEYS: u64 = 1_000;
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    // Neighbours in the store, which must not show.
+    let (mut before, mut after) = (store.machine(GroupId(2)), store.machine(GroupId(3)));
+    for number in 0..KEYS {
+        machine.set(&format!("k{number}"), Expiry::Never);
+        before.set("before", Expiry::Never);
+        after.set("after", Expiry::Never);
+    }
+    for machine in [&mut machine, &mut before, &mut after] {
+        machine.commit(&[]).unwrap();
+    }
+    let (mut from, mut found, mut pages) = (0, Vec::new(), 0);
+    loop {
+        let query = Query::Scan {
+            before: from,
+            count: 10,
+            pattern: None,
+        };
+        let Answer::Page { before, keys } = machine.query(query).unwrap() else {
+            panic!("no page")
+        };
+        pages += 1;
+        found.extend(keys);
+        if before == 0 {
+            break;
+        }
+        assert!(before > from);
+        from = before;
+    }
+    found.sort();
+    let mut all: Vec<Bytes> = (0..KEYS).map(|number| format!("k{number}").into()).collect();
+    all.sort();
+    assert_eq!(found, all, "nobody writes: each once");
+    assert!((95..=105).contains(&pages), "{pages}");
+
+    let drawn = (0..KEYS).map(|number| match machine.query(Query::KeyAt(number)).unwrap() {
+        Answer::Value(Some(key)) => key,
+        other => panic!("{other:?}"),
+    });
+    let mut drawn: Vec<Bytes> = drawn.collect();
+    drawn.sort();
+    drawn.dedup();
+    assert!(drawn.len() > 400, "{} of {KEYS}", drawn.len());
+    assert!(drawn.iter().all(|key| all.binary_search(key).is_ok()));
+}
+
 /// A crash before a snapshot took its place.
 #[test]
 fn what_was_put_down_and_never_restored_is_removed() {

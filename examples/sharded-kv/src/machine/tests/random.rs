@@ -18,7 +18,8 @@ impl Random {
         let number = self.below(12);
         match number {
             0 => bytes(""),
-            1..3 => bytes(&number.to_string().repeat(70_000)),
+            1 => bytes(&"1".repeat(70_000)),
+            2 => bytes(&"2".repeat(2_000)),
             3 => bytes(&"k".repeat(1_024)),
             4 => bytes(&"k".repeat(1_025)),
             _ => bytes(&format!("k{number}")),
@@ -115,7 +116,7 @@ impl Random {
 
 #[test]
 fn memory_and_disk_stay_the_same() {
-    for seed in 1..40_u64 {
+    for seed in 1..30_u64 {
         println!("seed {seed}");
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let (mut kv, mut now) = (Kv::default(), NOW);
