@@ -20,14 +20,13 @@ pub(crate) struct Candidate {
 }
 
 impl Group {
-    /// Whether it may lead in its newest configuration, or in one before of which it does not know that it is
-    /// superseded. Who is left out by a configuration that may not be committed may be the only one that holds it,
-    /// and then is needed, without counting itself, to commit it (thesis §4.2.2).
+    /// Whether it may lead in its newest configuration or, while it does not know that this is committed, in the
+    /// one before. Who is left out by a configuration that is not committed may be the only one that holds it, and
+    /// then is needed, without counting itself, to commit it (thesis §4.2.2).
     pub(crate) fn may_campaign(&self) -> bool {
         let me = self.config.node;
-        self.memberships
-            .since(self.commit)
-            .any(|membership| membership.may_lead(me))
+        let mut memberships = self.memberships.perhaps_decisive(self.commit);
+        !self.membership().is_witness(me) && memberships.any(|membership| membership.may_lead(me))
     }
 
     /// Asks the voters whether a campaign in the next term could win. Changes neither term nor vote, so a

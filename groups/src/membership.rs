@@ -2,6 +2,7 @@
 
 use crate::ids::NodeId;
 use crate::membership_change::MemberRole;
+use crate::membership_target::MembershipTarget;
 use crate::quorum::{JointQuorum, Majority};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,15 +24,8 @@ pub struct Membership {
     pub(crate) learners: BTreeSet<NodeId>,
     /// Those of the voters, outgoing ones too, that hold no state.
     pub(crate) witnesses: BTreeSet<NodeId>,
-    pub(crate) next: Option<MembershipTarget>,
-}
-
-/// Where a group that prepares for a change is going: a plain configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MembershipTarget {
-    voters: BTreeSet<NodeId>,
-    witnesses: BTreeSet<NodeId>,
-    learners: BTreeSet<NodeId>,
+    /// Boxed: seldom there.
+    pub(crate) next: Option<Box<MembershipTarget>>,
 }
 
 /// A membership that can't be.
@@ -120,7 +114,7 @@ impl Membership {
             return Err(MembershipError::JointAndPreparing);
         }
         self.check_witnesses(&next)?;
-        self.next = Some(next);
+        self.next = Some(Box::new(next));
         Ok(self)
     }
 
@@ -225,13 +219,13 @@ impl Membership {
     /// Where the group is going, while it prepares for a change of its voters.
     #[must_use]
     pub fn next(&self) -> Option<&MembershipTarget> {
-        self.next.as_ref()
+        self.next.as_deref()
     }
 
     /// Every node of the group, also those on their way into it, sorted.
     #[must_use]
     pub fn nodes(&self) -> BTreeSet<NodeId> {
-        let next = self.next.iter().flat_map(MembershipTarget::nodes);
+        let next = self.next.iter().flat_map(|next| next.nodes());
         self.voters()
             .chain(self.outgoing())
             .chain(self.learners())
@@ -254,68 +248,6 @@ impl Membership {
             .map_or(0, |next| next.voters.len() + next.witnesses.len() + next.learners.len());
         let nodes = self.voters.len() + self.outgoing.len() + self.learners.len() + self.witnesses.len() + next;
         nodes * size_of::<NodeId>()
-    }
-}
-
-impl MembershipTarget {
-    /// A plain configuration to go to.
-    ///
-    /// # Errors
-    ///
-    /// [`MembershipError`] names what can't be.
-    pub fn new(
-        voters: impl IntoIterator<Item = NodeId>,
-        witnesses: impl IntoIterator<Item = NodeId>,
-        learners: impl IntoIterator<Item = NodeId>,
-    ) -> Result<Self, MembershipError> {
-        Ok(Self::of(
-            &Membership::new(voters, [], learners)?.with_witnesses(witnesses)?,
-        ))
-    }
-
-    /// A plain configuration as one to go to.
-    pub(crate) fn of(plain: &Membership) -> Self {
-        Self {
-            voters: plain.voters.clone(),
-            witnesses: plain.witnesses.clone(),
-            learners: plain.learners.clone(),
-        }
-    }
-
-    /// The plain configuration that the group will have.
-    #[must_use]
-    pub fn membership(&self) -> Membership {
-        Membership {
-            voters: self.voters.clone(),
-            witnesses: self.witnesses.clone(),
-            learners: self.learners.clone(),
-            ..Membership::default()
-        }
-    }
-
-    /// Whether `node` will belong to the group.
-    #[must_use]
-    pub fn contains(&self, node: NodeId) -> bool {
-        self.voters.contains(&node) || self.learners.contains(&node)
-    }
-
-    /// Those who will vote, witnesses among them, sorted.
-    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.voters.iter().copied()
-    }
-
-    /// Those of them that will hold no state, sorted.
-    pub fn witnesses(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.witnesses.iter().copied()
-    }
-
-    /// Those who will be learners, sorted.
-    pub fn learners(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.learners.iter().copied()
-    }
-
-    fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.voters().chain(self.learners())
     }
 }
 

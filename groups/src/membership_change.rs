@@ -1,7 +1,8 @@
 //! What can be asked of a group's membership, and what becomes of it.
 
 use crate::ids::{LogIndex, NodeId};
-use crate::membership::{Membership, MembershipError, MembershipTarget};
+use crate::membership::{Membership, MembershipError};
+use crate::membership_target::MembershipTarget;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -110,7 +111,7 @@ impl Membership {
     /// This configuration, a plain one, on its way to `target`.
     pub(crate) fn preparing(&self, target: &Self) -> Self {
         let mut preparing = self.clone();
-        preparing.next = Some(MembershipTarget::of(target));
+        preparing.next = Some(Box::new(MembershipTarget::of(target)));
         preparing
     }
 
@@ -158,7 +159,7 @@ impl Membership {
         if before.is_joint() {
             return *self == before.left();
         }
-        let target = before.next.as_ref().map(MembershipTarget::membership);
+        let target = before.next().map(MembershipTarget::membership);
         match (self.is_joint(), target) {
             (true, Some(target)) => *self == before.joint(&target),
             (true, None) => self.outgoing == before.voters,

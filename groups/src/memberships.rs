@@ -55,11 +55,12 @@ impl Memberships {
         older.unwrap_or(&self.base)
     }
 
-    /// The one in force at `index` and all that come after it.
-    pub(crate) fn since(&self, index: LogIndex) -> impl Iterator<Item = &Arc<Membership>> {
-        let at = self.at(index);
-        let newer = self.entries.iter().rev().take_while(move |(entry, _)| *entry > index);
-        std::iter::once(at).chain(newer).map(|(_, membership)| membership)
+    /// The newest in the log and, if that is not known to be committed, the one before. All before those are:
+    /// leaders see to that, but for a change that is abandoned, in which the voters stay the same.
+    pub(crate) fn perhaps_decisive(&self, commit: LogIndex) -> impl Iterator<Item = &Arc<Membership>> {
+        let (index, newest) = self.newest();
+        let before = (*index > commit).then(|| &self.at(index.prev()).1);
+        std::iter::once(newest).chain(before)
     }
 
     /// Entries were put into the log after its last.

@@ -11,6 +11,7 @@
 use crate::config::Tuning;
 use crate::ids::LogIndex;
 use crate::input::Moment;
+use crate::log::Log;
 use crate::message::ReadRound;
 use std::collections::VecDeque;
 
@@ -117,6 +118,12 @@ impl Progress {
                 Mode::Replicate { inflight } => !inflight.is_full(tuning),
                 Mode::Snapshot => false,
             }
+    }
+
+    /// Up to where entries may be sent. A witness gets only what is on the leader's own disk: what a leader lost
+    /// in a crash, a witness would hold alone, and could neither give back nor vote for anybody without it.
+    pub(crate) fn end_for(&self, log: &Log) -> LogIndex {
+        if self.is_witness { log.durable() } else { log.last() }
     }
 
     pub(crate) fn is_probing(&self) -> bool {

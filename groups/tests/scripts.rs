@@ -146,4 +146,5 @@ scripts! {
     h28_a_preferred_node_that_never_hears
     h29_a_leader_whose_disk_stalls
     h30_who_leaves_is_told
+    h31_a_witness_is_not_ahead_of_its_leader
 }

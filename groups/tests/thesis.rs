@@ -5,12 +5,12 @@
 mod support;
 
 use raftyard_groups::{
-    Input, LoadPurpose, LogBase, LogId, LogIndex, Membership, Promise, Prompt, ProposalId, ReadId, ReadOutcome,
-    ReadRound, RoleKind, Term, TransferId,
+    ChangeId, ChangeRequest, Entry, Input, LoadPurpose, LogBase, LogId, LogIndex, MemberRole, Membership,
+    MembershipChange, Payload, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound, RoleKind, Term, TransferId,
 };
 use std::sync::Arc;
 use support::n;
-use support::replica::{Replica, accepted, append, heartbeat, vote};
+use support::replica::{Replica, Said, accepted, append, heartbeat, vote};
 
 fn propose(command: &'static str) -> Input {
     Input::Propose {
@@ -336,4 +336,215 @@ fn thesis_5_compaction_is_part_of_a_write() {
         "no further than applied"
     );
     assert_eq!(replica.tell(Input::Compacted { through: LogIndex(2) }).write, None);
+}
+
+fn change(id: u64, change: MembershipChange) -> Input {
+    Input::ChangeMembership {
+        id: ChangeId(id),
+        change: ChangeRequest::Change(change),
+    }
+}
+
+/// What became of the only request that a step answered.
+fn outcome(said: &Said) -> String {
+    let [(_, outcome)] = said.effects.memberships.as_slice() else {
+        panic!("not one answer: {:?}", said.effects.memberships);
+    };
+    outcome.to_string()
+}
+
+/// One that leads n1, n2 and n3 and has committed its no-op.
+fn settled_leader() -> Replica {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    for peer in [2, 3] {
+        leader.hear(peer, 1, accepted(1));
+    }
+    leader
+}
+
+/// thesis §4: the membership is changed by the log, one change at a time; who does not lead refuses.
+#[test]
+fn thesis_4_one_change_at_a_time() {
+    let mut follower = Replica::new(3, 1, &[1]);
+    follower.hear(2, 1, heartbeat(1));
+    let said = follower.tell(change(1, MembershipChange::remove(n(3))));
+    assert_eq!(outcome(&said), "refused: not leader, n2 is");
+    let mut leader = settled_leader();
+    let said = leader.tell(change(1, MembershipChange::remove(n(3))));
+    assert_eq!(said.at_once.len(), 2);
+    let said = leader.tell(change(2, MembershipChange::add_learner(n(4))));
+    assert_eq!(outcome(&said), "refused: another change is under way");
+    assert!(said.at_once.is_empty() && said.write.is_none());
+}
+
+/// thesis §4.1: "the new configuration takes effect on each server as soon as it is added to that server's log",
+/// and "a server must fall back to the previous configuration in its log" if the entry is removed.
+#[test]
+fn thesis_4_1_in_force_from_the_log() {
+    let voters = |replica: &Replica| Vec::from_iter(replica.group.membership().voters().map(|node| node.0));
+    let mut replica = Replica::new(3, 1, &[1]);
+    let joint = Membership::new([1, 2].map(n), [1, 2, 3].map(n), []).unwrap();
+    let entry = Entry {
+        index: LogIndex(2),
+        term: Term(1),
+        payload: Payload::Membership(Arc::new(joint)),
+    };
+    let entries = vec![entry];
+    let (prev, commit) = (LogId::new(1, 1), LogIndex(1));
+    let said = replica.hear(2, 1, Prompt::Append { prev, entries, commit });
+    assert!(
+        said.applied.is_empty() && said.write.is_some(),
+        "neither applied nor durable"
+    );
+    assert_eq!(voters(&replica), [1, 2]);
+    assert_eq!(replica.group.committed_membership().voters().count(), 3);
+    assert_eq!(replica.group.membership_at(LogIndex(1)).unwrap().voters().count(), 3);
+    replica.hear(3, 2, append((1, 1), &[2], 1));
+    assert_eq!(voters(&replica), [1, 2, 3]);
+}
+
+/// thesis §4.1, as corrected (Ongaro, 2015): a leader changes nothing before it has committed an entry of its own
+/// term; it could overlook a configuration of a term before.
+#[test]
+fn thesis_4_1_nothing_before_the_first_commit() {
+    let mut leader = Replica::leader(3, 1, &[1]);
+    leader.sync();
+    let said = leader.tell(change(1, MembershipChange::remove(n(3))));
+    assert_eq!(outcome(&said), "refused: nothing is committed in this term yet");
+    leader.hear(2, 2, accepted(2));
+    let said = leader.tell(change(2, MembershipChange::remove(n(3))));
+    assert!(said.effects.memberships.is_empty() && said.write.is_some());
+}
+
+/// thesis §4.2.1: a server joins "as a non-voting member", and votes once a round of replication took less than an
+/// election timeout.
+#[test]
+fn thesis_4_2_1_new_servers_catch_up_in_rounds() {
+    let mut leader = settled_leader();
+    leader.tell(change(1, MembershipChange::add_voter(n(4))));
+    leader.sync();
+    leader.hear(2, 1, accepted(2));
+    let is_joint = |leader: &Replica| leader.group.membership().is_joint();
+    assert_eq!(leader.group.commit(), LogIndex(2));
+    // It gets what is needed, but is not heard for too long.
+    leader.tell(propose("a"));
+    leader.wait(599);
+    for peer in [2, 3] {
+        leader.hear(peer, 1, reply(0));
+    }
+    leader.wait(1);
+    leader.hear(4, 1, accepted(2));
+    assert!(
+        !is_joint(&leader),
+        "that took an election timeout: there is another round"
+    );
+    leader.wait(599);
+    leader.hear(4, 1, accepted(3));
+    assert!(is_joint(&leader), "that took less");
+    assert_eq!(
+        leader.group.membership().to_string(),
+        "voters=n1,n2,n3,n4 outgoing=n1,n2,n3"
+    );
+}
+
+/// thesis §4.2.2: "a leader that is removed from the configuration steps down once the Cnew entry is committed",
+/// and until then "does not count itself in majorities".
+#[test]
+fn thesis_4_2_2_a_leader_removes_itself() {
+    let mut leader = settled_leader();
+    leader.tell(change(1, MembershipChange::remove(n(1))));
+    leader.sync();
+    leader.hear(2, 1, accepted(2));
+    assert!(
+        leader.group.membership().is_joint(),
+        "n2 alone is no majority of n2 and n3"
+    );
+    leader.hear(3, 1, accepted(2));
+    assert_eq!(leader.group.membership().to_string(), "voters=n2,n3");
+    leader.sync();
+    let said = leader.hear(3, 1, accepted(3));
+    assert_eq!(leader.group.role(), RoleKind::Leader, "n1 does not count");
+    assert!(said.effects.memberships.is_empty());
+    let said = leader.hear(2, 1, accepted(3));
+    assert_eq!(outcome(&said), "done at 3: voters=n2,n3");
+    assert!(
+        said.at_once.contains(&"n1→n2 @1 timeout now".to_owned()),
+        "{:?}",
+        said.at_once
+    );
+    assert_eq!(leader.group.role(), RoleKind::Follower);
+    leader.wait(100_000);
+    assert!(leader.tell(Input::Tick).at_once.is_empty(), "it never campaigns");
+    assert!(leader.tell(Input::Campaign).at_once.is_empty(), "nor when told to");
+}
+
+/// thesis §4.2.2: a server that is "not part of its own latest configuration" may have to start an election,
+/// until that configuration is committed; it does not count its own vote.
+#[test]
+fn thesis_4_2_2_one_that_left_may_campaign_until_that_is_committed() {
+    let mut replica = Replica::new(2, 1, &[1]);
+    let append = |index: u64, membership: Membership, commit: u64| Prompt::Append {
+        prev: LogId::new(1, index - 1),
+        entries: vec![Entry {
+            index: LogIndex(index),
+            term: Term(1),
+            payload: Payload::Membership(Arc::new(membership)),
+        }],
+        commit: LogIndex(commit),
+    };
+    let joint = Membership::new([n(2)], [1, 2].map(n), []).unwrap();
+    replica.hear(2, 1, append(2, joint, 1));
+    replica.hear(2, 1, append(3, Membership::of_voters([n(2)]).unwrap(), 2));
+    let said = replica.time_out();
+    assert_eq!(said.at_once, ["n1→n2 @2 pre-vote last=3@1"]);
+    assert_eq!(
+        replica.group.role(),
+        RoleKind::PreCandidate,
+        "its own vote is not enough"
+    );
+    replica.hear(2, 1, heartbeat(3));
+    assert_eq!(replica.group.deadline().0, u64::MAX, "now it is committed");
+}
+
+/// thesis §4.3: any change, here of all three nodes at once, by way of a joint configuration, in which both
+/// majorities are needed; the final one follows when that is committed.
+#[test]
+fn thesis_4_3_arbitrary_changes() {
+    let mut leader = settled_leader();
+    let all = [1, 2, 3].map(n).into_iter();
+    let away = all.fold(MembershipChange::new(), |change, node| change.set(node, None));
+    let change_all = [4, 5, 6].map(n).into_iter();
+    let change_all = change_all.fold(away, |change, node| change.set(node, Some(MemberRole::Voter)));
+    leader.tell(change(1, change_all));
+    leader.sync();
+    leader.hear(2, 1, accepted(2));
+    for peer in [4, 5, 6] {
+        assert!(!leader.group.membership().is_joint());
+        leader.hear(peer, 1, accepted(2));
+    }
+    assert!(leader.group.membership().is_joint());
+    leader.sync();
+    for peer in [2, 4] {
+        leader.hear(peer, 1, accepted(3));
+        assert_eq!(leader.group.commit(), LogIndex(2), "one of both is not enough");
+    }
+    leader.hear(5, 1, accepted(3));
+    assert_eq!(leader.group.membership().to_string(), "voters=n4,n5,n6");
+}
+
+/// thesis §3.10 has the leader hand over when it wants to be relieved: here because its disk is stalled.
+#[test]
+fn thesis_3_10_a_leader_whose_disk_stalls_hands_over() {
+    let mut leader = settled_leader();
+    leader.tell(propose("a"));
+    // A heartbeat every 100 ms: with the sixth, an election timeout is over.
+    for beat in 1..=6 {
+        for peer in [2, 3] {
+            leader.hear(peer, 1, accepted(2));
+        }
+        let said = leader.time_out();
+        let hands_over = said.at_once.contains(&"n1→n2 @1 timeout now".to_owned());
+        assert_eq!(hands_over, beat == 6, "{:?}", said.at_once);
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Safety {
     leaders: BTreeMap<Term, NodeId>,
     /// Position `i - 1` holds the entry committed at index `i`.
     pub(crate) committed: Vec<LogId>,
+    /// In which term each of them was.
+    committed_in: Vec<Term>,
     /// What each leader put at each position: the same id never names two entries.
     written: BTreeMap<LogId, Entry>,
     votes: BTreeMap<(Term, NodeId), NodeId>,
@@ -40,6 +42,7 @@ impl Safety {
             in_force: BTreeMap::new(),
             leaders: BTreeMap::new(),
             committed: Vec::new(),
+            committed_in: Vec::new(),
             written: BTreeMap::new(),
             votes: BTreeMap::new(),
             commits: BTreeMap::new(),
@@ -111,8 +114,14 @@ impl Safety {
             assert_eq!(other, id, "Election Safety: two leaders in {term}");
             return;
         }
-        // New in its term. Leader Completeness: it holds all that was committed before.
-        for entry in &self.committed {
+        // New in its term. Leader Completeness: it holds all that was committed in terms before. (Of a later one it
+        // may know nothing, if it learns late that it was elected.)
+        let before = self
+            .committed
+            .iter()
+            .zip(&self.committed_in)
+            .filter(|(_, committed)| **committed < term);
+        for (entry, _) in before {
             let held = group.term_at(entry.index);
             assert!(
                 held == Some(entry.term) || is_compacted(group, entry.index),
@@ -144,6 +153,8 @@ impl Safety {
             "{id} commits {entry}, which is not on the disks of a quorum of {counted}"
         );
         self.committed.push(entry);
+        let group = nodes[&id].group.as_ref();
+        self.committed_in.push(group.map_or(entry.term, Group::term));
         let payload = self.written.get(&entry).map(|entry| entry.payload.clone());
         if let Some(Payload::Membership(membership)) = payload {
             let before = self.memberships.last().expect("the first");
