@@ -93,7 +93,10 @@ impl ServerCluster {
     pub(crate) fn ctl(&self, node: usize, words: &[&str]) -> String {
         let at = self.resp(node);
         let output = run_to_end(&[&["ctl", "--node", &at], words].concat());
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
         assert!(output.status.success(), "{words:?}: {out}{err}");
         out.into_owned()
     }
