@@ -75,7 +75,6 @@ impl<S: StateMachine> Client<S> {
     /// can have been applied, and otherwise [`ProposeError::OutcomeUnknown`] with the request's name. Both come
     /// sooner if all nodes are shut down.
     /// [`ProposeError::SessionExpired`] if the session expired while an attempt was under way.
-    #[expect(clippy::needless_pass_by_value, reason = "whoever proposes a command gives it away")]
     pub async fn propose(&self, command: S::Command) -> Result<S::Response, ProposeError> {
         let command = serialise(&command).map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
         let end = Instant::now() + self.deadline;

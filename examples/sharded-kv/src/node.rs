@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use raftyard::{Consistency, Group, NodeId, ProposeError, ReadError, ReplicaState};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::config::{NodeConfig, PeerConfig, Reads};
 use crate::hosting::Hosting;
@@ -19,6 +20,9 @@ use crate::resp::Reply;
 use crate::slots::ShardMap;
 use crate::status::Status;
 use crate::topology::{Member, Topology};
+
+/// How long a command waits for a group that has no leader to get one: longer than an election takes.
+const ELECTION: Duration = Duration::from_secs(2);
 
 /// The part of a node that all its connections share.
 pub(crate) struct Node {
@@ -227,13 +231,13 @@ impl Node {
     fn write(&self, slot: u16, command: Command) -> Started<'_> {
         let group = match self.led(slot) {
             Ok(group) => group,
-            Err(reply) => return Started::Ready(reply),
+            Err(reply) => return self.redirect(slot, reply),
         };
         let response = group.propose(command);
         let reply = async move {
             match response.await {
                 Ok(response) => Reply::from(response),
-                Err(error) => self.write_error(slot, &error),
+                Err(error) => self.redirected(slot, self.write_error(slot, &error)).await,
             }
         };
         Started::Later(reply.boxed())
@@ -247,13 +251,13 @@ impl Node {
         };
         let group = match group {
             Ok(group) => group,
-            Err(reply) => return Started::Ready(reply),
+            Err(reply) => return self.redirect(slot, reply),
         };
         let answer = group.read(query, consistency);
         let reply = async move {
             match answer.await {
                 Ok(answer) => Reply::from(answer),
-                Err(error) => self.read_error(slot, &error),
+                Err(error) => self.redirected(slot, self.read_error(slot, &error)).await,
             }
         };
         Started::Later(reply.boxed())
@@ -348,12 +352,31 @@ impl Node {
             known => known,
         };
         match other {
-            Some(member) => {
-                let resp = &member.resp;
-                Reply::Error(format!("MOVED {slot} {}:{}", resp.host, resp.port))
-            }
+            Some(member) => moved(slot, &member),
             None => not_served(),
         }
+    }
+
+    /// What the client is told in the end, where that need not wait for an election.
+    fn redirect(&self, slot: u16, reply: Reply) -> Started<'_> {
+        if reply == not_served() && !self.proxy {
+            Started::Later(self.redirected(slot, reply).boxed())
+        } else {
+            Started::Ready(reply)
+        }
+    }
+
+    /// A client that follows `MOVED` sees nothing of an election or a transfer of leadership: where no leader is known
+    /// it is told of the next one, unless that takes too long. (As a proxy this node tries again by itself.)
+    async fn redirected(&self, slot: u16, reply: Reply) -> Reply {
+        let Some(group) = self.group(slot).filter(|_| reply == not_served() && !self.proxy) else {
+            return reply;
+        };
+        let leader = timeout(ELECTION, group.wait_for_leader()).await;
+        let leader = leader.ok().and_then(Result::ok);
+        leader
+            .and_then(|leader| self.member(leader))
+            .map_or(reply, |member| moved(slot, &member))
     }
 
     /// The codes say what a client must know: only after `UNKNOWN` may the write have happened.
@@ -378,6 +401,11 @@ impl Node {
             error => Reply::Error(format!("ERR {error}")),
         }
     }
+}
+
+fn moved(slot: u16, member: &Member) -> Reply {
+    let resp = &member.resp;
+    Reply::Error(format!("MOVED {slot} {}:{}", resp.host, resp.port))
 }
 
 /// What to say where no leader is known.

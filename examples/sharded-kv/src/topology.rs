@@ -80,8 +80,9 @@ impl Topology {
 
     /// The same with this node, in the place of what was known of it.
     pub(crate) fn with(&self, member: Member) -> Self {
-        let others = self.members.iter().filter(|other| other.node != member.node);
-        let members = others.cloned().chain([member.clone()]).collect();
+        let mut members = self.members.clone();
+        members.retain(|other| other.node != member.node);
+        members.push(member);
         Self::new(self.me, self.shard_map, members)
     }
 

@@ -185,7 +185,7 @@ pub(crate) fn record(group: u64) -> GroupRecord {
         group: GroupId(group),
         incarnation: Incarnation(group ^ 1),
         membership: membership(3),
-        is_witness: group % 5 == 0,
+        is_witness: group.is_multiple_of(5),
     }
 }
 
