@@ -174,7 +174,10 @@ impl Client {
 fn is_refusal(error: &ProposeError) -> bool {
     matches!(
         error,
-        ProposeError::NotLeader { .. } | ProposeError::Overloaded { .. } | ProposeError::Dropped
+        ProposeError::NotLeader { .. }
+            | ProposeError::Quarantined(_)
+            | ProposeError::Overloaded { .. }
+            | ProposeError::Dropped
     )
 }
 

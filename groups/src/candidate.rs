@@ -2,14 +2,16 @@
 
 use crate::effects::{Effects, PersistSeq};
 use crate::entry::HardState;
+use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::{NodeId, Term};
 use crate::input::Moment;
 use crate::message::{Body, Promise, Prompt};
 use crate::quorum::VoteResult;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// Who said what.
     votes: BTreeMap<NodeId, bool>,
@@ -17,6 +19,19 @@ pub(crate) struct Candidate {
     pub(crate) deadline: Moment,
     /// The write that holds its vote for itself, which counts once that is durable.
     own_vote: PersistSeq,
+}
+
+impl Candidate {
+    /// The own vote counts once its write is durable; `None` if there is none to wait for.
+    pub(crate) fn fingerprint(&self, reference: Option<Reference>, state: &mut impl Hasher) {
+        let Self {
+            votes,
+            deadline: _,
+            own_vote,
+        } = self;
+        votes.hash(state);
+        reference.map(|reference| reference.writes_since(*own_vote)).hash(state);
+    }
 }
 
 impl Group {

@@ -28,7 +28,7 @@ use std::collections::btree_map;
 use std::sync::Arc;
 
 /// What a leader remembers of the change under way, beside its log.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Changes {
     /// Who asked for it.
     asked: Option<ChangeId>,

@@ -40,7 +40,7 @@ pub struct Effects {
 }
 
 /// One write: all of it durable, atomically, before any message in `then` leaves.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persist {
     /// The group whose write it is.
     pub group: GroupId,
@@ -59,7 +59,7 @@ pub struct Persist {
 }
 
 /// What a log begins after from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogBase {
     /// A snapshot holds the entries up to this one, which the log holds: they are dropped, those after it stay.
     Compacted(LogId),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// One entry of a group's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Position in the log.
     pub index: LogIndex,
@@ -17,7 +17,7 @@ pub struct Entry {
 }
 
 /// What an entry carries. The core looks into no command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// Nothing. A leader appends one at the start of its term: committing it commits all before it
     /// (paper §5.4.2, §8).
@@ -62,7 +62,7 @@ impl Entry {
 }
 
 /// The part of a replica's state that must never regress across a crash (paper figure 2, "persistent state").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The newest term this replica has seen.
     pub term: Term,

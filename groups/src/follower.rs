@@ -2,12 +2,14 @@
 
 use crate::effects::Effects;
 use crate::entry::{Entry, HardState};
+use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::{LogId, LogIndex, NodeId, Term};
 use crate::input::Moment;
 use crate::message::{Body, Promise, Prompt, ReadRound};
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Follower {
     /// Whom it follows, and when that one was last heard.
     leader: Option<(NodeId, Moment)>,
@@ -29,6 +31,15 @@ impl Follower {
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
         self.leader.map(|(leader, _)| leader)
+    }
+}
+
+impl Follower {
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self { leader, deadline: _ } = self;
+        leader
+            .map(|(leader, heard)| (leader, reference.is_long_ago(heard)))
+            .hash(state);
     }
 }
 

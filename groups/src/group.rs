@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// One replica of a Raft group: pure, without clock, I/O or randomness of its own. It is told what happened
 /// ([`Input`]) and says what to do ([`Effects`]).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Group {
     pub(crate) config: ReplicaConfig,
     pub(crate) hard: HardState,
@@ -36,21 +36,21 @@ pub struct Group {
     /// Up to here the state machine said it applied.
     pub(crate) applied: LogIndex,
     /// Committed entries are being read from the log store.
-    loading_apply: bool,
+    pub(crate) loading_apply: bool,
     /// They could not be read: the step that says so does not ask again.
-    loading_apply_failed: bool,
+    pub(crate) loading_apply_failed: bool,
     pub(crate) now: Moment,
     pub(crate) rng: Rng,
     /// Reads here that wait for the leader's read index.
     pub(crate) forwarded: ForwardedReads,
-    persist_seq: PersistSeq,
+    pub(crate) persist_seq: PersistSeq,
     /// What [`Group::check`] saw last: none of it may regress.
     #[cfg(debug_assertions)]
-    seen: crate::invariants::Seen,
+    pub(crate) seen: crate::invariants::Seen,
 }
 
 /// What a replica is, with the data that only such a one has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Role {
     Follower(Follower),
     /// Asks whether a campaign could win, without starting one (thesis §9.6).

@@ -5,7 +5,7 @@ use crate::group::{Group, Role};
 use crate::ids::{LogId, LogIndex, NodeId, Term};
 
 /// What was seen after the step before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     term: Term,
     vote: Option<NodeId>,

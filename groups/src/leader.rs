@@ -3,6 +3,7 @@
 use crate::change::Changes;
 use crate::effects::{Effects, Proposed, ReadOutcome};
 use crate::entry::{Entry, Payload};
+use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::{LogIndex, NodeId};
 use crate::input::{Moment, ProposalId};
@@ -12,8 +13,9 @@ use crate::reads::{Reader, Reads};
 use crate::transfer::Transfer;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leader {
     /// How far each peer is.
     pub(crate) peers: BTreeMap<NodeId, Progress>,
@@ -36,6 +38,30 @@ impl Leader {
             .map(|progress| progress.matched)
             .min()
             .unwrap_or(LogIndex(u64::MAX))
+    }
+}
+
+impl Leader {
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self {
+            peers,
+            term_start,
+            heartbeat_due: _,
+            reads,
+            transfer,
+            changes,
+            next_handover,
+        } = self;
+        (term_start, reads, changes).hash(state);
+        reference.timeouts_until(*next_handover).hash(state);
+        for (peer, progress) in peers {
+            peer.hash(state);
+            progress.fingerprint(reference, state);
+        }
+        state.write_u8(u8::from(transfer.is_some()));
+        if let Some(transfer) = transfer {
+            transfer.fingerprint(reference, state);
+        }
     }
 }
 

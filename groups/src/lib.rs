@@ -22,6 +22,7 @@ mod config;
 mod display;
 mod effects;
 mod entry;
+mod fingerprint;
 mod follower;
 mod group;
 mod handover;

@@ -14,11 +14,13 @@
 
 use crate::effects::PersistSeq;
 use crate::entry::Entry;
+use crate::fingerprint::Reference;
 use crate::ids::{LogId, LogIndex, Term};
 use crate::input::Moment;
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     /// The last entry that was compacted away; zero if none was.
     base: LogId,
@@ -35,7 +37,7 @@ pub(crate) struct Log {
     cache_bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Writing {
     seq: PersistSeq,
     last: LogIndex,
@@ -225,6 +227,23 @@ impl Log {
             self.cache_bytes -= entry.size();
         }
         Some(base)
+    }
+
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self {
+            base,
+            runs,
+            last,
+            durable,
+            writing,
+            cache,
+            cache_bytes: _,
+        } = self;
+        (base, runs, last, durable, cache).hash(state);
+        for Writing { seq, last, since } in writing {
+            let age = (reference.writes_since(*seq), reference.is_long_ago(*since));
+            (age, last).hash(state);
+        }
     }
 
     /// The entries in memory.

@@ -9,7 +9,7 @@ use crate::ids::LogIndex;
 use crate::membership::Membership;
 use std::sync::Arc;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Memberships {
     /// In force at the log's base, and where it is known to be from: its entry, or the base itself.
     base: (LogIndex, Arc<Membership>),

@@ -9,7 +9,7 @@ use crate::entry::Entry;
 use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 
 /// One message between two replicas of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// The group it belongs to.
     pub group: GroupId,
@@ -27,7 +27,7 @@ pub struct Message {
 }
 
 /// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// Says nothing about the sender's disk.
     Prompt(Prompt),
@@ -47,7 +47,7 @@ impl Body {
 }
 
 /// What may be sent at once, before any write of the step that caused it is durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Prompt {
     /// "Would you vote for me in that term?" Changes no state at the receiver (thesis §9.6).
     PreVote {
@@ -110,7 +110,7 @@ pub enum Prompt {
 }
 
 /// What may be sent only after the write it travels with is durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Promise {
     /// "Vote for me": leaves after the candidate's own term and vote are durable, so that it can't campaign
     /// twice in one term across a crash.
@@ -131,10 +131,10 @@ pub enum Promise {
 
 /// A follower's name for the reads of one [`Prompt::ReadIndex`]: random, so that it is never used twice,
 /// across restarts neither.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadRequest(pub u64);
 
 /// Number of a read round within a leader's term: all reads that a leader took in one step share one, and
 /// every round has a number of its own, so that a late answer never confirms a younger read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadRound(pub u64);

@@ -9,13 +9,15 @@
 //! ```
 
 use crate::config::Tuning;
+use crate::fingerprint::Reference;
 use crate::ids::LogIndex;
 use crate::input::Moment;
 use crate::log::Log;
 use crate::message::ReadRound;
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     /// The peer has everything up to here, durably.
     pub(crate) matched: LogIndex,
@@ -41,14 +43,14 @@ pub(crate) struct Progress {
 }
 
 /// A round of thesis §4.2.1: it ends when the peer has what the leader had when it began.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct CatchingUp {
     through: LogIndex,
     since: Moment,
 }
 
 /// A peer that the newest configuration leaves out counts for nothing, but shall learn of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Leaving {
     /// The configuration that leaves it out.
     index: LogIndex,
@@ -58,7 +60,7 @@ struct Leaving {
     told: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Mode {
     /// Where the logs match is not known: one message at a time; `paused` while it is on its way.
     Probe { paused: bool },
@@ -69,7 +71,7 @@ pub(crate) enum Mode {
 }
 
 /// Append messages on their way: last index and bytes of each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Inflight {
     messages: VecDeque<(LogIndex, usize)>,
     bytes: usize,
@@ -108,6 +110,32 @@ impl Progress {
             catching_up: None,
             leaving: None,
         }
+    }
+
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self {
+            matched,
+            next,
+            mode,
+            contact,
+            round,
+            priority,
+            is_witness,
+            loading,
+            matched_at_heartbeat,
+            catching_up,
+            leaving,
+        } = self;
+        (matched, next, mode, round, loading, matched_at_heartbeat).hash(state);
+        (priority, is_witness, reference.is_long_ago(*contact)).hash(state);
+        let round = catching_up.as_ref();
+        round
+            .map(|round| (round.through, reference.is_long_ago(round.since)))
+            .hash(state);
+        let leaving = leaving.as_ref();
+        leaving
+            .map(|leaving| (leaving.index, leaving.until <= reference.now, leaving.told))
+            .hash(state);
     }
 
     /// Whether an append may be sent now. In probe mode an empty one is worth sending too.

@@ -8,12 +8,13 @@ use crate::ids::{LogIndex, NodeId};
 use crate::input::ReadId;
 use crate::message::{Prompt, ReadRequest, ReadRound};
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 /// Rounds that may be on their way at once. What is asked meanwhile shares the next.
 const ROUNDS_MAX: usize = 4;
 
 /// Reads that a leader was asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Reads {
     /// Asked for and not in a round yet.
     asked: Vec<Reader>,
@@ -23,7 +24,7 @@ pub(crate) struct Reads {
 }
 
 /// Who wants a read index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reader {
     /// Somebody here.
     Here(ReadId),
@@ -31,7 +32,7 @@ pub(crate) enum Reader {
     Peer(NodeId, ReadRequest),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Round {
     round: ReadRound,
     index: LogIndex,
@@ -91,7 +92,7 @@ impl Reads {
 }
 
 /// Reads of a follower, whose index it asks the leader for: one request for all that wait.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ForwardedReads {
     /// Not in a request yet.
     asked: Vec<ReadId>,
@@ -107,6 +108,21 @@ impl ForwardedReads {
     pub(crate) fn ask_again(&mut self) {
         self.waiting.append(&mut self.asked);
         std::mem::swap(&mut self.waiting, &mut self.asked);
+    }
+}
+
+impl ForwardedReads {
+    /// Without the name of the request, which is random.
+    pub(crate) fn fingerprint(&self, state: &mut impl Hasher) {
+        let Self {
+            asked,
+            waiting,
+            request: _,
+            heartbeats,
+        } = self;
+        // One that waits for nothing counts heartbeats for nothing, and more than one is as good as many.
+        let heartbeats = (!waiting.is_empty()).then_some(*heartbeats.min(&1));
+        (asked, waiting, heartbeats).hash(state);
     }
 }
 

@@ -111,7 +111,7 @@ impl Group {
         self.applied
     }
 
-    /// When it wants an [`Input::Tick`] at the latest.
+    /// When it wants an [`Input::Tick`](crate::Input::Tick) at the latest.
     #[must_use]
     pub fn deadline(&self) -> Moment {
         match &self.role {

@@ -2,14 +2,16 @@
 //! no proposals meanwhile. If nothing comes of it within an election timeout, it goes on leading.
 
 use crate::effects::{Effects, TransferOutcome, TransferRefusal};
+use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::NodeId;
 use crate::input::{Moment, ProposalId, TransferId};
 use crate::message::Prompt;
 use bytes::Bytes;
 use std::cmp::Reverse;
+use std::hash::{Hash, Hasher};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     /// Who asked for it, unless the leader does so by itself.
     id: Option<TransferId>,
@@ -42,6 +44,19 @@ impl Transfer {
         };
         effects.transfers.extend(self.id.map(|id| (id, outcome)));
         self.held.into_iter().map(|(id, _)| id).collect()
+    }
+}
+
+impl Transfer {
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self {
+            id,
+            to,
+            deadline,
+            told,
+            held,
+        } = self;
+        (id, to, *deadline <= reference.now, told, held).hash(state);
     }
 }
 

@@ -6,8 +6,8 @@
 mod support;
 
 use raftyard_groups::{
-    Effects, Entry, GroupId, HardState, Input, LoadPurpose, LogIndex, NodeId, Persist, PersistSeq, Promise, ProposalId,
-    Proposed, RoleKind, Term,
+    Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LoadPurpose, LogIndex, Membership, Moment, NodeId,
+    Persist, PersistSeq, Promise, ProposalId, Proposed, Recovered, ReplicaConfig, RoleKind, Term, Tuning,
 };
 use support::replica::{Replica, accepted, append, heartbeat, message, vote};
 use support::{entries_of_terms, n};
@@ -26,6 +26,27 @@ fn terms(write: &Persist) -> Vec<(u64, u64)> {
         .iter()
         .map(|entry| (entry.index.0, entry.term.0))
         .collect()
+}
+
+#[test]
+fn a_higher_priority_campaigns_earlier_but_never_before_an_election_timeout() {
+    for (priority, latest) in [(0, 1_200), (1, 900), (2, 800), (3, 750), (255, 750)] {
+        let deadlines = (0..2_000).map(|seed| {
+            let config = ReplicaConfig {
+                group: GroupId(1),
+                incarnation: Incarnation(1),
+                node: n(1),
+                membership: Membership::of_voters([1, 2, 3].map(n)).unwrap(),
+                tuning: Tuning::default(),
+                seed,
+                priority,
+            };
+            Group::new(config, Recovered::default(), Moment(0)).deadline().0
+        });
+        let (first, last) = deadlines.fold((u64::MAX, 0), |(first, last), due| (first.min(due), last.max(due)));
+        assert!((600..605).contains(&first), "{priority}: {first}");
+        assert!((latest - 5..latest).contains(&last), "{priority}: {last}");
+    }
 }
 
 #[test]
@@ -235,7 +256,7 @@ fn time_never_goes_back() {
     let mut replica = Replica::new(3, 1, &[]);
     replica.hear(2, 1, heartbeat(0));
     let (now, deadline) = (replica.now, replica.group.deadline());
-    replica.now = raftyard_groups::Moment(0);
+    replica.now = Moment(0);
     replica.hear(2, 1, heartbeat(0));
     assert!(replica.group.deadline().since(now) >= 600, "{deadline:?}");
     replica.tell(Input::Tick);
@@ -291,4 +312,28 @@ fn messages_of_former_members_do_no_harm() {
     leader.hear(9, 1, accepted(1));
     leader.hear(8, 1, accepted(1));
     assert_eq!(leader.group.commit(), LogIndex(0));
+}
+
+/// A slow state machine must not keep a group without a leader (a bug that dragonboat had).
+#[test]
+fn a_replica_campaigns_while_its_state_machine_lags() {
+    let mut replica = Replica::new(3, 1, &[]);
+    let said = replica.hear(2, 1, append((0, 0), &[1, 1], 2));
+    assert_eq!(said.applied.len(), 2, "two entries are handed to the state machine");
+    replica.sync();
+    assert_eq!(replica.group.applied(), LogIndex(0), "which does not get on");
+    let said = replica.time_out();
+    assert_eq!(replica.group.role(), RoleKind::PreCandidate);
+    assert_eq!(said.at_once.len(), 2, "it asks both others: {:?}", said.at_once);
+}
+
+/// What a peer held in an older term, it may have lost to another leader since (a bug that openraft had).
+#[test]
+fn an_acknowledgement_of_an_older_term_counts_for_nothing() {
+    let mut leader = Replica::leader(3, 1, &[1]);
+    leader.sync();
+    leader.hear(2, 1, accepted(2));
+    assert_eq!(leader.group.commit(), LogIndex(0));
+    leader.hear(2, 2, accepted(2));
+    assert_eq!(leader.group.commit(), LogIndex(2));
 }

@@ -179,6 +179,7 @@ fn recovered(base: u64, last: u64, memberships: &[(u64, Membership)]) -> Recover
         runs: (base < last).then(|| LogId::new(1, base + 1)).into_iter().collect(),
         last: LogIndex(last),
         applied: LogIndex(base),
+        forgotten: LogId::default(),
         memberships: memberships
             .iter()
             .map(|(index, membership)| (LogIndex(*index), Arc::new(membership.clone())))

@@ -6,7 +6,8 @@
 mod support;
 
 use raftyard_groups::{
-    Input, LogIndex, Membership, NodeId, Payload, Promise, Prompt, ProposalId, Proposed, ReadRound, RoleKind, Term,
+    ChangeId, ChangeOutcome, ChangeRequest, Input, LogIndex, MemberRole, Membership, MembershipChange, NodeId, Payload,
+    Promise, Prompt, ProposalId, Proposed, ReadRound, RoleKind, Term,
 };
 use std::collections::BTreeSet;
 use support::n;
@@ -437,6 +438,55 @@ fn paper_6_learners_do_not_count() {
         replica.hear(learner, 1, accepted(1));
     }
     assert_eq!(replica.group.commit(), LogIndex(0));
+}
+
+/// paper §6: "Once a given server adds the new configuration entry to its log, it uses that configuration for all
+/// future decisions": entries before it are counted with it too.
+#[test]
+fn paper_6_the_newest_configuration_counts() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.hear(2, 1, accepted(1));
+    leader.tell(propose("a"));
+    let id = ChangeId(1);
+    let change = MembershipChange::new()
+        .set(n(2), None)
+        .set(n(3), None)
+        .set(n(4), Some(MemberRole::Voter));
+    let change = ChangeRequest::Change(change);
+    leader.tell(Input::ChangeMembership { id, change });
+    leader.sync();
+    leader.hear(2, 1, accepted(3));
+    leader.hear(4, 1, accepted(3));
+    assert_eq!(leader.group.commit(), LogIndex(3));
+    assert!(leader.group.membership().is_joint());
+    leader.tell(propose("b"));
+    leader.sync();
+    leader.hear(2, 1, accepted(5));
+    assert_eq!(leader.group.commit(), LogIndex(3), "n1 is no majority of n1 and n4");
+    leader.hear(4, 1, accepted(5));
+    assert_eq!(leader.group.commit(), LogIndex(5));
+    assert_eq!(leader.group.membership().to_string(), "voters=n1,n4");
+}
+
+/// paper §6: "removed servers (those not in Cnew) can disrupt the cluster": they time out and raise terms. Here they
+/// ask first, and are refused.
+#[test]
+fn paper_6_removed_servers_disrupt_nobody() {
+    let mut cluster = support::cluster::Cluster::of(3);
+    cluster.elect(n(1));
+    cluster.network.cut_between(&[n(3)], &[n(1), n(2)]);
+    let removed = cluster.change(n(1), ChangeRequest::Change(MembershipChange::remove(n(3))));
+    cluster.settle();
+    assert!(matches!(
+        cluster.changes.get(&removed),
+        Some(ChangeOutcome::Done { .. })
+    ));
+    cluster.pass(2_000, true);
+    cluster.network.heal();
+    cluster.pass(20_000, true);
+    assert_eq!((cluster.leader(), cluster.group(n(1)).term()), (Some(n(1)), Term(1)));
+    assert_eq!(cluster.group(n(3)).term(), Term(1));
 }
 
 /// paper §8: "Raft handles this by having each leader commit a blank no-op entry into the log at the start of its

@@ -126,8 +126,8 @@ impl<S: StateMachine> Group<S> {
     ///
     /// It goes into a session that the replica keeps for all that is proposed so (see
     /// [`Group::propose_plain`] for going without). If another leader's entry takes its place in the log
-    /// and this replica leads again, it is appended again, within the request timeout, which begins anew
-    /// then. If its outcome stays unknown, [`ProposeError::OutcomeUnknown`] names it, and
+    /// and this replica leads again, it is appended again, within the request timeout, unless something that
+    /// was proposed here later is in the log already: the order stays. If its outcome stays unknown, [`ProposeError::OutcomeUnknown`] names it, and
     /// [`Group::resolve`] settles it. To call `propose` again makes another request: whoever wants to ask
     /// again and be applied once uses [`Group::propose_as`], or a [`Client`](crate::Client).
     ///

@@ -23,6 +23,7 @@ mod members;
 mod membership;
 mod metrics;
 mod quarantine;
+mod random;
 mod registry;
 mod router;
 mod session;
@@ -31,6 +32,7 @@ mod storage;
 pub mod store;
 mod time;
 mod transport;
+mod turns;
 mod witness;
 mod worker;
 

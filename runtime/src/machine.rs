@@ -183,7 +183,7 @@ fn answer_of(kept: &Kept) -> Answer {
 }
 
 /// Why a request of a session is not applied, or what it was answered before; `None` for one that is new.
-fn known(admission: &Admission<'_>) -> Option<Answer> {
+fn known(admission: &Admission) -> Option<Answer> {
     match admission {
         Admission::New => None,
         Admission::Known(kept) => Some(answer_of(kept)),
@@ -194,7 +194,7 @@ fn known(admission: &Admission<'_>) -> Option<Answer> {
 }
 
 /// What became of a request, for who resolves it.
-fn resolution(admission: &Admission<'_>) -> Answer {
+fn resolution(admission: &Admission) -> Answer {
     match admission {
         Admission::Known(Kept::Fenced) => Ok(vec![NOT_APPLIED]),
         Admission::NoSession | Admission::Forgotten => Ok(vec![FORGOTTEN]),
@@ -251,7 +251,14 @@ impl<S: StateMachine> Machine for Typed<S> {
     }
 
     fn decoder(&self) -> Decode {
-        |bytes| Ok(Box::new(postcard::from_bytes::<State<S>>(bytes)?))
+        |bytes| {
+            let (state, rest) = postcard::take_from_bytes::<State<S>>(bytes)?;
+            if !rest.is_empty() {
+                // A state of another type, whose beginning happens to make sense.
+                return Err(postcard::Error::SerdeDeCustom);
+            }
+            Ok(Box::new(state))
+        }
     }
 
     fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool {

@@ -11,11 +11,15 @@ use crate::registry::IdMap;
 use crate::router::worker_of;
 use crate::store::{GroupRecord, LogStore, RecoveredGroup, StoreError, Tombstone};
 use crate::transport::TransportHandle;
+use crate::turns::TakesTurns;
 use crate::worker::{Loaded, Work};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use raftyard_groups::{GroupId, Incarnation, Load, LogId, Persist};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
 
 /// What the storage can be given.
 pub(crate) enum StorageWork {
@@ -52,15 +56,6 @@ pub(crate) struct StorageActor {
     failed: bool,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Wake;
-
-/// Ends the actor and closes the store, once all that was queued before is written.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Stop;
-
 impl StorageActor {
     pub(crate) fn new(
         store: Box<dyn LogStore>,
@@ -80,55 +75,6 @@ impl StorageActor {
             taken: Vec::new(),
             failed: false,
         }
-    }
-
-    /// Carries out all that queued. True if more came meanwhile.
-    fn turn(&mut self) -> bool {
-        let mut taken = std::mem::take(&mut self.taken);
-        self.inbox.take(&mut taken);
-        let (mut batch, mut positions) = (Vec::<Persist>::new(), IdMap::<GroupId, usize>::default());
-        let (mut permits, mut loads) = (Vec::new(), Vec::new());
-        let (mut creates, mut destroys, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-        for work in taken.drain(..) {
-            match work {
-                StorageWork::Persist(incarnation, persist) if !self.is_there(persist.group, incarnation) => {
-                    tracing::debug!(
-                        group = persist.group.0,
-                        incarnation = incarnation.0,
-                        "late write dropped"
-                    );
-                }
-                StorageWork::Persist(_, persist) => match positions.get(&persist.group) {
-                    Some(position) => {
-                        if let Some(earlier) = batch.get_mut(*position) {
-                            earlier.absorb(persist);
-                        }
-                    }
-                    None => {
-                        positions.insert(persist.group, batch.len());
-                        batch.push(persist);
-                    }
-                },
-                StorageWork::Release(mut more) => permits.append(&mut more),
-                StorageWork::Load { worker, life, load } => loads.push((worker, life, load)),
-                StorageWork::Create(record, reply) => creates.push((record, reply)),
-                StorageWork::Destroy(group, reply) => destroys.push((group, reply)),
-                other => changes.push(other),
-            }
-        }
-        self.taken = taken;
-        self.create(creates);
-        self.write(batch);
-        drop(permits);
-        // After the writes: a group is changed only once it is ended, and these are what it wanted before.
-        self.destroy(destroys);
-        for change in changes {
-            self.change(change);
-        }
-        for (worker, life, load) in loads {
-            self.load(worker, life, &load);
-        }
-        self.inbox.end_turn()
     }
 
     fn is_there(&self, group: GroupId, incarnation: Incarnation) -> bool {
@@ -307,39 +253,64 @@ fn is_refusal(error: &StoreError) -> bool {
     matches!(error, StoreError::Refused { .. } | StoreError::Corrupt { .. })
 }
 
-impl Actor for StorageActor {
-    type Context = Context<Self>;
+impl TakesTurns for StorageActor {
+    type Work = StorageWork;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        let storage = ctx.address();
-        self.inbox.connect(move || storage.do_send(Wake));
+    fn inbox(&self) -> &Arc<Inbox<StorageWork>> {
+        &self.inbox
     }
-}
 
-impl Handler<Wake> for StorageActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
-        if self.turn() {
-            ctx.notify(Wake);
+    fn turn(&mut self) -> bool {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.inbox.take(&mut taken);
+        let (mut batch, mut positions) = (Vec::<Persist>::new(), IdMap::<GroupId, usize>::default());
+        let (mut permits, mut loads) = (Vec::new(), Vec::new());
+        let (mut creates, mut destroys, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        for work in taken.drain(..) {
+            match work {
+                StorageWork::Persist(incarnation, persist) if !self.is_there(persist.group, incarnation) => {
+                    tracing::debug!(
+                        group = persist.group.0,
+                        incarnation = incarnation.0,
+                        "late write dropped"
+                    );
+                }
+                StorageWork::Persist(_, persist) => match positions.get(&persist.group) {
+                    Some(position) => {
+                        if let Some(earlier) = batch.get_mut(*position) {
+                            earlier.absorb(persist);
+                        }
+                    }
+                    None => {
+                        positions.insert(persist.group, batch.len());
+                        batch.push(persist);
+                    }
+                },
+                StorageWork::Release(mut more) => permits.append(&mut more),
+                StorageWork::Load { worker, life, load } => loads.push((worker, life, load)),
+                StorageWork::Create(record, reply) => creates.push((record, reply)),
+                StorageWork::Destroy(group, reply) => destroys.push((group, reply)),
+                other => changes.push(other),
+            }
         }
-    }
-}
-
-impl Handler<Stop> for StorageActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        while self.turn() {}
-        self.inbox.close();
-        ctx.stop();
+        self.taken = taken;
+        self.create(creates);
+        self.write(batch);
+        drop(permits);
+        // After the writes: a group is changed only once it is ended, and these are what it wanted before.
+        self.destroy(destroys);
+        for change in changes {
+            self.change(change);
+        }
+        for (worker, life, load) in loads {
+            self.load(worker, life, &load);
+        }
+        self.inbox.end_turn()
     }
 }
 
 impl Drop for StorageActor {
     fn drop(&mut self) {
-        // However it ends: nobody must wait for an answer from an inbox that nobody empties.
-        self.inbox.close();
         if std::thread::panicking() {
             // The store did: what it was about to write is unknown.
             self.fail(&StoreError::Poisoned);

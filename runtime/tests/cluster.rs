@@ -17,14 +17,20 @@ mod chaos;
 mod errors;
 #[path = "cluster/faults.rs"]
 mod faults;
+#[path = "cluster/import.rs"]
+mod import;
 #[path = "cluster/leadership.rs"]
 mod leadership;
 #[path = "cluster/lifecycle.rs"]
 mod lifecycle;
+#[path = "cluster/lives.rs"]
+mod lives;
 #[path = "cluster/membership.rs"]
 mod membership;
 #[path = "cluster/peers.rs"]
 mod peers;
+#[path = "cluster/rebuild.rs"]
+mod rebuild;
 #[path = "cluster/sessions.rs"]
 mod sessions;
 #[path = "cluster/sharing.rs"]

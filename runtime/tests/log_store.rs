@@ -13,6 +13,8 @@ mod directory;
 mod full_disk;
 #[path = "log_store/harness.rs"]
 mod harness;
+#[path = "log_store/lives.rs"]
+mod lives;
 #[path = "log_store/model.rs"]
 mod model;
 #[path = "log_store/random.rs"]

@@ -1,5 +1,8 @@
 //! One client connection: receive, carry out everything that was received, answer in one go.
 
+mod all_keys;
+mod multi;
+
 use std::io;
 
 use bytes::Bytes;
@@ -8,9 +11,7 @@ use raftyard::Consistency;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::command::{self, Action, CountDescription};
-use crate::gather::Scope;
-use crate::machine::Command;
+use crate::command::{self, Action};
 use crate::node::{self, Node, Started};
 use crate::pipeline::{Begun, Finished, Pipeline, Touch};
 use crate::proxy::{self, Proxy, Request, Route, Work};
@@ -150,72 +151,6 @@ impl<'a> Connection<'a> {
         };
         self.pipeline.push(begun, self.session.protocol, bytes);
         Ok(Next::Receive)
-    }
-
-    fn count(&self, describe: CountDescription) -> Started<'a> {
-        let node = self.node;
-        let reply = async move {
-            let count = node.count_keys(Scope::Led).await;
-            describe(&node.status(), count)
-        };
-        Started::Later(reply.boxed())
-    }
-
-    /// Which groups a command on all keys concerns.
-    fn scope(&self) -> Scope {
-        if self.is_proxy() { Scope::All } else { Scope::Led }
-    }
-
-    /// Answers a command that was queued. One that this node would not carry out dooms the transaction.
-    fn queued(&mut self, slot: Option<u16>) -> Reply {
-        match slot
-            .filter(|_| !self.is_proxy())
-            .and_then(|slot| self.node.redirection(slot))
-        {
-            Some(redirection) => {
-                self.session.abort_transaction();
-                redirection
-            }
-            None => Reply::status("QUEUED"),
-        }
-    }
-
-    /// Watches keys. Nothing is in flight meanwhile: what follows may be `EXEC`.
-    async fn watch(&mut self, slot: u16, keys: Vec<Bytes>) -> Reply {
-        match self.node.versions(slot, keys.clone(), self.is_proxy()).await {
-            Ok(versions) => {
-                self.session.watched.add(slot, &keys, &versions);
-                Reply::OK
-            }
-            Err(reply) => reply,
-        }
-    }
-
-    /// Deletes all keys that this node may. Nothing is in flight meanwhile.
-    async fn flush(&mut self) -> io::Result<Reply> {
-        if !self.is_proxy() {
-            return Ok(self.node.flush().await);
-        }
-        let map = self.node.shard_map();
-        let flushes: Vec<_> = (0..map.groups())
-            .map(|place| {
-                let slot = *map.slots_of(place).start();
-                let words = ["RAFTYARD".to_owned(), "FLUSH".to_owned(), slot.to_string()];
-                let request = Request::new(slot, Work::Write(Command::Flush), words.map(Bytes::from).into());
-                (self.attempt(&request, self.node.route(slot)), request)
-            })
-            .collect();
-        let mut outcome = Reply::OK;
-        for (started, request) in flushes {
-            let mut reply = started.reply().await;
-            if proxy::is_refusal(&reply) {
-                reply = self.retry(request, reply).await?;
-            }
-            if reply != Reply::OK {
-                outcome = reply;
-            }
-        }
-        Ok(outcome)
     }
 
     fn touch(&self, action: &Action) -> Touch {

@@ -140,3 +140,51 @@ async fn purge(node: &Node, deadlines: &FirstDeadlines, place: usize) {
         tokio::time::sleep(AGAIN_AFTER).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(deadlines: &FirstDeadlines, now: u64) -> Vec<usize> {
+        deadlines.due(Timestamp(now)).collect()
+    }
+
+    fn is_woken(deadlines: &FirstDeadlines) -> bool {
+        deadlines.earlier.notified().now_or_never().is_some()
+    }
+
+    #[test]
+    fn the_first_of_all_groups_is_awaited() {
+        let deadlines = FirstDeadlines::new(3);
+        let bells = [0, 1, 2].map(|place| Bell::new(Arc::clone(&deadlines), place));
+        assert_eq!(deadlines.await_next(Timestamp(0)), None);
+        assert!(!is_woken(&deadlines), "without a deadline nothing wakes it");
+        bells[1].ring(Some(Timestamp(50)));
+        bells[2].ring(Some(Timestamp(40)));
+        assert!(is_woken(&deadlines));
+        assert_eq!(deadlines.await_next(Timestamp(0)), Some(Timestamp(40)));
+        assert_eq!((due(&deadlines, 39), due(&deadlines, 40)), (vec![], vec![2]));
+        assert_eq!(due(&deadlines, 50), [1, 2]);
+        assert_eq!(
+            deadlines.await_next(Timestamp(40)),
+            Some(Timestamp(50)),
+            "what is due is not awaited"
+        );
+        bells[2].ring(None);
+        assert_eq!(due(&deadlines, 50), [1]);
+    }
+
+    #[test]
+    fn only_an_earlier_deadline_wakes() {
+        let deadlines = FirstDeadlines::new(2);
+        let bells = [0, 1].map(|place| Bell::new(Arc::clone(&deadlines), place));
+        bells[0].ring(Some(Timestamp(50)));
+        assert!(is_woken(&deadlines));
+        deadlines.await_next(Timestamp(0));
+        bells[1].ring(Some(Timestamp(60)));
+        bells[0].ring(Some(Timestamp(70)));
+        assert!(!is_woken(&deadlines));
+        bells[1].ring(Some(Timestamp(49)));
+        assert!(is_woken(&deadlines));
+    }
+}

@@ -385,6 +385,7 @@ impl Node {
             ProposeError::NotLeader { leader } => self.elsewhere(slot, *leader),
             ProposeError::Overloaded { .. } => overloaded(),
             ProposeError::Closed => closed(),
+            ProposeError::Quarantined(_) => not_served(),
             ProposeError::Dropped => Reply::error("TRYAGAIN the group changed its leader, the write was not applied"),
             ProposeError::OutcomeUnknown { .. } => Reply::error("UNKNOWN the write may or may not have been applied"),
             error if error.may_have_happened() => Reply::Error(format!("UNKNOWN {error}")),
@@ -397,6 +398,7 @@ impl Node {
             ReadError::NotLeader { leader } => self.elsewhere(slot, *leader),
             ReadError::Overloaded { .. } => overloaded(),
             ReadError::Closed => closed(),
+            ReadError::Quarantined(_) => not_served(),
             ReadError::TimedOut => Reply::error("TRYAGAIN the leader could not confirm the read in time"),
             error => Reply::Error(format!("ERR {error}")),
         }

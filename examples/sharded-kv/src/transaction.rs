@@ -13,8 +13,9 @@ const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Their arguments at most: with the watched keys, no more than a command may have, as which they are forwarded.
 const ARGUMENTS_MAX: usize = 60_000;
 
-/// Keys that a connection watches at most.
+/// Keys that a connection watches at most, and their bytes.
 const WATCHED_MAX: usize = 1_000;
+const WATCHED_BYTES_MAX: usize = 1024 * 1024;
 
 /// The commands since `MULTI`.
 #[derive(Debug, Default)]
@@ -67,9 +68,11 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Whether there is room for `count` more.
-    pub(crate) fn has_room(&self, count: usize) -> bool {
-        self.keys.len() + count <= WATCHED_MAX
+    /// Whether there is room for `keys` too.
+    pub(crate) fn has_room(&self, keys: &[Bytes]) -> bool {
+        let watched = self.keys.iter().map(|(key, _)| key.len());
+        let bytes = keys.iter().map(Bytes::len).chain(watched).sum::<usize>();
+        self.keys.len() + keys.len() <= WATCHED_MAX && bytes <= WATCHED_BYTES_MAX
     }
 
     /// Watches `keys` too. One that is watched already was seen earlier.

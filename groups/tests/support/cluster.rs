@@ -12,10 +12,11 @@ use raftyard_groups::{
     ReplicaConfig, RoleKind, Term, TransferId, Tuning,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// One node with its replica. What completes at once by default (writes, applies, loads) can be held.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     /// `None` while it is down.
     pub(crate) group: Option<Group>,
@@ -47,13 +48,16 @@ pub(crate) struct SentSnapshot {
 }
 
 /// One line of what happened.
+#[derive(Clone)]
 pub(crate) enum Trace {
     Message(String),
     Event(String),
 }
 
+#[derive(Clone)]
 pub(crate) struct Cluster {
-    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    /// Shared with copies of this cluster until they differ.
+    pub(crate) nodes: BTreeMap<NodeId, Rc<Node>>,
     pub(crate) network: Network,
     pub(crate) now: Moment,
     pub(crate) safety: Safety,
@@ -95,7 +99,7 @@ impl Cluster {
             asked: 0,
         };
         for id in membership.peers_of(NodeId(0)) {
-            cluster.nodes.insert(id, Node::default());
+            cluster.nodes.insert(id, Rc::default());
             cluster.start(id);
         }
         cluster
@@ -113,7 +117,7 @@ impl Cluster {
             joins: true,
             ..Node::default()
         };
-        assert!(self.nodes.insert(id, node).is_none(), "{id} is there already");
+        assert!(self.nodes.insert(id, Rc::new(node)).is_none(), "{id} is there already");
         self.start(id);
     }
 
@@ -122,7 +126,8 @@ impl Cluster {
     }
 
     pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"))
+        let node = self.nodes.get_mut(&id);
+        Rc::make_mut(node.unwrap_or_else(|| panic!("there is no {id}")))
     }
 
     pub(crate) fn group(&self, id: NodeId) -> &Group {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// From, to.
 pub(crate) type Link = (NodeId, NodeId);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Network {
     /// What is on its way.
     pub(crate) queues: BTreeMap<Link, VecDeque<Message>>,

@@ -8,10 +8,13 @@ use raftyard_groups::{
     RoleKind, Term,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 
-type Nodes = BTreeMap<NodeId, Node>;
+type Nodes = BTreeMap<NodeId, Rc<Node>>;
 
+#[derive(Clone)]
 pub(crate) struct Safety {
     /// What was committed, the newest last; it begins with what the group was created with.
     memberships: Vec<Arc<Membership>>,
@@ -49,6 +52,19 @@ impl Safety {
             applied: BTreeMap::new(),
             reads: BTreeMap::new(),
         }
+    }
+
+    /// What happened, as far as it is needed to notice what must not happen next.
+    pub(crate) fn fingerprint(&self, state: &mut impl Hasher) {
+        (
+            &self.leaders,
+            &self.committed,
+            &self.committed_in,
+            &self.votes,
+            &self.reads,
+        )
+            .hash(state);
+        (&self.written, &self.memberships, &self.in_force, &self.witnesses).hash(state);
     }
 
     pub(crate) fn restarted(&mut self, id: NodeId) {

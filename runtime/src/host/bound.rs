@@ -16,6 +16,7 @@ use crate::store::{
     StoreError, StoreIdentity,
 };
 use crate::transport::BoundTransport;
+use crate::turns::TurnActor;
 use crate::worker::{Dispatcher, Shared};
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
@@ -120,14 +121,14 @@ impl BoundHost {
             let counters = counters.clone();
             self.spots
                 .storage
-                .start(move || StorageActor::new(store, lives, inbox, workers, handle, counters))
+                .start(move || TurnActor(StorageActor::new(store, lives, inbox, workers, handle, counters)))
         };
         let snapshots = {
             let (inbox, workers, handle) = (snapshot_inbox.clone(), inboxes.clone(), handle.clone());
             let counters = counters.clone();
             self.spots
                 .snapshots
-                .start(move || SnapshotActor::new(snapshots, &names, inbox, workers, handle, counters))
+                .start(move || TurnActor(SnapshotActor::new(snapshots, &names, inbox, workers, handle, counters)))
         };
         let transport = self.spots.transport.start(move || transport_actor);
 

@@ -1,11 +1,12 @@
 //! How a node is put together.
 
+use super::RaftHost;
 use super::bound::{BoundHost, StopOnDrop};
 use super::placement::{Placement, Spots, Threads};
-use super::{RaftHost, mix};
 use crate::clock::{Clock, MonotonicClock};
 use crate::error::OpenError;
 use crate::limits::Limits;
+use crate::random::mix;
 use crate::snapshot::Compaction;
 use crate::store::{LogStore, SnapshotStore};
 use crate::transport::{self, Network, TcpNetwork, TransportConfig, TransportLimits};

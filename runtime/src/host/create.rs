@@ -99,7 +99,9 @@ impl Wanted {
             (None, _) => Incarnation(1),
         };
         let incarnation = self.incarnation.unwrap_or(next);
-        if incarnation < next {
+        // The last there can be has no next.
+        let is_over = self.membership.is_some() && destroyed == Some(incarnation);
+        if incarnation < next || is_over {
             return Err(CreateGroupError::OldIncarnation {
                 group,
                 wanted: incarnation,

@@ -25,12 +25,14 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::machine::{Machine, StateMachine, Typed};
 use crate::metrics::{Counters, HostMetrics};
+use crate::random::mix;
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
-use crate::snapshot::{self, SnapshotActor, SnapshotWork};
-use crate::storage::{self, StorageActor, StorageWork};
+use crate::snapshot::{SnapshotActor, SnapshotWork};
+use crate::storage::{StorageActor, StorageWork};
 use crate::store::{GroupRecord, PeerBook, RecoveredGroup, Tombstone};
 use crate::transport::{self, TransportActor, TransportHandle};
+use crate::turns::{self, TurnActor};
 use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
 use create::{Reservation, Wanted};
@@ -97,8 +99,8 @@ pub(crate) struct Node {
 
 struct Actors {
     dispatchers: Vec<Addr<Dispatcher>>,
-    storage: Addr<StorageActor>,
-    snapshots: Addr<SnapshotActor>,
+    storage: Addr<TurnActor<StorageActor>>,
+    snapshots: Addr<TurnActor<SnapshotActor>>,
     transport: Addr<TransportActor>,
 }
 
@@ -289,8 +291,8 @@ impl Node {
         for dispatcher in &self.actors.dispatchers {
             dispatcher.send(worker::Stop).await.ok();
         }
-        self.actors.snapshots.send(snapshot::Stop).await.ok();
-        self.actors.storage.send(storage::Stop).await.ok();
+        self.actors.snapshots.send(turns::Stop).await.ok();
+        self.actors.storage.send(turns::Stop).await.ok();
         if let Some(threads) = &self.threads {
             threads.stop_and_wait().await;
         }
@@ -329,17 +331,10 @@ impl Drop for Node {
         for dispatcher in &self.actors.dispatchers {
             dispatcher.do_send(worker::Stop);
         }
-        self.actors.snapshots.do_send(snapshot::Stop);
-        self.actors.storage.do_send(storage::Stop);
+        self.actors.snapshots.do_send(turns::Stop);
+        self.actors.storage.do_send(turns::Stop);
         if let Some(threads) = &self.threads {
             threads.stop();
         }
     }
-}
-
-/// Mixes two numbers into a seed.
-pub(crate) fn mix(a: u64, b: u64) -> u64 {
-    let mut z = a ^ b.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z ^ (z >> 31)
 }

@@ -2,9 +2,13 @@
 //! it, so its numbers are in the order of the log.
 
 use super::{Envelope, RequestId, SessionId, SessionLimits};
-use crate::host::mix;
+use crate::random::mix;
+use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
+
+/// More room than this, in requests, is given back once nobody waits.
+const ROOM_KEPT: usize = 4_096;
 
 /// Makes names for sessions: no two lives of a replica make the same.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(crate) struct OwnSession {
     /// Whether the requests from here on are settled: the first is not.
     floor: u64,
     settled: VecDeque<bool>,
+    /// When its last request was made.
+    last_use: Timestamp,
 }
 
 impl Default for OwnSession {
@@ -46,6 +52,7 @@ impl Default for OwnSession {
             next: 1,
             floor: 1,
             settled: VecDeque::new(),
+            last_use: Timestamp(0),
         }
     }
 }
@@ -56,17 +63,19 @@ impl OwnSession {
     ///
     /// A request whose outcome stays unknown keeps the floor where it is, so that anyone can still resolve
     /// it. Before that fills the session, a new one takes its place, and the old one stays as it is until
-    /// the group forgets it.
+    /// the group forgets it. So it is when the session may have expired.
     pub(crate) fn next(
         &mut self,
         opens: bool,
+        now: Timestamp,
         limits: SessionLimits,
         ids: &mut SessionIds,
     ) -> (Envelope, Option<NonZeroU64>) {
         let (id, is_new) = match self.id {
-            Some(id) if self.next - self.floor < limits.responses_max / 2 => (id, false),
+            Some(id) if self.has_room(&limits) && now.since(self.last_use) < limits.idle_ms => (id, false),
             _ => (self.renew(ids), true),
         };
+        self.last_use = self.last_use.max(now);
         let number = self.next;
         self.next += 1;
         self.settled.push_back(false);
@@ -77,6 +86,10 @@ impl OwnSession {
         };
         let opens = (is_new || (opens && !self.is_open)).then_some(limits);
         (Envelope::Command { request, opens }, NonZeroU64::new(number))
+    }
+
+    fn has_room(&self, limits: &SessionLimits) -> bool {
+        self.next - self.floor < limits.responses_max / 2
     }
 
     fn renew(&mut self, ids: &mut SessionIds) -> SessionId {
@@ -100,8 +113,8 @@ impl OwnSession {
         while self.settled.pop_front_if(|settled| *settled).is_some() {
             self.floor += 1;
         }
-        if self.settled.is_empty() {
-            self.settled.shrink_to(64);
+        if self.settled.is_empty() && self.settled.capacity() > ROOM_KEPT {
+            self.settled.shrink_to(0);
         }
     }
 

@@ -26,11 +26,11 @@ pub(crate) struct Sessions {
 
 /// What is to be done with a command of a session.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Admission<'a> {
+pub(crate) enum Admission {
     /// It is new: to be applied, and its answer to be remembered.
     New,
     /// It was applied, or fenced.
-    Known(&'a Kept),
+    Known(Kept),
     /// The session is not there. Not applied.
     NoSession,
     /// Below the floor. Not applied.
@@ -108,31 +108,16 @@ impl Sessions {
         }
     }
 
-    /// A command of a session comes.
-    pub(crate) fn admit(&mut self, request: RequestId, opens: Option<SessionLimits>, now: Timestamp) -> Admission<'_> {
+    /// A command of a session comes, and uses it. (Looked up once: this is done for every command.)
+    pub(crate) fn admit(&mut self, request: RequestId, opens: Option<SessionLimits>, now: Timestamp) -> Admission {
         if let Some(limits) = opens
             && !self.windows.contains_key(&request.session)
         {
             self.insert(request.session, request.floor, limits, now);
         }
-        let Some(offset) = self.touch(request, now) else {
-            return match self.windows.contains_key(&request.session) {
-                true => Admission::Forgotten,
-                false => Admission::NoSession,
-            };
+        let Some(window) = self.windows.get_mut(&request.session) else {
+            return Admission::NoSession;
         };
-        match self.windows.get(&request.session) {
-            Some(window) if *window.at(offset) != Kept::Nothing => Admission::Known(window.at(offset)),
-            Some(window) if offset >= self.limits.responses_max || window.bytes() >= self.limits.bytes_max => {
-                Admission::Full
-            }
-            _ => Admission::New,
-        }
-    }
-
-    /// The session is used; returns how far the request is above its floor, if it is there and not below.
-    fn touch(&mut self, request: RequestId, now: Timestamp) -> Option<u64> {
-        let window = self.windows.get_mut(&request.session)?;
         window.last_use = now;
         if window.used != self.uses {
             self.uses += 1;
@@ -143,9 +128,15 @@ impl Sessions {
         self.bytes -= window.bytes();
         window.forget_below(request.floor);
         self.bytes += window.bytes();
-        match window.place(request.number) {
-            Place::At(offset) => Some(offset),
-            Place::Forgotten => None,
+        let Place::At(offset) = window.place(request.number) else {
+            return Admission::Forgotten;
+        };
+        match window.at(offset) {
+            Kept::Nothing if offset >= self.limits.responses_max || window.bytes() >= self.limits.bytes_max => {
+                Admission::Full
+            }
+            Kept::Nothing => Admission::New,
+            kept => Admission::Known(kept.clone()),
         }
     }
 
@@ -166,7 +157,7 @@ impl Sessions {
     }
 
     /// What became of a request. If nothing did, it is fenced: then nothing ever will.
-    pub(crate) fn resolve(&mut self, session: SessionId, number: u64, now: Timestamp) -> Admission<'_> {
+    pub(crate) fn resolve(&mut self, session: SessionId, number: u64, now: Timestamp) -> Admission {
         let request = RequestId {
             session,
             number,
@@ -174,17 +165,16 @@ impl Sessions {
             floor: 0,
         };
         match self.admit(request, None, now) {
-            Admission::New => self.keep(request, Kept::Fenced),
-            Admission::NoSession => return Admission::NoSession,
-            Admission::Forgotten => return Admission::Forgotten,
-            Admission::Full => return Admission::Full,
-            Admission::Known(_) => {}
+            Admission::New => {
+                self.keep(request, Kept::Fenced);
+                Admission::Known(Kept::Fenced)
+            }
+            admission => admission,
         }
-        self.recall(request)
     }
 
     /// What is kept of a request, without using its session.
-    pub(crate) fn recall(&self, request: RequestId) -> Admission<'_> {
+    pub(crate) fn recall(&self, request: RequestId) -> Admission {
         let Some(window) = self.windows.get(&request.session) else {
             return Admission::NoSession;
         };
@@ -192,7 +182,7 @@ impl Sessions {
             Place::Forgotten => Admission::Forgotten,
             Place::At(offset) => match window.at(offset) {
                 Kept::Nothing => Admission::New,
-                kept => Admission::Known(kept),
+                kept => Admission::Known(kept.clone()),
             },
         }
     }

@@ -287,7 +287,7 @@ fn a_replica_from_a_snapshot_remembers_and_forgets_the_same() {
     for seed in 1..=40 {
         let mut random = seed;
         let mut below = |bound: u64| {
-            random = crate::host::mix(random, 1);
+            random = crate::random::mix(random, 1);
             random % bound
         };
         let mut one = Replica::new();

@@ -4,8 +4,9 @@ use super::Kept;
 use crate::time::Timestamp;
 use std::collections::VecDeque;
 
-/// More room than this is given back once it is not used.
-const ROOM_KEPT: usize = 64;
+/// More room than this, in requests, is given back once it is not used. A window empties and fills with every turn,
+/// so less would be taken and given back all the time.
+const ROOM_KEPT: usize = 1_024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Window {

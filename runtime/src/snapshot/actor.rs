@@ -13,8 +13,8 @@ use crate::registry::IdMap;
 use crate::router::worker_of;
 use crate::store::{GroupRecord, SnapshotStore};
 use crate::transport::{SnapshotAnswer, SnapshotPart, TransportHandle};
+use crate::turns::TakesTurns;
 use crate::worker::Work;
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Recovered, Term};
 use std::any::Any;
@@ -142,15 +142,6 @@ pub(crate) struct SnapshotActor {
     useless_before: IdMap<GroupId, LogIndex>,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Wake;
-
-/// Ends the actor, once all that was queued before is done.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Stop;
-
 impl SnapshotActor {
     /// An actor for what lies in `store` under these `names`.
     pub(crate) fn new(
@@ -179,17 +170,6 @@ impl SnapshotActor {
             incoming: IdMap::default(),
             useless_before: IdMap::default(),
         }
-    }
-
-    /// Carries out all that queued. True if more came meanwhile.
-    fn turn(&mut self) -> bool {
-        let mut taken = std::mem::take(&mut self.taken);
-        self.inbox.take(&mut taken);
-        for work in taken.drain(..) {
-            self.carry_out(work);
-        }
-        self.taken = taken;
-        self.inbox.end_turn()
     }
 
     pub(super) fn carry_out(&mut self, work: SnapshotWork) {
@@ -351,31 +331,20 @@ impl SnapshotActor {
     }
 }
 
-impl Actor for SnapshotActor {
-    type Context = Context<Self>;
+impl TakesTurns for SnapshotActor {
+    type Work = SnapshotWork;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        let snapshots = ctx.address();
-        self.inbox.connect(move || snapshots.do_send(Wake));
+    fn inbox(&self) -> &Arc<Inbox<SnapshotWork>> {
+        &self.inbox
     }
-}
 
-impl Handler<Wake> for SnapshotActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
-        if self.turn() {
-            ctx.notify(Wake);
+    fn turn(&mut self) -> bool {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.inbox.take(&mut taken);
+        for work in taken.drain(..) {
+            self.carry_out(work);
         }
-    }
-}
-
-impl Handler<Stop> for SnapshotActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        while self.turn() {}
-        self.inbox.close();
-        ctx.stop();
+        self.taken = taken;
+        self.inbox.end_turn()
     }
 }

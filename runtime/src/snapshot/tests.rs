@@ -456,3 +456,69 @@ async fn a_witness_takes_snapshots_without_state_and_nobody_else_does() {
         assert_eq!(desk.was_received(), [id(9).last]);
     }
 }
+
+/// Whatever was on its way for it. Its files are gone, also the one that is being sent.
+#[tokio::test]
+async fn nothing_of_a_destroyed_life_reaches_the_next() {
+    let mut desk = Desk::open().await;
+    desk.take(10, "old");
+    let received = file(20, "received").await;
+    desk.say(offer(20, 1, &received));
+    desk.say(chunk(0, &received[..10]));
+    let (last, term) = (id(10).last, Term(1));
+    let send = || SnapshotWork::Send {
+        life: life(),
+        to: PEER,
+        term,
+        last,
+        to_witness: false,
+    };
+    desk.actor.carry_out(send());
+    let remove = |desk: &mut Desk, keep| {
+        let (reply, mut removed) = oneshot::channel();
+        let group = GROUP;
+        desk.actor.carry_out(SnapshotWork::Remove { group, keep, reply });
+        removed.try_recv().unwrap();
+    };
+    remove(&mut desk, None);
+    assert!(desk.names().is_empty());
+    let (reply, mut piece) = oneshot::channel();
+    let (id, offset, len) = (id(10), 0, 1);
+    desk.actor.carry_out(SnapshotWork::Read { id, offset, len, reply });
+    assert_eq!(piece.try_recv().unwrap(), None);
+
+    let next = GroupRecord {
+        incarnation: Incarnation(2),
+        ..record()
+    };
+    let (reply, mut opened) = oneshot::channel();
+    desk.actor.carry_out(SnapshotWork::Open {
+        record: next.clone(),
+        recovered: Recovered::default(),
+        decode,
+        reply,
+    });
+    assert!(opened.try_recv().unwrap().unwrap().is_none());
+    desk.told();
+    desk.take(30, "late");
+    desk.forget(40);
+    desk.actor.carry_out(SnapshotWork::Restore {
+        life: life(),
+        last,
+        decode,
+    });
+    desk.actor.carry_out(send());
+    assert_eq!(desk.say(chunk(10, &received[10..])), SnapshotAnswer::Refused);
+    assert_eq!(desk.say(offer(20, 1, &received)), SnapshotAnswer::Refused);
+    assert!(desk.names().is_empty() && desk.told().is_empty());
+
+    // Of the next life's own nothing is removed.
+    desk.actor.carry_out(SnapshotWork::Take {
+        life: Life::from(&next),
+        last,
+        membership: Arc::new(record().membership),
+        encode: Box::new(|out| postcard::to_io("new", out).map(drop)),
+    });
+    remove(&mut desk, Some(Incarnation(2)));
+    assert_eq!(desk.names().len(), 1);
+}

@@ -1,5 +1,6 @@
 //! How long to wait before the next attempt.
 
+use crate::random::SplitMix;
 use std::time::Duration;
 
 /// Doubles from `min` to `max`, each wait shortened at random by up to half, so that nodes that lost the
@@ -18,7 +19,7 @@ impl Backoff {
             min,
             max,
             next: min,
-            random: SplitMix(seed),
+            random: SplitMix::new(seed),
         }
     }
 
@@ -43,25 +44,6 @@ impl Backoff {
     /// Trying again soon can't help.
     pub(crate) fn jump_to_max(&mut self) {
         self.next = self.max;
-    }
-}
-
-/// Steele, Lea and Flood's SplitMix64: small, seeded, good enough for jitter.
-#[derive(Debug)]
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// In 0 … 1.
-    fn next_unit(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
     }
 }
 

@@ -25,6 +25,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 /// How often deadlines are looked at: the grain of every timeout.
 const TICK: Duration = Duration::from_millis(10);
 

@@ -126,7 +126,7 @@ impl GroupActor {
                 GroupWork::Tick => inputs.push(Input::Tick),
                 GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
                 GroupWork::Export(export) => exports.push(export),
-                GroupWork::Quarantine(reason) => self.quarantine(reason),
+                GroupWork::Quarantine(reason) => self.quarantine(&reason),
             }
         }
         if self.quarantined {
@@ -266,7 +266,7 @@ impl GroupActor {
             self.forget_snapshots(before);
         }
         let leads = self.core.role() == RoleKind::Leader && !self.quarantined;
-        let tries_again = self.proposals.try_again(leads, now);
+        let tries_again = self.proposals.try_again(leads, self.proposing.is_empty(), now);
         let output = &mut *self.shared.output.borrow_mut();
         if (!self.effects.apply.is_empty() && !self.quarantined) || tries_again {
             output.again.push(self.slot.life());
@@ -303,14 +303,14 @@ impl GroupActor {
             match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
                 Ok(Ok(answer)) => self.proposals.applied(id, answer),
                 Ok(Err(error)) => {
-                    self.quarantine(QuarantineReason::Undecodable {
+                    self.quarantine(&QuarantineReason::Undecodable {
                         entry: id,
                         error: error.to_string(),
                     });
                     return None;
                 }
                 Err(_) => {
-                    self.quarantine(QuarantineReason::ApplyPanicked(id));
+                    self.quarantine(&QuarantineReason::ApplyPanicked(id));
                     return None;
                 }
             }
@@ -319,7 +319,7 @@ impl GroupActor {
     }
 
     /// Stops this replica for good: what it was asked is answered as unknown, what comes is refused.
-    pub(super) fn quarantine(&mut self, reason: QuarantineReason) {
+    pub(super) fn quarantine(&mut self, reason: &QuarantineReason) {
         if !self.quarantined {
             tracing::error!(group = self.slot.group.0, replica = %self.core, %reason, "replica quarantined");
             self.quarantined = true;
@@ -391,7 +391,7 @@ impl Handler<Turn> for GroupActor {
     fn handle(&mut self, turn: Turn, _: &mut Context<Self>) {
         // Only a fault of this program gets here. It must not leave behind a replica that seems to live.
         if catch_unwind(AssertUnwindSafe(|| self.turn(turn.0))).is_err() {
-            self.quarantine(QuarantineReason::TurnPanicked);
+            self.quarantine(&QuarantineReason::TurnPanicked);
         }
     }
 }

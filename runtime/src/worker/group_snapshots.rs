@@ -52,7 +52,7 @@ impl GroupActor {
                 Some(Input::Applied { through: last.index })
             }
             Err(reason) => {
-                self.quarantine(reason);
+                self.quarantine(&reason);
                 None
             }
         }
@@ -155,7 +155,7 @@ impl GroupActor {
         let machine = &self.machine;
         let view = catch_unwind(AssertUnwindSafe(|| machine.snapshot()));
         if view.is_err() {
-            self.quarantine(QuarantineReason::SnapshotPanicked);
+            self.quarantine(&QuarantineReason::SnapshotPanicked);
         }
         view.ok()
     }

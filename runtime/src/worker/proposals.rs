@@ -93,7 +93,10 @@ impl Proposals {
         {
             let (envelope, own) = match purpose {
                 Purpose::Plain => (Envelope::Plain, None),
-                Purpose::Own => self.own.next(std::mem::take(&mut is_first), self.limits, &mut self.ids),
+                Purpose::Own => {
+                    let is_first = std::mem::take(&mut is_first);
+                    self.own.next(is_first, now, self.limits, &mut self.ids)
+                }
                 Purpose::Request(request) => (Envelope::Command { request, opens: None }, None),
                 Purpose::Open => (Envelope::Open(self.ids.next(), self.limits), None),
                 Purpose::Close(session) => (Envelope::Close(session), None),
@@ -114,7 +117,7 @@ impl Proposals {
     fn seal_again(&mut self, mut sealed: Sealed, is_first: bool, now: Timestamp) -> Sealed {
         if let Ok((_, _, command)) = machine::unseal(&sealed.entry) {
             let command = [&[0; ROOM], command].concat();
-            let (envelope, own) = self.own.next(is_first, self.limits, &mut self.ids);
+            let (envelope, own) = self.own.next(is_first, now, self.limits, &mut self.ids);
             sealed.own = own;
             sealed.entry = machine::seal(command, &envelope, now);
         }
@@ -203,11 +206,14 @@ impl Proposals {
     }
 
     /// Whether there is something to append again. Only a leader can do that, and only in time; who can't be
-    /// helped is told so.
-    pub(crate) fn try_again(&mut self, leads: bool, now: Moment) -> bool {
+    /// helped is told so. What was proposed here in one order must not be applied in another: so nothing is
+    /// appended again if something later is on its way (`is_last` says whether the core holds nothing).
+    pub(crate) fn try_again(&mut self, leads: bool, is_last: bool, now: Moment) -> bool {
+        let is_last = is_last && self.waiting.is_empty() && self.displaced.is_empty();
+        let is_late = |sealed: &Sealed| sealed.deadline <= now || (sealed.own.is_some() && !is_last);
         let refused: Vec<_> = self
             .again
-            .extract_if(.., |again| !leads || again.sealed.deadline <= now)
+            .extract_if(.., |again| !leads || is_late(&again.sealed))
             .collect();
         self.refuse(refused.into_iter().map(|again| again.sealed), &ProposeError::Dropped);
         !self.again.is_empty()
@@ -278,7 +284,7 @@ impl Proposals {
     /// Gives up on all: the replica stops.
     pub(crate) fn abandon(&mut self) {
         self.expire(Moment(u64::MAX));
-        self.try_again(false, Moment(u64::MAX));
+        self.try_again(false, false, Moment(u64::MAX));
         self.given_up = VecDeque::new();
     }
 

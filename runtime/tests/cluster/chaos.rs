@@ -4,9 +4,10 @@
 use super::support::{Cluster, PATIENCE, eventually};
 use parking_lot::Mutex;
 use raftyard::{
-    Compaction, Consistency, Group, GroupId, HostMetrics, Limits, NodeId, ProposeError, StateMachine, Timestamp, Tuning,
+    Client, Compaction, Consistency, Group, GroupId, HostMetrics, Limits, NodeId, ProposeError, RequestId, Resolution,
+    StateMachine, Timestamp, Tuning,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +57,8 @@ struct Known {
     /// Commands that were acknowledged, and those that certainly never happen.
     acknowledged: BTreeSet<u64>,
     refused: BTreeSet<u64>,
+    /// Those whose outcome nobody told.
+    unknown: BTreeMap<u64, RequestId>,
     /// The longest answer of any read that is over.
     longest_read: usize,
 }
@@ -128,6 +131,9 @@ async fn client(known: Arc<Mutex<Known>>, commands: u64, seed: u64, end: Arc<Ato
                     if !matches!(error, ProposeError::Dropped) {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
+                }
+                Err(ProposeError::OutcomeUnknown { request: Some(request) }) => {
+                    known.lock().unknown.insert(command, request);
                 }
                 Err(_) => {}
             }
@@ -222,6 +228,25 @@ async fn groups_keep_their_word_while_their_logs_are_compacted() {
     assert!(metrics.snapshots_taken > 0, "{metrics:?}");
 }
 
+/// Settles what nobody told, now that all nodes run: what is said of it must be true.
+async fn resolve(known: &Mutex<Known>) -> usize {
+    let (replicas, unknown) = {
+        let known = known.lock();
+        (known.replicas.clone(), known.unknown.clone())
+    };
+    let client = Client::new(replicas.into_iter().flatten()).deadline(PATIENCE);
+    for (command, request) in &unknown {
+        let resolution = answered("resolution", client.resolve(*request)).await;
+        match resolution.expect("a leader can be had") {
+            Resolution::Applied(_) => drop(known.lock().acknowledged.insert(*command)),
+            Resolution::NotApplied => drop(known.lock().refused.insert(*command)),
+            // The entry that would have opened its session came to nothing, as it did itself.
+            Resolution::Forgotten => {}
+        }
+    }
+    unknown.len()
+}
+
 /// Returns what the nodes did in their last lives.
 async fn keep_their_word(compaction: Compaction) -> HostMetrics {
     let seed = seed();
@@ -271,6 +296,12 @@ async fn keep_their_word(compaction: Compaction) -> HostMetrics {
     for client in clients {
         proposed += client.await.expect("a client found a fault");
     }
+
+    let mut resolved = 0;
+    for known in &groups {
+        resolved += resolve(known).await;
+    }
+    println!("{resolved} unknown outcomes resolved");
 
     for (group, known) in groups.iter().enumerate() {
         let alike = || {

@@ -1,9 +1,9 @@
-//! A log that is compacted does not grow on disk, however much is written to it.
+//! A log that is compacted does not grow on disk, however much is written to it; nor do groups that come and go.
 
 use crate::harness::{Disk, FjallDisk, append, compact, record};
 use bytes::Bytes;
-use raftyard::store::LogStore;
-use raftyard_groups::{Entry, LogIndex, Payload, Term};
+use raftyard::store::{GroupRecord, LogStore};
+use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Payload, Term};
 use std::path::Path;
 
 const ENTRY_BYTES: usize = 1 << 20;
@@ -39,6 +39,32 @@ fn a_compacted_log_stays_small() {
         (state.base.index, state.last),
         (LogIndex(ENTRIES - 3), LogIndex(ENTRIES))
     );
+}
+
+#[test]
+fn destroyed_groups_leave_no_bytes_behind() {
+    let disk = FjallDisk::blank();
+    let mut store = disk.open();
+    store.recover().unwrap();
+    let mut largest = 0;
+    for life in 1..=ENTRIES / 10 {
+        let record = GroupRecord {
+            incarnation: Incarnation(life),
+            ..record(1)
+        };
+        store.create(&[record]).unwrap();
+        for index in 1..=10 {
+            let entry = Entry {
+                index: LogIndex(index),
+                term: Term(1),
+                payload: Payload::Command(Bytes::from(vec![0x5A; ENTRY_BYTES])),
+            };
+            store.write(&[append(1, vec![entry])]).unwrap();
+        }
+        store.destroy(&[GroupId(1)]).unwrap();
+        largest = largest.max(size(disk.path()));
+    }
+    assert!(largest < DISK_BYTES_MAX, "{} MiB on disk", largest >> 20);
 }
 
 /// Bytes that the files below a directory take.

@@ -1,26 +1,13 @@
 //! What every log store owes.
 
 use crate::harness::{
-    Disk, FjallDisk, Harness, MemoryDisk, append, compact, entries, hard_state, install, membership, record, vote,
+    Disk, FjallDisk, Harness, MemoryDisk, append, compact, conformance, entries, hard_state, install, membership,
+    record, vote,
 };
 use bytes::Bytes;
 use raftyard::store::{ENTRY_BYTES_MAX, GroupRecord, LogStore, Refusal, StoreError};
 use raftyard_groups::{Entry, GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Payload, Persist, Term};
 use std::sync::Arc;
-
-/// Each check as a test of its own, against both stores.
-macro_rules! conformance {
-    ($($name:ident),* $(,)?) => {
-        mod memory {
-            use super::*;
-            $(#[test] fn $name() { super::$name::<MemoryDisk>(); })*
-        }
-        mod fjall {
-            use super::*;
-            $(#[test] fn $name() { super::$name::<FjallDisk>(); })*
-        }
-    };
-}
 
 conformance!(
     a_new_store_is_empty,
@@ -169,7 +156,7 @@ fn several_groups_in_one_batch<D: Disk>() {
 }
 
 /// Three records of four entries: 1 to 4, 5 to 8, 9 to 12.
-fn three_records<D: Disk>() -> Harness<D> {
+pub(crate) fn three_records<D: Disk>() -> Harness<D> {
     let mut h = Harness::<D>::with_groups(&[0, 1, 2]);
     for first in [1, 5, 9] {
         let batch = [0, 1, 2].map(|group| append(group, entries(first, 4, 1)));
@@ -319,7 +306,7 @@ fn a_refused_batch_leaves_nothing_of_its_other_groups<D: Disk>() {
     h.write_and_check(&still_works);
 }
 
-fn refusal(error: &StoreError) -> Refusal {
+pub(crate) fn refusal(error: &StoreError) -> Refusal {
     match error {
         StoreError::Refused { reason, .. } => *reason,
         other => panic!("not a refusal: {other}"),

@@ -239,3 +239,18 @@ pub(crate) fn install(group: u64, index: u64, term: u64, entries: Vec<Entry>) ->
 pub(crate) fn vote(group: u64, hard_state: HardState) -> Persist {
     Persist::new(GroupId(group), PersistSeq(1), Some(hard_state), Vec::new())
 }
+
+/// Each check as a test of its own, against both stores.
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            use super::*;
+            $(#[test] fn $name() { super::$name::<MemoryDisk>(); })*
+        }
+        mod fjall {
+            use super::*;
+            $(#[test] fn $name() { super::$name::<FjallDisk>(); })*
+        }
+    };
+}
+pub(crate) use conformance;

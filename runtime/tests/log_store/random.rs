@@ -1,7 +1,8 @@
 //! Random steps against the model. `RAFTYARD_SEED` takes a printed seed back.
 
 use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, entries, hard_state, membership, record};
-use raftyard_groups::{Entry, GroupId, LogBase, LogId, Persist, PersistSeq};
+use raftyard::store::GroupRecord;
+use raftyard_groups::{Entry, GroupId, Incarnation, LogBase, LogId, Persist, PersistSeq};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,13 +42,23 @@ fn step<D: Disk>(h: &mut Harness<D>, rng: &mut Rng) {
     match rng.below(20) {
         _ if groups.is_empty() => h.create(&record(rng.below(1000))),
         0 => {
-            let group = rng.below(1000);
-            if !groups.contains(&GroupId(group)) {
-                h.create(&record(group));
+            let group = GroupId(rng.below(1000));
+            let fresh = (!groups.contains(&group)).then(|| next_life(h, rng, group));
+            match fresh {
+                // Not the same life again, which may have been left to the random number.
+                Some(record) if rng.below(3) == 0 && Some(record.incarnation) != last_life(h, group) => {
+                    h.import(&record, LogId::new(1 + rng.below(9), 1 + rng.below(9)));
+                }
+                Some(record) => h.create(&record),
+                None => {}
             }
         }
         1 => h.reopen(),
-        2..=6 => {
+        2 => {
+            let group = groups[rng.index(groups.len())];
+            come_or_go(h, rng, group);
+        }
+        3..=6 => {
             let group = groups[rng.index(groups.len())];
             let last = h.model.last(group).index.0;
             let from = rng.below(last + 2);
@@ -65,6 +76,36 @@ fn step<D: Disk>(h: &mut Harness<D>, rng: &mut Rng) {
             h.write(&batch);
         }
     }
+}
+
+/// Destroys a group, and may create it again, or gives it a new life.
+fn come_or_go<D: Disk>(h: &mut Harness<D>, rng: &mut Rng, group: GroupId) {
+    if rng.below(3) == 0 {
+        let mut record = h.model.inspect(group).record;
+        record.incarnation.0 += 1 + rng.below(3);
+        return h.rebuild(&record);
+    }
+    h.destroy(&[group.0]);
+    if rng.below(2) == 0 {
+        let record = next_life(h, rng, group);
+        h.create(&record);
+    }
+}
+
+/// A life that the group may begin.
+fn next_life<D: Disk>(h: &Harness<D>, rng: &mut Rng, group: GroupId) -> GroupRecord {
+    let incarnation = match last_life(h, group) {
+        Some(last) => Incarnation(last.0 + rng.below(3)),
+        None => Incarnation(rng.below(3)),
+    };
+    GroupRecord {
+        incarnation,
+        ..record(group.0)
+    }
+}
+
+fn last_life<D: Disk>(h: &Harness<D>, group: GroupId) -> Option<Incarnation> {
+    h.model.tombstone(group).map(|tombstone| tombstone.incarnation)
 }
 
 fn random_persist<D: Disk>(h: &Harness<D>, rng: &mut Rng, group: GroupId) -> Persist {

@@ -60,7 +60,7 @@ fn watch(session: &mut Session, arguments: &[Bytes]) -> Parsed {
     if session.watched.slot.is_some_and(|watched| watched != slot) {
         return Err(CommandError::CrossSlot);
     }
-    if !session.watched.has_room(keys.len()) {
+    if !session.watched.has_room(keys) {
         return Err(CommandError::other("ERR too many watched keys"));
     }
     let keys = keys.to_vec();

@@ -12,8 +12,8 @@ const ONE: i128 = 100_000_000_000_000_000;
 /// What is added exactly is less.
 const EXACT_MAX: f64 = 1e20;
 
-/// Longest number that is understood, in bytes.
-const LENGTH_MAX: usize = 256;
+/// Longest number that is understood, in bytes: more than the largest float has digits.
+const LENGTH_MAX: usize = 512;
 
 /// A number as Redis reads floats: no blanks, no NaN.
 pub(crate) fn parse(text: &[u8]) -> Option<f64> {

@@ -1,20 +1,15 @@
-//! The keys of one group with their values, deadlines and versions.
-//!
-//! Keys stand in a dense row beside the hash table: a new key at the end, and where one is removed the last key takes its
-//! place. So keys only ever move towards the front, and who walks from the end to the front in as many steps as he likes
-//! passes every key that is there all the time. As every replica does the same, its row is the same, and such a walk can
-//! go on at another one.
+//! The keys of one group with their values, deadlines and versions. They stand in a [`Row`], so that a scan can go on at
+//! any replica.
 
 use std::num::NonZeroU64;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
-use indexmap::map::Entry as Place;
 use raftyard::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Expiry, Lifetime, Version};
 use super::deadlines::Deadlines;
+use super::row::Row;
 use crate::expiry::Bell;
 use crate::glob;
 
@@ -23,7 +18,7 @@ const TRIES_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Keyspace {
-    entries: IndexMap<Bytes, Entry>,
+    entries: Row<Entry>,
     deadlines: Deadlines,
     /// The group's time: that of the last command.
     now: Timestamp,
@@ -54,8 +49,8 @@ impl Entry {
 pub(crate) struct Snapshot {
     now: Timestamp,
     changes: Version,
-    /// In their order.
-    entries: Vec<(Bytes, Entry)>,
+    /// With their places in the row.
+    entries: Vec<(usize, Bytes, Entry)>,
 }
 
 impl Keyspace {
@@ -72,16 +67,18 @@ impl Keyspace {
         Snapshot {
             now: self.now,
             changes: self.changes,
-            entries: entries.map(|(key, entry)| (key.clone(), entry.clone())).collect(),
+            entries: entries
+                .map(|(place, key, entry)| (place, key.clone(), entry.clone()))
+                .collect(),
         }
     }
 
     pub(super) fn restore(&mut self, snapshot: Snapshot) {
         let Snapshot { now, changes, entries } = snapshot;
         (self.now, self.changes) = (now, changes);
-        self.entries = entries.into_iter().collect();
+        self.entries = Row::restore(entries);
         let entries = self.entries.iter();
-        let all = entries.filter_map(|(key, entry)| Some((entry.deadline()?, key.clone())));
+        let all = entries.filter_map(|(_, key, entry)| Some((entry.deadline()?, key.clone())));
         self.deadlines.replace(all);
     }
 
@@ -143,21 +140,14 @@ impl Keyspace {
             deadline: deadline.and_then(|deadline| NonZeroU64::new(deadline.0)),
             version: self.changes,
         };
-        match self.entries.entry(key) {
-            Place::Occupied(mut place) => {
-                let before = place.insert(entry).deadline();
-                self.deadlines.change(place.key(), before, deadline);
-            }
-            Place::Vacant(place) => {
-                self.deadlines.change(place.key(), None, deadline);
-                place.insert(entry);
-            }
-        }
+        let (key, before) = self.entries.put(key, entry);
+        let before = before.and_then(|before| before.deadline());
+        self.deadlines.change(key, before, deadline);
     }
 
     /// Lets `change` make another value of that of `key`, which is there and keeps its deadline.
     pub(super) fn change(&mut self, key: &[u8], change: impl FnOnce(Bytes) -> Bytes) {
-        if let Some(entry) = self.entries.get_mut(key) {
+        if let Some((_, entry)) = self.entries.get_mut(key) {
             self.changes += 1;
             entry.version = self.changes;
             entry.value = change(std::mem::take(&mut entry.value));
@@ -168,7 +158,7 @@ impl Keyspace {
     pub(super) fn set_deadline(&mut self, key: &[u8], deadline: Option<Timestamp>) {
         if deadline.is_some_and(|deadline| deadline <= self.now) {
             self.remove(key);
-        } else if let Some((_, key, entry)) = self.entries.get_full_mut(key) {
+        } else if let Some((key, entry)) = self.entries.get_mut(key) {
             self.changes += 1;
             entry.version = self.changes;
             self.deadlines.change(key, entry.deadline(), deadline);
@@ -178,14 +168,14 @@ impl Keyspace {
 
     /// Removes `key` and returns its value, if it had not expired before.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Bytes> {
-        let (key, entry) = self.entries.swap_remove_entry(key)?;
+        let (key, entry) = self.entries.remove(key)?;
         self.deadlines.change(&key, entry.deadline(), None);
         entry.lives_at(self.now).then_some(entry.value)
     }
 
     pub(super) fn clear(&mut self) {
         // What it took is given back.
-        self.entries = IndexMap::new();
+        self.entries = Row::default();
         self.deadlines.replace(std::iter::empty());
     }
 
@@ -210,7 +200,7 @@ impl Keyspace {
         };
         let start = end.saturating_sub(count.max(1));
         let wanted = |key: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, key));
-        let keys = self.entries.get_range(start..end).into_iter().flatten();
+        let keys = (start..end).filter_map(|place| self.entries.at(place));
         let keys = keys.filter(|(key, entry)| entry.lives_at(self.now) && wanted(key));
         (start, keys.map(|(key, _)| key.clone()).collect())
     }
@@ -220,7 +210,7 @@ impl Keyspace {
         let count = self.entries.len();
         let first = usize::try_from(number.checked_rem(count.try_into().ok()?)?).ok()?;
         let places = (0..count.min(TRIES_MAX)).map(|step| (first + step) % count);
-        let mut entries = places.filter_map(|place| self.entries.get_index(place));
+        let mut entries = places.filter_map(|place| self.entries.at(place));
         let (key, _) = entries.find(|(_, entry)| entry.lives_at(self.now))?;
         Some(key.clone())
     }

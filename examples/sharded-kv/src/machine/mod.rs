@@ -9,6 +9,7 @@ mod deadlines;
 mod decimal;
 mod keys;
 mod keyspace;
+mod row;
 mod strings;
 
 use bytes::Bytes;

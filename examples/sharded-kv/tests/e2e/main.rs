@@ -10,6 +10,7 @@ mod membership;
 mod proxy;
 mod proxy_leader;
 mod refusals;
+mod scale;
 mod scan;
 mod snapshots;
 mod support;

@@ -98,6 +98,37 @@ fn records_come_back_as_they_were() {
 
     let record = encoded(|out| encode_entries(out, OWNER, &sample_entries()));
     assert_eq!(decode_entries(OWNER, 200, &record), Ok(sample_entries()));
+
+    let last = LogId::new(u64::MAX, 7);
+    let record = encoded(|out| encode_forgotten(out, OWNER, last));
+    assert_eq!(decode_forgotten(OWNER, &record), Ok(last));
+    assert!(decode_base(OWNER, &record).is_err(), "of another kind");
+}
+
+/// They stand under one key, and are told apart by what is in them.
+#[test]
+fn a_group_and_its_tombstone_are_told_apart() {
+    let group = encoded(|out| encode_group(out, &sample_group()));
+    assert_eq!(decode_own(OWNER.group, &group), Ok(Own::Group(sample_group())));
+    for vote in [None, Some(NodeId(3))] {
+        let tombstone = Tombstone {
+            group: OWNER.group,
+            incarnation: OWNER.incarnation,
+            hard_state: HardState { term: Term(9), vote },
+            last: LogId::new(8, 300),
+        };
+        let record = encoded(|out| encode_tombstone(out, &tombstone));
+        assert_eq!(decode_own(OWNER.group, &record), Ok(Own::Tombstone(tombstone)));
+        assert_eq!(decode_own(GroupId(4), &record), Err(RecordError::Group(OWNER.group)));
+        for at in 0..record.len() * 8 {
+            let mut flipped = record.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            assert!(decode_own(OWNER.group, &flipped).is_err(), "bit {at}");
+        }
+        for len in 0..record.len() {
+            assert!(decode_own(OWNER.group, &record[..len]).is_err(), "{len} bytes");
+        }
+    }
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn what_was_replaced_is_appended_again_under_its_name_if_this_replica_leads() {
         let mut proposals = empty();
         let mut answer = propose_own(&mut proposals, 1, 5);
         apply(&mut proposals, LogId::new(2, 5));
-        assert_eq!(proposals.try_again(leads, Moment(0)), leads);
+        assert_eq!(proposals.try_again(leads, true, Moment(0)), leads);
         if !leads {
             assert_eq!(outcome(&mut answer), Err(ProposeError::Dropped));
             continue;
@@ -162,8 +162,37 @@ fn what_was_replaced_too_late_is_not_appended_again() {
     let mut proposals = empty();
     let mut answer = propose_own(&mut proposals, 1, 5);
     apply(&mut proposals, LogId::new(2, 5));
-    assert!(!proposals.try_again(true, FAR));
+    assert!(!proposals.try_again(true, true, FAR));
     assert_eq!(outcome(&mut answer), Err(ProposeError::Dropped));
+}
+
+/// Who proposes twice without waiting relies on the order.
+#[test]
+fn nothing_is_appended_again_behind_what_was_proposed_later() {
+    let mut proposals = empty();
+    let mut first = propose_own(&mut proposals, 1, 5);
+    let mut later = propose_own(&mut proposals, 3, 7);
+    apply(&mut proposals, LogId::new(2, 5));
+    assert!(!proposals.try_again(true, true, Moment(0)));
+    assert_eq!(outcome(&mut first), Err(ProposeError::Dropped));
+    apply(&mut proposals, LogId::new(3, 7));
+    assert_eq!(outcome(&mut later), DONE);
+}
+
+/// Before it expires: what stands behind the first request in the log would be refused too.
+#[test]
+fn a_session_that_may_have_expired_is_not_used() {
+    let mut proposals = empty();
+    let mut session_at = |now| {
+        let (new, _answer) = proposal(&ByteBudget::new(1), Purpose::Own);
+        request_of(&proposals.seal(vec![new], FAR, Timestamp(now))[0]).0.session
+    };
+    let idle = SessionLimits::default().idle_ms;
+    let first = session_at(10);
+    assert_eq!(session_at(9 + idle), first);
+    let second = session_at(9 + 2 * idle);
+    assert_ne!(second, first);
+    assert_eq!(session_at(5), second, "whatever the clock does");
 }
 
 #[test]
@@ -172,7 +201,7 @@ fn a_request_whose_session_is_gone_goes_into_another() {
     let mut answer = propose_own(&mut proposals, 1, 5);
     let (first, _) = request_of(&proposals.waiting[0].sealed);
     proposals.applied(LogId::new(1, 5), Some(Err(ProposeError::SessionExpired)));
-    assert!(proposals.try_again(true, Moment(0)));
+    assert!(proposals.try_again(true, true, Moment(0)));
     let sealed = proposals.seal(Vec::new(), FAR, Timestamp(0));
     let (second, opens) = request_of(&sealed[0]);
     assert!(opens && second.session != first.session, "{second}");
@@ -221,7 +250,7 @@ fn a_snapshot_answers_what_it_overtook() {
         let (request, _) = request_of(&proposals.waiting[0].sealed);
         proposals.overtaken(LogIndex(8));
         proposals.restored(|_| held.clone());
-        proposals.try_again(false, Moment(0));
+        proposals.try_again(false, true, Moment(0));
         let unknown = match held {
             Err(ProposeError::SessionExpired) => Err(ProposeError::OutcomeUnknown { request: Some(request) }),
             _ => Err(ProposeError::Dropped),

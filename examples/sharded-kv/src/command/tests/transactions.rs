@@ -222,7 +222,10 @@ fn a_transaction_is_bounded() {
     assert_eq!(refused(&mut session, &line), "ERR the transaction is too large");
     assert_eq!(refused(&mut session, "EXEC"), ABORTED);
     let many = "WATCH".to_owned() + &" k".repeat(1_001);
-    assert_eq!(refused(&mut session, &many), "ERR too many watched keys");
+    let long = "WATCH k".to_owned() + &"k".repeat(1024 * 1024);
+    for line in [many, long] {
+        assert_eq!(refused(&mut session, &line), "ERR too many watched keys");
+    }
 }
 
 #[test]

@@ -244,6 +244,19 @@ fn decimals_are_added_as_people_do() {
 }
 
 #[test]
+fn the_largest_sum_can_be_added_to() {
+    let mut kv = KvMachine::default();
+    let mut add = |delta| {
+        let (key, delta) = (bytes("k"), bytes(delta));
+        kv.apply(Command::AddDecimal { key, delta }, NOW)
+    };
+    let sum = add("1e308");
+    assert!(matches!(&sum, Response::Value(Some(text)) if text.len() == 309));
+    assert_eq!(add("1"), sum);
+    assert!(matches!(add("-1e308"), Response::Value(Some(text)) if text == "0"));
+}
+
+#[test]
 fn all_or_none_of_the_absent() {
     let mut kv = KvMachine::default();
     let mut set = |keys: [&str; 2]| {

@@ -12,7 +12,7 @@ pub(crate) use cluster::{ClusterClient, Outcome};
 pub(crate) use dev::{Dev, VERSIONS};
 pub(crate) use node_config::ServerCluster;
 pub(crate) use process::{Process, free_dev_port, free_ports, run_to_end};
-pub(crate) use resp::{Connection, Value};
+pub(crate) use resp::{Connection, Value, encode};
 
 /// Longer than anything here takes, also on a slow and busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);

@@ -151,6 +151,11 @@ impl ServerCluster {
         self.processes[node - 1].as_mut().expect("it runs").freeze();
     }
 
+    /// Memory that the node has in use, in bytes.
+    pub(crate) fn memory_bytes(&self, node: usize) -> u64 {
+        self.processes[node - 1].as_ref().expect("it runs").memory_bytes()
+    }
+
     pub(crate) fn kill(&mut self, node: usize) {
         self.processes[node - 1].take().expect("it runs").kill();
     }

@@ -1,0 +1,165 @@
+//! A consensus group for every tenant: created when the tenant signs up, used, and dropped when it leaves.
+//!
+//! Which tenant has which group is itself replicated: in one more group, the directory.
+
+use futures::future::try_join_all;
+use raftyard::{Consistency, Group, GroupId, NodeId, RaftHost, StateMachine, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::error::Error;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The tenants and their groups. Group ids are never used twice.
+#[derive(Default)]
+struct Directory {
+    groups: BTreeMap<String, u64>,
+    given: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Change {
+    SignUp(String),
+    Leave(String),
+}
+
+impl StateMachine for Directory {
+    type Command = Change;
+    /// The tenant's group; none if a tenant that leaves was not there.
+    type Response = Option<u64>;
+    type Query = ();
+    type Answer = Vec<String>;
+    type Snapshot = (BTreeMap<String, u64>, u64);
+
+    fn apply(&mut self, change: Change, _: Timestamp) -> Option<u64> {
+        match change {
+            Change::SignUp(tenant) => {
+                let next = self.given + 1;
+                let group = *self.groups.entry(tenant).or_insert(next);
+                self.given = self.given.max(group);
+                Some(group)
+            }
+            Change::Leave(tenant) => self.groups.remove(&tenant),
+        }
+    }
+
+    fn query(&self, (): ()) -> Vec<String> {
+        self.groups.keys().cloned().collect()
+    }
+
+    fn snapshot(&self) -> Self::Snapshot {
+        (self.groups.clone(), self.given)
+    }
+
+    fn restore(&mut self, (groups, given): Self::Snapshot) {
+        (self.groups, self.given) = (groups, given);
+    }
+}
+
+/// What a tenant keeps: notes, in the order in which they were written.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl StateMachine for Notes {
+    type Command = String;
+    type Response = usize;
+    type Query = ();
+    type Answer = Vec<String>;
+    type Snapshot = Vec<String>;
+
+    fn apply(&mut self, note: String, _: Timestamp) -> usize {
+        self.0.push(note);
+        self.0.len()
+    }
+
+    fn query(&self, (): ()) -> Vec<String> {
+        self.0.clone()
+    }
+
+    fn snapshot(&self) -> Vec<String> {
+        self.0.clone()
+    }
+
+    fn restore(&mut self, notes: Vec<String>) {
+        self.0 = notes;
+    }
+}
+
+/// Creates a group's replicas on all nodes; returns the one that leads.
+async fn create<S: StateMachine + Default>(hosts: &[RaftHost], group: u64) -> Result<Group<S>> {
+    let members: Vec<NodeId> = hosts.iter().map(RaftHost::node).collect();
+    let create = |host: &RaftHost| {
+        let (host, members) = (host.clone(), members.clone());
+        async move { host.create_group(GroupId(group), members, S::default).await }
+    };
+    let replicas = try_join_all(hosts.iter().map(create)).await?;
+    let leader = replicas.first().ok_or("no nodes")?.wait_for_leader().await?;
+    let position = members.iter().position(|member| *member == leader);
+    let leading = position.and_then(|position| replicas.into_iter().nth(position));
+    Ok(leading.ok_or("the leader is a member")?)
+}
+
+struct Tenants {
+    hosts: Vec<RaftHost>,
+    directory: Group<Directory>,
+}
+
+impl Tenants {
+    async fn sign_up(&self, tenant: &str) -> Result<Group<Notes>> {
+        let group = self.directory.propose(Change::SignUp(tenant.to_owned())).await?;
+        create(&self.hosts, group.ok_or("a tenant that signs up has a group")?).await
+    }
+
+    /// First the directory forgets the tenant, then its replicas go: what is left over by a crash in between is a
+    /// group that nobody finds.
+    async fn leave(&self, tenant: &str) -> Result<()> {
+        let group = self.directory.propose(Change::Leave(tenant.to_owned())).await?;
+        if let Some(group) = group {
+            try_join_all(self.hosts.iter().map(|host| host.destroy_group(GroupId(group)))).await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let hosts = RaftHost::in_memory(3).await?;
+    let directory = create(&hosts, 0).await?;
+    let tenants = Tenants { hosts, directory };
+
+    let mut groups = BTreeMap::new();
+    for tenant in ["ada", "barbara", "grace"] {
+        groups.insert(tenant, tenants.sign_up(tenant).await?);
+    }
+    for (tenant, notes) in &groups {
+        for note in ["first", "second"] {
+            notes.propose(format!("{tenant}'s {note} note")).await?;
+        }
+        let read = notes.read((), Consistency::Linearizable).await?;
+        println!("{tenant} in {}: {read:?}", notes.id());
+    }
+
+    tenants.leave("barbara").await?;
+    println!(
+        "left: {:?}",
+        tenants.directory.read((), Consistency::Linearizable).await?
+    );
+    let gone = groups["barbara"].propose("too late".to_owned()).await;
+    println!("barbara's group: {}", gone.err().ok_or("it should be gone")?);
+
+    // Who comes back gets a new group: nothing of the old one is left.
+    let notes = tenants.sign_up("barbara").await?;
+    println!(
+        "barbara in {}: {:?}",
+        notes.id(),
+        notes.read((), Consistency::Linearizable).await?
+    );
+    try_join_all(
+        tenants
+            .hosts
+            .iter()
+            .map(|host| async { Ok::<_, Box<dyn Error>>(host.shutdown().await) }),
+    )
+    .await?;
+    Ok(())
+}

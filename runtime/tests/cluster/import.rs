@@ -1,0 +1,135 @@
+//! Groups that begin with an exported state.
+
+use super::lives::{G, compacting, destroy_on_all, fill, lines};
+use super::support::{Cluster, Journal, leader_of, propose, read};
+use raftyard::store::LogStore;
+use raftyard::{CreateGroupError, Group, NodeId, SnapshotError, StateMachine, Timestamp};
+use std::path::Path;
+
+async fn import(cluster: &Cluster, id: NodeId, path: &Path) -> Result<Group<Journal>, CreateGroupError> {
+    let host = cluster.host(id);
+    host.import_group(G, cluster.ids(), path, Journal::default).await
+}
+
+#[tokio::test]
+async fn what_was_exported_is_what_an_imported_group_begins_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state");
+    let mut cluster = compacting(3).await;
+    let replicas = cluster.create(1).await;
+    let mut expected = lines("before", 15);
+    fill(&replicas, &expected).await;
+    let leader = leader_of(&replicas, &cluster.ids()).await;
+    let last = leader.export(&file).await.unwrap();
+    assert!(last.index.0 >= 15 && std::fs::read_dir(dir.path()).unwrap().count() == 1);
+    fill(&replicas, &lines("not in it", 3)).await;
+
+    assert!(matches!(
+        import(&cluster, NodeId(1), &file).await,
+        Err(CreateGroupError::Exists(G))
+    ));
+    destroy_on_all(&cluster, 1).await;
+    // How often it was destroyed on each of them is of no account.
+    cluster.create_on(NodeId(3), 1).await;
+    cluster.host(NodeId(3)).destroy_group(G).await.unwrap();
+    let mut imported = Vec::new();
+    for id in cluster.ids() {
+        imported.push(import(&cluster, id, &file).await.unwrap());
+    }
+    assert!(
+        imported
+            .iter()
+            .all(|replica| replica.incarnation() == imported[0].incarnation())
+    );
+    assert_eq!(read(&imported).await, expected);
+    let more = lines("after", 30);
+    fill(&imported, &more).await;
+    expected.extend(more);
+    assert_eq!(read(&imported).await, expected);
+    cluster.stop_all().await;
+    cluster.open_all().await;
+    let replicas = cluster.create(1).await;
+    assert_eq!(read(&replicas).await, expected);
+    let again = import(&cluster, NodeId(1), &file).await;
+    assert!(matches!(again, Err(CreateGroupError::Exists(G))));
+    cluster.stop_all().await;
+}
+
+/// Members that began with different states, or with none, would each take the other's log for their own.
+#[tokio::test]
+async fn members_that_imported_different_files_never_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["a", "b"].map(|name| dir.path().join(name));
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    for file in &files {
+        propose(&replicas, &file.display().to_string()).await;
+        leader_of(&replicas, &cluster.ids()).await.export(file).await.unwrap();
+    }
+    destroy_on_all(&cluster, 1).await;
+    let odd = import(&cluster, NodeId(1), &files[0]).await.unwrap();
+    let pair = [
+        import(&cluster, NodeId(2), &files[1]).await.unwrap(),
+        import(&cluster, NodeId(3), &files[1]).await.unwrap(),
+    ];
+    propose(&pair, "theirs").await;
+    assert_eq!(read(&pair).await.len(), 3);
+    assert_ne!(odd.incarnation(), pair[0].incarnation());
+    assert_eq!(odd.status().applied, 1);
+    assert_eq!(odd.leader(), None);
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_intact_export_of_this_type_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state");
+    let mut cluster = Cluster::start(1).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "line").await;
+    replicas[0].export(&file).await.unwrap();
+    destroy_on_all(&cluster, 1).await;
+    let intact = std::fs::read(&file).unwrap();
+    for at in 0..intact.len() {
+        let mut damaged = intact.clone();
+        damaged[at] ^= 0x10;
+        std::fs::write(&file, damaged).unwrap();
+        let refused = import(&cluster, NodeId(1), &file).await;
+        assert!(matches!(refused, Err(CreateGroupError::Snapshot(_))), "byte {at}");
+    }
+    std::fs::write(&file, &intact).unwrap();
+    let host = cluster.host(NodeId(1));
+    let foreign = host.import_group(G, [NodeId(1)], &file, || Counted).await;
+    assert!(matches!(
+        foreign,
+        Err(CreateGroupError::Snapshot(SnapshotError::Damaged { .. }))
+    ));
+    let missing = import(&cluster, NodeId(1), &dir.path().join("missing")).await;
+    assert!(matches!(missing, Err(CreateGroupError::Snapshot(_))));
+    // Nothing was noted.
+    assert_eq!(cluster.disk(NodeId(1)).recover().unwrap().groups, []);
+    let imported = [import(&cluster, NodeId(1), &file).await.unwrap()];
+    assert_eq!(read(&imported).await, ["line"]);
+    cluster.stop_all().await;
+}
+
+/// Its snapshots are nothing that a journal's bytes could be.
+struct Counted;
+
+impl StateMachine for Counted {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = ();
+    type Snapshot = std::num::NonZeroU8;
+
+    fn apply(&mut self, (): (), _: Timestamp) {}
+
+    fn query(&self, (): ()) {}
+
+    fn snapshot(&self) -> std::num::NonZeroU8 {
+        std::num::NonZeroU8::MIN
+    }
+
+    fn restore(&mut self, _: std::num::NonZeroU8) {}
+}
