@@ -47,6 +47,7 @@ impl Group {
             hard,
             log,
             memberships,
+            forgotten,
             role,
             commit,
             applying,
@@ -66,6 +67,7 @@ impl Group {
             newest: *persist_seq,
         };
         (hard, commit, applying, applied, loading_apply, loading_apply_failed).hash(state);
+        forgotten.hash(state);
         log.fingerprint(reference, state);
         memberships.hash(state);
         forwarded.fingerprint(state);

@@ -327,7 +327,7 @@ impl GroupActor {
             self.slot.status.quarantine(reason.clone());
             self.publish();
             // Last, so that who is answered finds it so.
-            let error = ProposeError::Quarantined(reason);
+            let error = ProposeError::Quarantined(reason.clone());
             for (_, held) in std::mem::take(&mut self.proposing) {
                 self.proposals.refuse(held, &error);
             }
