@@ -364,8 +364,9 @@ impl GroupActor {
             self.slot.status.quarantine(reason.clone());
             self.publish();
             // Last, so that who is answered finds it so.
+            let error = ProposeError::Quarantined(reason.clone());
             for (_, held) in std::mem::take(&mut self.proposing) {
-                self.proposals.refuse(held, &ProposeError::Quarantined(reason.clone()));
+                self.proposals.refuse(held, &error);
             }
             self.transfers.clear();
             self.changes.abandon();

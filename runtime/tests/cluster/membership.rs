@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use raftyard::store::LogStore;
 use raftyard::{
     ChangeError, Compaction, Consistency, CreateGroupError, Group, GroupId, GroupOptions, GroupStatus, MemberRole,
-    Membership, MembershipChange, MembershipError, NodeId, PeerMode, RoleKind, Tuning, Witness,
+    Membership, MembershipChange, MembershipError, NodeId, PeerMode, RebuildGroupError, RoleKind, Tuning, Witness,
 };
 use raftyard_groups::{LogIndex, Payload};
 use std::collections::BTreeSet;
@@ -372,6 +372,45 @@ async fn a_learner_comes_in_through_a_snapshot_and_is_promoted() {
     yard.cluster.stop_all().await;
 }
 
+#[tokio::test]
+async fn the_progress_of_a_snapshot_is_seen_at_the_leader() {
+    let slow = Compaction {
+        send_bytes_per_second: 1 << 20,
+        ..often()
+    };
+    let mut yard = Yard::new(2, &[1], slow).await;
+    let large = "x".repeat(100 << 10);
+    for _ in 0..25 {
+        super::support::propose(&yard.running(), &large).await;
+    }
+    yard.fill(0..60).await;
+    eventually("the log was compacted", || {
+        yard.cluster.on_disk(NodeId(1), 1).base.index.0 > 50
+    })
+    .await;
+    yard.join(2).await;
+    yard.change(MembershipChange::add_learner(NodeId(2))).await;
+    let leader = yard.replica(1);
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let [peer] = leader.progress().await.unwrap()[..] else {
+            panic!("one peer");
+        };
+        if let Some(transfer) = peer.snapshot {
+            assert_eq!(peer.mode, PeerMode::Snapshot);
+            assert!(transfer.sent_bytes <= transfer.total_bytes && transfer.total_bytes > 2 << 20);
+            seen.push(transfer.sent_bytes);
+            seen.dedup();
+        }
+        assert!(Instant::now() < deadline, "no progress was seen: {seen:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(seen.is_sorted(), "{seen:?}");
+    yard.alike(&[2]).await;
+    yard.cluster.stop_all().await;
+}
+
 /// Fault 40: what the old leader was asked while it was cut off never counts, what the new one is asked does.
 #[tokio::test]
 async fn a_change_during_a_partition_is_the_majoritys() {
@@ -700,6 +739,11 @@ async fn a_witness_stands_in_for_a_full_replica_that_is_down_and_holds_no_state(
     eventually("it is up to date", || witness.status().commit >= applied).await;
     assert!(cluster.host(NodeId(3)).metrics().snapshots_installed >= 1);
     assert_eq!(super::support::read(&full).await.len(), 175);
+    let rebuilt = cluster.host(NodeId(3)).rebuild_group(GROUP).await;
+    assert!(
+        matches!(rebuilt, Err(RebuildGroupError::Witness(GROUP))),
+        "there is nothing to make a group of"
+    );
     cluster.stop_all().await;
 }
 

@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod expiry;
 mod failover;
+mod membership;
 mod proxy;
 mod proxy_leader;
 mod refusals;
