@@ -306,7 +306,7 @@ impl GroupActor {
             let id = LogId { term, index };
             let mut answer = None;
             if let Payload::Command(command) = payload {
-                self.snapshots.count_applied(command.len());
+                self.snapshots.count_applied(Entry::OVERHEAD + command.len());
                 let wanted = if is_on_disk {
                     self.proposals.is_any_awaited()
                 } else {
