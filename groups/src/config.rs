@@ -75,8 +75,8 @@ pub struct Recovered {
     pub runs: Vec<LogId>,
     /// The log's last index; the base's if it is empty.
     pub last: LogIndex,
-    /// The last index of the snapshot that the state machine was restored from, if it was. Not before the
-    /// base: what is compacted is in a snapshot.
+    /// The last index of the snapshot that the state machine was restored from, if it was, or that one on disk
+    /// has applied. Not before the base: what is compacted is in a snapshot, or durable in a state on disk.
     pub applied: LogIndex,
     /// Configurations, ascending: the one in force at the base, if a base was ever written (its index is the
     /// base's), then those that are entries of the log.

@@ -84,7 +84,7 @@ pub enum Input {
         /// Consecutive entries from `from` on.
         entries: Vec<Entry>,
     },
-    /// The log up to here is in a durable snapshot and no longer needed. (Never beyond what is applied and
+    /// The log up to here is in a durable snapshot, or in a state on disk, and no longer needed. (Never beyond what is applied and
     /// durable.)
     Compacted {
         /// The last index to be dropped.

@@ -3,7 +3,7 @@
 use crate::error::{ProposeError, ReadError};
 use crate::group::{Consistency, Group, serialise};
 use crate::host::Node;
-use crate::machine::StateMachine;
+use crate::machine::Replicated;
 use crate::session::{RequestId, Resolution, Session};
 use crate::worker::Purpose;
 use futures::future::{Either, select};
@@ -34,7 +34,7 @@ pub struct Client<S> {
     attempt: Duration,
 }
 
-impl<S: StateMachine> Client<S> {
+impl<S: Replicated> Client<S> {
     /// A client that asks these replicas of one group.
     pub fn new(replicas: impl IntoIterator<Item = Group<S>>) -> Self {
         let replicas = replicas.into_iter().map(|replica| (replica.node(), replica)).collect();

@@ -5,7 +5,7 @@ use crate::session::RequestId;
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
-use raftyard_groups::{GroupId, Incarnation, MembershipError, NodeId};
+use raftyard_groups::{GroupId, Incarnation, LogId, MembershipError, NodeId};
 
 /// Why a proposal has no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,6 +124,10 @@ pub enum ReadError {
     /// The state machine panicked at this query. It lives on.
     #[error("the state machine panicked at the query")]
     Panicked,
+    /// The state machine's disk failed at this query. Asked again, it may not; a replica that can't write either
+    /// stops.
+    #[error("the state machine's disk failed: {0}")]
+    Failed(String),
 }
 
 /// Why leadership was not handed over.
@@ -406,9 +410,60 @@ pub enum CreateGroupError {
     /// The state that the log goes on from is not there: this replica would serve less than it acknowledged.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A state machine on disk can't be gone on with.
+    #[error(transparent)]
+    DiskState(#[from] DiskStateError),
     /// The node shuts down.
     #[error("the node shuts down")]
     Closed,
+}
+
+/// Why the state that a [`DiskStateMachine`](crate::DiskStateMachine) has on its disk can't be gone on with. The
+/// log was not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskStateError {
+    /// Its disk refused, when it was opened, or took over a snapshot.
+    #[error("the state of {group}: {source}")]
+    Io {
+        /// The group.
+        group: GroupId,
+        /// What the state machine said.
+        source: std::io::Error,
+    },
+    /// Its records are not what was committed.
+    #[error("the state of {group}: {what}")]
+    Damaged {
+        /// The group.
+        group: GroupId,
+        /// What is wrong with them.
+        what: String,
+    },
+    /// It is another group's, or of another life of this one.
+    #[error("the state of {group}, incarnation {incarnation}, is that of {found}, incarnation {found_incarnation}")]
+    NotOurs {
+        /// The group.
+        group: GroupId,
+        /// Its incarnation.
+        incarnation: u64,
+        /// Whose state it is.
+        found: GroupId,
+        /// Of which incarnation.
+        found_incarnation: u64,
+    },
+    /// It applied an entry that this log does not hold. A state never gets ahead of its log: that one lost
+    /// entries it acknowledged, or is another's.
+    #[error("the state of {group} applied {applied}, which its log, from {base} to {last}, does not hold")]
+    NotInLog {
+        /// The group.
+        group: GroupId,
+        /// The last entry it applied.
+        applied: LogId,
+        /// What the log begins after.
+        base: LogId,
+        /// The last index of the log.
+        last: u64,
+    },
 }
 
 fn request_text(request: Option<RequestId>) -> String {

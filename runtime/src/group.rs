@@ -2,7 +2,7 @@
 
 use crate::error::{ExportError, LeaderError, ProposeError, ReadError, TransferError};
 use crate::host::Node;
-use crate::machine::{APPLIED, Answer, FORGOTTEN, NOT_APPLIED, ROOM, StateMachine};
+use crate::machine::{APPLIED, Answer, FORGOTTEN, NOT_APPLIED, ROOM, Replicated};
 use crate::registry::{GroupSlot, GroupStatus};
 use crate::session::{RequestId, Resolution, Session, SessionId};
 use crate::worker::{Export, Proposal, Purpose, ReadJob, Work};
@@ -67,7 +67,7 @@ impl<S> fmt::Debug for Group<S> {
     }
 }
 
-impl<S: StateMachine> Group<S> {
+impl<S: Replicated> Group<S> {
     pub(crate) fn new(slot: Arc<GroupSlot>, node: Arc<Node>) -> Self {
         Self {
             slot,
@@ -314,7 +314,7 @@ impl<S: StateMachine> Group<S> {
                 let machine = machine.downcast_ref::<S>().ok_or(ReadError::Closed)?;
                 // A query that panics must not take the replica with it: asked again at the next leader, it
                 // would take them all.
-                catch_unwind(AssertUnwindSafe(|| machine.query(query))).map_err(|_| ReadError::Panicked)
+                catch_unwind(AssertUnwindSafe(|| machine.ask(query))).unwrap_or(Err(ReadError::Panicked))
             });
             // Who gave up waiting has dropped the other end.
             reply.send(answer).ok();

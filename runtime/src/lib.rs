@@ -39,13 +39,13 @@ mod worker;
 pub use client::Client;
 pub use clock::{Clock, MonotonicClock, RuntimeClock};
 pub use error::{
-    ChangeError, CreateGroupError, DestroyGroupError, ExportError, LeaderError, OpenError, PeerError, ProgressError,
-    ProposeError, ReadError, RebuildGroupError, TransferError,
+    ChangeError, CreateGroupError, DestroyGroupError, DiskStateError, ExportError, LeaderError, OpenError, PeerError,
+    ProgressError, ProposeError, ReadError, RebuildGroupError, TransferError,
 };
 pub use group::{Consistency, Group};
 pub use host::{BoundHost, GroupOptions, HostBuilder, Placement, RaftHost, RebuildReport};
 pub use limits::Limits;
-pub use machine::StateMachine;
+pub use machine::{DiskStateMachine, OnDisk, Record, Replicated, StateMachine};
 pub use members::MemberProgress;
 pub use metrics::HostMetrics;
 pub use quarantine::QuarantineReason;

@@ -1,14 +1,26 @@
 //! What a group replicates: the user's state machine, and its face towards the actors, where commands and
 //! responses are bytes.
 
+mod disk;
+mod own_state;
+mod replicated;
+
+pub(crate) use disk::DiskTyped;
+pub use disk::{DiskStateMachine, OnDisk, Record};
+use own_state::OwnState;
+pub(crate) use own_state::{APPLIED, FORGOTTEN, NOT_APPLIED};
+pub use replicated::Replicated;
+
 use crate::error::ProposeError;
-use crate::session::{Admission, ENVELOPE_ROOM, Envelope, Kept, RequestId, Sessions};
-use crate::snapshot::{Decode, Encode};
+use crate::session::{ENVELOPE_ROOM, Envelope, RequestId};
+use crate::snapshot::{Decode, Encode, SyncDisk};
 use crate::time::Timestamp;
 use bytes::{Buf, Bytes};
+use raftyard_groups::LogId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
+use std::io;
 
 /// A replicated state machine (paper §2). Every replica of a group applies the same commands in the same
 /// order, so `apply` must be deterministic: nothing but the state and the command may decide what it does:
@@ -48,27 +60,59 @@ pub trait StateMachine: Send + 'static {
 /// What applying an entry answers to who proposed it, serialised. After a refusal nothing was applied.
 pub(crate) type Answer = Result<Vec<u8>, ProposeError>;
 
+/// Why a state machine could not apply a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MachineError {
+    /// It was not applied.
+    #[error("it can't be decoded: {0}")]
+    Undecodable(#[from] postcard::Error),
+    /// A state machine on disk: what it did is not committed.
+    #[error("the state machine's disk failed: {0}")]
+    Disk(#[from] io::Error),
+}
+
 /// A state machine without its types, as a group actor holds it.
 pub(crate) trait Machine: Send {
+    /// Whether it keeps its state on disk: then what was applied counts once it was committed, and
+    /// [`Machine::sync`] lets the log be compacted. If not, a snapshot does.
+    fn is_on_disk(&self) -> bool {
+        false
+    }
+
     /// Applies an entry, stamped and in its envelope as it is in the log; returns the answer if it is `wanted`:
-    /// on followers nobody waits for it. An error says that it could not be decoded, and so was not applied.
-    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, postcard::Error>;
+    /// on followers nobody waits for it. An error says that it was not applied.
+    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, MachineError>;
+
+    /// Commits what was applied, up to the entry `last`.
+    fn commit(&mut self, _last: LogId) -> io::Result<()> {
+        Ok(())
+    }
 
     /// What this request of a session was answered, if it was applied; a refusal if it was not, or if nobody
     /// can tell.
     fn recall(&self, request: RequestId) -> Answer;
 
+    /// How to make durable what is committed, to be done elsewhere.
+    fn sync(&self) -> SyncDisk {
+        Box::new(|| Ok(()))
+    }
+
     /// A view of the state, to be written elsewhere.
-    fn snapshot(&self) -> Encode;
+    fn snapshot(&self) -> io::Result<Encode>;
 
     /// How to make of a snapshot's bytes what [`Machine::restore`] takes.
     fn decoder(&self) -> Decode;
 
-    /// Takes over a state; false if it is another state machine's.
-    fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool;
+    /// Takes over the state of a snapshot that ends with the entry `last`.
+    fn restore(&mut self, snapshot: Box<dyn Any + Send>, last: LogId) -> io::Result<()>;
 
     /// The user's state machine, to be queried by who knows its type.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// A snapshot was decoded by the decoder of a state machine of another type.
+fn another_machines() -> io::Error {
+    io::Error::other("it is another state machine's")
 }
 
 /// Bytes of the stamp that an entry begins with: the time at which the leader took it, in milliseconds since
@@ -111,165 +155,61 @@ pub(crate) fn unseal(entry: &[u8]) -> Result<(Timestamp, Envelope, &[u8]), postc
     Ok((Timestamp(u64::from_le_bytes(*stamp)), envelope, command))
 }
 
-/// How the outcome of [`Envelope::Resolve`] is answered: a byte, and after [`APPLIED`] the answer.
-pub(crate) const NOT_APPLIED: u8 = 0;
-pub(crate) const FORGOTTEN: u8 = 1;
-pub(crate) const APPLIED: u8 = 2;
-
 pub(crate) struct Typed<S> {
     machine: S,
-    /// The time of the last command.
-    now: Timestamp,
-    sessions: Sessions,
+    own: OwnState,
 }
 
 impl<S> Typed<S> {
     pub(crate) fn new(machine: S) -> Self {
         Self {
             machine,
-            now: Timestamp::default(),
-            sessions: Sessions::default(),
+            own: OwnState::default(),
         }
     }
 }
 
 /// All that decides what later entries do.
-type State<S> = (Timestamp, Sessions, <S as StateMachine>::Snapshot);
-
-impl<S: StateMachine> Typed<S> {
-    fn apply_plain(&mut self, command: S::Command, wanted: bool) -> Option<Answer> {
-        let response = self.machine.apply(command, self.now);
-        wanted.then(|| postcard::to_stdvec(&response).map_err(|error| unusable(&error)))
-    }
-
-    /// Applies a command of a session, unless it was applied before or can't be.
-    fn apply_once(&mut self, request: RequestId, command: S::Command, wanted: bool) -> Option<Answer> {
-        let response = self.machine.apply(command, self.now);
-        // On every replica, since any of them may be asked for it next.
-        let (kept, answer) = match Kept::answer(&response) {
-            Ok(kept) => {
-                let answer = wanted.then(|| answer_of(&kept));
-                (kept, answer)
-            }
-            Err(error) => (Kept::Unusable, wanted.then(|| Err(unusable(&error)))),
-        };
-        self.sessions.keep(request, kept);
-        answer
-    }
-}
-
-fn decode<C: DeserializeOwned>(bytes: &[u8]) -> Result<C, postcard::Error> {
-    let (command, rest) = postcard::take_from_bytes(bytes)?;
-    if rest.is_empty() {
-        Ok(command)
-    } else {
-        // A command of another type, whose beginning happens to make sense.
-        Err(postcard::Error::SerdeDeCustom)
-    }
-}
-
-fn unusable(error: &postcard::Error) -> ProposeError {
-    ProposeError::UndecodableResponse(error.to_string())
-}
-
-/// What is kept of a request, as its answer.
-fn answer_of(kept: &Kept) -> Answer {
-    match kept {
-        Kept::Small(..) | Kept::Large(_) => Ok(kept.bytes().unwrap_or_default().to_vec()),
-        Kept::Unusable => Err(ProposeError::UndecodableResponse("it can't be serialised".to_owned())),
-        Kept::Fenced => Err(ProposeError::Fenced),
-        Kept::Nothing => Err(ProposeError::Dropped),
-    }
-}
-
-/// Why a request of a session is not applied, or what it was answered before; `None` for one that is new.
-fn known(admission: &Admission) -> Option<Answer> {
-    match admission {
-        Admission::New => None,
-        Admission::Known(kept) => Some(answer_of(kept)),
-        Admission::NoSession => Some(Err(ProposeError::SessionExpired)),
-        Admission::Forgotten => Some(Err(ProposeError::RequestForgotten)),
-        Admission::Full => Some(Err(ProposeError::SessionFull)),
-    }
-}
-
-/// What became of a request, for who resolves it.
-fn resolution(admission: &Admission) -> Answer {
-    match admission {
-        Admission::Known(Kept::Fenced) => Ok(vec![NOT_APPLIED]),
-        Admission::NoSession | Admission::Forgotten => Ok(vec![FORGOTTEN]),
-        Admission::Full => Err(ProposeError::SessionFull),
-        Admission::New => Err(ProposeError::Dropped),
-        Admission::Known(kept) => {
-            let mut answer = answer_of(kept)?;
-            answer.insert(0, APPLIED);
-            Ok(answer)
-        }
-    }
-}
+type State<S> = (OwnState, <S as StateMachine>::Snapshot);
 
 impl<S: StateMachine> Machine for Typed<S> {
-    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, postcard::Error> {
-        let (stamp, envelope, command) = unseal(entry)?;
-        let command = match envelope {
-            Envelope::Plain | Envelope::Command { .. } => Some(decode(command)?),
-            Envelope::Open(..) | Envelope::Close(_) | Envelope::Resolve(..) => None,
-        };
-        // Leaders' clocks differ. The group's time never goes back.
-        self.now = self.now.max(stamp);
-        self.sessions.pass(self.now);
-        Ok(match (envelope, command) {
-            (Envelope::Command { request, opens }, Some(command)) => {
-                match self.sessions.admit(request, opens, self.now) {
-                    Admission::New => self.apply_once(request, command, wanted),
-                    admission => wanted.then(|| known(&admission)).flatten(),
-                }
-            }
-            (Envelope::Open(session, limits), _) => {
-                let session = self.sessions.open(session, limits, self.now);
-                wanted.then(|| Ok(session.0.to_le_bytes().to_vec()))
-            }
-            (Envelope::Close(session), _) => {
-                self.sessions.close(session);
-                wanted.then(|| Ok(Vec::new()))
-            }
-            (Envelope::Resolve(session, number), _) => {
-                let admission = self.sessions.resolve(session, number, self.now);
-                wanted.then(|| resolution(&admission))
-            }
-            (_, command) => command.and_then(|command| self.apply_plain(command, wanted)),
-        })
+    fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, MachineError> {
+        let machine = &mut self.machine;
+        self.own
+            .apply(entry, wanted, |command, now| Ok(machine.apply(command, now)))
     }
 
     fn recall(&self, request: RequestId) -> Answer {
-        known(&self.sessions.recall(request)).unwrap_or(Err(ProposeError::Dropped))
+        self.own.recall(request)
     }
 
-    fn snapshot(&self) -> Encode {
-        let state: State<S> = (self.now, self.sessions.clone(), self.machine.snapshot());
-        Box::new(move |out| postcard::to_io(&state, out).map(drop))
+    fn snapshot(&self) -> io::Result<Encode> {
+        let state: State<S> = (self.own.clone(), self.machine.snapshot());
+        Ok(Box::new(move |out| {
+            postcard::to_io(&state, out).map(drop).map_err(io::Error::other)
+        }))
     }
 
     fn decoder(&self) -> Decode {
-        |bytes| {
-            let (state, rest) = postcard::take_from_bytes::<State<S>>(bytes)?;
+        Box::new(|from| {
+            // As a whole: postcard lends what it deserialises from what it was given.
+            let mut bytes = Vec::new();
+            from.read_to_end(&mut bytes)?;
+            let (state, rest) = postcard::take_from_bytes::<State<S>>(&bytes).map_err(io::Error::other)?;
             if !rest.is_empty() {
                 // A state of another type, whose beginning happens to make sense.
-                return Err(postcard::Error::SerdeDeCustom);
+                return Err(io::ErrorKind::InvalidData.into());
             }
             Ok(Box::new(state))
-        }
+        })
     }
 
-    fn restore(&mut self, snapshot: Box<dyn Any + Send>) -> bool {
-        let Ok(snapshot) = snapshot.downcast::<State<S>>() else {
-            return false;
-        };
-        let (now, sessions, state) = *snapshot;
-        self.now = now;
-        self.sessions = sessions;
+    fn restore(&mut self, snapshot: Box<dyn Any + Send>, _last: LogId) -> io::Result<()> {
+        let snapshot = snapshot.downcast::<State<S>>();
+        let (own, state) = *snapshot.map_err(|_| another_machines())?;
+        self.own = own;
         self.machine.restore(state);
-        true
+        Ok(())
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -327,9 +267,10 @@ mod tests {
         let mut machine = Typed::new(Times::default());
         apply(&mut machine, 70);
         let mut bytes = Vec::new();
-        machine.snapshot()(&mut bytes).unwrap();
+        machine.snapshot().unwrap()(&mut bytes).unwrap();
         let mut restored = Typed::new(Times::default());
-        assert!(restored.restore(restored.decoder()(&bytes).unwrap()));
+        let decoded = restored.decoder()(&mut bytes.as_slice()).unwrap();
+        restored.restore(decoded, LogId::new(1, 1)).unwrap();
         apply(&mut restored, 10);
         assert_eq!(restored.machine.0, [70, 70].map(Timestamp));
     }

@@ -24,6 +24,7 @@ pub(crate) struct Counters {
     pub(crate) turns: Counter,
     pub(crate) strays: Counter,
     pub(crate) snapshots_taken: Counter,
+    pub(crate) states_synced: Counter,
     pub(crate) snapshots_sent: Counter,
     pub(crate) snapshots_installed: Counter,
 }
@@ -51,6 +52,8 @@ pub struct HostMetrics {
     pub frames_received: u64,
     /// Snapshots of groups here that became durable.
     pub snapshots_taken: u64,
+    /// Times that a state machine on disk made durable what it had applied.
+    pub states_synced: u64,
     /// Snapshots that a peer has all of.
     pub snapshots_sent: u64,
     /// Bytes of snapshots sent, also of those that were broken off.
@@ -78,6 +81,7 @@ impl HostMetrics {
             messages_dropped: with(self.messages_dropped, other.messages_dropped),
             frames_received: with(self.frames_received, other.frames_received),
             snapshots_taken: with(self.snapshots_taken, other.snapshots_taken),
+            states_synced: with(self.states_synced, other.states_synced),
             snapshots_sent: with(self.snapshots_sent, other.snapshots_sent),
             snapshot_bytes_sent: with(self.snapshot_bytes_sent, other.snapshot_bytes_sent),
             snapshots_installed: with(self.snapshots_installed, other.snapshots_installed),
@@ -96,6 +100,7 @@ impl HostMetrics {
             messages_dropped: transport.messages_dropped,
             frames_received: transport.frames_received,
             snapshots_taken: counters.snapshots_taken.get(),
+            states_synced: counters.states_synced.get(),
             snapshots_sent: counters.snapshots_sent.get(),
             snapshot_bytes_sent: transport.snapshot_bytes_sent,
             snapshots_installed: counters.snapshots_installed.get(),

@@ -30,6 +30,15 @@ pub enum QuarantineReason {
     /// The state machine panicked when a view of it was taken, for a snapshot or an export.
     #[error("the state machine panicked when a snapshot was taken")]
     SnapshotPanicked,
+    /// A state machine that keeps its state on disk could not write it, make it durable or show it, with what was
+    /// applied up to this entry.
+    #[error("the state machine's disk failed at {last}: {error}")]
+    StateFailed {
+        /// The last entry that it was about.
+        last: LogId,
+        /// What it said.
+        error: String,
+    },
     /// A record of its log on disk is not what was written.
     #[error("its log is damaged")]
     LogDamaged,

@@ -1,11 +1,13 @@
 //! What a witness has in the place of a state machine: nothing.
 
 use crate::error::ProposeError;
-use crate::machine::{Answer, Machine, StateMachine};
+use crate::machine::{Answer, Machine, MachineError, StateMachine};
 use crate::session::RequestId;
 use crate::snapshot::{Decode, Encode};
 use crate::time::Timestamp;
+use raftyard_groups::LogId;
 use std::any::Any;
+use std::io;
 
 /// The state machine of a witness: it has no state, whatever the group's other replicas have. Its handles serve to
 /// look at the replica: a witness never leads, so it takes no proposals and answers no linearizable reads.
@@ -32,7 +34,7 @@ impl StateMachine for Witness {
 pub(crate) struct WitnessMachine(pub(crate) Witness);
 
 impl Machine for WitnessMachine {
-    fn apply(&mut self, _: &[u8], _: bool) -> Result<Option<Answer>, postcard::Error> {
+    fn apply(&mut self, _: &[u8], _: bool) -> Result<Option<Answer>, MachineError> {
         // A command that reached a witness all the same: acknowledging it was right, and nothing else is its business.
         Ok(None)
     }
@@ -42,16 +44,16 @@ impl Machine for WitnessMachine {
         Err(ProposeError::Dropped)
     }
 
-    fn snapshot(&self) -> Encode {
-        Box::new(|_| Ok(()))
+    fn snapshot(&self) -> io::Result<Encode> {
+        Ok(Box::new(|_| Ok(())))
     }
 
     fn decoder(&self) -> Decode {
-        |_| Ok(Box::new(()))
+        Box::new(|_| Ok(Box::new(())))
     }
 
-    fn restore(&mut self, _: Box<dyn Any + Send>) -> bool {
-        true
+    fn restore(&mut self, _: Box<dyn Any + Send>, _: LogId) -> io::Result<()> {
+        Ok(())
     }
 
     fn as_any(&self) -> &dyn Any {

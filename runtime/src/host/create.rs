@@ -1,20 +1,21 @@
 //! What a node does before it hosts a replica of a group.
 
 use super::{GroupOptions, Node};
-use crate::error::CreateGroupError;
+use crate::error::{CreateGroupError, DiskStateError};
 use crate::life::after;
-use crate::machine::Machine;
-use crate::snapshot::{SnapshotError, SnapshotWork};
+use crate::machine::{DiskStateMachine, DiskTyped, Machine};
+use crate::snapshot::{Decode, SnapshotError, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup, first_recovered};
 use raftyard_groups::{GroupId, Incarnation, LogId, Membership, NodeId, Recovered};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A replica that is to be started.
 pub(super) struct Wanted {
-    group: GroupId,
+    pub(super) group: GroupId,
     /// What the group begins with; none if the replica joins it.
     membership: Option<Membership>,
     is_witness: bool,
@@ -191,33 +192,96 @@ impl Node {
         recovered: &mut Recovered,
         machine: &mut dyn Machine,
     ) -> Result<Option<LogId>, CreateGroupError> {
-        let (reply, opened) = oneshot::channel();
-        let work = SnapshotWork::Open {
-            record: record.clone(),
-            recovered: recovered.clone(),
-            decode: machine.decoder(),
-            reply,
-        };
-        // Left behind for the next who creates the group, should this fail or be dropped.
-        let left_behind = RecoveredGroup {
-            record: record.clone(),
-            state: recovered.clone(),
-        };
-        self.recovered.lock().insert(record.group, left_behind);
-        self.snapshots.push(work);
-        let opened = opened.await.map_err(|_| CreateGroupError::Closed)??;
+        self.leave_behind(record, recovered);
+        let decode = machine.decoder();
+        let opened = self.open_snapshot(record, recovered, None, decode).await?;
         let last = match opened {
             None => None,
             Some((last, state)) => {
-                // It comes out of the machine's own decoder, so it is of its type.
-                let restored = catch_unwind(AssertUnwindSafe(|| machine.restore(state)));
-                restored.map_err(|_| SnapshotError::Rejected(last))?;
+                take_over(record, machine, last, state)?;
                 recovered.applied = last.index;
                 Some(last)
             }
         };
         self.recovered.lock().remove(&record.group);
         Ok(last)
+    }
+
+    /// Takes up a state machine where its disk says that it is, or, if its log begins later, at the snapshot
+    /// that the log goes on from. Returns it with the last entry it has applied, and whether it was restored.
+    pub(super) async fn resume<S: DiskStateMachine>(
+        &self,
+        record: &GroupRecord,
+        recovered: &mut Recovered,
+        machine: S,
+    ) -> Result<(DiskTyped<S>, LogId, bool), CreateGroupError> {
+        self.leave_behind(record, recovered);
+        let group = record.group;
+        let (mut machine, applied) = DiskTyped::open(machine, record)?;
+        if applied.index >= recovered.base.index && !recovered.holds(applied) {
+            return Err(CreateGroupError::DiskState(DiskStateError::NotInLog {
+                group,
+                applied,
+                base: recovered.base,
+                last: recovered.last.0,
+            }));
+        }
+        let decode = machine.decoder();
+        let opened = self.open_snapshot(record, recovered, Some(applied), decode).await?;
+        let (last, is_restored) = match opened {
+            None => (applied, false),
+            Some((last, state)) => {
+                take_over(record, &mut machine, last, state)?;
+                (last, true)
+            }
+        };
+        self.recovered.lock().remove(&group);
+        recovered.applied = last.index;
+        Ok((machine, last, is_restored))
+    }
+
+    /// For the next who creates the group, should this attempt fail or be dropped.
+    fn leave_behind(&self, record: &GroupRecord, recovered: &Recovered) {
+        let left_behind = RecoveredGroup {
+            record: record.clone(),
+            state: recovered.clone(),
+        };
+        self.recovered.lock().insert(record.group, left_behind);
+    }
+
+    async fn open_snapshot(
+        &self,
+        record: &GroupRecord,
+        recovered: &Recovered,
+        applied: Option<LogId>,
+        decode: Decode,
+    ) -> Result<Option<(LogId, Box<dyn Any + Send>)>, CreateGroupError> {
+        let (reply, opened) = oneshot::channel();
+        self.snapshots.push(SnapshotWork::Open {
+            record: record.clone(),
+            recovered: recovered.clone(),
+            applied,
+            decode,
+            reply,
+        });
+        Ok(opened.await.map_err(|_| CreateGroupError::Closed)??)
+    }
+}
+
+/// Lets a state machine take over the state of the snapshot that ends with `last`.
+fn take_over(
+    record: &GroupRecord,
+    machine: &mut dyn Machine,
+    last: LogId,
+    state: Box<dyn Any + Send>,
+) -> Result<(), CreateGroupError> {
+    match catch_unwind(AssertUnwindSafe(|| machine.restore(state, last))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(source)) => Err(CreateGroupError::DiskState(DiskStateError::Io {
+            group: record.group,
+            source,
+        })),
+        Err(_) => Err(SnapshotError::Rejected(last).into()),
     }
 }
 

@@ -4,9 +4,10 @@ use super::create::{Reservation, Wanted};
 use super::{GroupOptions, RaftHost};
 use crate::error::CreateGroupError;
 use crate::group::Group;
-use crate::machine::{StateMachine, Typed};
+use crate::machine::{DiskStateMachine, OnDisk, StateMachine, Typed};
 use crate::witness::{Witness, WitnessMachine};
 use raftyard_groups::{GroupId, NodeId};
+use std::io;
 
 impl RaftHost {
     /// Starts a replica of a group that goes on elsewhere: it knows nothing, waits to be added by a
@@ -32,6 +33,22 @@ impl RaftHost {
         let wanted = Wanted::joining(group, &options, false);
         let (record, recovered) = reserved.node.recover_or_note(wanted).await?;
         self.start(record, recovered, machine, options.priority).await
+    }
+
+    /// As [`RaftHost::join_group`], with a state machine that keeps its state on disk, as
+    /// [`RaftHost::create_disk_group`].
+    ///
+    /// # Errors
+    ///
+    /// [`CreateGroupError`], as [`RaftHost::create_disk_group`].
+    pub async fn join_disk_group<S: DiskStateMachine>(
+        &self,
+        group: GroupId,
+        options: GroupOptions,
+        open: impl FnOnce() -> io::Result<S>,
+    ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
+        let wanted = Wanted::joining(group, &options, false);
+        self.start_on_disk(wanted, options.priority, open).await
     }
 
     /// As [`RaftHost::join_group`], as a witness: it waits to be added with

@@ -19,11 +19,11 @@ pub use placement::Placement;
 pub use rebuild::RebuildReport;
 
 use crate::budget::ByteBudget;
-use crate::error::{CreateGroupError, OpenError};
+use crate::error::{CreateGroupError, DiskStateError, OpenError};
 use crate::group::Group;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
-use crate::machine::{Machine, StateMachine, Typed};
+use crate::machine::{DiskStateMachine, Machine, OnDisk, Replicated, StateMachine, Typed};
 use crate::metrics::{Counters, HostMetrics};
 use crate::random::mix;
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
@@ -38,9 +38,12 @@ use actix::Addr;
 use create::{Reservation, Wanted};
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
-use raftyard_groups::{GroupId, Incarnation, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning};
+use raftyard_groups::{
+    GroupId, Incarnation, LogId, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
+};
 use std::any::TypeId;
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,6 +98,18 @@ pub(crate) struct Node {
     closed: AtomicBool,
     /// Set once the shutdown is over.
     ended: OnceCell<()>,
+}
+
+/// A replica that is about to be hosted.
+struct Start {
+    record: GroupRecord,
+    recovered: Recovered,
+    machine: Box<dyn Machine>,
+    /// As in [`Create`].
+    snapshot: Option<LogId>,
+    /// As in [`Create`].
+    unsynced: bool,
+    priority: u8,
 }
 
 struct Actors {
@@ -174,6 +189,64 @@ impl RaftHost {
         self.start(record, recovered, machine, options.priority).await
     }
 
+    /// Like [`RaftHost::create_group`], for a state machine that keeps its state on disk. `open` opens it, as an
+    /// earlier run left it or new; it is called at once, on this thread. The log is replayed from where the
+    /// state machine's records say that it is. A group that is destroyed leaves its state to its owner: one that
+    /// is created again in its place needs a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateGroupError`]; [`CreateGroupError::DiskState`] if the state machine can't be opened, or what it
+    /// has does not fit to the log. Nothing runs then, but a new group may already be noted on disk; creating
+    /// it again is safe.
+    pub async fn create_disk_group<S: DiskStateMachine>(
+        &self,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        open: impl FnOnce() -> io::Result<S>,
+    ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
+        self.create_disk_group_with(group, members, GroupOptions::default(), open)
+            .await
+    }
+
+    /// As [`RaftHost::create_disk_group`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`RaftHost::create_disk_group`].
+    pub async fn create_disk_group_with<S: DiskStateMachine>(
+        &self,
+        group: GroupId,
+        members: impl IntoIterator<Item = NodeId>,
+        options: GroupOptions,
+        open: impl FnOnce() -> io::Result<S>,
+    ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
+        let wanted = Wanted::creating(&self.0, group, members, &options, false)?;
+        self.start_on_disk(wanted, options.priority, open).await
+    }
+
+    /// Starts a replica whose state machine keeps its state on disk.
+    async fn start_on_disk<S: DiskStateMachine>(
+        &self,
+        wanted: Wanted,
+        priority: u8,
+        open: impl FnOnce() -> io::Result<S>,
+    ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
+        let (node, group) = (&self.0, wanted.group);
+        let _reserved = Reservation::of_new(node, group)?;
+        let machine = open().map_err(|source| DiskStateError::Io { group, source })?;
+        let (record, mut recovered) = node.recover_or_note(wanted).await?;
+        let (machine, applied, is_restored) = node.resume(&record, &mut recovered, machine).await?;
+        self.host(Start {
+            record,
+            recovered,
+            machine: Box::new(machine),
+            snapshot: Some(applied),
+            unsynced: is_restored,
+            priority,
+        })
+    }
+
     /// Starts the replica that is noted on disk; the group is reserved.
     async fn start<S: StateMachine>(
         &self,
@@ -182,8 +255,28 @@ impl RaftHost {
         mut machine: Box<dyn Machine>,
         priority: u8,
     ) -> Result<Group<S>, CreateGroupError> {
+        let snapshot = self.0.restore(&record, &mut recovered, &mut *machine).await?;
+        self.host(Start {
+            record,
+            recovered,
+            machine,
+            snapshot,
+            unsynced: false,
+            priority,
+        })
+    }
+
+    /// Hosts a replica whose state machine is as far as its log says.
+    fn host<S: Replicated>(&self, start: Start) -> Result<Group<S>, CreateGroupError> {
+        let Start {
+            record,
+            recovered,
+            machine,
+            snapshot,
+            unsynced,
+            priority,
+        } = start;
         let (node, group) = (&self.0, record.group);
-        let snapshot = node.restore(&record, &mut recovered, &mut *machine).await?;
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
             return Err(CreateGroupError::Closed);
         };
@@ -219,6 +312,7 @@ impl RaftHost {
             recovered,
             machine,
             snapshot,
+            unsynced,
             slot: slot.clone(),
             campaign: first == Some(&node.id),
         };
@@ -232,7 +326,7 @@ impl RaftHost {
     /// A handle to a group that runs on this node; `None` if none with this id and this type of state machine
     /// does.
     #[must_use]
-    pub fn group<S: StateMachine>(&self, group: GroupId) -> Option<Group<S>> {
+    pub fn group<S: Replicated>(&self, group: GroupId) -> Option<Group<S>> {
         // Cloned out: a guard of the map must not live on.
         let slot = self.0.registry.get(&group).map(|slot| slot.value().clone())?;
         (slot.machine == TypeId::of::<S>()).then(|| Group::new(slot, self.0.clone()))

@@ -1,10 +1,13 @@
 //! What every replica of a group remembers of its sessions. Part of the replicated state: what is here
 //! follows from the log alone, and so does what is forgotten, and when.
 
+mod records;
+
 use super::window::{Place, Window};
 use super::{Kept, RequestId, SessionId, SessionLimits};
 use crate::registry::IdMap;
 use crate::time::Timestamp;
+use records::Changes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,6 +25,8 @@ pub(crate) struct Sessions {
     bytes: u64,
     /// No session expires before this time. (It may be later than that: only a hint that saves the look.)
     expiry: Timestamp,
+    /// What changed since it was written down last, if it is.
+    changes: Option<Box<Changes>>,
 }
 
 /// What is to be done with a command of a session.
@@ -78,6 +83,9 @@ impl Sessions {
         self.by_use.insert(self.uses, session);
         let window = Window::new(floor, VecDeque::new(), now, self.uses);
         self.windows.insert(session, window);
+        if let Some(changes) = &mut self.changes {
+            changes.session(session);
+        }
         self.make_room(session);
     }
 
@@ -92,6 +100,10 @@ impl Sessions {
         };
         self.by_use.remove(&window.used);
         self.bytes -= window.bytes();
+        if let Some(changes) = &mut self.changes {
+            changes.session(session);
+            changes.numbers(session, window.floor()..window.end());
+        }
         true
     }
 
@@ -125,6 +137,10 @@ impl Sessions {
             self.by_use.insert(self.uses, request.session);
             window.used = self.uses;
         }
+        if let Some(changes) = &mut self.changes {
+            changes.session(request.session);
+            changes.numbers(request.session, window.floor()..request.floor.min(window.end()));
+        }
         self.bytes -= window.bytes();
         window.forget_below(request.floor);
         self.bytes += window.bytes();
@@ -148,6 +164,9 @@ impl Sessions {
         let Place::At(offset) = window.place(request.number) else {
             return;
         };
+        if let Some(changes) = &mut self.changes {
+            changes.numbers(request.session, request.number..request.number.saturating_add(1));
+        }
         self.bytes -= window.bytes();
         window.set(offset, kept);
         self.bytes += window.bytes();

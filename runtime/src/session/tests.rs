@@ -4,6 +4,7 @@ use super::*;
 use crate::error::ProposeError;
 use crate::machine::{Machine, ROOM, StateMachine, Typed, seal};
 use crate::time::Timestamp;
+use raftyard_groups::LogId;
 
 const A: SessionId = SessionId(7);
 const B: SessionId = SessionId(8);
@@ -91,16 +92,16 @@ impl Replica {
     fn copy(&self) -> Self {
         let mut copy = Self::new();
         let mut bytes = Vec::new();
-        self.machine.snapshot()(&mut bytes).unwrap();
-        let state = copy.machine.decoder()(&bytes).unwrap();
-        assert!(copy.machine.restore(state));
+        self.machine.snapshot().unwrap()(&mut bytes).unwrap();
+        let state = copy.machine.decoder()(&mut bytes.as_slice()).unwrap();
+        copy.machine.restore(state, LogId::new(1, 1)).unwrap();
         copy.now = self.now;
         copy
     }
 
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.machine.snapshot()(&mut bytes).unwrap();
+        self.machine.snapshot().unwrap()(&mut bytes).unwrap();
         bytes
     }
 }

@@ -45,6 +45,11 @@ impl Window {
         self.floor
     }
 
+    /// After the last number of which something is kept.
+    pub(super) fn end(&self) -> u64 {
+        self.floor.saturating_add(self.kept.len() as u64)
+    }
+
     pub(super) fn kept(&self) -> &VecDeque<Kept> {
         &self.kept
     }

@@ -4,7 +4,7 @@
 use super::format::Seal;
 use super::name::{Name, SnapshotId};
 use super::receive::Incoming;
-use super::{Decode, Encode, SnapshotError, SnapshotEvent};
+use super::{Decode, Encode, SnapshotError, SnapshotEvent, SyncDisk, View};
 use crate::error::ExportError;
 use crate::inbox::Inbox;
 use crate::life::Life;
@@ -18,7 +18,7 @@ use crate::worker::Work;
 use bytes::Bytes;
 use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Recovered, Term};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -38,6 +38,9 @@ pub(crate) enum SnapshotWork {
     Open {
         record: GroupRecord,
         recovered: Recovered,
+        /// The last entry that a state machine on disk has applied; it needs a snapshot only if the log begins
+        /// after that.
+        applied: Option<LogId>,
         decode: Decode,
         reply: oneshot::Sender<Result<Opened, SnapshotError>>,
     },
@@ -49,6 +52,8 @@ pub(crate) enum SnapshotWork {
         membership: Arc<Membership>,
         encode: Encode,
     },
+    /// What a state machine on disk applied up to this entry is to be made durable.
+    Sync { life: Life, last: LogId, sync: SyncDisk },
     /// A snapshot that was received is to be read back.
     Restore { life: Life, last: LogId, decode: Decode },
     /// The group's log durably holds this snapshot's last entry: older ones are of no use.
@@ -87,6 +92,8 @@ pub(crate) enum SnapshotWork {
         last: LogId,
         /// The peer is a witness: it gets no state.
         to_witness: bool,
+        /// To be written first, and removed once it was sent: a group whose state is on disk has no other.
+        view: Option<View>,
     },
     /// A piece of one that is being sent; nothing if it can't be read.
     Read {
@@ -136,6 +143,8 @@ pub(crate) struct SnapshotActor {
     pub(super) ready: BTreeMap<SnapshotId, Seal>,
     /// How often each is being sent at the moment: these are not removed.
     pub(super) sending: BTreeMap<SnapshotId, usize>,
+    /// Those that were written only to be sent.
+    pub(super) for_peers: BTreeSet<SnapshotId>,
     /// At most one per group.
     pub(super) incoming: IdMap<GroupId, Incoming>,
     /// Snapshots before these are of no use.
@@ -167,6 +176,7 @@ impl SnapshotActor {
             groups: IdMap::default(),
             ready: BTreeMap::new(),
             sending: BTreeMap::new(),
+            for_peers: BTreeSet::new(),
             incoming: IdMap::default(),
             useless_before: IdMap::default(),
         }
@@ -178,19 +188,22 @@ impl SnapshotActor {
             SnapshotWork::Open {
                 record,
                 recovered,
+                applied,
                 decode,
                 reply,
-            } => drop(reply.send(self.start(&record, &recovered, decode))),
+            } => drop(reply.send(self.start(&record, &recovered, applied, &decode))),
             SnapshotWork::Take {
                 life,
                 last,
                 membership,
                 encode,
             } => self.take(life, last, membership, encode),
-            SnapshotWork::Restore { life, last, decode } => self.restore(life, last, decode),
+            SnapshotWork::Sync { life, last, sync } => self.sync(life, last, sync),
+            SnapshotWork::Restore { life, last, decode } => self.restore(life, last, &decode),
             SnapshotWork::Forget { life, before } => {
                 if self.record_of(life).is_some() {
-                    self.useless_before.insert(life.group, before);
+                    let useless = self.useless_before.entry(life.group).or_default();
+                    *useless = before.max(*useless);
                     self.remove_useless(life.group);
                 }
             }
@@ -219,7 +232,8 @@ impl SnapshotActor {
                 term,
                 last,
                 to_witness,
-            } => self.send(life, to, term, last, to_witness),
+                view,
+            } => self.send(life, to, term, last, to_witness, view),
             SnapshotWork::Read { id, offset, len, reply } => drop(reply.send(self.read_piece(id, offset, len))),
             SnapshotWork::Sent { id, to, is_complete } => self.sent(id, to, is_complete),
             SnapshotWork::Receive { from, part, reply } => drop(reply.send(self.receive(from, part))),

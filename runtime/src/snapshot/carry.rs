@@ -2,16 +2,16 @@
 //! taken over by the next incarnation.
 
 use super::actor::{Import, SnapshotActor};
-use super::format::{self, Stamp, Writer};
+use super::format::{Reader, Stamp, Writer};
 use super::name::{Name, SnapshotId};
 use super::take::run;
-use super::{Encode, SnapshotError};
+use super::{Decode, Encode, SnapshotError};
 use crate::error::ExportError;
 use crate::life::{Life, branch};
 use crate::store::{DirectorySnapshotStore, GroupRecord, SnapshotStore};
 use raftyard_groups::{LogId, Membership, Recovered};
 use std::io::{self, Write};
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,10 +72,11 @@ impl SnapshotActor {
             source,
         };
         let (directory, file) = directory_of(&import.path).map_err(failed)?;
-        let (seal, state) = format::read_any(&directory, &file)?;
+        let mut reader = Reader::open_any(&directory, &file)?;
         // Asked before anything is noted: a group that can't start is of no use.
-        let decode = import.decode;
-        match catch_unwind(|| decode(&state)) {
+        let decoded = catch_unwind(AssertUnwindSafe(|| (import.decode)(&mut reader)));
+        let seal = reader.finish()?;
+        match decoded {
             Ok(Ok(_)) => {}
             decoded => {
                 let what = match decoded {
@@ -93,7 +94,8 @@ impl SnapshotActor {
             is_witness: false,
         };
         let id = SnapshotId::of(&record, IMPORTED);
-        let written = self.write(&stamp_of(&record), id, |writer| writer.write_all(&state));
+        let mut state = Reader::open_any(&directory, &file)?;
+        let written = self.write(&stamp_of(&record), id, |writer| io::copy(&mut state, writer).map(drop));
         written.map_err(|source| {
             let name = Name::Taking(id).text();
             SnapshotError::Io { name, source }
@@ -108,7 +110,12 @@ impl SnapshotActor {
         recovered: &Recovered,
         to: &GroupRecord,
     ) -> Result<(), SnapshotError> {
-        let Some((last, state)) = self.newest(from, recovered, |bytes| Ok(Box::new(bytes.to_vec())))? else {
+        let decode: Decode = Box::new(|from| {
+            let mut state = Vec::new();
+            from.read_to_end(&mut state)?;
+            Ok(Box::new(state))
+        });
+        let Some((last, state)) = self.newest(from, recovered, &decode)? else {
             return Ok(());
         };
         let id = SnapshotId::of(to, last);

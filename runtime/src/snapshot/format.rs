@@ -6,13 +6,14 @@
 //!
 //! Fixed numbers are little endian. The header is postcard: group, incarnation, last entry, the membership in
 //! force at that entry, and whether it is a witness's, which has no state. The state is postcard of the time of the
-//! last command, of what is remembered for sessions, and of the state machine's `Snapshot`.
+//! last command, of what is remembered for sessions, and of the state machine's `Snapshot`; of a state machine on disk
+//! it is the length of the first two (8 bytes), those (postcard), and what the state machine wrote.
 
 use super::SnapshotError;
 use super::name::SnapshotId;
 use crate::membership::MembershipLists;
 use crate::store::{MemorySnapshotStore, SnapshotStore};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use raftyard_groups::Membership;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -72,6 +73,13 @@ impl Header {
         } = id;
         (self.group, self.incarnation) == (group.0, incarnation.0)
             && (self.term, self.index) == (last.term.0, last.index.0)
+    }
+
+    fn expect_witness(&self, is_witness: bool) -> Result<(), String> {
+        if self.is_witness == is_witness {
+            return Ok(());
+        }
+        Err("a witness's snapshot is of use to witnesses alone, and no other is to them".to_owned())
     }
 }
 
@@ -151,125 +159,169 @@ pub(super) fn verify(
     id: SnapshotId,
     is_witness: bool,
 ) -> Result<Seal, SnapshotError> {
-    let checked = check(store, name, |_| {})?;
-    checked.expect(name, id, is_witness)?;
-    Ok(checked.seal)
+    Reader::open(store, name, id, is_witness)?.finish()
 }
 
-/// All of a file that is this snapshot, and where the state begins and ends in it.
-pub(super) fn read(
-    store: &dyn SnapshotStore,
-    name: &str,
-    id: SnapshotId,
-    is_witness: bool,
-) -> Result<(Seal, Vec<u8>), SnapshotError> {
-    let (checked, state) = read_whole(store, name)?;
-    checked.expect(name, id, is_witness)?;
-    Ok((checked.seal, state))
+/// Reads the state out of a snapshot's file, piece by piece. What was read is worth nothing before
+/// [`Reader::finish`] found all of the file intact.
+pub(super) struct Reader<'a> {
+    pieces: Pieces<'a>,
+    membership: Arc<Membership>,
 }
 
-/// The same, whichever snapshot it is, but for a witness's.
-pub(super) fn read_any(store: &dyn SnapshotStore, name: &str) -> Result<(Seal, Vec<u8>), SnapshotError> {
-    let (checked, state) = read_whole(store, name)?;
-    checked.expect_witness(name, false)?;
-    Ok((checked.seal, state))
-}
-
-fn read_whole(store: &dyn SnapshotStore, name: &str) -> Result<(Checked, Vec<u8>), SnapshotError> {
-    let mut all = Vec::new();
-    let checked = check(store, name, |piece| all.extend_from_slice(piece))?;
-    all.truncate(all.len().saturating_sub(CRC_BYTES));
-    all.drain(..checked.state_at.min(all.len()));
-    Ok((checked, all))
-}
-
-/// A file that is intact.
-struct Checked {
-    seal: Seal,
-    header: Header,
-    /// Where the state begins.
-    state_at: usize,
-}
-
-impl Checked {
-    fn expect(&self, name: &str, id: SnapshotId, is_witness: bool) -> Result<(), SnapshotError> {
-        if !self.header.is_of(id) {
-            return Err(SnapshotError::Damaged {
-                name: name.to_owned(),
-                what: "it is the snapshot of another group or entry".to_owned(),
-            });
-        }
-        self.expect_witness(name, is_witness)
-    }
-
-    fn expect_witness(&self, name: &str, is_witness: bool) -> Result<(), SnapshotError> {
-        if self.header.is_witness == is_witness {
-            return Ok(());
-        }
-        Err(SnapshotError::Damaged {
-            name: name.to_owned(),
-            what: "a witness's snapshot is of use to witnesses alone, and no other is to them".to_owned(),
+impl<'a> Reader<'a> {
+    /// Opens a file that has to be this snapshot, and reads up to where the state begins.
+    pub(super) fn open(
+        store: &'a dyn SnapshotStore,
+        name: &'a str,
+        id: SnapshotId,
+        is_witness: bool,
+    ) -> Result<Self, SnapshotError> {
+        Self::open_if(store, name, |header| {
+            if !header.is_of(id) {
+                return Err("it is the snapshot of another group or entry".to_owned());
+            }
+            header.expect_witness(is_witness)
         })
     }
+
+    /// The same, whichever snapshot it is, but for a witness's.
+    pub(super) fn open_any(store: &'a dyn SnapshotStore, name: &'a str) -> Result<Self, SnapshotError> {
+        Self::open_if(store, name, |header| header.expect_witness(false))
+    }
+
+    fn open_if(
+        store: &'a dyn SnapshotStore,
+        name: &'a str,
+        expect: impl FnOnce(&Header) -> Result<(), String>,
+    ) -> Result<Self, SnapshotError> {
+        let mut pieces = Pieces::open(store, name)?;
+        pieces.fill()?;
+        let begun = begin(&pieces.piece).and_then(|(header, membership, state)| {
+            expect(&header)?;
+            Ok((membership, state))
+        });
+        match begun {
+            Ok((membership, state)) => {
+                pieces.piece.advance(state);
+                Ok(Self { pieces, membership })
+            }
+            Err(what) => {
+                // That it is damaged says more than what looks wrong because of that.
+                pieces.finish()?;
+                Err(damaged(name, &what))
+            }
+        }
+    }
+
+    /// Reads what is left, and checks all.
+    pub(super) fn finish(self) -> Result<Seal, SnapshotError> {
+        let (size, crc) = self.pieces.finish()?;
+        let membership = self.membership;
+        Ok(Seal { size, crc, membership })
+    }
 }
 
-fn check(store: &dyn SnapshotStore, name: &str, mut each: impl FnMut(&[u8])) -> Result<Checked, SnapshotError> {
-    let failed = |source| SnapshotError::Io {
-        name: name.to_owned(),
-        source,
-    };
-    let damaged = |what: &str| SnapshotError::Damaged {
-        name: name.to_owned(),
-        what: what.to_owned(),
-    };
-    let size = store.size(name).map_err(failed)?.ok_or_else(|| damaged("it is gone"))?;
-    let checked = size
-        .checked_sub(CRC_BYTES as u64)
-        .ok_or_else(|| damaged("it is cut off"))?;
-    let (mut crc, mut at, mut beginning) = (crc32fast::Hasher::new(), 0, Bytes::new());
-    while at < checked {
-        let len = usize::try_from(checked - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-        let piece = store.read(name, at, len).map_err(failed)?;
-        if piece.is_empty() {
-            return Err(damaged("it ends early"));
+impl io::Read for Reader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let pieces = &mut self.pieces;
+        if pieces.piece.is_empty() {
+            pieces.fill().map_err(io::Error::other)?;
         }
-        crc.update(&piece);
-        each(&piece);
-        at += piece.len() as u64;
-        if beginning.is_empty() {
-            beginning = piece;
+        let length = into.len().min(pieces.piece.len());
+        pieces.piece.split_to(length).copy_to_slice(into.split_at_mut(length).0);
+        Ok(length)
+    }
+}
+
+/// A file, up to its checksum.
+struct Pieces<'a> {
+    store: &'a dyn SnapshotStore,
+    name: &'a str,
+    /// Where the checksum lies.
+    end: u64,
+    /// Where the next piece begins.
+    at: u64,
+    /// What of the last piece was not taken yet.
+    piece: Bytes,
+    crc: crc32fast::Hasher,
+}
+
+impl<'a> Pieces<'a> {
+    fn open(store: &'a dyn SnapshotStore, name: &'a str) -> Result<Self, SnapshotError> {
+        let size = store.size(name).map_err(|source| failed(name, source))?;
+        let size = size.ok_or_else(|| damaged(name, "it is gone"))?;
+        let end = size.checked_sub(CRC_BYTES as u64);
+        Ok(Self {
+            store,
+            name,
+            end: end.ok_or_else(|| damaged(name, "it is cut off"))?,
+            at: 0,
+            piece: Bytes::new(),
+            crc: crc32fast::Hasher::new(),
+        })
+    }
+
+    /// Reads the next piece; false at the end.
+    fn fill(&mut self) -> Result<bool, SnapshotError> {
+        if self.at >= self.end {
+            return Ok(false);
         }
+        let left = usize::try_from(self.end - self.at).unwrap_or(PIECE_BYTES);
+        let piece = self.store.read(self.name, self.at, left.min(PIECE_BYTES));
+        self.piece = piece.map_err(|source| failed(self.name, source))?;
+        if self.piece.is_empty() {
+            return Err(damaged(self.name, "it ends early"));
+        }
+        self.crc.update(&self.piece);
+        self.at += self.piece.len() as u64;
+        Ok(true)
     }
-    let crc = crc.finalize();
-    let found = store.read(name, checked, CRC_BYTES).map_err(failed)?;
-    each(&found);
-    if found != crc.to_le_bytes()[..] {
-        return Err(damaged("its checksum fails"));
+
+    /// Reads what is left, and checks all; returns the file's size and checksum.
+    fn finish(mut self) -> Result<(u64, u32), SnapshotError> {
+        while self.fill()? {}
+        let crc = self.crc.finalize();
+        let found = self.store.read(self.name, self.end, CRC_BYTES);
+        if found.map_err(|source| failed(self.name, source))? != crc.to_le_bytes()[..] {
+            return Err(damaged(self.name, "its checksum fails"));
+        }
+        Ok((self.end + CRC_BYTES as u64, crc))
     }
+}
+
+/// What a file that begins so says of itself, and where its state begins.
+fn begin(beginning: &[u8]) -> Result<(Header, Arc<Membership>, usize), String> {
     let (prefix, rest) = beginning
         .split_first_chunk::<PREFIX_BYTES>()
-        .ok_or_else(|| damaged("it has no header"))?;
+        .ok_or("it has no header")?;
     let (magic, length) = prefix.split_at(MAGIC.len());
     if magic != MAGIC {
-        return Err(damaged("it is of another format"));
+        return Err("it is of another format".to_owned());
     }
     let length = length.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
     let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let bytes = bytes.ok_or_else(|| damaged("its header is cut off"))?;
-    let header: Header = postcard::from_bytes(bytes).map_err(|_| damaged("its header can't be read"))?;
-    let membership = Membership::try_from(header.membership.clone()).map_err(|error| damaged(&error.to_string()))?;
+    let bytes = bytes.ok_or("its header is cut off")?;
+    let header: Header = postcard::from_bytes(bytes).map_err(|_| "its header can't be read")?;
+    let membership = Membership::try_from(header.membership.clone()).map_err(|error| error.to_string())?;
     if membership.is_empty() {
-        return Err(damaged("its membership is of nobody"));
+        return Err("its membership is of nobody".to_owned());
     }
-    Ok(Checked {
-        seal: Seal {
-            size,
-            crc,
-            membership: Arc::new(membership),
-        },
-        header,
-        state_at: PREFIX_BYTES + bytes.len(),
-    })
+    Ok((header, Arc::new(membership), PREFIX_BYTES + bytes.len()))
+}
+
+fn failed(name: &str, source: io::Error) -> SnapshotError {
+    SnapshotError::Io {
+        name: name.to_owned(),
+        source,
+    }
+}
+
+fn damaged(name: &str, what: &str) -> SnapshotError {
+    SnapshotError::Damaged {
+        name: name.to_owned(),
+        what: what.to_owned(),
+    }
 }
 
 /// All of a snapshot that has no state: what a witness is sent.

@@ -6,6 +6,10 @@
 //! 3. A peer that needs what was compacted is sent the file in chunks; its [`SnapshotActor`] puts them
 //!    together, verifies the whole, and only then tells the group, which installs it.
 //!
+//! A group whose state machine keeps its state on disk takes none of its own: that is made durable instead, and
+//! then the log is compacted. A snapshot is written only for a peer that needs one, and removed once it has it. A
+//! received one is removed once the state that was restored from it is durable.
+//!
 //! At every moment either the log is whole, or there is a durable snapshot whose last entry the log holds or
 //! begins after. A snapshot whose last entry the log does not hold is nobody's: one that was received and not
 //! installed. So a crash between any two steps leaves what one of them left.
@@ -57,10 +61,19 @@ impl Default for Compaction {
 }
 
 /// Writes a state machine's view: all that is left to do after it was taken.
-pub(crate) type Encode = Box<dyn FnOnce(&mut dyn io::Write) -> Result<(), postcard::Error> + Send>;
+pub(crate) type Encode = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
-/// Makes of a snapshot's bytes what a state machine is restored from.
-pub(crate) type Decode = fn(&[u8]) -> Result<Box<dyn Any + Send>, postcard::Error>;
+/// A view that is yet to be written, with the configuration in force where it ends.
+pub(crate) struct View {
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) encode: Encode,
+}
+
+/// Makes of a snapshot's bytes what a state machine is restored from. May be called for one after the other.
+pub(crate) type Decode = Box<dyn Fn(&mut dyn io::Read) -> io::Result<Box<dyn Any + Send>> + Send>;
+
+/// Makes durable what a state machine has on disk.
+pub(crate) type SyncDisk = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// Why a snapshot can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +121,8 @@ fn because(damaged: &[String]) -> String {
 pub(crate) enum SnapshotEvent {
     /// The one that was taken is durable, or failed to be.
     Taken { last: LogId, is_durable: bool },
+    /// What a state machine on disk had applied up to this entry is durable, or why not.
+    Synced { last: LogId, result: Result<(), String> },
     /// One from a peer lies ready.
     Received {
         from: NodeId,

@@ -1,22 +1,24 @@
 //! Reading snapshots back.
 
 use super::actor::{Opened, Restored, SnapshotActor};
-use super::format;
+use super::format::Reader;
 use super::name::{Name, SnapshotId};
 use super::{Decode, SnapshotError, SnapshotEvent};
 use crate::life::Life;
 use crate::store::GroupRecord;
 use raftyard_groups::{LogId, Recovered};
 use std::any::Any;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl SnapshotActor {
-    /// Finds the newest intact snapshot whose last entry the log holds.
+    /// Finds the newest intact snapshot whose last entry the log holds. A state that is on disk, up to `applied`,
+    /// needs none if the log holds where it goes on, and leaves none behind.
     pub(super) fn start(
         &mut self,
         record: &GroupRecord,
         recovered: &Recovered,
-        decode: Decode,
+        applied: Option<LogId>,
+        decode: &Decode,
     ) -> Result<Opened, SnapshotError> {
         let group = record.group;
         for name in self.names(group) {
@@ -24,7 +26,20 @@ impl SnapshotActor {
                 self.remove(name);
             }
         }
-        let opened = self.newest(record, recovered, decode)?;
+        let goes_on = applied.is_some_and(|applied| recovered.holds(applied));
+        let opened = if goes_on {
+            None
+        } else {
+            self.newest(record, recovered, decode)?
+        };
+        if applied.is_some() {
+            let kept = opened.as_ref().map(|(last, _)| SnapshotId::of(record, *last));
+            for name in self.names(group) {
+                if matches!(name, Name::Complete(id) if Some(id) != kept && id.incarnation == record.incarnation) {
+                    self.remove(name);
+                }
+            }
+        }
         self.groups.insert(group, record.clone());
         Ok(opened)
     }
@@ -34,7 +49,7 @@ impl SnapshotActor {
         &mut self,
         record: &GroupRecord,
         recovered: &Recovered,
-        decode: Decode,
+        decode: &Decode,
     ) -> Result<Opened, SnapshotError> {
         let group = record.group;
         let complete = self.names(group).into_iter().filter_map(|name| match name {
@@ -69,21 +84,24 @@ impl SnapshotActor {
         &mut self,
         record: &GroupRecord,
         id: SnapshotId,
-        decode: Decode,
+        decode: &Decode,
     ) -> Result<Box<dyn Any + Send>, SnapshotError> {
         let name = Name::Complete(id).text();
-        let (seal, state) = format::read(&*self.store, &name, id, record.is_witness)?;
+        let mut reader = Reader::open(&*self.store, &name, id, record.is_witness)?;
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut reader)));
+        // First: what was made of a damaged file does not matter.
+        let seal = reader.finish()?;
         let damaged = |what: String| SnapshotError::Damaged { name, what };
-        let decoded = match catch_unwind(|| decode(&state)) {
+        let decoded = match decoded {
             Ok(Ok(decoded)) => decoded,
-            Ok(Err(error)) => return Err(damaged(format!("its state can't be decoded: {error}"))),
-            Err(_) => return Err(damaged("decoding its state panicked".to_owned())),
+            Ok(Err(error)) => return Err(damaged(format!("its state can't be restored: {error}"))),
+            Err(_) => return Err(damaged("restoring its state panicked".to_owned())),
         };
         self.ready.insert(id, seal);
         Ok(decoded)
     }
 
-    pub(super) fn restore(&mut self, life: Life, last: LogId, decode: Decode) {
+    pub(super) fn restore(&mut self, life: Life, last: LogId, decode: &Decode) {
         let Some(record) = self.record_of(life).cloned() else {
             return;
         };

@@ -1,9 +1,9 @@
 //! Sending a snapshot to a peer, in pieces that the transport asks for.
 
-use super::SnapshotEvent;
 use super::actor::{SnapshotActor, SnapshotWork};
-use super::format::{self, Seal};
+use super::format::{self, Seal, Stamp};
 use super::name::{Name, SnapshotId};
+use super::{SnapshotEvent, View};
 use crate::life::Life;
 use crate::transport::{Outgoing, SnapshotOffer};
 use bytes::Bytes;
@@ -11,12 +11,20 @@ use raftyard_groups::{LogId, NodeId, Term};
 use tokio::sync::oneshot;
 
 impl SnapshotActor {
-    pub(super) fn send(&mut self, life: Life, to: NodeId, term: Term, last: LogId, to_witness: bool) {
+    pub(super) fn send(
+        &mut self,
+        life: Life,
+        to: NodeId,
+        term: Term,
+        last: LogId,
+        to_witness: bool,
+        view: Option<View>,
+    ) {
         let Some(record) = self.record_of(life) else {
             return;
         };
         let id = SnapshotId::of(record, last);
-        let Some((seal, stateless)) = self.to_be_sent(id, to_witness) else {
+        let Some((seal, stateless)) = self.outgoing(id, to_witness, view) else {
             return self.tell(life, SnapshotEvent::Sent { to, through: None });
         };
         *self.sending.entry(id).or_default() += 1;
@@ -50,14 +58,26 @@ impl SnapshotActor {
         });
     }
 
-    /// The snapshot `id` as a peer gets it; if it is to have no state, all of it.
-    fn to_be_sent(&self, id: SnapshotId, to_witness: bool) -> Option<(Seal, Option<Bytes>)> {
-        let seal = self.ready(id)?;
-        if !to_witness {
-            return Some((seal.clone(), None));
+    /// The snapshot `id` as a peer gets it, written from `view` if it is not there; if it is to have no state, all
+    /// of it.
+    fn outgoing(&mut self, id: SnapshotId, to_witness: bool, view: Option<View>) -> Option<(Seal, Option<Bytes>)> {
+        let ready = self.ready(id).cloned();
+        if to_witness {
+            let membership = ready.map(|seal| seal.membership).or(view.map(|view| view.membership))?;
+            let (seal, all) = format::stateless(id, membership).ok()?;
+            return Some((seal, Some(all)));
         }
-        let (seal, all) = format::stateless(id, seal.membership.clone()).ok()?;
-        Some((seal, Some(all)))
+        if ready.is_some() {
+            return ready.map(|seal| (seal, None));
+        }
+        let View { membership, encode } = view?;
+        let stamp = Stamp {
+            membership,
+            is_witness: false,
+        };
+        let seal = self.write_view(&stamp, id, encode)?;
+        self.for_peers.insert(id);
+        Some((seal, None))
     }
 
     /// A piece of one that is being sent; none if it can't be read, or was removed because its group is gone.
@@ -73,6 +93,10 @@ impl SnapshotActor {
             *count -= 1;
             if *count == 0 {
                 self.sending.remove(&id);
+                if self.for_peers.remove(&id) {
+                    self.ready.remove(&id);
+                    self.remove(Name::Complete(id));
+                }
                 self.remove_useless(id.group);
             }
         }

@@ -3,7 +3,7 @@
 use super::actor::SnapshotActor;
 use super::format::{Seal, Stamp, Writer};
 use super::name::{Name, SnapshotId};
-use super::{Encode, SnapshotEvent};
+use super::{Encode, SnapshotEvent, SyncDisk};
 use crate::life::Life;
 use raftyard_groups::{LogId, Membership};
 use std::io;
@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 impl SnapshotActor {
     pub(super) fn take(&mut self, life: Life, last: LogId, membership: Arc<Membership>, encode: Encode) {
-        let group = life.group;
         let Some(record) = self.record_of(life) else {
             return;
         };
@@ -21,18 +20,38 @@ impl SnapshotActor {
             membership,
             is_witness: record.is_witness,
         };
-        let written = self.write(&stamp, id, |writer| run(encode, writer));
-        if let Err(error) = &written {
-            tracing::error!(group = group.0, last = %last, %error, "snapshot failed");
-            self.remove(Name::Taking(id));
-        }
-        let is_durable = written.is_ok();
-        if let Ok(seal) = written {
-            tracing::debug!(group = group.0, last = %last, bytes = seal.size, "snapshot taken");
-            self.ready.insert(id, seal);
-            self.counters.snapshots_taken.add(1);
-        }
+        let is_durable = self.write_view(&stamp, id, encode).is_some();
         self.tell(life, SnapshotEvent::Taken { last, is_durable });
+    }
+
+    /// Writes a view of a state machine as a snapshot, durably, so that it is ready.
+    pub(super) fn write_view(&mut self, stamp: &Stamp, id: SnapshotId, encode: Encode) -> Option<Seal> {
+        let (group, last) = (id.group.0, id.last);
+        match self.write(stamp, id, |writer| run(encode, writer)) {
+            Ok(seal) => {
+                tracing::debug!(group, last = %last, bytes = seal.size, "snapshot taken");
+                self.ready.insert(id, seal.clone());
+                self.counters.snapshots_taken.add(1);
+                Some(seal)
+            }
+            Err(error) => {
+                tracing::error!(group, last = %last, %error, "snapshot failed");
+                self.remove(Name::Taking(id));
+                None
+            }
+        }
+    }
+
+    /// Has a state machine on disk make durable what it applied.
+    pub(super) fn sync(&mut self, life: Life, last: LogId, sync: SyncDisk) {
+        let result = match catch_unwind(AssertUnwindSafe(sync)) {
+            Ok(synced) => synced.map_err(|error| error.to_string()),
+            Err(_) => Err("it panicked".to_owned()),
+        };
+        if result.is_ok() {
+            self.counters.states_synced.add(1);
+        }
+        self.tell(life, SnapshotEvent::Synced { last, result });
     }
 
     /// Writes a snapshot, with the state that `fill` writes, makes it durable, and gives it its name.
@@ -55,7 +74,7 @@ impl SnapshotActor {
 /// Serialises a state machine's view.
 pub(super) fn run(encode: Encode, writer: &mut Writer<'_>) -> io::Result<()> {
     match catch_unwind(AssertUnwindSafe(|| encode(writer))) {
-        Ok(encoded) => encoded.map_err(io::Error::other),
+        Ok(encoded) => encoded,
         Err(_) => Err(io::Error::other("serialising the state panicked")),
     }
 }

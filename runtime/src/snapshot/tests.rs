@@ -50,8 +50,13 @@ fn id(index: u64) -> SnapshotId {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Box<dyn Any + Send>, postcard::Error> {
-    Ok(Box::new(postcard::from_bytes::<String>(bytes)?))
+fn decode() -> Decode {
+    Box::new(|from| {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        let state = postcard::from_bytes::<String>(&bytes).map_err(io::Error::other)?;
+        Ok(Box::new(state))
+    })
 }
 
 impl Desk {
@@ -88,7 +93,8 @@ impl Desk {
         self.actor.carry_out(SnapshotWork::Open {
             record: record(),
             recovered: recovered.clone(),
-            decode,
+            applied: None,
+            decode: decode(),
             reply,
         });
         let opened = opened.try_recv().unwrap()?;
@@ -97,7 +103,7 @@ impl Desk {
 
     fn take(&mut self, index: u64, state: &str) {
         let (last, state) = (id(index).last, state.to_owned());
-        let encode: Encode = Box::new(move |out| postcard::to_io(&state, out).map(drop));
+        let encode: Encode = Box::new(move |out| postcard::to_io(&state, out).map(drop).map_err(io::Error::other));
         self.actor.carry_out(SnapshotWork::Take {
             life: life(),
             last,
@@ -357,6 +363,7 @@ async fn leftovers_and_older_snapshots_are_removed_but_not_while_they_are_sent()
         term,
         last,
         to_witness: false,
+        view: None,
     });
     desk.forget(20);
     assert_eq!(desk.names().len(), 3, "it is being sent");
@@ -385,7 +392,7 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
     let mut desk = Desk::open().await;
     let last = id(10).last;
     let failing: [Encode; 2] = [
-        Box::new(|_| Err(postcard::Error::SerializeSeqLengthUnknown)),
+        Box::new(|_| Err(io::Error::other("it can't"))),
         Box::new(|_| panic!("asked to")),
     ];
     for encode in failing {
@@ -415,7 +422,7 @@ async fn a_snapshot_brings_the_configuration_that_it_was_stamped_with() {
         life: id(9).life(),
         last: id(9).last,
         membership: later.clone(),
-        encode: Box::new(|out| postcard::to_io("state", out).map(drop)),
+        encode: Box::new(|out| postcard::to_io("state", out).map(drop).map_err(io::Error::other)),
     });
     let file = sender.store.read(&Name::Complete(id(9)).text(), 0, usize::MAX).unwrap();
     let mut desk = Desk::open().await;
@@ -440,7 +447,8 @@ async fn a_witness_takes_snapshots_without_state_and_nobody_else_does() {
         desk.actor.carry_out(SnapshotWork::Open {
             record,
             recovered: Recovered::default(),
-            decode,
+            applied: None,
+            decode: decode(),
             reply,
         });
         assert!(opened.try_recv().unwrap().unwrap().is_none());
@@ -472,6 +480,7 @@ async fn nothing_of_a_destroyed_life_reaches_the_next() {
         term,
         last,
         to_witness: false,
+        view: None,
     };
     desk.actor.carry_out(send());
     let remove = |desk: &mut Desk, keep| {
@@ -495,7 +504,8 @@ async fn nothing_of_a_destroyed_life_reaches_the_next() {
     desk.actor.carry_out(SnapshotWork::Open {
         record: next.clone(),
         recovered: Recovered::default(),
-        decode,
+        applied: None,
+        decode: decode(),
         reply,
     });
     assert!(opened.try_recv().unwrap().unwrap().is_none());
@@ -505,7 +515,7 @@ async fn nothing_of_a_destroyed_life_reaches_the_next() {
     desk.actor.carry_out(SnapshotWork::Restore {
         life: life(),
         last,
-        decode,
+        decode: decode(),
     });
     desk.actor.carry_out(send());
     assert_eq!(desk.say(chunk(10, &received[10..])), SnapshotAnswer::Refused);
@@ -517,7 +527,7 @@ async fn nothing_of_a_destroyed_life_reaches_the_next() {
         life: Life::from(&next),
         last,
         membership: Arc::new(record().membership),
-        encode: Box::new(|out| postcard::to_io("new", out).map(drop)),
+        encode: Box::new(|out| postcard::to_io("new", out).map(drop).map_err(io::Error::other)),
     });
     remove(&mut desk, Some(Incarnation(2)));
     assert_eq!(desk.names().len(), 1);

@@ -10,7 +10,7 @@ use super::turn::{GroupWork, Turn};
 use super::{Create, Export, Proposal, ReadJob, Transfer};
 use crate::error::{ExportError, ProposeError, ReadError};
 use crate::group::Consistency;
-use crate::machine::Machine;
+use crate::machine::{Machine, MachineError};
 use crate::quarantine::QuarantineReason;
 use crate::registry::{GroupSlot, Standing};
 use actix::{Actor, ActorContext, Context, Handler};
@@ -19,6 +19,7 @@ use raftyard_groups::{
     TransferOutcome,
 };
 use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ impl GroupActor {
             core,
             effects: Effects::default(),
             machine: create.machine,
-            snapshots: Snapshots::new(shared.compaction, create.snapshot),
+            snapshots: Snapshots::new(shared.compaction, create.snapshot, create.unsynced),
             proposing: VecDeque::new(),
             proposals: Proposals::new(limits, seed),
             reads,
@@ -242,6 +243,7 @@ impl GroupActor {
         if let Some(last) = self.effects.install.take() {
             self.install(last);
         }
+        self.restore_if_due();
         self.compact(now);
         let mut batches = 0;
         loop {
@@ -249,7 +251,7 @@ impl GroupActor {
                 self.reads.decided(id, outcome);
             }
             self.answer_reads();
-            if self.effects.apply.is_empty() || batches == APPLY_BATCHES_PER_TURN {
+            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN {
                 break;
             }
             let Some(through) = self.apply() else {
@@ -268,7 +270,7 @@ impl GroupActor {
         let leads = self.core.role() == RoleKind::Leader && !self.quarantined;
         let tries_again = self.proposals.try_again(leads, self.proposing.is_empty(), now);
         let output = &mut *self.shared.output.borrow_mut();
-        if (!self.effects.apply.is_empty() && !self.quarantined) || tries_again {
+        if (self.can_apply() && !self.quarantined) || tries_again {
             output.again.push(self.slot.life());
         }
         // Taken, not emptied: a group keeps no memory for what it sent.
@@ -280,6 +282,13 @@ impl GroupActor {
         output.load.extend(self.effects.load.drain(..).map(|load| (life, load)));
     }
 
+    /// Whether there are entries to be applied. To a state on disk only those that the log has on disk too: the
+    /// state must not come out of a crash ahead of its log.
+    fn can_apply(&self) -> bool {
+        let last = self.effects.apply.last();
+        last.is_some_and(|last| !self.machine.is_on_disk() || last.index <= self.core.durable())
+    }
+
     fn answer_reads(&mut self) {
         let index = self.core.applied();
         let term = self.core.term_at(index).unwrap_or_default();
@@ -289,33 +298,61 @@ impl GroupActor {
     /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
     fn apply(&mut self) -> Option<LogIndex> {
         let entries = std::mem::take(&mut self.effects.apply);
-        let mut last = None;
+        let last = entries.last()?.id();
+        let is_on_disk = self.machine.is_on_disk();
+        // What is not committed on disk is not answered.
+        let mut held = Vec::new();
         for Entry { index, term, payload } in entries {
-            last = Some(index);
             let id = LogId { term, index };
-            let Payload::Command(command) = payload else {
-                self.proposals.applied(id, None);
-                continue;
-            };
-            self.snapshots.count_applied(command.len());
-            let wanted = self.proposals.is_awaited(id);
-            let machine = &mut self.machine;
-            match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
-                Ok(Ok(answer)) => self.proposals.applied(id, answer),
-                Ok(Err(error)) => {
-                    self.quarantine(&QuarantineReason::Undecodable {
-                        entry: id,
-                        error: error.to_string(),
-                    });
-                    return None;
-                }
-                Err(_) => {
-                    self.quarantine(&QuarantineReason::ApplyPanicked(id));
-                    return None;
+            let mut answer = None;
+            if let Payload::Command(command) = payload {
+                self.snapshots.count_applied(command.len());
+                let wanted = if is_on_disk {
+                    self.proposals.is_any_awaited()
+                } else {
+                    self.proposals.is_awaited(id)
+                };
+                let machine = &mut self.machine;
+                match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
+                    Ok(Ok(applied)) => answer = applied,
+                    Ok(Err(error)) => {
+                        self.quarantine(&match error {
+                            MachineError::Undecodable(error) => QuarantineReason::Undecodable {
+                                entry: id,
+                                error: error.to_string(),
+                            },
+                            MachineError::Disk(error) => state_failed(id, &error),
+                        });
+                        return None;
+                    }
+                    Err(_) => {
+                        self.quarantine(&QuarantineReason::ApplyPanicked(id));
+                        return None;
+                    }
                 }
             }
+            if is_on_disk {
+                held.push((id, answer));
+            } else {
+                self.proposals.applied(id, answer);
+            }
         }
-        last
+        self.commit(last)?;
+        for (id, answer) in held {
+            self.proposals.applied(id, answer);
+        }
+        Some(last.index)
+    }
+
+    /// Commits what was applied; `None` if the state machine failed.
+    fn commit(&mut self, last: LogId) -> Option<()> {
+        let machine = &mut self.machine;
+        match catch_unwind(AssertUnwindSafe(|| machine.commit(last))) {
+            Ok(Ok(())) => return Some(()),
+            Ok(Err(error)) => self.quarantine(&state_failed(last, &error)),
+            Err(_) => self.quarantine(&state_failed(last, &"it panicked when it committed")),
+        }
+        None
     }
 
     /// Stops this replica for good: what it was asked is answered as unknown, what comes is refused.
@@ -378,6 +415,14 @@ impl GroupActor {
                 .fold(self.core.deadline(), Moment::min)
         };
         self.shared.deadlines.borrow_mut().set(self.position, deadline);
+    }
+}
+
+/// A state machine's own disk failed.
+pub(super) fn state_failed(last: LogId, error: &dyn fmt::Display) -> QuarantineReason {
+    QuarantineReason::StateFailed {
+        last,
+        error: error.to_string(),
     }
 }
 

@@ -1,19 +1,37 @@
 //! The part of a group's actor that has to do with snapshots.
 
 use super::Export;
-use super::group_actor::GroupActor;
+use super::group_actor::{GroupActor, state_failed};
 use crate::error::ExportError;
 use crate::quarantine::QuarantineReason;
-use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork};
-use raftyard_groups::{Input, LogId, LogIndex, Moment, NodeId};
+use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork, SyncDisk, View};
+use raftyard_groups::{Input, LogId, LogIndex, Membership, Moment, NodeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 impl GroupActor {
     /// What an event means for the core.
     pub(super) fn on_snapshot(&mut self, event: SnapshotEvent) -> Option<Input> {
+        if self.quarantined {
+            return None;
+        }
         match event {
             SnapshotEvent::Taken { last, is_durable } => {
                 self.snapshots.taken(last, is_durable);
+                None
+            }
+            SnapshotEvent::Synced { last, result: Ok(()) } => {
+                self.snapshots.taken(last, true);
+                // The state itself is durable beyond them.
+                self.forget_snapshots(last.index.next());
+                None
+            }
+            SnapshotEvent::Synced {
+                last,
+                result: Err(error),
+            } => {
+                // Whether what it was to cover is durable is unknown, whatever a second one says.
+                self.quarantine(&state_failed(last, &format!("it can't be made durable: {error}")));
                 None
             }
             SnapshotEvent::Received {
@@ -37,11 +55,15 @@ impl GroupActor {
 
     fn restore(&mut self, Restored { last, state }: Restored) -> Option<Input> {
         let failed = |error| QuarantineReason::RestoreFailed { last, error };
+        if self.core.base().index > last.index {
+            // Another took its place meanwhile.
+            return None;
+        }
         let restored = state.map_err(failed).and_then(|state| {
             let machine = &mut self.machine;
-            match catch_unwind(AssertUnwindSafe(|| machine.restore(state))) {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(failed("it is another state machine's".to_owned())),
+            match catch_unwind(AssertUnwindSafe(|| machine.restore(state, last))) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(failed(error.to_string())),
                 Err(_) => Err(failed("the state machine panicked".to_owned())),
             }
         });
@@ -49,6 +71,9 @@ impl GroupActor {
             Ok(()) => {
                 let machine = &self.machine;
                 self.proposals.restored(|request| machine.recall(request));
+                if self.machine.is_on_disk() {
+                    self.snapshots.restored();
+                }
                 Some(Input::Applied { through: last.index })
             }
             Err(reason) => {
@@ -63,25 +88,65 @@ impl GroupActor {
         tracing::info!(group = self.slot.group.0, replica = %self.core, last = %last, "snapshot installed");
         self.snapshots.installed(last);
         self.proposals.overtaken(last.index);
-        self.shared.snapshots.push(SnapshotWork::Restore {
-            life: self.slot.life(),
-            last,
-            decode: self.machine.decoder(),
-        });
+    }
+
+    /// Has the state of an installed snapshot read, once the log was durably replaced. In this order: a crash in
+    /// between leaves a state that is behind its log, and the snapshot, which brings it there. A state that is
+    /// ahead of its log would look like a log that lost what it acknowledged.
+    pub(super) fn restore_if_due(&mut self) {
+        if let Some(last) = self.snapshots.take_restorable(self.core.durable()) {
+            self.shared.snapshots.push(SnapshotWork::Restore {
+                life: self.slot.life(),
+                last,
+                decode: self.machine.decoder(),
+            });
+        }
     }
 
     pub(super) fn send_snapshot(&mut self, to: NodeId) {
-        let work = self.snapshots.newest().map(|last| SnapshotWork::Send {
+        // Without one this can't be asked for: what is compacted is in a snapshot, or durable in a state on disk.
+        let Some((last, view)) = self.pick_snapshot() else {
+            return;
+        };
+        let work = SnapshotWork::Send {
             life: self.slot.life(),
             to,
             term: self.core.term(),
             last,
             to_witness: self.core.membership().is_witness(to),
-        });
-        // Without one this can't be asked for: what is compacted is in a snapshot.
-        if work.is_some_and(|work| self.shared.snapshots.push(work)) {
+            view,
+        };
+        if self.shared.snapshots.push(work) {
             self.snapshots.sending();
         }
+    }
+
+    /// The snapshot for a peer that needs one, and what is to be written into it first.
+    fn pick_snapshot(&mut self) -> Option<(LogId, Option<View>)> {
+        if !self.machine.is_on_disk() {
+            return self.snapshots.newest().map(|last| (last, None));
+        }
+        let base = self.core.base();
+        if let Some(last) = self.snapshots.outgoing(base.index) {
+            return Some((last, None));
+        }
+        let Some((last, membership)) = self.applied_state() else {
+            // What it received itself is still being restored, and there to be sent.
+            return Some((base, None));
+        };
+        let encode = self.view()?;
+        self.snapshots.offer(last);
+        Some((last, Some(View { membership, encode })))
+    }
+
+    /// The last entry that the state machine applied, and the configuration in force there. `None` while a snapshot
+    /// that holds it is being restored, or if it joined and its log does not hold that configuration: soon a
+    /// newer one is applied.
+    fn applied_state(&self) -> Option<(LogId, Arc<Membership>)> {
+        let index = self.core.applied();
+        let term = self.core.term_at(index)?;
+        let membership = self.core.membership_at(index)?;
+        (!membership.is_empty()).then(|| (LogId { term, index }, membership.clone()))
     }
 
     pub(super) fn forget_snapshots(&self, before: LogIndex) {
@@ -96,31 +161,40 @@ impl GroupActor {
         }
     }
 
-    /// Takes a snapshot if enough was applied since the last one. What is applied may not be durable here yet:
-    /// it does not count before.
+    /// Takes a snapshot if enough was applied since the last one; a state on disk is synced instead. What is
+    /// applied may not be durable here yet: it does not count before.
     pub(super) fn snapshot_if_due(&mut self) {
-        let applied = self.core.applied();
-        if self.quarantined || !self.snapshots.is_due(applied) {
+        if self.quarantined || !self.snapshots.is_due(self.core.applied()) {
             return;
         }
-        let (Some(term), Some(membership)) = (self.core.term_at(applied), self.core.membership_at(applied)) else {
+        let Some((last, membership)) = self.applied_state() else {
             return;
         };
-        if membership.is_empty() {
-            // It joined, and the configuration in force there is not in its log: soon a newer one is applied.
-            return;
-        }
-        let membership = membership.clone();
-        let last = LogId { term, index: applied };
-        if let Some(encode) = self.view() {
-            self.snapshots.begin(last);
-            self.shared.snapshots.push(SnapshotWork::Take {
-                life: self.slot.life(),
+        let life = self.slot.life();
+        let work = if self.machine.is_on_disk() {
+            self.sync().map(|sync| SnapshotWork::Sync { life, last, sync })
+        } else {
+            self.view().map(|encode| SnapshotWork::Take {
+                life,
                 last,
                 membership,
                 encode,
-            });
+            })
+        };
+        if let Some(work) = work {
+            self.snapshots.begin(last);
+            self.shared.snapshots.push(work);
         }
+    }
+
+    /// What makes a state on disk durable; none if the state machine panicked.
+    fn sync(&mut self) -> Option<SyncDisk> {
+        let machine = &self.machine;
+        let sync = catch_unwind(AssertUnwindSafe(|| machine.sync()));
+        if sync.is_err() {
+            self.quarantine(&QuarantineReason::SnapshotPanicked);
+        }
+        sync.ok()
     }
 
     /// Hands a view of the state to be written to a file of the user's.
@@ -150,13 +224,18 @@ impl GroupActor {
         }
     }
 
-    /// A view of the state machine; none if it panicked.
+    /// A view of the state machine; none if it panicked, or its disk failed.
     fn view(&mut self) -> Option<Encode> {
         let machine = &self.machine;
-        let view = catch_unwind(AssertUnwindSafe(|| machine.snapshot()));
-        if view.is_err() {
-            self.quarantine(&QuarantineReason::SnapshotPanicked);
+        match catch_unwind(AssertUnwindSafe(|| machine.snapshot())) {
+            Ok(Ok(view)) => return Some(view),
+            Ok(Err(error)) => {
+                let index = self.core.applied();
+                let term = self.core.term_at(index).unwrap_or_default();
+                self.quarantine(&state_failed(LogId { term, index }, &error));
+            }
+            Err(_) => self.quarantine(&QuarantineReason::SnapshotPanicked),
         }
-        view.ok()
+        None
     }
 }

@@ -70,10 +70,12 @@ pub(crate) enum Work {
 pub(crate) struct Create {
     pub(crate) config: ReplicaConfig,
     pub(crate) recovered: Recovered,
-    /// Restored from the snapshot that `recovered` speaks of.
+    /// Restored as far as `recovered` says.
     pub(crate) machine: Box<dyn Machine>,
-    /// The last entry of that snapshot.
+    /// The last entry of the snapshot that it was restored from, or that it has applied on its disk.
     pub(crate) snapshot: Option<LogId>,
+    /// It was restored on its disk, and is not durable there yet.
+    pub(crate) unsynced: bool,
     pub(crate) slot: Arc<GroupSlot>,
     /// Campaign at once instead of waiting for an election timeout.
     pub(crate) campaign: bool,

@@ -152,6 +152,11 @@ impl Proposals {
         waiting.chain(&self.displaced).any(|waiting| waiting.id == id)
     }
 
+    /// Whether somebody waits for a response at all.
+    pub(crate) fn is_any_awaited(&self) -> bool {
+        !self.waiting.is_empty() || !self.displaced.is_empty()
+    }
+
     /// The entry `id` was applied, with this result if it was awaited. To be called for every entry, in log
     /// order: whoever waits for another entry at its index waits in vain, since what is applied is committed.
     pub(crate) fn applied(&mut self, id: LogId, mut result: Option<Answer>) {

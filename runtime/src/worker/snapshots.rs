@@ -8,7 +8,13 @@ pub(crate) struct Snapshots {
     /// The newest that is durable, and whose last entry the log holds, or will hold once what is queued is
     /// written.
     newest: Option<LogId>,
-    /// One is being written, or waits to be counted.
+    /// One from a peer, which takes the place of the state once it took that of the log.
+    installing: Option<LogId>,
+    /// A snapshot's file is what makes the state durable, until it is so itself.
+    unsynced: bool,
+    /// One that was written for a peer and is still being sent: it serves others too.
+    outgoing: Option<LogId>,
+    /// One is being written, or waits to be counted. Of a state on disk: it is being synced.
     is_taking: bool,
     /// One whose file is durable, and whose last entry may not be yet.
     written: Option<LogId>,
@@ -26,11 +32,14 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Of a replica that was restored from `newest`.
-    pub(crate) fn new(settings: Compaction, newest: Option<LogId>) -> Self {
+    /// Of a replica that was restored from `newest`; `unsynced`: on disk, and not durably yet.
+    pub(crate) fn new(settings: Compaction, newest: Option<LogId>, unsynced: bool) -> Self {
         Self {
             settings,
             newest,
+            installing: None,
+            unsynced,
+            outgoing: None,
             is_taking: false,
             written: None,
             bytes: 0,
@@ -56,11 +65,12 @@ impl Snapshots {
         let entries = applied.0.saturating_sub(self.begun.0);
         let is_enough = entries >= self.settings.entries.saturating_mul(patience)
             || self.bytes as u64 >= (self.settings.bytes as u64).saturating_mul(patience);
-        !self.is_taking && entries > 0 && is_enough
+        !self.is_taking && (self.unsynced || entries > 0 && is_enough)
     }
 
     pub(crate) fn begin(&mut self, last: LogId) {
         self.is_taking = true;
+        self.unsynced = false;
         self.begun = last.index;
         self.bytes = 0;
     }
@@ -87,9 +97,21 @@ impl Snapshots {
     /// One from a peer takes the place of the log.
     pub(crate) fn installed(&mut self, last: LogId) {
         self.newest = Some(last);
+        self.installing = Some(last);
         self.useless = Some(last.index);
         self.begun = last.index;
         self.bytes = 0;
+    }
+
+    /// One whose state can be restored now: the log was durably replaced, so that it never begins before what
+    /// the state machine has applied.
+    pub(crate) fn take_restorable(&mut self, durable: LogIndex) -> Option<LogId> {
+        self.installing.take_if(|last| last.index <= durable)
+    }
+
+    /// A state machine on disk took over the state of one: it has to be synced.
+    pub(crate) fn restored(&mut self) {
+        self.unsynced = true;
     }
 
     /// What a step wants written is about to be queued. Returns the index before which snapshots are of no
@@ -118,5 +140,18 @@ impl Snapshots {
 
     pub(crate) fn sent(&mut self) {
         self.sending = self.sending.saturating_sub(1);
+        if self.sending == 0 {
+            self.outgoing = None;
+        }
+    }
+
+    /// One that is being sent and that a log which begins after `base` goes on from.
+    pub(crate) fn outgoing(&self, base: LogIndex) -> Option<LogId> {
+        self.outgoing.filter(|last| last.index >= base)
+    }
+
+    /// One is to be written for a peer.
+    pub(crate) fn offer(&mut self, last: LogId) {
+        self.outgoing = Some(last);
     }
 }

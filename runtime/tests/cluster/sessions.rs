@@ -2,8 +2,8 @@
 
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
 use raftyard::{
-    Client, Compaction, Consistency, Group, Limits, NodeId, ProposeError, ReadError, RequestId, Resolution, Session,
-    SessionLimits,
+    Client, Compaction, Consistency, Group, Limits, NodeId, ProposeError, ReadError, Replicated, RequestId, Resolution,
+    Session, SessionLimits,
 };
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ fn without(replicas: &[Group<Journal>], id: NodeId) -> Vec<Group<Journal>> {
 }
 
 /// Asks whoever leads until that is done; unknown outcomes are asked again too.
-async fn insist<T, F>(replicas: &[Group<Journal>], call: impl Fn(&Group<Journal>) -> F) -> T
+async fn insist<S, T, F>(replicas: &[Group<S>], call: impl Fn(&Group<S>) -> F) -> T
 where
     F: Future<Output = Result<T, ProposeError>>,
 {
@@ -50,7 +50,7 @@ where
     }
 }
 
-async fn open_session(replicas: &[Group<Journal>]) -> Session {
+pub async fn open_session<S: Replicated>(replicas: &[Group<S>]) -> Session {
     insist(replicas, |replica| {
         let replica = replica.clone();
         async move { replica.open_session().await }
@@ -58,7 +58,10 @@ async fn open_session(replicas: &[Group<Journal>]) -> Session {
     .await
 }
 
-async fn propose_as(replicas: &[Group<Journal>], request: RequestId, line: &str) -> usize {
+pub async fn propose_as<S>(replicas: &[Group<S>], request: RequestId, line: &str) -> usize
+where
+    S: Replicated<Command = String, Response = usize>,
+{
     insist(replicas, |replica| replica.propose_as(request, line.to_owned())).await
 }
 

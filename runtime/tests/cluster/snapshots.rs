@@ -2,12 +2,12 @@
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{MemorySnapshotStore, SnapshotStore};
-use raftyard::{Compaction, CreateGroupError, Group, GroupId, NodeId, RaftHost, SnapshotError};
+use raftyard::{Compaction, CreateGroupError, Group, GroupId, NodeId, RaftHost, Replicated, SnapshotError};
 use std::io;
 use std::time::Duration;
 
 /// A snapshot after every tenth entry.
-fn often() -> Compaction {
+pub fn often() -> Compaction {
     Compaction {
         entries: 10,
         tail_entries: 2,
@@ -19,36 +19,39 @@ async fn start(nodes: usize) -> Cluster {
     start_with(nodes, often()).await
 }
 
-async fn start_with(nodes: usize, compaction: Compaction) -> Cluster {
+pub async fn start_with(nodes: usize, compaction: Compaction) -> Cluster {
     let mut cluster = Cluster::closed(nodes);
     cluster.compaction = compaction;
     cluster.open_all().await;
     cluster
 }
 
-async fn fill(replicas: &[Group<Journal>], lines: std::ops::Range<usize>) {
+pub async fn fill<S>(replicas: &[Group<S>], lines: std::ops::Range<usize>)
+where
+    S: Replicated<Command = String, Response = usize>,
+{
     for n in lines {
         propose(replicas, &n.to_string()).await;
     }
 }
 
-fn numbers(end: usize) -> Vec<String> {
+pub fn numbers(end: usize) -> Vec<String> {
     (0..end).map(|n| n.to_string()).collect()
 }
 
-fn without(replicas: &[Group<Journal>], id: NodeId) -> Vec<Group<Journal>> {
+pub fn without<S>(replicas: &[Group<S>], id: NodeId) -> Vec<Group<S>> {
     let others = replicas.iter().enumerate().filter(|(n, _)| *n != slot(id));
     others.map(|(_, replica)| replica.clone()).collect()
 }
 
-async fn a_follower(cluster: &Cluster, replicas: &[Group<Journal>]) -> NodeId {
+pub async fn a_follower<S: Replicated>(cluster: &Cluster, replicas: &[Group<S>]) -> NodeId {
     let leader = leader_of(replicas, &cluster.ids()).await.leader().unwrap();
     cluster.ids().into_iter().find(|id| *id != leader).unwrap()
 }
 
 /// Waits until the others compacted their logs up to `index` at least, on disk: that a snapshot was taken does
 /// not tell yet that the log was cut.
-async fn compacted(cluster: &Cluster, away: NodeId, index: u64) {
+pub async fn compacted(cluster: &Cluster, away: NodeId, index: u64) {
     eventually("both others compacted their logs", || {
         let is_compacted = |id: &NodeId| cluster.on_disk(*id, 1).base.index.0 >= index;
         cluster.ids().iter().filter(|id| **id != away).all(is_compacted)
@@ -56,12 +59,12 @@ async fn compacted(cluster: &Cluster, away: NodeId, index: u64) {
     .await;
 }
 
-fn applied_by_leader(replicas: &[Group<Journal>]) -> u64 {
+pub fn applied_by_leader<S: Replicated>(replicas: &[Group<S>]) -> u64 {
     replicas.iter().map(|replica| replica.status().applied).max().unwrap()
 }
 
 /// Lets `id` become the leader.
-async fn lead(cluster: &Cluster, replicas: &[Group<Journal>], id: NodeId) {
+pub async fn lead<S: Replicated>(cluster: &Cluster, replicas: &[Group<S>], id: NodeId) {
     for round in 0.. {
         let leader = leader_of(replicas, &cluster.ids()).await.leader().unwrap();
         if leader == id {

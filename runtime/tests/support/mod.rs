@@ -1,9 +1,12 @@
 //! A cluster in memory that tests can cut, crash and restart.
 
+pub mod fjall_journal;
+pub mod memory_journal;
+
 use raftyard::store::{LogStore, MemoryLogStore, MemorySnapshotStore};
 use raftyard::{
-    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, StateMachine,
-    Timestamp, Tuning,
+    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, Replicated,
+    StateMachine, Timestamp, Tuning,
 };
 use raftyard_groups::Recovered;
 use std::time::{Duration, Instant};
@@ -183,7 +186,7 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// The replica that leads, once one of `replicas` says that it does.
-pub async fn leader_of<'a, S: StateMachine>(replicas: &'a [Group<S>], ids: &[NodeId]) -> &'a Group<S> {
+pub async fn leader_of<'a, S: Replicated>(replicas: &'a [Group<S>], ids: &[NodeId]) -> &'a Group<S> {
     let mut found = None;
     eventually("a replica leads", || {
         found = replicas
@@ -199,7 +202,7 @@ pub async fn leader_of<'a, S: StateMachine>(replicas: &'a [Group<S>], ids: &[Nod
 
 /// Proposes until it is accepted, at whichever replica leads. A refusal is retried; an unknown outcome fails
 /// the test, since this would apply it twice.
-pub async fn propose(replicas: &[Group<Journal>], line: &str) -> usize {
+pub async fn propose<S: Replicated<Command = String, Response = usize>>(replicas: &[Group<S>], line: &str) -> usize {
     let deadline = Instant::now() + PATIENCE;
     loop {
         for replica in replicas {
@@ -214,7 +217,7 @@ pub async fn propose(replicas: &[Group<Journal>], line: &str) -> usize {
 }
 
 /// Reads what is current, at whichever replica leads.
-pub async fn read(replicas: &[Group<Journal>]) -> Vec<String> {
+pub async fn read<S: Replicated<Query = (), Answer = Vec<String>>>(replicas: &[Group<S>]) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         for replica in replicas {

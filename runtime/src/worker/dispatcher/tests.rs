@@ -90,6 +90,7 @@ impl Dispatcher {
             recovered: Recovered::default(),
             machine: Box::new(Typed::new(Nothing)),
             snapshot: None,
+            unsynced: false,
             slot: slot.clone(),
             campaign: false,
         })));

@@ -66,6 +66,7 @@ fn single() -> GroupActor {
         recovered: Recovered::default(),
         machine: Box::new(Typed::new(Counter(0))),
         snapshot: None,
+        unsynced: false,
         slot: Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
             group,

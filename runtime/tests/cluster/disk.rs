@@ -1,0 +1,742 @@
+//! State machines that keep their state on disk: nothing is written twice, nothing is applied twice, and a crash
+//! leaves a state that its log goes on from.
+
+use super::sessions::{open_session, propose_as};
+use super::snapshots::{a_follower, applied_by_leader, compacted, fill, lead, numbers, often, start_with, without};
+use super::support::fjall_journal::FjallJournal;
+use super::support::memory_journal::{Fault, MemoryDisk, MemoryJournal};
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
+use parking_lot::{Condvar, Mutex};
+use raftyard::store::{
+    GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError, Tombstone,
+};
+use raftyard::{
+    Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, NodeId, OnDisk,
+    ReadError, SnapshotError,
+};
+use raftyard_groups::{Entry, LogBase, LogId, LogIndex, Persist};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tempfile::TempDir;
+
+/// What the nodes' state machines in fjall lie in, and how often each was asked to apply.
+struct Directories {
+    root: TempDir,
+    applied: Arc<AtomicUsize>,
+}
+
+impl Directories {
+    fn new() -> Self {
+        Self {
+            root: TempDir::new().unwrap(),
+            applied: Arc::default(),
+        }
+    }
+
+    fn open(&self, node: NodeId) -> io::Result<FjallJournal> {
+        FjallJournal::open(&self.root.path().join(node.to_string()), self.applied.clone())
+    }
+
+    fn applied(&self) -> usize {
+        self.applied.load(Ordering::SeqCst)
+    }
+}
+
+async fn create_on<S: DiskStateMachine>(
+    cluster: &Cluster,
+    node: NodeId,
+    group: u64,
+    open: impl FnOnce() -> io::Result<S> + Send,
+) -> Result<Group<OnDisk<S>>, CreateGroupError> {
+    let host = cluster.host(node);
+    let created = host.create_disk_group(GroupId(group), cluster.ids(), open);
+    // It can be made anywhere, as long as its parts can.
+    let created: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(created);
+    created.await
+}
+
+async fn create_all<S: DiskStateMachine>(
+    cluster: &Cluster,
+    group: u64,
+    open: impl Fn(NodeId) -> io::Result<S> + Sync,
+) -> Vec<Group<OnDisk<S>>> {
+    let mut replicas = Vec::new();
+    for node in cluster.ids() {
+        replicas.push(create_on(cluster, node, group, || open(node)).await.unwrap());
+    }
+    replicas
+}
+
+fn disks(cluster: &Cluster) -> Vec<MemoryDisk> {
+    cluster.ids().iter().map(|_| MemoryDisk::default()).collect()
+}
+
+async fn create_in_memory(cluster: &Cluster, disks: &[MemoryDisk]) -> Vec<Group<OnDisk<MemoryJournal>>> {
+    create_all(cluster, 1, |node| Ok(disks[slot(node)].open())).await
+}
+
+async fn all_applied<S: DiskStateMachine>(replicas: &[Group<OnDisk<S>>]) {
+    let applied = applied_by_leader(replicas);
+    eventually("all applied all", || {
+        replicas.iter().all(|replica| replica.status().applied >= applied)
+    })
+    .await;
+}
+
+async fn compacted_everywhere(cluster: &Cluster, index: u64) {
+    compacted(cluster, NodeId(u64::MAX), index).await;
+}
+
+async fn no_snapshots_left(cluster: &Cluster) {
+    eventually("no snapshot lies anywhere", || {
+        cluster.snapshots.iter().all(|store| store.list().unwrap().is_empty())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_the_state_is_and_applies_nothing_twice() {
+    let mut cluster = Cluster::start(3).await;
+    let directories = Directories::new();
+    let replicas = create_all(&cluster, 1, |node| directories.open(node)).await;
+    fill(&replicas, 0..50).await;
+    eventually("all applied all", || directories.applied() == 150).await;
+    drop(replicas);
+    cluster.stop_all().await;
+    cluster.open_all().await;
+    let replicas = create_all(&cluster, 1, |node| directories.open(node)).await;
+    assert_eq!(read(&replicas).await, numbers(50));
+    fill(&replicas, 50..60).await;
+    for replica in &replicas {
+        let lines = replica.read((), Consistency::Follower).await;
+        assert_eq!(lines, Ok(numbers(60)));
+    }
+    assert_eq!(
+        directories.applied(),
+        180,
+        "each command once on each node, over both lives"
+    );
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn the_log_is_compacted_without_a_snapshot() {
+    // Of one node: there is no peer that could need one.
+    let mut cluster = start_with(1, often()).await;
+    let directories = Directories::new();
+    let group = create_all(&cluster, 1, |node| directories.open(node)).await;
+    fill(&group, 0..80).await;
+    compacted_everywhere(&cluster, 60).await;
+    no_snapshots_left(&cluster).await;
+    let metrics = cluster.host(NodeId(1)).metrics();
+    assert_eq!(metrics.snapshots_taken, 0, "{metrics:?}");
+    assert!(metrics.states_synced > 0, "{metrics:?}");
+    // A group in memory beside it takes its own.
+    let other = cluster.create(2).await;
+    fill(&other, 0..20).await;
+    let host = cluster.host(NodeId(1)).clone();
+    eventually("it took one", || host.metrics().snapshots_taken > 0).await;
+    drop((group, host));
+    cluster.stop_all().await;
+    cluster.open_all().await;
+    let group = create_all(&cluster, 1, |node| directories.open(node)).await;
+    fill(&group, 80..90).await;
+    assert_eq!(read(&group).await, numbers(90));
+    assert_eq!(directories.applied(), 90, "each once");
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn batches_that_a_crash_lost_are_replayed() {
+    let mut cluster = start_with(3, often()).await;
+    let disks = disks(&cluster);
+    let (mut end, mut lost) = (0, 0);
+    for round in 1..=5 {
+        let replicas = create_in_memory(&cluster, &disks).await;
+        assert_eq!(read(&replicas).await, numbers(end), "before round {round}");
+        fill(&replicas, end..end + 27).await;
+        end += 27;
+        eventually("all applied all", || {
+            disks.iter().all(|disk| disk.lock().committed.lines.len() == end)
+        })
+        .await;
+        cluster.stop_all().await;
+        for disk in &disks {
+            disk.crash();
+            let kept = disk.lock().committed.lines.len();
+            assert!(kept > 0, "nothing was synced by the end of round {round}");
+            lost += end - kept;
+        }
+        cluster.open_all().await;
+    }
+    assert!(lost > 0, "all was synced");
+    let replicas = create_in_memory(&cluster, &disks).await;
+    assert_eq!(read(&replicas).await, numbers(end));
+    for disk in &disks {
+        eventually("it applied all", || disk.lock().committed.lines.len() >= end).await;
+        assert_eq!(disk.lock().committed.lines, numbers(end), "each once, in order");
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn the_log_is_not_compacted_beyond_what_was_synced() {
+    let mut cluster = start_with(1, often()).await;
+    let disks = disks(&cluster);
+    let group = create_in_memory(&cluster, &disks).await;
+    fill(&group, 0..30).await;
+    compacted_everywhere(&cluster, 10).await;
+    // What it acknowledged from here on is lost in the crash: the log has to have it.
+    disks[0].lock().fault = Some(Fault::Sync);
+    fill(&group, 30..35).await;
+    eventually("it can't sync", || {
+        drop(group[0].propose("more".to_owned()));
+        group[0].status().is_quarantined()
+    })
+    .await;
+    cluster.stop_all().await;
+    let lines = disks[0].lock().committed.lines.clone();
+    disks[0].crash();
+    assert!(disks[0].lock().committed.lines.len() < 35);
+    cluster.open_all().await;
+    let group = create_in_memory(&cluster, &disks).await;
+    let again = read(&group).await;
+    assert!(again.starts_with(&lines), "{again:?}");
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_follower_that_lags_is_brought_up_by_a_view_that_is_removed_afterwards() {
+    let mut cluster = start_with(3, often()).await;
+    let directories = Directories::new();
+    let mut replicas = create_all(&cluster, 1, |node| directories.open(node)).await;
+    fill(&replicas, 0..5).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    // The replica's own handle would keep its state open.
+    replicas.remove(slot(away));
+    fill(&others, 5..160).await;
+    compacted(&cluster, away, 100).await;
+    cluster.open(away).await;
+    let back = create_on(&cluster, away, 1, || directories.open(away)).await.unwrap();
+    replicas.insert(slot(away), back);
+    all_applied(&replicas).await;
+    assert!(cluster.host(away).metrics().snapshots_installed >= 1, "by a snapshot");
+    lead(&cluster, &replicas, away).await;
+    fill(&replicas, 160..180).await;
+    assert_eq!(read(&replicas).await, numbers(180));
+    all_applied(&replicas).await;
+    no_snapshots_left(&cluster).await;
+    drop((replicas, others));
+    cluster.stop_all().await;
+
+    cluster.open_all().await;
+    let replicas = create_all(&cluster, 1, |node| directories.open(node)).await;
+    for replica in &replicas {
+        let lines = replica.read((), Consistency::Follower);
+        leader_of(&replicas, &cluster.ids()).await;
+        // Asked before there was a leader it may be refused.
+        if let Ok(lines) = lines.await {
+            assert_eq!(lines, numbers(180));
+        }
+    }
+    assert_eq!(read(&replicas).await, numbers(180));
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_large_state_is_streamed_while_its_group_goes_on() {
+    let compaction = Compaction {
+        bytes: 1 << 20,
+        tail_entries: 0,
+        // The whole takes about a second.
+        send_bytes_per_second: 8 << 20,
+        ..Compaction::default()
+    };
+    let mut cluster = Cluster::closed(3);
+    cluster.compaction = compaction;
+    cluster.tuning.election_timeout_ms = 4_000;
+    cluster.open_all().await;
+    let directories = Directories::new();
+    let mut replicas = create_all(&cluster, 1, |node| directories.open(node)).await;
+    fill(&replicas, 0..1).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    replicas.remove(slot(away));
+    let mut expected = numbers(1);
+    for n in 0..16_usize {
+        let line = n.to_string().repeat(500_000 / n.to_string().len());
+        propose(&others, &line).await;
+        expected.push(line);
+    }
+    compacted(&cluster, away, 16).await;
+    cluster.open(away).await;
+    let back = create_on(&cluster, away, 1, || directories.open(away)).await.unwrap();
+    let ids = cluster.ids();
+    eventually("a part of it was sent", || {
+        ids.iter()
+            .any(|node| cluster.host(*node).metrics().snapshot_bytes_sent > 1 << 20)
+    })
+    .await;
+    for n in 0..20 {
+        let line = format!("meanwhile {n}");
+        propose(&others, &line).await;
+        expected.push(line);
+    }
+    let applied = applied_by_leader(&others);
+    eventually("it applied all", || back.status().applied >= applied).await;
+    let lines = back.read((), Consistency::Follower).await.unwrap();
+    assert!(lines == expected, "a view of one moment, and all that came after it");
+    no_snapshots_left(&cluster).await;
+    drop((back, replicas, others));
+    cluster.stop_all().await;
+}
+
+/// A log store that writes nothing while the gate is closed.
+struct Slow(MemoryLogStore, Arc<Gate>);
+
+#[derive(Default)]
+struct Gate {
+    is_closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn close(&self) {
+        *self.is_closed.lock() = true;
+    }
+
+    fn open(&self) {
+        *self.is_closed.lock() = false;
+        self.opened.notify_all();
+    }
+}
+
+impl LogStore for Slow {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
+        self.0.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.0.inspect(group)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.0.import(record, base)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.0.destroy(groups)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.0.rebuild(record)
+    }
+
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        self.0.create(records)
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        self.1
+            .opened
+            .wait_while(&mut self.1.is_closed.lock(), |is_closed| *is_closed);
+        self.0.write(batch)
+    }
+
+    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
+        self.0.read(group, from, to, bytes_max)
+    }
+}
+
+#[tokio::test]
+async fn a_state_does_not_get_ahead_of_its_own_log() {
+    let mut cluster = Cluster::closed(3);
+    let disks = disks(&cluster);
+    let slow = NodeId(3);
+    let gate = Arc::new(Gate::default());
+    cluster.open(NodeId(1)).await;
+    cluster.open(NodeId(2)).await;
+    let store = Slow(cluster.disk(slow), gate.clone());
+    let host = cluster.builder(slow).log_store(store).open().await.unwrap();
+    let disk = disks[slot(slow)].clone();
+    let mut replicas = Vec::new();
+    for node in [NodeId(1), NodeId(2)] {
+        replicas.push(
+            create_on(&cluster, node, 1, || Ok(disks[slot(node)].open()))
+                .await
+                .unwrap(),
+        );
+    }
+    let created = host.create_disk_group(GroupId(1), cluster.ids(), || Ok(disk.open()));
+    let behind = created.await.unwrap();
+    lead(&cluster, &[replicas.clone(), vec![behind.clone()]].concat(), NodeId(1)).await;
+    fill(&replicas, 0..5).await;
+    eventually("it applied all", || disk.lock().committed.lines.len() == 5).await;
+    gate.close();
+    fill(&replicas, 5..10).await;
+    // The next heartbeat tells it that they are committed, but for its own log it would apply them.
+    eventually("it knows that they are committed", || behind.status().commit >= 10).await;
+    assert_eq!(disk.lock().committed.lines.len(), 5);
+    gate.open();
+    eventually("it applied all", || disk.lock().committed.lines.len() == 10).await;
+    drop((replicas, behind));
+    host.shutdown().await;
+    cluster.stop_all().await;
+}
+
+/// A cluster in which a follower is away, while the others compacted what it lacks.
+async fn lagging() -> (Cluster, Vec<MemoryDisk>, NodeId) {
+    let mut cluster = start_with(3, often()).await;
+    let disks = disks(&cluster);
+    let replicas = create_in_memory(&cluster, &disks).await;
+    fill(&replicas, 0..5).await;
+    let away = a_follower(&cluster, &replicas).await;
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    fill(&others, 5..160).await;
+    compacted(&cluster, away, 100).await;
+    (cluster, disks, away)
+}
+
+/// The follower comes back on a disk with this `fault`, and gets its snapshot.
+async fn meets_its_snapshot(cluster: &mut Cluster, disks: &[MemoryDisk], away: NodeId, fault: Fault) {
+    disks[slot(away)].lock().fault = Some(fault);
+    cluster.open(away).await;
+    let back = create_on(cluster, away, 1, || Ok(disks[slot(away)].open())).await;
+    let back = back.unwrap();
+    eventually("its disk failed", || {
+        back.status().is_quarantined()
+            || fault == Fault::SyncLies && disks[slot(away)].lock().committed.lines.len() == 160
+    })
+    .await;
+}
+
+fn snapshots_of(cluster: &Cluster, node: NodeId) -> Vec<String> {
+    cluster.snapshots[slot(node)].list().unwrap()
+}
+
+async fn comes_back(cluster: &mut Cluster, disks: &[MemoryDisk], away: NodeId) {
+    cluster.open(away).await;
+    let back = create_on(cluster, away, 1, || Ok(disks[slot(away)].open())).await;
+    let back = back.unwrap();
+    eventually("it applied all", || {
+        back.status().applied >= 160 && disks[slot(away)].lock().committed.lines.len() == 160
+    })
+    .await;
+    assert_eq!(disks[slot(away)].lock().committed.lines, numbers(160));
+    no_snapshots_left(cluster).await;
+}
+
+/// A log store that fails, for good, instead of letting a snapshot take the place of a log.
+struct NoInstall {
+    store: MemoryLogStore,
+    is_dead: bool,
+}
+
+impl LogStore for NoInstall {
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
+        self.store.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.store.inspect(group)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.store.import(record, base)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.store.destroy(groups)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.store.rebuild(record)
+    }
+
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        self.store.create(records)
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        let is_installed = |persist: &Persist| matches!(persist.base, Some(LogBase::Installed(_)));
+        self.is_dead |= batch.iter().any(is_installed);
+        if self.is_dead {
+            return Err(StoreError::Poisoned);
+        }
+        self.store.write(batch)
+    }
+
+    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
+        self.store.read(group, from, to, bytes_max)
+    }
+}
+
+#[tokio::test]
+async fn a_crash_before_the_log_was_replaced_leaves_the_old_state() {
+    let (mut cluster, disks, away) = lagging().await;
+    let store = NoInstall {
+        store: cluster.disk(away),
+        is_dead: false,
+    };
+    let host = cluster.builder(away).log_store(store).open().await.unwrap();
+    let created = host.create_disk_group(GroupId(1), cluster.ids(), || Ok(disks[slot(away)].open()));
+    let back = created.await.unwrap();
+    eventually("its log store failed", || back.status().is_quarantined()).await;
+    host.shutdown().await;
+    assert!(!snapshots_of(&cluster, away).is_empty(), "it had the snapshot");
+    let lines = disks[slot(away)].lock().committed.lines.len();
+    assert!(
+        lines <= 5,
+        "its log holds nothing beyond, but the state has {lines} lines"
+    );
+    comes_back(&mut cluster, &disks, away).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_crash_after_the_log_was_replaced_and_before_the_state_was_leads_to_the_new_state() {
+    let (mut cluster, disks, away) = lagging().await;
+    meets_its_snapshot(&mut cluster, &disks, away, Fault::Restore).await;
+    cluster.stop(away).await;
+    let base = cluster.on_disk(away, 1).base.index;
+    assert!(base.0 >= 100, "the log begins after the snapshot: {base:?}");
+    disks[slot(away)].crash();
+    assert!(
+        disks[slot(away)].lock().committed.lines.len() <= 5,
+        "the state is the old one"
+    );
+    comes_back(&mut cluster, &disks, away).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_restored_state_that_was_not_synced_yet_is_restored_again() {
+    let (mut cluster, disks, away) = lagging().await;
+    meets_its_snapshot(&mut cluster, &disks, away, Fault::Sync).await;
+    assert!(disks[slot(away)].lock().committed.lines.len() > 100, "it was restored");
+    cluster.stop(away).await;
+    disks[slot(away)].crash();
+    assert!(
+        disks[slot(away)].lock().committed.lines.len() <= 5,
+        "the state is the old one"
+    );
+    comes_back(&mut cluster, &disks, away).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_state_that_is_behind_its_log_without_the_snapshot_is_refused() {
+    let (mut cluster, disks, away) = lagging().await;
+    meets_its_snapshot(&mut cluster, &disks, away, Fault::SyncLies).await;
+    // It takes the disk at its word.
+    eventually("the snapshot is removed", || snapshots_of(&cluster, away).is_empty()).await;
+    cluster.stop(away).await;
+    disks[slot(away)].crash();
+    cluster.open(away).await;
+    for _ in 0..2 {
+        let refused = create_on(&cluster, away, 1, || Ok(disks[slot(away)].open())).await;
+        let Err(CreateGroupError::Snapshot(SnapshotError::Missing { base, .. })) = refused else {
+            panic!("a gap between log and state went unnoticed");
+        };
+        assert!(base.index.0 >= 100, "{base}");
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_state_ahead_of_its_log_is_refused() {
+    let mut cluster = start_with(1, often()).await;
+    let disks = disks(&cluster);
+    let group = create_in_memory(&cluster, &disks).await;
+    fill(&group, 0..3).await;
+    cluster.stop_all().await;
+    // The log lost what it acknowledged.
+    let host = cluster
+        .builder(NodeId(1))
+        .log_store(MemoryLogStore::new())
+        .open()
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let created = host.create_disk_group(GroupId(1), cluster.ids(), || Ok(disks[0].open()));
+        let Err(CreateGroupError::DiskState(DiskStateError::NotInLog { applied, last, .. })) = created.await else {
+            panic!("a log that is shorter than its state went unnoticed");
+        };
+        assert!(applied.index.0 >= 3 && last == 0, "{applied} {last}");
+    }
+    host.shutdown().await;
+    cluster.open_all().await;
+    let group = create_in_memory(&cluster, &disks).await;
+    assert_eq!(read(&group).await, numbers(3), "nothing was changed");
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_state_of_another_group_and_one_that_cannot_be_opened_are_refused() {
+    let mut cluster = start_with(1, often()).await;
+    let disks = disks(&cluster);
+    let group = create_in_memory(&cluster, &disks).await;
+    fill(&group, 0..3).await;
+    let refused = create_on(&cluster, NodeId(1), 2, || Ok(disks[0].open())).await;
+    let Err(CreateGroupError::DiskState(DiskStateError::NotOurs { found, .. })) = refused else {
+        panic!("it took another group's state");
+    };
+    assert_eq!(found, GroupId(1));
+    let refused = create_on::<MemoryJournal>(&cluster, NodeId(1), 3, || Err(io::ErrorKind::StorageFull.into())).await;
+    let Err(CreateGroupError::DiskState(DiskStateError::Io { source, .. })) = refused else {
+        panic!("it runs without a state");
+    };
+    assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+    // Neither stands in the way of the next attempt.
+    for group in [2, 3] {
+        let disk = MemoryDisk::default();
+        let group = [create_on(&cluster, NodeId(1), group, || Ok(disk.open())).await.unwrap()];
+        fill(&group, 0..3).await;
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_failing_disk_stops_its_replica_alone_and_what_was_acknowledged_is_there() {
+    for fault in [
+        Fault::Apply,
+        Fault::ApplyPanics,
+        Fault::Commit,
+        Fault::CommitPanics,
+        Fault::Sync,
+    ] {
+        let mut cluster = start_with(3, often()).await;
+        let disks = disks(&cluster);
+        let replicas = create_in_memory(&cluster, &disks).await;
+        let others = cluster.create(2).await;
+        fill(&replicas, 0..5).await;
+        let failing = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+        disks[slot(failing)].lock().fault = Some(fault);
+        let mut acknowledged = numbers(5);
+        for n in 5..40 {
+            // At whichever replica leads by then; unknown is unknown.
+            for replica in &replicas {
+                if replica.propose(n.to_string()).await.is_ok() {
+                    acknowledged.push(n.to_string());
+                    break;
+                }
+            }
+        }
+        eventually("the replica stopped", || {
+            replicas[slot(failing)].status().is_quarantined()
+        })
+        .await;
+        propose(&replicas, "after").await;
+        propose(&others, "another group").await;
+        let lines = read(&replicas).await;
+        let mut rest = lines.iter();
+        let is_there = |line: &String| rest.any(|other| other == line);
+        assert!(
+            acknowledged.iter().all(is_there),
+            "{fault:?}: {acknowledged:?} {lines:?}"
+        );
+        assert!(!others[slot(failing)].status().is_quarantined(), "{fault:?}");
+        assert_eq!(
+            others[slot(failing)].read((), Consistency::Follower).await,
+            Ok(vec!["another group".to_owned()])
+        );
+        // A disk that works again, as the crash left it.
+        cluster.stop(failing).await;
+        disks[slot(failing)].crash();
+        cluster.open(failing).await;
+        cluster.create_on(failing, 2).await;
+        let back = create_on(&cluster, failing, 1, || Ok(disks[slot(failing)].open()))
+            .await
+            .unwrap();
+        let applied = applied_by_leader(&replicas);
+        eventually("it applied all", || back.status().applied >= applied).await;
+        assert_eq!(disks[slot(failing)].lock().committed.lines, lines, "{fault:?}");
+        cluster.stop_all().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_applied_once_and_keeps_its_answer_through_lost_batches_and_snapshots() {
+    let mut cluster = start_with(3, often()).await;
+    let disks = disks(&cluster);
+    let mut replicas = create_in_memory(&cluster, &disks).await;
+    let mut session = open_session(&replicas).await;
+    let mut asked = Vec::new();
+    for round in 0..4 {
+        let request = session.next();
+        let line = format!("request {round}");
+        let first = propose_as(&replicas, request, &line).await;
+        asked.push((request, line, first));
+        // Enough that snapshots and syncs come in between; and one node misses it.
+        let away = a_follower(&cluster, &replicas).await;
+        cluster.stop(away).await;
+        let others = without(&replicas, away);
+        fill(&others, round * 100..(round + 1) * 100).await;
+        compacted(&cluster, away, applied_by_leader(&others) - 50).await;
+        disks[slot(away)].crash();
+        cluster.open(away).await;
+        replicas[slot(away)] = create_on(&cluster, away, 1, || Ok(disks[slot(away)].open()))
+            .await
+            .unwrap();
+        all_applied(&replicas).await;
+        lead(&cluster, &replicas, away).await;
+        for (request, line, first) in &asked {
+            assert_eq!(propose_as(&replicas, *request, line).await, *first, "{line} at {away}");
+        }
+        cluster.stop_all().await;
+        for disk in &disks {
+            disk.crash();
+        }
+        cluster.open_all().await;
+        replicas = create_in_memory(&cluster, &disks).await;
+        for (request, line, first) in &asked {
+            assert_eq!(
+                propose_as(&replicas, *request, line).await,
+                *first,
+                "{line} after {round}"
+            );
+        }
+    }
+    let lines = read(&replicas).await;
+    assert_eq!(lines.len(), 404);
+    for (_, line, first) in &asked {
+        assert_eq!(lines.iter().position(|other| other == line), Some(first - 1));
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_query_that_fails_on_the_disk_is_answered_so_and_the_replica_goes_on() {
+    let mut cluster = start_with(1, often()).await;
+    let disks = disks(&cluster);
+    let group = create_in_memory(&cluster, &disks).await;
+    fill(&group, 0..3).await;
+    disks[0].lock().fault = Some(Fault::Query);
+    let answer = group[0].read((), Consistency::Linearizable).await;
+    assert!(
+        matches!(&answer, Err(ReadError::Failed(what)) if what.contains("asked to fail")),
+        "{answer:?}"
+    );
+    disks[0].lock().fault = None;
+    assert_eq!(read(&group).await, numbers(3));
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_handle_is_made_anew_for_its_kind_only() {
+    let mut cluster = start_with(1, often()).await;
+    let disks = disks(&cluster);
+    let group = create_in_memory(&cluster, &disks).await;
+    fill(&group, 0..1).await;
+    let host = cluster.host(NodeId(1));
+    assert!(host.group::<OnDisk<MemoryJournal>>(GroupId(1)).is_some());
+    assert!(host.group::<OnDisk<FjallJournal>>(GroupId(1)).is_none());
+    assert!(host.group::<Journal>(GroupId(1)).is_none());
+    cluster.stop_all().await;
+}
