@@ -1,29 +1,14 @@
 //! `raftyard-kv ctl`: an operator's commands, put to the nodes' client ports. Everything here can be asked again: what is
 //! done already stays done.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod ask;
+mod cluster;
 
-use bytes::{Bytes, BytesMut};
 use clap::Subcommand;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
 
+use self::cluster::Cluster;
 use crate::address::HostPort;
-use crate::resp::{Reply, ReplyError, ReplyParser, encode_command};
-
-/// To connect.
-const CONNECT: Duration = Duration::from_secs(3);
-
-/// For an answer that needs nothing but the node itself.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// For a change of one group: a node may have to catch up first.
-const CHANGE: Duration = Duration::from_secs(600);
-
-/// Before the same is asked again.
-const PAUSE: Duration = Duration::from_millis(50);
+use crate::resp::{Reply, ReplyError};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ctl {
@@ -111,335 +96,68 @@ pub(crate) enum CtlError {
     TooLate { group: u64, last: String },
 }
 
-/// A group as a node that hosts it sees it.
-type Fields = BTreeMap<String, String>;
-
-/// The cluster as one node knows it.
-struct Cluster {
-    /// Where clients find each node.
-    nodes: BTreeMap<u64, Known>,
-}
-
-struct Known {
-    peer: String,
-    resp: HostPort,
+/// What is done for each of some groups.
+struct Plan {
+    groups: Groups,
+    /// Hosts a replica that waits to be added, first.
+    comes: Option<u64>,
+    /// The change that is asked of the leader, and the nodes it names.
+    change: &'static str,
+    nodes: Vec<u64>,
+    /// Is asked to end its replica, last.
+    leaves: Option<u64>,
 }
 
 /// Carries out `ctl` on the cluster that the node at `address` belongs to. `say` is told what was done.
 pub(crate) async fn run(address: &HostPort, ctl: Ctl, mut say: impl FnMut(&str)) -> Result<(), CtlError> {
     let cluster = Cluster::ask(address).await?;
-    match ctl {
-        Ctl::Status => cluster.status(&mut say).await,
-        Ctl::AddNode { id, peer, resp } => cluster.add_node(id, &peer, &resp, &mut say).await,
-        Ctl::AddLearner { id, groups } => {
-            for group in cluster.groups(&groups).await? {
-                cluster.host(group, id).await?;
-                let done = cluster
-                    .change(group, &["ADDLEARNER", &group.to_string(), &id.to_string()])
-                    .await?;
-                say(&format!("group {group}: {done}"));
-            }
-            Ok(())
+    let plan = |groups, comes, change, nodes: &[u64], leaves| Plan {
+        groups,
+        comes,
+        change,
+        nodes: nodes.to_vec(),
+        leaves,
+    };
+    let plan = match ctl {
+        Ctl::Status => {
+            cluster.status(&mut say).await;
+            return Ok(());
         }
-        Ctl::Join { id, groups } => {
-            for group in cluster.groups(&groups).await? {
-                cluster.host(group, id).await?;
-                let done = cluster
-                    .change(group, &["ADDVOTER", &group.to_string(), &id.to_string()])
-                    .await?;
-                say(&format!("group {group}: {done}"));
-            }
-            Ok(())
-        }
-        Ctl::Promote { id, groups } => {
-            for group in cluster.groups(&groups).await? {
-                let done = cluster
-                    .change(group, &["ADDVOTER", &group.to_string(), &id.to_string()])
-                    .await?;
-                say(&format!("group {group}: {done}"));
-            }
-            Ok(())
-        }
-        Ctl::Remove { id, groups } => {
-            for group in cluster.groups(&groups).await? {
-                let done = cluster
-                    .change(group, &["REMOVE", &group.to_string(), &id.to_string()])
-                    .await?;
-                say(&format!("group {group}: {done}"));
-                cluster.leave(group, id, &mut say).await;
-            }
-            Ok(())
-        }
-        Ctl::Replace { old, new, groups } => {
-            for group in cluster.groups(&groups).await? {
-                cluster.host(group, new).await?;
-                let words = ["REPLACE", &group.to_string(), &old.to_string(), &new.to_string()];
-                let done = cluster.change(group, &words).await?;
-                say(&format!("group {group}: {done}"));
-                cluster.leave(group, old, &mut say).await;
-            }
-            Ok(())
-        }
+        Ctl::AddNode { id, peer, resp } => return cluster.add_node(id, &peer, &resp, &mut say).await,
         Ctl::Transfer { group, node } => {
-            if !cluster.nodes.contains_key(&node) {
-                return Err(CtlError::UnknownNode(node));
-            }
-            cluster
-                .change(group, &["TRANSFER", &group.to_string(), &node.to_string()])
-                .await?;
+            cluster.resp(node)?;
+            cluster.change(group, "TRANSFER", &[node]).await?;
             say(&format!("group {group}: led by {node}"));
-            Ok(())
+            return Ok(());
         }
-        Ctl::Abandon { groups } => {
-            for group in cluster.groups(&groups).await? {
-                match cluster.change(group, &["ABANDON", &group.to_string()]).await {
-                    Ok(done) => say(&format!("group {group}: {done}")),
-                    Err(CtlError::Refused { text, .. }) => say(&format!("group {group}: {text}")),
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
+        Ctl::Abandon { groups } => return abandon(&cluster, &groups, &mut say).await,
+        Ctl::AddLearner { id, groups } => plan(groups, Some(id), "ADDLEARNER", &[id], None),
+        Ctl::Join { id, groups } => plan(groups, Some(id), "ADDVOTER", &[id], None),
+        Ctl::Promote { id, groups } => plan(groups, None, "ADDVOTER", &[id], None),
+        Ctl::Remove { id, groups } => plan(groups, None, "REMOVE", &[id], Some(id)),
+        Ctl::Replace { old, new, groups } => plan(groups, Some(new), "REPLACE", &[old, new], Some(old)),
+    };
+    for group in cluster.groups(&plan.groups).await? {
+        if let Some(node) = plan.comes {
+            cluster.host(group, node).await?;
+        }
+        let done = cluster.change(group, plan.change, &plan.nodes).await?;
+        say(&format!("group {group}: {done}"));
+        if let Some(node) = plan.leaves {
+            cluster.leave(group, node, &mut say).await;
         }
     }
+    Ok(())
 }
 
-impl Cluster {
-    async fn ask(address: &HostPort) -> Result<Self, CtlError> {
-        let mut nodes = BTreeMap::new();
-        for line in lines(address, &["NODES"]).await? {
-            let field = |name: &str| line.get(name).cloned();
-            let id = field("node").and_then(|node| node.parse().ok());
-            let resp = field("resp").and_then(|resp| resp.parse().ok());
-            if let (Some(id), Some(peer), Some(resp)) = (id, field("peer"), resp) {
-                nodes.insert(id, Known { peer, resp });
-            }
-        }
-        Ok(Self { nodes })
-    }
-
-    fn resp(&self, node: u64) -> Result<&HostPort, CtlError> {
-        let known = self.nodes.get(&node).ok_or(CtlError::UnknownNode(node))?;
-        Ok(&known.resp)
-    }
-
-    /// What every node that answers says of the groups it hosts.
-    async fn replicas(&self) -> Vec<(u64, Result<Vec<Fields>, CtlError>)> {
-        let mut all = Vec::new();
-        for (node, known) in &self.nodes {
-            all.push((*node, lines(&known.resp, &["STATUS"]).await));
-        }
-        all
-    }
-
-    async fn status(&self, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
-        let mut groups: BTreeMap<u64, Vec<Fields>> = BTreeMap::new();
-        for (node, known) in &self.nodes {
-            match lines(&known.resp, &["STATUS"]).await {
-                Ok(lines) => {
-                    say(&format!(
-                        "node {node} peer={} resp={} groups={}",
-                        known.peer,
-                        known.resp,
-                        lines.len()
-                    ));
-                    for line in lines {
-                        groups.entry(number(&line, "group")).or_default().push(line);
-                    }
-                }
-                Err(error) => say(&format!(
-                    "node {node} peer={} resp={} unreachable: {error}",
-                    known.peer, known.resp
-                )),
-            }
-        }
-        for (group, replicas) in groups {
-            let newest = replicas.iter().max_by_key(|line| {
-                let leads = line.get("role").is_some_and(|role| role == "leader");
-                (leads, number(line, "term"), number(line, "commit"))
-            });
-            let Some(line) = newest else { continue };
-            let shown = [
-                "leader",
-                "term",
-                "last",
-                "commit",
-                "applied",
-                "voters",
-                "outgoing",
-                "learners",
-                "next-voters",
-                "progress",
-            ];
-            let fields = shown
-                .iter()
-                .filter_map(|name| line.get(*name).map(|value| format!("{name}={value}")));
-            say(&format!("group {group} {}", fields.collect::<Vec<_>>().join(" ")));
-        }
-        Ok(())
-    }
-
-    async fn add_node(
-        &self,
-        id: u64,
-        peer: &HostPort,
-        resp: &HostPort,
-        say: &mut impl FnMut(&str),
-    ) -> Result<(), CtlError> {
-        let set = |id: u64, peer: String, resp: String| ["SETNODE".to_owned(), id.to_string(), peer, resp];
-        for (node, known) in self.nodes.iter().filter(|(node, _)| **node != id) {
-            ask(&known.resp, &set(id, peer.to_string(), resp.to_string()), ANSWER).await?;
-            ask(resp, &set(*node, known.peer.clone(), known.resp.to_string()), ANSWER).await?;
-            say(&format!("node {node} knows node {id}"));
-        }
-        Ok(())
-    }
-
-    async fn groups(&self, wanted: &Groups) -> Result<Vec<u64>, CtlError> {
-        if let Some(group) = wanted.group {
-            return Ok(vec![group]);
-        }
-        let mut groups = Vec::new();
-        for (_, lines) in self.replicas().await {
-            groups.extend(lines.unwrap_or_default().iter().map(|line| number(line, "group")));
-        }
-        groups.sort_unstable();
-        groups.dedup();
-        Ok(groups)
-    }
-
-    /// Has `node` host a replica of the group that waits to be added.
-    async fn host(&self, group: u64, node: u64) -> Result<(), CtlError> {
-        let at = self.resp(node)?;
-        let mut incarnation = None;
-        for (_, lines) in self.replicas().await {
-            let lines = lines.unwrap_or_default();
-            let of_group = lines.iter().filter(|line| number(line, "group") == group);
-            incarnation = of_group.map(|line| number(line, "incarnation")).max().max(incarnation);
-        }
-        let incarnation = incarnation.ok_or(CtlError::UnknownGroup(group))?;
-        let words = ["JOIN".to_owned(), group.to_string(), incarnation.to_string()];
-        ask(at, &words, ANSWER).await.map(drop)
-    }
-
-    /// Has `node` end its replica of a group that it was removed from, if it is there.
-    async fn leave(&self, group: u64, node: u64, say: &mut impl FnMut(&str)) {
-        let words = ["LEAVE".to_owned(), group.to_string()];
-        let left = match self.resp(node) {
-            Ok(at) => ask(at, &words, ANSWER).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = left {
-            say(&format!("group {group}: node {node} still holds its replica: {error}"));
+/// Groups in which there is nothing to give up are no mistake.
+async fn abandon(cluster: &Cluster, groups: &Groups, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
+    for group in cluster.groups(groups).await? {
+        match cluster.change(group, "ABANDON", &[]).await {
+            Ok(done) => say(&format!("group {group}: {done}")),
+            Err(CtlError::Refused { text, .. }) => say(&format!("group {group}: {text}")),
+            Err(error) => return Err(error),
         }
     }
-
-    /// Asks whoever leads the group, until it is done.
-    async fn change(&self, group: u64, words: &[&str]) -> Result<String, CtlError> {
-        let give_up = Instant::now() + CHANGE;
-        let mut last = "nobody was asked".to_owned();
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let mut turn = self.nodes.keys().copied().cycle();
-        let mut next = None;
-        while Instant::now() < give_up {
-            let Some(node) = next.take().or_else(|| turn.next()) else {
-                break;
-            };
-            let Ok(at) = self.resp(node) else {
-                continue;
-            };
-            match ask(at, &words, CHANGE).await {
-                Ok(Reply::Status(done)) => return Ok(done.into_owned()),
-                Ok(Reply::Bulk(done)) => return Ok(String::from_utf8_lossy(&done).into_owned()),
-                Ok(reply) => {
-                    let address = at.clone();
-                    return Err(CtlError::Odd { address, reply });
-                }
-                Err(CtlError::Refused { text, .. }) if text.starts_with("NOTLEADER ") => {
-                    let leader = text.rsplit(' ').next().and_then(|leader| leader.parse().ok());
-                    next = leader.filter(|leader| self.nodes.contains_key(leader) && *leader != node);
-                    last = text;
-                }
-                Err(CtlError::Refused { text, .. }) if text.starts_with("TRYAGAIN ") => {
-                    next = Some(node);
-                    last = text;
-                }
-                Err(error @ CtlError::Refused { .. }) => return Err(error),
-                Err(error) => last = error.to_string(),
-            }
-            sleep(PAUSE).await;
-        }
-        Err(CtlError::TooLate { group, last })
-    }
-}
-
-fn number(line: &Fields, name: &str) -> u64 {
-    line.get(name).and_then(|value| value.parse().ok()).unwrap_or_default()
-}
-
-/// The answer's lines, taken apart into `name=value`.
-async fn lines(address: &HostPort, words: &[&str]) -> Result<Vec<Fields>, CtlError> {
-    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    let odd = |reply| CtlError::Odd {
-        address: address.clone(),
-        reply,
-    };
-    let Reply::Array(lines) = ask(address, &words, ANSWER).await? else {
-        return Err(odd(Reply::Null));
-    };
-    lines
-        .into_iter()
-        .map(|line| match line {
-            Reply::Bulk(line) => {
-                let line = String::from_utf8_lossy(&line).into_owned();
-                let fields = line.split(' ').filter_map(|field| field.split_once('='));
-                Ok(fields
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .collect())
-            }
-            other => Err(odd(other)),
-        })
-        .collect()
-}
-
-/// Puts one command of `RAFTYARD ADMIN` to a node.
-async fn ask(address: &HostPort, words: &[String], patience: Duration) -> Result<Reply, CtlError> {
-    let failed = |source| CtlError::Io {
-        address: address.clone(),
-        source,
-    };
-    let silence = || CtlError::Silence {
-        address: address.clone(),
-    };
-    let connecting = TcpStream::connect((address.host.as_str(), address.port));
-    let connected = timeout(CONNECT, connecting).await.map_err(|_| silence())?;
-    let mut socket = connected.map_err(failed)?;
-    let head = ["RAFTYARD", "ADMIN"].map(|word| Bytes::from_static(word.as_bytes()));
-    let words = words.iter().map(|word| Bytes::from(word.clone()));
-    let arguments: Vec<Bytes> = head.into_iter().chain(words).collect();
-    let mut buffer = BytesMut::new();
-    encode_command(&arguments, &mut buffer);
-    socket.write_all(&buffer).await.map_err(failed)?;
-    buffer.clear();
-    let mut parser = ReplyParser::default();
-    let answer = async {
-        loop {
-            let parsed = parser.next(&mut buffer).map_err(|source| CtlError::Unreadable {
-                address: address.clone(),
-                source,
-            })?;
-            if let Some((reply, _)) = parsed {
-                return Ok(reply);
-            }
-            if socket.read_buf(&mut buffer).await.map_err(failed)? == 0 {
-                return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
-            }
-        }
-    };
-    match timeout(patience, answer).await.map_err(|_| silence())?? {
-        Reply::Error(text) => Err(CtlError::Refused {
-            address: address.clone(),
-            text,
-        }),
-        reply => Ok(reply),
-    }
+    Ok(())
 }
