@@ -29,6 +29,8 @@ mod lifecycle;
 mod lives;
 #[path = "cluster/membership.rs"]
 mod membership;
+#[path = "cluster/membership_chaos.rs"]
+mod membership_chaos;
 #[path = "cluster/peers.rs"]
 mod peers;
 #[path = "cluster/rebuild.rs"]
@@ -39,6 +41,10 @@ mod sessions;
 mod sharing;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
+#[path = "cluster/witnesses.rs"]
+mod witnesses;
+#[path = "cluster/yard.rs"]
+mod yard;
 
 use raftyard::{Consistency, GroupId, NodeId, RaftHost};
 use support::{Cluster, Journal, eventually, leader_of, propose, read};

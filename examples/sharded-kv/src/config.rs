@@ -76,7 +76,9 @@ pub(crate) struct NodeConfig {
     /// Commands on groups that other nodes lead are forwarded to them.
     pub(crate) proxy: bool,
     pub(crate) reads: Reads,
-    /// The other nodes. Every group has a replica on every node.
+    /// It hosts no group at its first start, and waits to be added to them.
+    pub(crate) join: bool,
+    /// The other nodes. At the first start of a cluster every group has a replica on every node.
     pub(crate) peers: Vec<PeerConfig>,
 }
 
@@ -126,6 +128,8 @@ struct File {
     proxy: bool,
     #[serde(default)]
     reads: Reads,
+    #[serde(default)]
+    join: bool,
     #[serde(default)]
     peers: Vec<FilePeer>,
 }
@@ -191,6 +195,7 @@ impl File {
             snapshot_entries: snapshot_entries(self.snapshot_entries)?,
             proxy: self.proxy,
             reads: self.reads,
+            join: self.join,
             peers: self
                 .peers
                 .iter()

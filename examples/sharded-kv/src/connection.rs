@@ -141,6 +141,7 @@ impl<'a> Connection<'a> {
                 let (node, scope) = (self.node, self.scope());
                 Begun::new(Started::Later(node.gather(gather, scope).boxed()), touch)
             }
+            Action::Admin(admin) => Begun::new(Started::Later(self.node.administer(admin).boxed()), touch),
             Action::Flush => Begun::new(Started::Ready(self.flush().await?), touch),
             Action::Close(reply) => {
                 self.push_reply(reply);
@@ -161,9 +162,12 @@ impl<'a> Connection<'a> {
             Action::Read { slot, .. } if self.session.read_only => Touch::Reads(group_of(*slot), Route::Here),
             Action::Read { slot, .. } => Touch::Reads(group_of(*slot), self.route(*slot)),
             Action::Count(_) | Action::Gather(_) | Action::Flush | Action::Watch { .. } => Touch::All,
-            Action::Reply(_) | Action::Close(_) | Action::Hang | Action::Describe(_) | Action::Queued { .. } => {
-                Touch::Nothing
-            }
+            Action::Admin(_)
+            | Action::Reply(_)
+            | Action::Close(_)
+            | Action::Hang
+            | Action::Describe(_)
+            | Action::Queued { .. } => Touch::Nothing,
         }
     }
 
@@ -201,7 +205,7 @@ impl<'a> Connection<'a> {
             Route::Nowhere => None,
         };
         match leader {
-            Some(leader) => Started::Later(self.proxy.forward(leader, request).boxed()),
+            Some(leader) => Started::Later(self.proxy.forward(&leader, request).boxed()),
             None => Started::Ready(node::not_served()),
         }
     }

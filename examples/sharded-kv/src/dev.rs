@@ -57,6 +57,7 @@ impl DevCluster {
             snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
             proxy: self.proxy,
             reads: self.reads,
+            join: false,
             peers: all.iter().filter(|peer| peer.node != me.node).cloned().collect(),
         }
     }

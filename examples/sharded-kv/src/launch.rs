@@ -4,23 +4,20 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use raftyard::{Compaction, CreateGroupError, GroupId, NodeId, OpenError, RaftHost};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::NodeConfig;
-use crate::expiry::{self, Bell, FirstDeadlines};
+use crate::config::{NodeConfig, PeerConfig};
+use crate::expiry::{self, FirstDeadlines};
+use crate::hosting::Hosting;
 use crate::node::Node;
+use crate::nodes_file::{self, NodesFileError};
 use crate::server;
 use crate::shard_file::{self, ShardFileError};
-use crate::slots::ShardMap;
-use crate::state::{self, Replica, State, StateError};
+use crate::state::{self, State, StateError};
 use crate::topology::{Member, Topology};
-
-/// Groups that are created or opened at the same time.
-const OPENING_MAX: usize = 64;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +34,10 @@ pub(crate) enum StartError {
         group: GroupId,
         source: CreateGroupError,
     },
+    #[error(transparent)]
+    NodesFile(#[from] NodesFileError),
+    #[error("{}: {source}", path.display())]
+    Marker { path: PathBuf, source: io::Error },
     #[error("node {}: can't listen for clients on {address}: {source}", node.0)]
     Listen {
         node: NodeId,
@@ -76,8 +77,10 @@ impl RunningNode {
         let state = State::open(config.state, &config.data_dir, host)?;
         shard_file::write(&config.data_dir, config.shard_map)?;
         let deadlines = FirstDeadlines::new(config.shard_map.groups());
-        let groups = create_groups(config, host, &state, &deadlines).await?;
-        let node = Arc::new(Node::new(topology(config), groups, config));
+        let mut learned = nodes_file::read(&config.data_dir)?;
+        learned.retain(|node| node.node != config.node && config.peers.iter().all(|peer| peer.node != node.node));
+        let hosting = Hosting::start(config, host, state, &deadlines).await?;
+        let node = Arc::new(Node::new(topology(config, &learned), hosting, learned, config));
         let address = config.listen_resp.to_string();
         let listen_error = |source| StartError::Listen {
             node: config.node,
@@ -154,42 +157,13 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
     })
 }
 
-/// All groups of the shard map, in its order. Every node has a replica of each.
-async fn create_groups(
-    config: &NodeConfig,
-    host: &RaftHost,
-    state: &State,
-    deadlines: &Arc<FirstDeadlines>,
-) -> Result<Vec<Replica>, StartError> {
-    let mut members: Vec<NodeId> = config.peers.iter().map(|peer| peer.node).collect();
-    members.push(config.node);
-    members.sort_unstable();
-    let create = |place| {
-        let (members, group) = (members.clone(), ShardMap::group_id(place));
-        let bell = Bell::new(Arc::clone(deadlines), place);
-        async move {
-            state
-                .create_group(host, group, members, bell)
-                .await
-                .map_err(|source| StartError::CreateGroup {
-                    node: config.node,
-                    group,
-                    source,
-                })
-        }
-    };
-    stream::iter((0..config.shard_map.groups()).map(create))
-        .buffered(OPENING_MAX)
-        .try_collect()
-        .await
-}
-
-fn topology(config: &NodeConfig) -> Topology {
+fn topology(config: &NodeConfig, learned: &[PeerConfig]) -> Topology {
     let member = |node, resp, peer_port| Member::new(&config.cluster, node, resp, peer_port);
     let me = member(config.node, config.announce_resp.clone(), config.listen_peer.port);
     let members = config
         .peers
         .iter()
+        .chain(learned)
         .map(|peer| member(peer.node, peer.resp.clone(), peer.peer.port))
         .chain([me])
         .collect();

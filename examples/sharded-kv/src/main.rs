@@ -7,17 +7,21 @@
 //! transactions are put together per connection ([`transaction`]), and [`expiry`] lets keys expire when nobody writes.
 
 mod address;
+mod admin;
 mod clock;
 mod command;
 mod config;
 mod connection;
+mod ctl;
 mod dev;
 mod expiry;
 mod gather;
 mod glob;
+mod hosting;
 mod launch;
 mod machine;
 mod node;
+mod nodes_file;
 mod pipeline;
 mod proxy;
 mod resp;
@@ -41,7 +45,9 @@ use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::address::HostPort;
 use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig, Reads, StateKind};
+use crate::ctl::{Ctl, CtlError};
 use crate::dev::DevCluster;
 use crate::launch::{RunningNode, StartError};
 use crate::slots::{SLOT_COUNT, ShardMap};
@@ -91,6 +97,14 @@ enum Mode {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Ask a running cluster about itself, or change who belongs to it.
+    Ctl {
+        /// Where any of its nodes serves clients.
+        #[arg(long, value_name = "HOST:PORT")]
+        node: HostPort,
+        #[command(subcommand)]
+        command: Ctl,
+    },
 }
 
 /// Why the process ends before it is asked to.
@@ -100,6 +114,8 @@ enum RunError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Ctl(#[from] CtlError),
     #[error("--port {port}: the ports of {nodes} nodes would be above 65535")]
     Ports { port: u16, nodes: u16 },
     #[error("--groups {0} is not between 1 and {SLOT_COUNT}")]
@@ -148,13 +164,18 @@ fn run(mode: Mode) -> Result<(), RunError> {
             let configs = cluster.configs().ok_or(RunError::Ports { port, nodes })?;
             (configs, true)
         }
+        Mode::Ctl { node, command } => {
+            let asked = ctl::run(&node, command, announce);
+            return runtime()?.block_on(asked).map_err(RunError::Ctl);
+        }
         Mode::Server { config } => (vec![NodeConfig::load(&config)?], false),
     };
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::Process)?
-        .block_on(run_nodes(&configs, dev))
+    runtime()?.block_on(run_nodes(&configs, dev))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(RunError::Process)
 }
 
 /// Runs the nodes until the process is asked to end.

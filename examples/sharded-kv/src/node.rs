@@ -1,15 +1,19 @@
 //! One node as clients see it: the groups it hosts, and what becomes of a write or a read that is put to it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
-use raftyard::{Consistency, NodeId, ProposeError, ReadError};
+use raftyard::{Consistency, NodeId, ProposeError, ReadError, ReplicaState};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::config::{NodeConfig, Reads};
+use crate::config::{NodeConfig, PeerConfig, Reads};
+use crate::hosting::Hosting;
 use crate::machine::{Answer, Command, Query, Response, Version};
 use crate::proxy::{self, Route, Work};
 use crate::resp::Reply;
@@ -18,11 +22,22 @@ use crate::state::Replica;
 use crate::status::Status;
 use crate::topology::{Member, Topology};
 
+/// How long a command waits for a group that has no leader to get one: longer than an election takes.
+const ELECTION: Duration = Duration::from_secs(2);
+
 /// The part of a node that all its connections share.
 pub(crate) struct Node {
-    topology: Arc<Topology>,
-    /// One place per group of the shard map.
-    groups: Vec<Replica>,
+    me: NodeId,
+    cluster: String,
+    data_dir: PathBuf,
+    /// All nodes that this one knows, whether they belong to a group or not.
+    topology: RwLock<Arc<Topology>>,
+    /// Those that it was told of while it ran.
+    learned: Mutex<Vec<PeerConfig>>,
+    hosting: Hosting,
+    /// Which node is named next where any will do.
+    turn: AtomicU64,
+    shard_map: ShardMap,
     started: Instant,
     /// One permit per client connection that may still be opened.
     connection_permits: Arc<Semaphore>,
@@ -50,12 +65,18 @@ impl Started<'_> {
 }
 
 impl Node {
-    /// `groups` has one place per group of the topology's shard map, in its order.
-    pub(crate) fn new(topology: Topology, groups: Vec<Replica>, config: &NodeConfig) -> Self {
+    /// `learned` are the nodes that it was told of while it ran.
+    pub(crate) fn new(topology: Topology, hosting: Hosting, learned: Vec<PeerConfig>, config: &NodeConfig) -> Self {
         let clients_max = config.max_clients.min(Semaphore::MAX_PERMITS);
         Self {
-            topology: Arc::new(topology),
-            groups,
+            me: config.node,
+            cluster: config.cluster.clone(),
+            data_dir: config.data_dir.clone(),
+            topology: RwLock::new(Arc::new(topology)),
+            learned: Mutex::new(learned),
+            hosting,
+            turn: AtomicU64::new(0),
+            shard_map: config.shard_map,
             started: Instant::now(),
             connection_permits: Arc::new(Semaphore::new(clients_max)),
             clients_max,
@@ -86,7 +107,7 @@ impl Node {
 
     /// How slots are dealt to groups.
     pub(crate) fn shard_map(&self) -> ShardMap {
-        self.topology.shard_map()
+        self.shard_map
     }
 
     /// Whether commands on groups that other nodes lead are forwarded to them.
@@ -101,22 +122,84 @@ impl Node {
 
     /// Where a command on `slot` goes, as far as this node knows.
     pub(crate) fn route(&self, slot: u16) -> Route {
-        match self.group(slot).and_then(Replica::leader) {
-            Some(leader) if leader == self.topology.me() => Route::Here,
+        let Some(group) = self.group(slot) else {
+            return self.anybody().map_or(Route::Nowhere, |other| Route::To(other.node));
+        };
+        match group.leader() {
+            Some(leader) if leader == self.me => Route::Here,
             Some(leader) => Route::To(leader),
             None => Route::Nowhere,
         }
     }
 
     /// The node `node` as clients see it.
-    pub(crate) fn member(&self, node: NodeId) -> Option<&Member> {
-        self.topology.member(node)
+    pub(crate) fn member(&self, node: NodeId) -> Option<Member> {
+        self.topology().member(node).cloned()
+    }
+
+    pub(crate) fn me(&self) -> NodeId {
+        self.me
+    }
+
+    pub(crate) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The replicas that are here.
+    pub(crate) fn hosting(&self) -> &Hosting {
+        &self.hosting
+    }
+
+    /// The nodes that it was told of while it ran.
+    pub(crate) fn learned(&self) -> MutexGuard<'_, Vec<PeerConfig>> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All nodes that this one knows.
+    pub(crate) fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on it knows this node.
+    pub(crate) fn add_member(&self, member: Member) {
+        let mut topology = self.topology.write().unwrap_or_else(PoisonError::into_inner);
+        *topology = Arc::new(topology.with(member));
+    }
+
+    /// The nodes that belong to a group which this node hosts, and itself; all that it knows if it hosts none.
+    fn belonging(&self, replicas: &[Option<Replica>]) -> Arc<Topology> {
+        let known = self.topology();
+        let groups = replicas.iter().flatten();
+        let nodes: BTreeSet<NodeId> = groups.flat_map(|group| group.membership().nodes()).collect();
+        if nodes.is_empty() {
+            return known;
+        }
+        Arc::new(known.only(&nodes))
+    }
+
+    /// Another node, each time the next: one that hosts a group which this one does not may know who leads it.
+    fn anybody(&self) -> Option<Member> {
+        let topology = self.topology();
+        let others: Vec<&Member> = topology
+            .members()
+            .iter()
+            .filter(|member| member.node != self.me)
+            .collect();
+        let turn = self
+            .turn
+            .fetch_add(1, Ordering::Relaxed)
+            .checked_rem(others.len() as u64)?;
+        others.get(usize::try_from(turn).ok()?).map(|member| (*member).clone())
     }
 
     /// Waits until this node knew a leader of every group; it may still wait when the node shuts down.
     pub(crate) async fn leaders_known(&self) {
-        for group in &self.groups {
-            if group.wait_for_leader().await.is_err() {
+        for group in self.hosting.replicas().into_iter().flatten() {
+            if group.wait_for_leader().await.is_err() && group.status().state != ReplicaState::Destroyed {
                 std::future::pending::<()>().await;
             }
         }
@@ -124,9 +207,11 @@ impl Node {
 
     /// What is known at this moment.
     pub(crate) fn status(&self) -> Status {
+        let replicas = self.hosting.replicas();
+        let leader = |replica: &Option<Replica>| replica.as_ref().and_then(Replica::leader);
         Status {
-            topology: Arc::clone(&self.topology),
-            leaders: self.groups.iter().map(Replica::leader).collect(),
+            topology: self.belonging(&replicas),
+            leaders: replicas.iter().map(leader).collect(),
             uptime: self.started.elapsed(),
             clients: self.clients_max - self.connection_permits.available_permits(),
             clients_max: self.clients_max,
@@ -147,13 +232,13 @@ impl Node {
     fn write(&self, slot: u16, command: Command) -> Started<'_> {
         let group = match self.led(slot) {
             Ok(group) => group,
-            Err(reply) => return Started::Ready(reply),
+            Err(reply) => return self.redirect(slot, reply),
         };
         let response = group.propose(command);
         let reply = async move {
             match response.await {
                 Ok(response) => Reply::from(response),
-                Err(error) => self.write_error(slot, &error),
+                Err(error) => self.redirected(slot, self.write_error(slot, &error)).await,
             }
         };
         Started::Later(reply.boxed())
@@ -162,18 +247,18 @@ impl Node {
     /// With its place taken now; by this node's replica whoever leads, if a follower may.
     fn read(&self, slot: u16, query: Query, consistency: Consistency) -> Started<'_> {
         let group = match consistency {
-            Consistency::Follower | Consistency::Stale => self.group(slot).ok_or_else(not_served),
+            Consistency::Follower | Consistency::Stale => self.group(slot).ok_or_else(|| self.elsewhere(slot, None)),
             _ => self.led(slot),
         };
         let group = match group {
             Ok(group) => group,
-            Err(reply) => return Started::Ready(reply),
+            Err(reply) => return self.redirect(slot, reply),
         };
         let answer = group.read(query, consistency);
         let reply = async move {
             match answer.await {
                 Ok(answer) => Reply::from(answer),
-                Err(error) => self.read_error(slot, &error),
+                Err(error) => self.redirected(slot, self.read_error(slot, &error)).await,
             }
         };
         Started::Later(reply.boxed())
@@ -181,9 +266,9 @@ impl Node {
 
     /// Asks the group at `place`.
     pub(crate) async fn ask(&self, place: u16, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
-        match self.groups.get(usize::from(place)) {
+        match self.hosting.replica(usize::from(place)) {
             Some(group) => group.read(query, consistency).await,
-            None => Err(ReadError::Closed),
+            None => Err(ReadError::NotLeader { leader: None }),
         }
     }
 
@@ -194,7 +279,10 @@ impl Node {
     /// What to answer instead.
     pub(crate) async fn versions(&self, slot: u16, keys: Vec<Bytes>, anywhere: bool) -> Result<Vec<Version>, Reply> {
         let (group, consistency) = if anywhere {
-            (self.group(slot).ok_or_else(not_served)?, Consistency::Follower)
+            (
+                self.group(slot).ok_or_else(|| self.elsewhere(slot, None))?,
+                Consistency::Follower,
+            )
         } else {
             (self.led(slot)?, Consistency::Linearizable)
         };
@@ -219,13 +307,13 @@ impl Node {
 
     /// Whether this node leads the group at `place`, as far as it knows.
     pub(crate) fn leads(&self, place: usize) -> bool {
-        let leader = self.groups.get(place).and_then(Replica::leader);
-        leader == Some(self.topology.me())
+        let leader = self.hosting.replica(place).and_then(|group| group.leader());
+        leader == Some(self.me)
     }
 
     /// Has the group at `place` remove keys that have expired. False if it is not known to have removed any.
     pub(crate) async fn purge(&self, place: usize) -> bool {
-        let Some(group) = self.groups.get(place) else {
+        let Some(group) = self.hosting.replica(place) else {
             return false;
         };
         matches!(group.propose_plain(Command::Purge).await, Ok(Response::Integer(1..)))
@@ -233,7 +321,9 @@ impl Node {
 
     /// How many replicas beside the leader's have a write that was answered, at least: with the leader's they are a majority.
     pub(crate) fn replicas_of_writes(&self) -> i64 {
-        i64::try_from(self.topology.members().len() / 2).unwrap_or(i64::MAX)
+        let voters = |group: Replica| group.membership().voters().count();
+        let least = self.hosting.replicas().into_iter().flatten().map(voters).min();
+        i64::try_from(least.unwrap_or_default() / 2).unwrap_or(i64::MAX)
     }
 
     /// What to say to a command on `slot` if another node leads its group.
@@ -241,31 +331,53 @@ impl Node {
         self.led(slot).err()
     }
 
-    fn group(&self, slot: u16) -> Option<&Replica> {
-        self.groups.get(usize::from(self.shard_map().group_of(slot)))
+    fn group(&self, slot: u16) -> Option<Replica> {
+        self.hosting.replica(usize::from(self.shard_map().group_of(slot)))
     }
 
     /// The group that holds `slot`, or what to say if another node leads it.
-    fn led(&self, slot: u16) -> Result<&Replica, Reply> {
-        let group = self.group(slot).ok_or_else(not_served)?;
+    fn led(&self, slot: u16) -> Result<Replica, Reply> {
+        let group = self.group(slot).ok_or_else(|| self.elsewhere(slot, None))?;
         match group.leader() {
-            Some(leader) if leader == self.topology.me() => Ok(group),
+            Some(leader) if leader == self.me => Ok(group),
             leader => Err(self.elsewhere(slot, leader)),
         }
     }
 
-    /// Sends the client to the leader, or tells it that there is none.
+    /// Sends the client to the leader, or tells it that there is none. Where no replica of the group is here, any other
+    /// node may know better.
     fn elsewhere(&self, slot: u16, leader: Option<NodeId>) -> Reply {
-        let other = leader
-            .filter(|leader| *leader != self.topology.me())
-            .and_then(|leader| self.topology.member(leader));
+        let known = leader.filter(|leader| *leader != self.me);
+        let other = match known.and_then(|leader| self.member(leader)) {
+            None if self.group(slot).is_none() => self.anybody(),
+            known => known,
+        };
         match other {
-            Some(member) => {
-                let resp = &member.resp;
-                Reply::Error(format!("MOVED {slot} {}:{}", resp.host, resp.port))
-            }
+            Some(member) => moved(slot, &member),
             None => not_served(),
         }
+    }
+
+    /// What the client is told in the end, where that need not wait for an election.
+    fn redirect(&self, slot: u16, reply: Reply) -> Started<'_> {
+        if reply == not_served() && !self.proxy {
+            Started::Later(self.redirected(slot, reply).boxed())
+        } else {
+            Started::Ready(reply)
+        }
+    }
+
+    /// A client that follows `MOVED` sees nothing of an election or a transfer of leadership: where no leader is known
+    /// it is told of the next one, unless that takes too long. (As a proxy this node tries again by itself.)
+    async fn redirected(&self, slot: u16, reply: Reply) -> Reply {
+        let Some(group) = self.group(slot).filter(|_| reply == not_served() && !self.proxy) else {
+            return reply;
+        };
+        let leader = timeout(ELECTION, group.wait_for_leader()).await;
+        let leader = leader.ok().and_then(Result::ok);
+        leader
+            .and_then(|leader| self.member(leader))
+            .map_or(reply, |member| moved(slot, &member))
     }
 
     /// The codes say what a client must know: only after `UNKNOWN` may the write have happened.
@@ -292,6 +404,11 @@ impl Node {
             error => Reply::Error(format!("ERR {error}")),
         }
     }
+}
+
+fn moved(slot: u16, member: &Member) -> Reply {
+    let resp = &member.resp;
+    Reply::Error(format!("MOVED {slot} {}:{}", resp.host, resp.port))
 }
 
 /// What to say where no leader is known.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use futures::future::Either;
 use raftyard::{
-    Consistency, CreateGroupError, Group, GroupId, LeaderError, NodeId, OnDisk, ProposeError, RaftHost, ReadError,
+    ChangeError, Consistency, CreateGroupError, Group, GroupId, GroupOptions, GroupStatus, Incarnation, LeaderError,
+    MemberProgress, Membership, MembershipChange, NodeId, OnDisk, ProgressError, ProposeError, RaftHost, ReadError,
+    TransferError,
 };
 
 use crate::config::StateKind;
@@ -70,7 +72,41 @@ impl State {
         }
     }
 
-    /// Starts this node's replica of a group.
+    /// As [`RaftHost::join_group`].
+    pub(crate) async fn join_group(
+        &self,
+        host: &RaftHost,
+        group: GroupId,
+        options: GroupOptions,
+        bell: Bell,
+    ) -> Result<Replica, CreateGroupError> {
+        match self {
+            Self::Memory => {
+                let joined = host.join_group(group, options, || KvMachine::new(bell)).await;
+                joined.map(Replica::Memory)
+            }
+            Self::Disk(store) => {
+                let open = || DiskKv::open(Arc::clone(store), group, bell);
+                host.join_disk_group(group, options, open).await.map(Replica::Disk)
+            }
+        }
+    }
+
+    /// Removes what a replica that was destroyed has left.
+    ///
+    /// # Errors
+    ///
+    /// The disk's. What is still there is removed at the next start.
+    pub(crate) async fn remove_group(&self, group: GroupId) -> io::Result<()> {
+        let Self::Disk(store) = self else {
+            return Ok(());
+        };
+        let store = Arc::clone(store);
+        let removed = tokio::task::spawn_blocking(move || store.remove(group)).await;
+        removed.map_err(io::Error::other)?
+    }
+
+    /// As [`RaftHost::create_group`].
     pub(crate) async fn create_group(
         &self,
         host: &RaftHost,
@@ -109,6 +145,42 @@ macro_rules! of_either {
 }
 
 impl Replica {
+    pub(crate) fn id(&self) -> GroupId {
+        of_either!(self, group => group.id())
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        of_either!(self, group => group.incarnation())
+    }
+
+    pub(crate) fn status(&self) -> GroupStatus {
+        of_either!(self, group => group.status())
+    }
+
+    pub(crate) fn membership(&self) -> Arc<Membership> {
+        of_either!(self, group => group.membership())
+    }
+
+    /// As [`Group::progress`].
+    pub(crate) async fn progress(&self) -> Result<Vec<MemberProgress>, ProgressError> {
+        of_either!(self, group => group.progress().await)
+    }
+
+    /// As [`Group::change_membership`].
+    pub(crate) async fn change_membership(&self, change: MembershipChange) -> Result<Arc<Membership>, ChangeError> {
+        of_either!(self, group => group.change_membership(change).await)
+    }
+
+    /// As [`Group::abandon_change`].
+    pub(crate) async fn abandon_change(&self) -> Result<Arc<Membership>, ChangeError> {
+        of_either!(self, group => group.abandon_change().await)
+    }
+
+    /// As [`Group::transfer_leadership`].
+    pub(crate) async fn transfer_leadership(&self, to: NodeId) -> Result<(), TransferError> {
+        of_either!(self, group => group.transfer_leadership(to).await)
+    }
+
     /// As [`Group::leader`].
     pub(crate) fn leader(&self) -> Option<NodeId> {
         of_either!(self, group => group.leader())

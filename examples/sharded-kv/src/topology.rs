@@ -1,11 +1,13 @@
 //! Who is in the cluster and who leads what: the picture that clients discover.
 
+use std::collections::BTreeSet;
+
 use raftyard::NodeId;
 
 use crate::address::HostPort;
 use crate::slots::ShardMap;
 
-/// The nodes of the cluster and how slots are dealt to groups. Fixed for the life of the process.
+/// The nodes of the cluster and how slots are dealt to groups, at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Topology {
     me: NodeId,
@@ -76,12 +78,23 @@ impl Topology {
         Self { me, shard_map, members }
     }
 
-    pub(crate) fn me(&self) -> NodeId {
-        self.me
+    /// The same with this node, in the place of what was known of it.
+    pub(crate) fn with(&self, member: Member) -> Self {
+        let mut members = self.members.clone();
+        members.retain(|other| other.node != member.node);
+        members.push(member);
+        Self::new(self.me, self.shard_map, members)
     }
 
-    pub(crate) fn shard_map(&self) -> ShardMap {
-        self.shard_map
+    /// The same with this node itself and `nodes` alone.
+    pub(crate) fn only(&self, nodes: &BTreeSet<NodeId>) -> Self {
+        let belongs = |member: &&Member| member.node == self.me || nodes.contains(&member.node);
+        let members = self.members.iter().filter(belongs).cloned().collect();
+        Self::new(self.me, self.shard_map, members)
+    }
+
+    pub(crate) fn me(&self) -> NodeId {
+        self.me
     }
 
     pub(crate) fn members(&self) -> &[Member] {

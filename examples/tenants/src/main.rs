@@ -2,7 +2,7 @@
 //!
 //! Which tenant has which group is itself replicated: in one more group, the directory.
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use raftyard::{Consistency, Group, GroupId, NodeId, RaftHost, StateMachine, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -154,12 +154,6 @@ async fn main() -> Result<()> {
         notes.id(),
         notes.read((), Consistency::Linearizable).await?
     );
-    try_join_all(
-        tenants
-            .hosts
-            .iter()
-            .map(|host| async { Ok::<_, Box<dyn Error>>(host.shutdown().await) }),
-    )
-    .await?;
+    join_all(tenants.hosts.iter().map(RaftHost::shutdown)).await;
     Ok(())
 }

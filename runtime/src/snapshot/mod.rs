@@ -41,8 +41,9 @@ use std::sync::Arc;
 pub struct Compaction {
     /// A group takes a snapshot once it applied this many entries since the last one.
     pub entries: u64,
-    /// Or once the commands of these entries have this many bytes.
-    pub bytes: usize,
+    /// Or once these entries have this many bytes. A state whose snapshot is larger than this waits, in both cases,
+    /// until they have as many bytes as that snapshot.
+    pub bytes: u64,
     /// Entries before a snapshot's end that stay in the log, for followers that lag a little.
     pub tail_entries: u64,
     /// Bytes of snapshots that a node sends per second, to all peers together.
@@ -53,7 +54,7 @@ impl Default for Compaction {
     fn default() -> Self {
         Self {
             entries: 100_000,
-            bytes: 64 << 20,
+            bytes: 4 << 20,
             tail_entries: 10_000,
             send_bytes_per_second: 64 << 20,
         }
@@ -119,8 +120,8 @@ fn because(damaged: &[String]) -> String {
 
 /// What happened to snapshots of a group.
 pub(crate) enum SnapshotEvent {
-    /// The one that was taken is durable, or failed to be.
-    Taken { last: LogId, is_durable: bool },
+    /// The one that was taken is durable, and has this many bytes; `None`: it failed to be.
+    Taken { last: LogId, size: Option<u64> },
     /// What a state machine on disk had applied up to this entry is durable, or why not.
     Synced { last: LogId, result: Result<(), String> },
     /// One from a peer lies ready.

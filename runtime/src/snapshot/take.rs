@@ -20,8 +20,8 @@ impl SnapshotActor {
             membership,
             is_witness: record.is_witness,
         };
-        let is_durable = self.write_view(&stamp, id, encode).is_some();
-        self.tell(life, SnapshotEvent::Taken { last, is_durable });
+        let size = self.write_view(&stamp, id, encode).map(|seal| seal.size);
+        self.tell(life, SnapshotEvent::Taken { last, size });
     }
 
     /// Writes a view of a state machine as a snapshot, durably, so that it is ready.

@@ -403,14 +403,11 @@ async fn a_snapshot_that_fails_leaves_nothing_and_the_group_is_told() {
             encode,
         });
         assert!(desk.names().is_empty());
-        let is_told = |event: &SnapshotEvent| matches!(event, SnapshotEvent::Taken { is_durable: false, .. });
+        let is_told = |event: &SnapshotEvent| matches!(event, SnapshotEvent::Taken { size: None, .. });
         assert!(desk.told().iter().all(is_told));
     }
     desk.take(10, "state");
-    assert!(matches!(
-        desk.told()[..],
-        [SnapshotEvent::Taken { is_durable: true, .. }]
-    ));
+    assert!(matches!(desk.told()[..], [SnapshotEvent::Taken { size: Some(_), .. }]));
 }
 
 /// The receiver believes the header, whatever its own group began with.

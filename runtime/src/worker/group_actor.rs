@@ -306,7 +306,7 @@ impl GroupActor {
             let id = LogId { term, index };
             let mut answer = None;
             if let Payload::Command(command) = payload {
-                self.snapshots.count_applied(command.len());
+                self.snapshots.count_applied(Entry::OVERHEAD + command.len());
                 let wanted = if is_on_disk {
                     self.proposals.is_any_awaited()
                 } else {
@@ -364,8 +364,9 @@ impl GroupActor {
             self.slot.status.quarantine(reason.clone());
             self.publish();
             // Last, so that who is answered finds it so.
+            let error = ProposeError::Quarantined(reason.clone());
             for (_, held) in std::mem::take(&mut self.proposing) {
-                self.proposals.refuse(held, &ProposeError::Quarantined(reason.clone()));
+                self.proposals.refuse(held, &error);
             }
             self.transfers.clear();
             self.changes.abandon();

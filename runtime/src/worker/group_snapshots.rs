@@ -16,12 +16,12 @@ impl GroupActor {
             return None;
         }
         match event {
-            SnapshotEvent::Taken { last, is_durable } => {
-                self.snapshots.taken(last, is_durable);
+            SnapshotEvent::Taken { last, size } => {
+                self.snapshots.taken(last, size);
                 None
             }
             SnapshotEvent::Synced { last, result: Ok(()) } => {
-                self.snapshots.taken(last, true);
+                self.snapshots.taken(last, Some(0));
                 // The state itself is durable beyond them.
                 self.forget_snapshots(last.index.next());
                 None

@@ -18,8 +18,10 @@ pub(crate) struct Snapshots {
     is_taking: bool,
     /// One whose file is durable, and whose last entry may not be yet.
     written: Option<LogId>,
-    /// Bytes of the commands that were applied since the last one was begun.
-    bytes: usize,
+    /// Bytes of the entries that were applied since the last one was begun.
+    bytes: u64,
+    /// Bytes of the last one; none of a state on disk, which is not written for this.
+    size: u64,
     /// Index at which the last one was begun.
     begun: LogIndex,
     /// Peers that are being sent one.
@@ -43,6 +45,7 @@ impl Snapshots {
             is_taking: false,
             written: None,
             bytes: 0,
+            size: 0,
             begun: newest.map_or(LogIndex::ZERO, |last| last.index),
             sending: 0,
             useless: None,
@@ -55,17 +58,20 @@ impl Snapshots {
     }
 
     pub(crate) fn count_applied(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes);
+        self.bytes = self.bytes.saturating_add(bytes as u64);
     }
 
-    /// Whether it is time for the next one. While one is being sent, a next one would let the log be
-    /// compacted beyond it, and the peer would need another: that waits, within limits.
+    /// Whether it is time for the next one. A large state is not written again before as much came into the log:
+    /// so the log takes no more room than the state, and snapshots no more writing than the log. While one is being
+    /// sent, a next one would let the log be compacted beyond it, and the peer would need another: that waits, within
+    /// limits.
     pub(crate) fn is_due(&self, applied: LogIndex) -> bool {
         let patience = if self.sending > 0 { 8 } else { 1 };
         let entries = applied.0.saturating_sub(self.begun.0);
         let is_enough = entries >= self.settings.entries.saturating_mul(patience)
-            || self.bytes as u64 >= (self.settings.bytes as u64).saturating_mul(patience);
-        !self.is_taking && (self.unsynced || entries > 0 && is_enough)
+            || self.bytes >= self.settings.bytes.saturating_mul(patience);
+        let pays = self.size <= self.settings.bytes || self.bytes >= self.size;
+        !self.is_taking && (self.unsynced || entries > 0 && is_enough && pays)
     }
 
     pub(crate) fn begin(&mut self, last: LogId) {
@@ -75,10 +81,11 @@ impl Snapshots {
         self.bytes = 0;
     }
 
-    /// The one that was begun is done.
-    pub(crate) fn taken(&mut self, last: LogId, is_durable: bool) {
-        self.is_taking = is_durable;
-        self.written = is_durable.then_some(last);
+    /// The one that was begun is durable and has this many bytes, or failed to be.
+    pub(crate) fn taken(&mut self, last: LogId, size: Option<u64>) {
+        self.is_taking = size.is_some();
+        self.written = size.map(|_| last);
+        self.size = size.unwrap_or(self.size);
     }
 
     /// Counts the one that was taken, once the log durably holds its last entry: before that, a crash would
@@ -153,5 +160,49 @@ impl Snapshots {
     /// One is to be written for a peer.
     pub(crate) fn offer(&mut self, last: LogId) {
         self.outgoing = Some(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Compaction {
+        Compaction {
+            entries: 10,
+            bytes: 100,
+            ..Compaction::default()
+        }
+    }
+
+    /// Of a group whose last snapshot, which ends at 1, had this many bytes.
+    fn after_one_of(size: u64) -> Snapshots {
+        let mut snapshots = Snapshots::new(settings(), None, false);
+        let last = LogId::new(1, 1);
+        snapshots.begin(last);
+        snapshots.taken(last, Some(size));
+        snapshots.count_written(last.index);
+        snapshots
+    }
+
+    #[test]
+    fn a_snapshot_is_due_after_so_many_entries_or_bytes() {
+        let mut snapshots = after_one_of(100);
+        assert!(!snapshots.is_due(LogIndex(10)));
+        assert!(snapshots.is_due(LogIndex(11)), "ten entries since the last");
+        snapshots.count_applied(99);
+        assert!(!snapshots.is_due(LogIndex(2)));
+        snapshots.count_applied(1);
+        assert!(snapshots.is_due(LogIndex(2)), "a hundred bytes since the last");
+        assert!(!snapshots.is_due(LogIndex(1)), "nothing new");
+    }
+
+    #[test]
+    fn a_large_state_is_written_again_once_the_log_is_as_large() {
+        let mut snapshots = after_one_of(1_000);
+        snapshots.count_applied(999);
+        assert!(!snapshots.is_due(LogIndex(500)));
+        snapshots.count_applied(1);
+        assert!(snapshots.is_due(LogIndex(500)));
     }
 }

@@ -1,254 +1,12 @@
 //! Groups whose members change while they are in use.
 
-use super::support::{Cluster, Journal, PATIENCE, eventually, slot};
-use parking_lot::Mutex;
-use raftyard::store::LogStore;
+use super::support::{Journal, PATIENCE, eventually, propose, slot};
+use super::yard::{GROUP, Load, Yard, ids, often, voters};
 use raftyard::{
-    ChangeError, Compaction, Consistency, CreateGroupError, Group, GroupId, GroupOptions, GroupStatus, MemberRole,
-    Membership, MembershipChange, MembershipError, NodeId, PeerMode, RoleKind, Tuning, Witness,
+    ChangeError, Compaction, CreateGroupError, GroupOptions, MemberRole, MembershipChange, MembershipError, NodeId,
+    PeerMode, RoleKind,
 };
-use raftyard_groups::{LogIndex, Payload};
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-const GROUP: GroupId = GroupId(1);
-
-/// A cluster, and one group that lives on some of its nodes.
-struct Yard {
-    cluster: Cluster,
-    first: Vec<NodeId>,
-    replicas: Replicas,
-}
-
-/// By node; none where no replica runs.
-type Replicas = Arc<Mutex<Vec<Option<Group<Journal>>>>>;
-
-fn ids(ids: &[u64]) -> Vec<NodeId> {
-    ids.iter().copied().map(NodeId).collect()
-}
-
-fn quick() -> Tuning {
-    Tuning {
-        election_timeout_ms: 200,
-        heartbeat_interval_ms: 40,
-        ..Tuning::default()
-    }
-}
-
-impl Yard {
-    /// `nodes` nodes, of which `first` are the group's first members.
-    async fn new(nodes: usize, first: &[u64], compaction: Compaction) -> Self {
-        let mut cluster = Cluster::closed(nodes);
-        cluster.tuning = quick();
-        cluster.compaction = compaction;
-        cluster.open_all().await;
-        let yard = Self {
-            cluster,
-            first: ids(first),
-            replicas: Arc::new(Mutex::new(vec![None; nodes])),
-        };
-        for id in yard.first.clone() {
-            yard.create(id).await;
-        }
-        yard
-    }
-
-    fn put(&self, id: NodeId, replica: Group<Journal>) {
-        self.replicas.lock()[slot(id)] = Some(replica);
-    }
-
-    /// One of the first members, or what is on disk.
-    async fn create(&self, id: NodeId) {
-        let created = self
-            .cluster
-            .host(id)
-            .create_group(GROUP, self.first.clone(), Journal::default);
-        self.put(id, created.await.unwrap());
-    }
-
-    async fn join(&self, id: u64) {
-        let id = NodeId(id);
-        let joined = self
-            .cluster
-            .host(id)
-            .join_group(GROUP, GroupOptions::default(), Journal::default);
-        self.put(id, joined.await.unwrap());
-    }
-
-    /// Ends a node.
-    async fn stop(&mut self, id: NodeId) {
-        self.replicas.lock()[slot(id)] = None;
-        self.cluster.stop(id).await;
-    }
-
-    /// Starts a node on what its disk holds of the group.
-    async fn restart(&mut self, id: NodeId) {
-        self.cluster.open(id).await;
-        self.join(id.0).await;
-    }
-
-    fn replica(&self, id: u64) -> Group<Journal> {
-        self.replicas.lock()[slot(NodeId(id))].clone().expect("it runs")
-    }
-
-    fn status(&self, id: u64) -> GroupStatus {
-        self.replica(id).status()
-    }
-
-    fn running(&self) -> Vec<Group<Journal>> {
-        self.replicas.lock().iter().flatten().cloned().collect()
-    }
-
-    async fn leader(&self) -> (NodeId, Group<Journal>) {
-        let mut found = None;
-        eventually("a replica leads", || {
-            let replicas = self.replicas.lock().clone();
-            let mut replicas = self.cluster.ids().into_iter().zip(replicas);
-            found = replicas.find_map(|(id, replica)| {
-                let replica = replica.filter(|replica| replica.leader() == Some(id))?;
-                Some((id, replica))
-            });
-            found.is_some()
-        })
-        .await;
-        found.unwrap()
-    }
-
-    /// Lets `id` lead.
-    async fn lead(&self, id: u64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (leader, replica) = self.leader().await;
-            if leader == NodeId(id) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "it never leads");
-            replica.transfer_leadership(NodeId(id)).await.ok();
-        }
-    }
-
-    /// Asks whoever leads until the change is made. (To ask again does no harm.)
-    async fn change(&self, change: MembershipChange) -> Arc<Membership> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (_, leader) = self.leader().await;
-            match leader.change_membership(change.clone()).await {
-                Ok(membership) => return membership,
-                Err(ChangeError::Invalid(error)) => panic!("{error}"),
-                Err(error) => assert!(Instant::now() < deadline, "never made: {error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    async fn fill(&self, lines: std::ops::Range<usize>) {
-        for n in lines {
-            super::support::propose(&self.running(), &n.to_string()).await;
-        }
-    }
-
-    async fn read(&self) -> Vec<String> {
-        super::support::read(&self.running()).await
-    }
-
-    /// Waits until the replicas on these nodes have the same state as the leader.
-    async fn alike(&self, members: &[u64]) {
-        let (_, leader) = self.leader().await;
-        let applied = leader.status().applied;
-        for id in members {
-            let replica = self.replica(*id);
-            eventually("a member applied all", || replica.status().applied >= applied).await;
-        }
-    }
-}
-
-/// A client that proposes lines of its own and reads, wherever somebody leads.
-struct Load {
-    end: Arc<AtomicBool>,
-    clients: Vec<tokio::task::JoinHandle<Vec<String>>>,
-    /// How many lines were acknowledged so far.
-    count: Arc<AtomicU64>,
-}
-
-impl Load {
-    fn start(yard: &Yard, clients: u64) -> Self {
-        let end = Arc::new(AtomicBool::new(false));
-        let count = Arc::new(AtomicU64::new(0));
-        let clients = (0..clients)
-            .map(|client| tokio::spawn(Self::client(client, yard.replicas.clone(), end.clone(), count.clone())))
-            .collect();
-        Self { end, clients, count }
-    }
-
-    async fn client(name: u64, replicas: Replicas, end: Arc<AtomicBool>, count: Arc<AtomicU64>) -> Vec<String> {
-        let (mut acknowledged, mut seen) = (Vec::new(), 0);
-        for n in 0_usize.. {
-            if end.load(Ordering::Relaxed) {
-                break;
-            }
-            let node = n % replicas.lock().len();
-            let Some(replica) = replicas.lock()[node].clone() else {
-                tokio::task::yield_now().await;
-                continue;
-            };
-            if replica.status().role != RoleKind::Leader {
-                tokio::time::sleep(Duration::from_micros(200)).await;
-                continue;
-            }
-            let line = format!("{name}-{n}");
-            if replica.propose(line.clone()).await.is_ok() {
-                acknowledged.push(line);
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-            if n % 7 == 0
-                && let Ok(lines) = replica.read((), Consistency::Linearizable).await
-            {
-                assert!(lines.len() >= seen, "a read went back in time");
-                seen = lines.len();
-                let lines: BTreeSet<&String> = lines.iter().collect();
-                assert!(
-                    acknowledged.iter().all(|line| lines.contains(line)),
-                    "a read missed a line"
-                );
-            }
-        }
-        acknowledged
-    }
-
-    /// Lets some more be acknowledged.
-    async fn goes_on(&self) {
-        let before = self.count.load(Ordering::Relaxed);
-        eventually("the load goes on", || self.count.load(Ordering::Relaxed) > before + 20).await;
-    }
-
-    /// Ends it: all that was acknowledged is there, once.
-    async fn check(self, yard: &Yard) {
-        self.end.store(true, Ordering::Relaxed);
-        let mut acknowledged = Vec::new();
-        for client in self.clients {
-            acknowledged.extend(client.await.expect("a client found a fault"));
-        }
-        let lines = yard.read().await;
-        let once: BTreeSet<&String> = lines.iter().collect();
-        assert_eq!(once.len(), lines.len(), "a line was applied twice");
-        let lost: Vec<_> = acknowledged.iter().filter(|line| !once.contains(line)).collect();
-        assert!(lost.is_empty(), "lost: {lost:?}");
-    }
-}
-
-fn voters(membership: &Membership) -> Vec<u64> {
-    membership.voters().map(|node| node.0).collect()
-}
-
-fn often() -> Compaction {
-    Compaction {
-        entries: 20,
-        tail_entries: 3,
-        ..Compaction::default()
-    }
-}
 
 #[tokio::test]
 async fn a_group_grows_from_one_to_five_and_shrinks_back_under_load() {
@@ -369,6 +127,45 @@ async fn a_learner_comes_in_through_a_snapshot_and_is_promoted() {
     yard.lead(4).await;
     yard.fill(160..165).await;
     assert_eq!(yard.read().await, (0..165).map(|n| n.to_string()).collect::<Vec<_>>());
+    yard.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn the_progress_of_a_snapshot_is_seen_at_the_leader() {
+    let slow = Compaction {
+        send_bytes_per_second: 1 << 20,
+        ..often()
+    };
+    let mut yard = Yard::new(2, &[1], slow).await;
+    let large = "x".repeat(100 << 10);
+    for _ in 0..25 {
+        propose(&yard.running(), &large).await;
+    }
+    yard.fill(0..60).await;
+    eventually("the log was compacted", || {
+        yard.cluster.on_disk(NodeId(1), 1).base.index.0 > 50
+    })
+    .await;
+    yard.join(2).await;
+    yard.change(MembershipChange::add_learner(NodeId(2))).await;
+    let leader = yard.replica(1);
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let [peer] = leader.progress().await.unwrap()[..] else {
+            panic!("one peer");
+        };
+        if let Some(transfer) = peer.snapshot {
+            assert_eq!(peer.mode, PeerMode::Snapshot);
+            assert!(transfer.sent_bytes <= transfer.total_bytes && transfer.total_bytes > 2 << 20);
+            seen.push(transfer.sent_bytes);
+            seen.dedup();
+        }
+        assert!(Instant::now() < deadline, "no progress was seen: {seen:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(seen.is_sorted(), "{seen:?}");
+    yard.alike(&[2]).await;
     yard.cluster.stop_all().await;
 }
 
@@ -621,113 +418,5 @@ async fn a_node_that_was_removed_and_destroyed_can_come_back() {
         yard.alike(&[3]).await;
     }
     load.check(&yard).await;
-    yard.cluster.stop_all().await;
-}
-
-async fn create_with_witness(cluster: &Cluster) -> (Vec<Group<Journal>>, Group<Witness>) {
-    let options = || GroupOptions::default().witnesses([NodeId(3)]);
-    let mut full = Vec::new();
-    for id in ids(&[1, 2]) {
-        let host = cluster.host(id);
-        let created = host.create_group_with(GROUP, ids(&[1, 2, 3]), options(), Journal::default);
-        full.push(created.await.unwrap());
-    }
-    let host = cluster.host(NodeId(3));
-    let mistaken = host
-        .create_group_with(GROUP, ids(&[1, 2, 3]), options(), Journal::default)
-        .await;
-    assert!(matches!(mistaken, Err(CreateGroupError::OtherKind(GROUP))));
-    let witness = host.create_witness(GROUP, ids(&[1, 2, 3]), options()).await;
-    (full, witness.unwrap())
-}
-
-#[tokio::test]
-async fn a_witness_stands_in_for_a_full_replica_that_is_down_and_holds_no_state() {
-    let mut cluster = Cluster::closed(3);
-    cluster.tuning = quick();
-    cluster.compaction = often();
-    cluster.open_all().await;
-    let (full, witness) = create_with_witness(&cluster).await;
-    for n in 0..10 {
-        super::support::propose(&full, &n.to_string()).await;
-    }
-    assert_eq!(witness.status().member, Some(MemberRole::Witness));
-    let leader = super::support::leader_of(&full, &ids(&[1, 2])).await.clone();
-    let down = ids(&[1, 2])
-        .into_iter()
-        .find(|id| leader.leader() != Some(*id))
-        .unwrap();
-    cluster.stop(down).await;
-    for n in 10..15 {
-        super::support::propose(std::slice::from_ref(&leader), &n.to_string()).await;
-    }
-    let held = cluster
-        .disk(NodeId(3))
-        .read(GROUP, LogIndex(1), LogIndex(u64::MAX), usize::MAX);
-    let held = held.unwrap();
-    assert!(!held.is_empty());
-    assert!(
-        held.iter().all(|entry| !matches!(entry.payload, Payload::Command(_))),
-        "{held:?}"
-    );
-    let transfer = leader.transfer_leadership(NodeId(3)).await;
-    assert!(transfer.is_err(), "a witness never leads");
-
-    // It was away, and what it missed is compacted: it gets a snapshot, without state.
-    cluster.open(down).await;
-    let full_again = {
-        let options = GroupOptions::default().witnesses([NodeId(3)]);
-        let host = cluster.host(down);
-        host.create_group_with(GROUP, ids(&[1, 2, 3]), options, Journal::default)
-            .await
-            .unwrap()
-    };
-    let full = vec![leader, full_again];
-    cluster.stop(NodeId(3)).await;
-    for n in 15..175 {
-        super::support::propose(&full, &n.to_string()).await;
-    }
-    for id in ids(&[1, 2]) {
-        eventually("the log was compacted", || cluster.on_disk(id, 1).base.index.0 > 100).await;
-    }
-    cluster.open(NodeId(3)).await;
-    let witness = cluster
-        .host(NodeId(3))
-        .join_witness(GROUP, GroupOptions::default())
-        .await
-        .unwrap();
-    let applied = full[0].status().commit;
-    eventually("it is up to date", || witness.status().commit >= applied).await;
-    assert!(cluster.host(NodeId(3)).metrics().snapshots_installed >= 1);
-    assert_eq!(super::support::read(&full).await.len(), 175);
-    cluster.stop_all().await;
-}
-
-#[tokio::test]
-async fn a_witness_joins_a_group_that_runs() {
-    let yard = Yard::new(3, &[1, 2], often()).await;
-    yard.fill(0..50).await;
-    let witness = yard
-        .cluster
-        .host(NodeId(3))
-        .join_witness(GROUP, GroupOptions::default())
-        .await
-        .unwrap();
-    let membership = yard.change(MembershipChange::add_witness(NodeId(3))).await;
-    assert_eq!(membership.role_of(NodeId(3)), Some(MemberRole::Witness));
-    eventually("it knows what it is", || {
-        witness.status().member == Some(MemberRole::Witness)
-    })
-    .await;
-    let (leader, replica) = yard.leader().await;
-    let other = ids(&[1, 2]).into_iter().find(|id| *id != leader).unwrap();
-    let mut yard = yard;
-    yard.stop(other).await;
-    yard.fill(50..60).await;
-    let full = replica.change_membership(MembershipChange::add_voter(NodeId(3))).await;
-    assert_eq!(
-        full,
-        Err(ChangeError::Invalid(MembershipError::WitnessMustLeave(NodeId(3))))
-    );
     yard.cluster.stop_all().await;
 }

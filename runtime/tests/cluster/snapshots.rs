@@ -228,7 +228,8 @@ async fn a_snapshot_after_a_restart_is_received_again_and_damage_in_what_was_rec
 #[tokio::test]
 async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_held_up() {
     let compaction = Compaction {
-        bytes: 1 << 20,
+        // After all of what the follower misses.
+        bytes: 7_900_000,
         tail_entries: 0,
         // The whole takes about two seconds.
         send_bytes_per_second: 4 << 20,
@@ -248,7 +249,6 @@ async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_
     for n in 0..16 {
         propose(&others, &n.to_string().repeat(500_000 / n.to_string().len())).await;
     }
-    // The newest snapshot holds all but what is too little for another, so that only that one is sent.
     compacted(&cluster, away, 16).await;
     cluster.open(away).await;
     replicas[slot(away)] = cluster.create_on(away, 1).await;
@@ -278,7 +278,7 @@ async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_
 #[tokio::test]
 async fn the_leader_changes_while_it_sends_a_snapshot() {
     let compaction = Compaction {
-        bytes: 1 << 20,
+        bytes: 5_900_000,
         tail_entries: 0,
         send_bytes_per_second: 4 << 20,
         ..Compaction::default()

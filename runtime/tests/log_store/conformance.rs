@@ -6,7 +6,7 @@ use crate::harness::{
 };
 use bytes::Bytes;
 use raftyard::store::{ENTRY_BYTES_MAX, GroupRecord, LogStore, Refusal, StoreError};
-use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Membership, NodeId, Payload, Persist, Term};
+use raftyard_groups::{Entry, GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Payload, Persist, Term};
 use std::sync::Arc;
 
 conformance!(
@@ -43,6 +43,7 @@ conformance!(
     configurations_before_the_base_are_forgotten_but_for_the_one_in_force,
     an_installed_snapshot_brings_its_configuration,
     a_base_without_its_configuration_is_refused,
+    a_rebuild_makes_no_ops_of_configurations,
 );
 
 const G: GroupId = GroupId(1);
@@ -444,4 +445,31 @@ fn a_base_without_its_configuration_is_refused<D: Disk>() {
     let mut alone = append(1, entries(4, 1, 1));
     alone.membership = membership;
     assert_eq!(refusal(&h.check_refused(&[alone])), Refusal::Membership);
+}
+
+/// Whoever gets the log of the next incarnation must not take its configurations for that one's.
+fn a_rebuild_makes_no_ops_of_configurations<D: Disk>() {
+    let rebuilt = GroupRecord {
+        incarnation: Incarnation(9),
+        membership: membership(77),
+        ..record(1)
+    };
+    for base in [None, Some(3)] {
+        let mut h = Harness::<D>::with_groups(&[1]);
+        h.write(&[append(
+            1,
+            [vec![configuration(1, 1)], entries(2, 1, 1), vec![configuration(3, 1)]].concat(),
+        )]);
+        h.write(&[append(1, vec![configuration(4, 1)])]);
+        if let Some(base) = base {
+            h.write(&[compact(1, base, 1, Vec::new())]);
+        }
+        h.rebuild(&rebuilt);
+        h.check_logs();
+        let at_base = base.map(|base| (base, membership(77)));
+        assert_eq!(configurations(&mut h), at_base.into_iter().collect::<Vec<_>>());
+        let last = h.check_read(G, 4, 4, usize::MAX);
+        assert!(matches!(last[0].payload, Payload::Noop));
+        h.write_and_check(&[append(1, vec![configuration(5, 2)])]);
+    }
 }

@@ -1,7 +1,9 @@
-//! `RAFTYARD …`: what nodes say to each other where they speak to each other as clients.
+//! `RAFTYARD …`: what nodes say to each other where they speak to each other as clients, and what operators
+//! say to them.
 
 use bytes::Bytes;
 
+use super::admin::admin;
 use super::transaction::forwarded;
 use super::{Action, CommandError, Parsed, Spec, argument, arguments_from, subcommand};
 use crate::machine::{Command, parse_integer};
@@ -18,10 +20,11 @@ pub(super) const COMMANDS: &[Spec] = &[Spec::new(
     raftyard,
 )];
 
-const SUBCOMMANDS: &[(&str, i64)] = &[("DIRECT", 2), ("EXEC", -3), ("FLUSH", 3)];
+const SUBCOMMANDS: &[(&str, i64)] = &[("ADMIN", -3), ("DIRECT", 2), ("EXEC", -3), ("FLUSH", 3)];
 
 fn raftyard(session: &mut Session, arguments: &[Bytes]) -> Parsed {
     match subcommand("raftyard", SUBCOMMANDS, arguments)? {
+        "ADMIN" => admin(arguments_from(arguments, 1)),
         "EXEC" => forwarded(session, arguments_from(arguments, 2)),
         // The group of a slot.
         "FLUSH" => {

@@ -2,6 +2,7 @@
 //! that turns arguments into an [`Action`]. Nothing here talks to a group: carrying actions out is
 //! the connection's part, so every command can be tested as a pure function.
 
+mod admin;
 mod client;
 mod cluster;
 mod config;
@@ -20,6 +21,7 @@ mod transaction;
 
 use bytes::Bytes;
 
+pub(crate) use admin::Admin;
 pub(crate) use error::CommandError;
 
 use crate::clock;
@@ -53,6 +55,8 @@ pub(crate) enum Action {
     Gather(Gather),
     /// Have the groups delete all keys.
     Flush,
+    /// Carry out what an operator asks.
+    Admin(Admin),
     /// Answer with what is known of the node and its cluster.
     Describe(Description),
     /// The same with the number of keys in the groups that this node leads, `None` if it can't be told now.

@@ -20,6 +20,7 @@ fn the_example_is_valid() {
         (config.reads, parse(&stale).unwrap().reads),
         (Reads::Linearizable, Reads::Stale)
     );
+    assert!(parse(&EXAMPLE.replace("join = false", "join = true")).unwrap().join);
     assert_eq!(config.peers.len(), 2);
     assert_eq!(config.peers[1].resp.to_string(), "kv3.example:7001");
 }
@@ -33,7 +34,7 @@ fn a_short_file_has_defaults() {
     assert_eq!(config.max_clients, DEFAULT_MAX_CLIENTS);
     assert_eq!(config.snapshot_entries, DEFAULT_SNAPSHOT_ENTRIES);
     assert!(config.workers >= 1);
-    assert!(!config.proxy);
+    assert!(!config.proxy && !config.join);
     assert_eq!(config.reads, Reads::Linearizable);
     assert_eq!(config.peers, []);
 }

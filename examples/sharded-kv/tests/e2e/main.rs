@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod expiry;
 mod failover;
+mod membership;
 mod proxy;
 mod proxy_leader;
 mod refusals;

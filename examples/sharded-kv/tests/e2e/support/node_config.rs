@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use super::{Connection, Process, Value, eventually, free_ports};
+use super::{Connection, Process, Value, eventually, free_ports, run_to_end};
 
 /// Configurations and processes of a cluster; the nodes are numbered from 1.
 pub(crate) struct ServerCluster {
@@ -79,6 +79,36 @@ impl ServerCluster {
             // Before the peers.
             std::fs::write(path, format!("{line}\n{text}")).unwrap();
         }
+    }
+
+    /// Adds a node that joins the cluster, and is told of nobody; returns its number. Nothing runs yet.
+    pub(crate) fn add_joining(&mut self) -> usize {
+        let ports = free_ports(2);
+        self.resp.push(ports[0]);
+        self.peer.push(ports[1]);
+        self.processes.push(None);
+        let node = self.processes.len();
+        let text = self.config(node);
+        let (own, _) = text.split_once("[[peers]]").unwrap();
+        std::fs::write(self.config_path(node), format!("{own}join = true\n")).unwrap();
+        node
+    }
+
+    /// Where the other nodes reach the node.
+    pub(crate) fn peer(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.peer[node - 1])
+    }
+
+    /// Runs `ctl` against a node and returns what it printed.
+    pub(crate) fn ctl(&self, node: usize, words: &[&str]) -> String {
+        let at = self.resp(node);
+        let output = run_to_end(&[&["ctl", "--node", &at], words].concat());
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(output.status.success(), "{words:?}: {out}{err}");
+        out.into_owned()
     }
 
     /// Where clients find the node.

@@ -1,0 +1,216 @@
+//! Carries out what operators ask of a node. Errors begin with a code: after `NOTLEADER`, with the leader's id or `0`,
+//! another node has to be asked; after `TRYAGAIN` the same again. To ask for what is done already does no harm.
+
+use std::fmt::Write;
+
+use raftyard::{
+    ChangeError, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId, PeerMode,
+    RoleKind, TransferError,
+};
+
+use crate::command::Admin;
+use crate::config::PeerConfig;
+use crate::node::Node;
+use crate::nodes_file;
+use crate::resp::Reply;
+use crate::state::Replica;
+use crate::topology::Member;
+
+impl Node {
+    pub(crate) async fn administer(&self, admin: Admin) -> Reply {
+        let done = match admin {
+            Admin::Status => Ok(self.describe_groups().await),
+            Admin::Nodes => Ok(self.describe_nodes()),
+            Admin::SetNode(peer) => self.set_node(peer).await,
+            Admin::Join(group, incarnation) => self.join(group, incarnation).await,
+            Admin::Leave(group) => self.leave(group).await,
+            Admin::Change(group, change) => self.change(group, change).await,
+            Admin::Abandon(group) => self.abandon(group).await,
+            Admin::Transfer(group, to) => self.transfer(group, to).await,
+        };
+        done.unwrap_or_else(Reply::Error)
+    }
+
+    fn led_group(&self, group: GroupId) -> Result<Replica, String> {
+        let place = self.place_of(group)?;
+        // A node that hosts nothing of it can't tell who leads.
+        self.hosting()
+            .replica(usize::from(place))
+            .ok_or("NOTLEADER 0".to_owned())
+    }
+
+    fn place_of(&self, group: GroupId) -> Result<u16, String> {
+        self.hosting().place_of(group).ok_or(format!("ERR there is no {group}"))
+    }
+
+    async fn change(&self, group: GroupId, change: MembershipChange) -> Result<Reply, String> {
+        let group = self.led_group(group)?;
+        // Refused here rather than by a leader that could never reach it.
+        let known = self.topology();
+        if let Some((node, _)) = change
+            .roles()
+            .find(|(node, role)| role.is_some() && known.member(*node).is_none())
+        {
+            return Err(format!("ERR {node} is unknown, add-node tells where it is"));
+        }
+        let changed = group.change_membership(change).await;
+        changed
+            .map(|membership| Reply::text(describe(&membership)))
+            .map_err(|error| refusal(&error))
+    }
+
+    async fn abandon(&self, group: GroupId) -> Result<Reply, String> {
+        let abandoned = self.led_group(group)?.abandon_change().await;
+        abandoned
+            .map(|membership| Reply::text(describe(&membership)))
+            .map_err(|error| refusal(&error))
+    }
+
+    async fn transfer(&self, group: GroupId, to: NodeId) -> Result<Reply, String> {
+        match self.led_group(group)?.transfer_leadership(to).await {
+            Ok(()) => Ok(Reply::OK),
+            Err(TransferError::NotLeader { leader }) => Err(not_leader(leader)),
+            Err(error @ (TransferError::Busy | TransferError::TimedOut)) => Err(format!("TRYAGAIN {error}")),
+            Err(error) => Err(format!("ERR {error}")),
+        }
+    }
+
+    async fn join(&self, group: GroupId, incarnation: Incarnation) -> Result<Reply, String> {
+        let place = self.place_of(group)?;
+        let options = GroupOptions::default().incarnation(incarnation);
+        let joined = self.hosting().join(place, options).await;
+        joined.map(|()| Reply::OK).map_err(|error| format!("ERR {error}"))
+    }
+
+    async fn leave(&self, group: GroupId) -> Result<Reply, String> {
+        let place = self.place_of(group)?;
+        let left = self.hosting().leave(place).await;
+        left.map(|()| Reply::OK).map_err(|error| format!("ERR {error}"))
+    }
+
+    /// Durable before it counts.
+    async fn set_node(&self, peer: PeerConfig) -> Result<Reply, String> {
+        if peer.node == self.me() {
+            return Ok(Reply::OK);
+        }
+        let noted = self.hosting().host().set_peer(peer.node, peer.peer.to_string()).await;
+        noted.map_err(|error| format!("ERR {error}"))?;
+        self.learn(peer).map_err(|error| format!("ERR {error}"))?;
+        Ok(Reply::OK)
+    }
+
+    /// Notes where clients find a node.
+    fn learn(&self, peer: PeerConfig) -> Result<(), nodes_file::NodesFileError> {
+        let mut learned = self.learned();
+        let member = Member::new(self.cluster(), peer.node, peer.resp.clone(), peer.peer.port);
+        learned.retain(|known| known.node != peer.node);
+        learned.push(peer);
+        nodes_file::write(self.data_dir(), &learned)?;
+        drop(learned);
+        self.add_member(member);
+        Ok(())
+    }
+
+    fn describe_nodes(&self) -> Reply {
+        let peers = self.hosting().host().peers();
+        let topology = self.topology();
+        let line = |member: &Member| {
+            let peer = match peers.get(&member.node) {
+                Some(address) => address.clone(),
+                None => format!("{}:{}", member.resp.host, member.peer_port),
+            };
+            Reply::text(format!("node={} peer={peer} resp={}", member.node.0, member.resp))
+        };
+        Reply::Array(topology.members().iter().map(line).collect())
+    }
+
+    async fn describe_groups(&self) -> Reply {
+        let mut lines = Vec::new();
+        for group in self.hosting().replicas().into_iter().flatten() {
+            lines.push(Reply::text(describe_group(self.me(), &group).await));
+        }
+        Reply::Array(lines)
+    }
+}
+
+/// `group=1 incarnation=1 node=1 role=leader leader=1 term=2 last=9 commit=9 applied=9 voters=1,2,3 …`.
+async fn describe_group(me: NodeId, group: &Replica) -> String {
+    let status = group.status();
+    let role = match (status.role, status.member) {
+        (RoleKind::Leader, _) => "leader",
+        (_, None) => "none",
+        (_, Some(MemberRole::Learner)) => "learner",
+        (_, Some(MemberRole::Witness)) => "witness",
+        (RoleKind::Follower, _) => "follower",
+        (RoleKind::PreCandidate | RoleKind::Candidate, _) => "candidate",
+    };
+    let mut text = format!(
+        "group={} incarnation={} node={} role={role} leader={} term={} last={} commit={} applied={} {}",
+        group.id().0,
+        group.incarnation().0,
+        me.0,
+        status.leader.map_or(0, |leader| leader.0),
+        status.term,
+        status.last,
+        status.commit,
+        status.applied,
+        describe(&status.membership),
+    );
+    // Nothing of a replica that ended meanwhile.
+    let progress = group.progress().await.unwrap_or_default();
+    let peers = progress.into_iter().map(|peer| {
+        let mode = match (peer.mode, peer.snapshot) {
+            (PeerMode::Snapshot, Some(transfer)) => {
+                format!("snapshot:{}/{}", transfer.sent_bytes, transfer.total_bytes)
+            }
+            (PeerMode::Snapshot, None) => "snapshot".to_owned(),
+            (PeerMode::Probing, _) => "probing".to_owned(),
+            (PeerMode::Replicating, _) => "replicating".to_owned(),
+        };
+        format!("{}:{}:{mode}", peer.node.0, peer.matched)
+    });
+    let peers: Vec<String> = peers.collect();
+    if !peers.is_empty() {
+        // Writing to a string can't fail.
+        let _ = write!(text, " progress={}", peers.join(","));
+    }
+    text
+}
+
+/// `voters=1,2,3 learners=4 next-voters=1,2,3,4`; what is empty is left out.
+fn describe(membership: &Membership) -> String {
+    let list = |nodes: &mut dyn Iterator<Item = NodeId>| {
+        let nodes: Vec<String> = nodes.map(|node| node.0.to_string()).collect();
+        nodes.join(",")
+    };
+    let mut fields = vec![
+        ("voters", list(&mut membership.voters())),
+        ("outgoing", list(&mut membership.outgoing())),
+        ("learners", list(&mut membership.learners())),
+        ("witnesses", list(&mut membership.witnesses())),
+    ];
+    if let Some(next) = membership.next() {
+        fields.push(("next-voters", list(&mut next.voters())));
+        fields.push(("next-learners", list(&mut next.learners())));
+    }
+    let fields = fields.into_iter().filter(|(_, nodes)| !nodes.is_empty());
+    let fields: Vec<String> = fields.map(|(name, nodes)| format!("{name}={nodes}")).collect();
+    fields.join(" ")
+}
+
+fn not_leader(leader: Option<NodeId>) -> String {
+    format!("NOTLEADER {}", leader.map_or(0, |leader| leader.0))
+}
+
+fn refusal(error: &ChangeError) -> String {
+    match error {
+        ChangeError::NotLeader { leader } => not_leader(*leader),
+        // The next leader goes on with it, if it is in its log: to ask again settles it.
+        ChangeError::NotReady
+        | ChangeError::Busy
+        | ChangeError::Transferring
+        | ChangeError::SteppedDown { .. }
+        | ChangeError::OutcomeUnknown => format!("TRYAGAIN {error}"),
+        error => format!("ERR {error}"),
+    }
+}

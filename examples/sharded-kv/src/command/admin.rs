@@ -1,0 +1,86 @@
+//! `RAFTYARD ADMIN …`: what operators ask of a node, through `raftyard-kv ctl`.
+
+use bytes::Bytes;
+use raftyard::{GroupId, Incarnation, MembershipChange, NodeId};
+
+use super::{Action, CommandError, Parsed, argument, subcommand};
+use crate::address::HostPort;
+use crate::config::PeerConfig;
+use crate::machine::parse_integer;
+
+/// What an operator asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Admin {
+    /// A line per group that this node hosts.
+    Status,
+    /// A line per node that this one knows.
+    Nodes,
+    /// Where a node is found.
+    SetNode(PeerConfig),
+    /// Host a replica that waits to be added.
+    Join(GroupId, Incarnation),
+    /// End a replica that was removed.
+    Leave(GroupId),
+    /// Change who belongs to a group that this node leads.
+    Change(GroupId, MembershipChange),
+    /// Give up the change under way, while its nodes catch up.
+    Abandon(GroupId),
+    /// Let another node lead.
+    Transfer(GroupId, NodeId),
+}
+
+const SUBCOMMANDS: &[(&str, i64)] = &[
+    ("STATUS", 2),
+    ("NODES", 2),
+    ("SETNODE", 5),
+    ("JOIN", 4),
+    ("LEAVE", 3),
+    ("ADDLEARNER", 4),
+    ("ADDVOTER", 4),
+    ("REMOVE", 4),
+    ("REPLACE", 5),
+    ("ABANDON", 3),
+    ("TRANSFER", 4),
+];
+
+/// `arguments` begin with `ADMIN`.
+pub(super) fn admin(arguments: &[Bytes]) -> Parsed {
+    let number = |place| positive(argument(arguments, place)?);
+    let node = |place| number(place).map(NodeId);
+    let group = || number(2).map(GroupId);
+    let admin = match subcommand("admin", SUBCOMMANDS, arguments)? {
+        "STATUS" => Admin::Status,
+        "NODES" => Admin::Nodes,
+        "SETNODE" => Admin::SetNode(PeerConfig {
+            node: node(2)?,
+            peer: address(argument(arguments, 3)?)?,
+            resp: address(argument(arguments, 4)?)?,
+        }),
+        "JOIN" => Admin::Join(group()?, Incarnation(number(3)?)),
+        "LEAVE" => Admin::Leave(group()?),
+        "ADDLEARNER" => Admin::Change(group()?, MembershipChange::add_learner(node(3)?)),
+        "ADDVOTER" => Admin::Change(group()?, MembershipChange::add_voter(node(3)?)),
+        "REMOVE" => Admin::Change(group()?, MembershipChange::remove(node(3)?)),
+        "REPLACE" => Admin::Change(group()?, MembershipChange::replace(node(3)?, node(4)?)),
+        "ABANDON" => Admin::Abandon(group()?),
+        _ => Admin::Transfer(group()?, node(3)?),
+    };
+    Ok(Action::Admin(admin))
+}
+
+fn positive(word: &Bytes) -> Result<u64, CommandError> {
+    parse_integer(word)
+        .and_then(|number| u64::try_from(number).ok())
+        .ok_or(CommandError::NotAnInteger)
+}
+
+fn address(word: &Bytes) -> Result<HostPort, CommandError> {
+    let text = std::str::from_utf8(word).map_err(|_| CommandError::Syntax)?;
+    let address: HostPort = text
+        .parse()
+        .map_err(|error| CommandError::Other(format!("ERR {error}")))?;
+    if address.is_unspecified() {
+        return Err(CommandError::Other(format!("ERR nobody can connect to {address}")));
+    }
+    Ok(address)
+}

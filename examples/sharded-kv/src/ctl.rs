@@ -1,0 +1,163 @@
+//! `raftyard-kv ctl`: an operator's commands, put to the nodes' client ports. Everything here can be asked again: what is
+//! done already stays done.
+
+mod ask;
+mod cluster;
+
+use clap::Subcommand;
+
+use self::cluster::Cluster;
+use crate::address::HostPort;
+use crate::resp::{Reply, ReplyError};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ctl {
+    /// Every group: its leader, its members, and how far each of them is.
+    Status,
+    /// Tells every node where a new one is found, and the new one where they are.
+    AddNode {
+        id: u64,
+        /// Where the other nodes reach it.
+        #[arg(long, value_name = "HOST:PORT")]
+        peer: HostPort,
+        /// Where clients find it.
+        #[arg(long, value_name = "HOST:PORT")]
+        resp: HostPort,
+    },
+    /// Adds a node to groups as a learner: it gets their logs and does not count.
+    AddLearner {
+        id: u64,
+        #[command(flatten)]
+        groups: Groups,
+    },
+    /// Adds a node to groups as a voter, once it has caught up.
+    Join {
+        id: u64,
+        #[command(flatten)]
+        groups: Groups,
+    },
+    /// Makes a learner a voter.
+    Promote {
+        id: u64,
+        #[command(flatten)]
+        groups: Groups,
+    },
+    /// Takes a node out of groups, and what it holds of them off its disk.
+    Remove {
+        id: u64,
+        #[command(flatten)]
+        groups: Groups,
+    },
+    /// Puts a node in the place of another, in one change per group.
+    Replace {
+        old: u64,
+        new: u64,
+        #[command(flatten)]
+        groups: Groups,
+    },
+    /// Lets a node lead a group.
+    Transfer { group: u64, node: u64 },
+    /// Gives up changes that wait for nodes to catch up.
+    Abandon {
+        #[command(flatten)]
+        groups: Groups,
+    },
+}
+
+/// Which groups: all unless one is named.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Groups {
+    /// This group alone.
+    #[arg(long, conflicts_with = "all")]
+    group: Option<u64>,
+    /// All groups (the default).
+    #[arg(long)]
+    all: bool,
+}
+
+/// Why a command was not carried out to its end. To give it again is safe.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CtlError {
+    #[error("{address}: {source}")]
+    Io { address: HostPort, source: std::io::Error },
+    #[error("{address}: no answer in time")]
+    Silence { address: HostPort },
+    #[error("{address}: {source}")]
+    Unreadable { address: HostPort, source: ReplyError },
+    #[error("{address}: {text}")]
+    Refused { address: HostPort, text: String },
+    #[error("{address}: answered with {reply:?}")]
+    Odd { address: HostPort, reply: Reply },
+    #[error("node {0} is unknown, add-node tells where it is")]
+    UnknownNode(u64),
+    #[error("no node hosts group {0}")]
+    UnknownGroup(u64),
+    #[error("group {group}: not done in time: {last}")]
+    TooLate { group: u64, last: String },
+}
+
+/// What is done for each of some groups.
+struct Plan {
+    groups: Groups,
+    /// Hosts a replica that waits to be added, first.
+    comes: Option<u64>,
+    /// The change that is asked of the leader, and the nodes it names.
+    change: &'static str,
+    nodes: Vec<u64>,
+    /// Is asked to end its replica, last.
+    leaves: Option<u64>,
+}
+
+/// Carries out `ctl` on the cluster that the node at `address` belongs to. `say` is told what was done.
+pub(crate) async fn run(address: &HostPort, ctl: Ctl, mut say: impl FnMut(&str)) -> Result<(), CtlError> {
+    let cluster = Cluster::ask(address).await?;
+    let plan = |groups, comes, change, nodes: &[u64], leaves| Plan {
+        groups,
+        comes,
+        change,
+        nodes: nodes.to_vec(),
+        leaves,
+    };
+    let plan = match ctl {
+        Ctl::Status => {
+            cluster.status(&mut say).await;
+            return Ok(());
+        }
+        Ctl::AddNode { id, peer, resp } => return cluster.add_node(id, &peer, &resp, &mut say).await,
+        Ctl::Transfer { group, node } => {
+            cluster.resp(node)?;
+            cluster.change(group, "TRANSFER", &[node]).await?;
+            say(&format!("group {group}: led by {node}"));
+            return Ok(());
+        }
+        Ctl::Abandon { groups } => return abandon(&cluster, &groups, &mut say).await,
+        Ctl::AddLearner { id, groups } => plan(groups, Some(id), "ADDLEARNER", &[id], None),
+        Ctl::Join { id, groups } => plan(groups, Some(id), "ADDVOTER", &[id], None),
+        Ctl::Promote { id, groups } => plan(groups, None, "ADDVOTER", &[id], None),
+        Ctl::Remove { id, groups } => plan(groups, None, "REMOVE", &[id], Some(id)),
+        Ctl::Replace { old, new, groups } => plan(groups, Some(new), "REPLACE", &[old, new], Some(old)),
+    };
+    for group in cluster.groups(&plan.groups).await? {
+        if let Some(node) = plan.comes {
+            cluster.host(group, node).await?;
+        }
+        let done = cluster.change(group, plan.change, &plan.nodes).await?;
+        say(&format!("group {group}: {done}"));
+        if let Some(node) = plan.leaves {
+            cluster.leave(group, node, &mut say).await;
+        }
+    }
+    Ok(())
+}
+
+/// Groups in which there is nothing to give up are no mistake.
+async fn abandon(cluster: &Cluster, groups: &Groups, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
+    for group in cluster.groups(groups).await? {
+        match cluster.change(group, "ABANDON", &[]).await {
+            Ok(done) => say(&format!("group {group}: {done}")),
+            Err(CtlError::Refused { text, .. }) => say(&format!("group {group}: {text}")),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

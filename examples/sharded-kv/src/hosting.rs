@@ -1,0 +1,155 @@
+//! The replicas that a node hosts, which come and go while it runs.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use raftyard::{CreateGroupError, DestroyGroupError, GroupId, GroupOptions, NodeId, RaftHost};
+
+use crate::config::NodeConfig;
+use crate::expiry::{Bell, FirstDeadlines};
+use crate::launch::StartError;
+use crate::slots::ShardMap;
+use crate::state::{Replica, State};
+
+/// Groups that are created or opened at the same time.
+const OPENING_MAX: usize = 64;
+
+/// Written into the data directory once the first start is over. From then on the disk says which groups this node
+/// hosts: one that left a group must not create it anew.
+const STARTED: &str = "started";
+
+/// Why a replica is not removed, or not wholly. To leave again goes on with it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaveError {
+    #[error(transparent)]
+    Destroy(#[from] DestroyGroupError),
+    #[error("the keys are still on disk: {0}")]
+    State(io::Error),
+}
+
+/// A node's replicas, by the place of their group in the shard map.
+pub(crate) struct Hosting {
+    host: RaftHost,
+    shard_map: ShardMap,
+    state: State,
+    deadlines: Arc<FirstDeadlines>,
+    replicas: RwLock<Vec<Option<Replica>>>,
+}
+
+impl Hosting {
+    /// At the first start creates all groups, or none if the node joins a cluster; later opens what is on disk.
+    pub(crate) async fn start(
+        config: &NodeConfig,
+        host: &RaftHost,
+        state: State,
+        deadlines: &Arc<FirstDeadlines>,
+    ) -> Result<Self, StartError> {
+        let hosting = Self {
+            host: host.clone(),
+            shard_map: config.shard_map,
+            state,
+            deadlines: Arc::clone(deadlines),
+            replicas: RwLock::new(vec![None; usize::from(config.shard_map.groups())]),
+        };
+        let marker = config.data_dir.join(STARTED);
+        let is_first = !marker.exists();
+        let on_disk = host.stored_groups();
+        let mut members: Vec<NodeId> = config.peers.iter().map(|peer| peer.node).collect();
+        members.push(config.node);
+        members.sort_unstable();
+        let start = |place| {
+            let (hosting, members, group) = (&hosting, members.clone(), ShardMap::group_id(place));
+            let is_there = on_disk.contains(&group);
+            async move {
+                let started = if is_there && (config.join || !is_first) {
+                    hosting.join(place, GroupOptions::default()).await
+                } else if is_first && !config.join {
+                    hosting.create(place, members).await
+                } else {
+                    Ok(())
+                };
+                started.map_err(|source| StartError::CreateGroup {
+                    node: config.node,
+                    group,
+                    source,
+                })
+            }
+        };
+        stream::iter((0..config.shard_map.groups()).map(start))
+            .buffered(OPENING_MAX)
+            .try_collect::<()>()
+            .await?;
+        if is_first {
+            note(&config.data_dir, &marker).map_err(|source| StartError::Marker { path: marker, source })?;
+        }
+        Ok(hosting)
+    }
+
+    pub(crate) fn host(&self) -> &RaftHost {
+        &self.host
+    }
+
+    /// The replica of the group at `place`, if there is one here.
+    pub(crate) fn replica(&self, place: usize) -> Option<Replica> {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        replicas.get(place).cloned().flatten()
+    }
+
+    /// By place; none where there is no replica here.
+    pub(crate) fn replicas(&self) -> Vec<Option<Replica>> {
+        self.replicas.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn create(&self, place: u16, members: Vec<NodeId>) -> Result<(), CreateGroupError> {
+        let bell = Bell::new(Arc::clone(&self.deadlines), place);
+        let group = ShardMap::group_id(place);
+        let created = self.state.create_group(&self.host, group, members, bell).await;
+        self.put(place, Some(created?));
+        Ok(())
+    }
+
+    /// Hosts a replica that waits to be added, or opens the one that is on disk. Does nothing if one runs already.
+    pub(crate) async fn join(&self, place: u16, options: GroupOptions) -> Result<(), CreateGroupError> {
+        if self.replica(usize::from(place)).is_some() {
+            return Ok(());
+        }
+        let bell = Bell::new(Arc::clone(&self.deadlines), place);
+        let group = ShardMap::group_id(place);
+        let joined = self.state.join_group(&self.host, group, options, bell).await;
+        self.put(place, Some(joined?));
+        Ok(())
+    }
+
+    /// Ends a replica and removes what it has on disk. Does nothing if there is none.
+    pub(crate) async fn leave(&self, place: u16) -> Result<(), LeaveError> {
+        self.put(place, None);
+        let group = ShardMap::group_id(place);
+        match self.host.destroy_group(group).await {
+            Ok(()) | Err(DestroyGroupError::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.state.remove_group(group).await.map_err(LeaveError::State)
+    }
+
+    fn put(&self, place: u16, replica: Option<Replica>) {
+        let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = replicas.get_mut(usize::from(place)) {
+            *there = replica;
+        }
+    }
+
+    /// The place of a group in the shard map.
+    pub(crate) fn place_of(&self, group: GroupId) -> Option<u16> {
+        (0..self.shard_map.groups()).find(|place| ShardMap::group_id(*place) == group)
+    }
+}
+
+/// Makes the marker, durably.
+fn note(data_dir: &Path, marker: &Path) -> io::Result<()> {
+    fs::write(marker, "")?;
+    File::open(marker)?.sync_all()?;
+    File::open(data_dir)?.sync_all()
+}

@@ -1,0 +1,123 @@
+//! Replicas that vote and hold no state.
+
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read};
+use super::yard::{GROUP, Yard, ids, often, quick};
+use raftyard::store::LogStore;
+use raftyard::{
+    ChangeError, CreateGroupError, Group, GroupOptions, MemberRole, MembershipChange, MembershipError, NodeId,
+    RebuildGroupError, Witness,
+};
+use raftyard_groups::{LogIndex, Payload};
+
+async fn create_with_witness(cluster: &Cluster) -> (Vec<Group<Journal>>, Group<Witness>) {
+    let options = || GroupOptions::default().witnesses([NodeId(3)]);
+    let mut full = Vec::new();
+    for id in ids(&[1, 2]) {
+        let host = cluster.host(id);
+        let created = host.create_group_with(GROUP, ids(&[1, 2, 3]), options(), Journal::default);
+        full.push(created.await.unwrap());
+    }
+    let host = cluster.host(NodeId(3));
+    let mistaken = host
+        .create_group_with(GROUP, ids(&[1, 2, 3]), options(), Journal::default)
+        .await;
+    assert!(matches!(mistaken, Err(CreateGroupError::OtherKind(GROUP))));
+    let witness = host.create_witness(GROUP, ids(&[1, 2, 3]), options()).await;
+    (full, witness.unwrap())
+}
+
+#[tokio::test]
+async fn a_witness_stands_in_for_a_full_replica_that_is_down_and_holds_no_state() {
+    let mut cluster = Cluster::closed(3);
+    cluster.tuning = quick();
+    cluster.compaction = often();
+    cluster.open_all().await;
+    let (full, witness) = create_with_witness(&cluster).await;
+    for n in 0..10 {
+        propose(&full, &n.to_string()).await;
+    }
+    assert_eq!(witness.status().member, Some(MemberRole::Witness));
+    let leader = leader_of(&full, &ids(&[1, 2])).await.clone();
+    let down = ids(&[1, 2])
+        .into_iter()
+        .find(|id| leader.leader() != Some(*id))
+        .unwrap();
+    cluster.stop(down).await;
+    for n in 10..15 {
+        propose(std::slice::from_ref(&leader), &n.to_string()).await;
+    }
+    let held = cluster
+        .disk(NodeId(3))
+        .read(GROUP, LogIndex(1), LogIndex(u64::MAX), usize::MAX);
+    let held = held.unwrap();
+    assert!(!held.is_empty());
+    assert!(
+        held.iter().all(|entry| !matches!(entry.payload, Payload::Command(_))),
+        "{held:?}"
+    );
+    let transfer = leader.transfer_leadership(NodeId(3)).await;
+    assert!(transfer.is_err(), "a witness never leads");
+
+    // It was away, and what it missed is compacted: it gets a snapshot, without state.
+    cluster.open(down).await;
+    let full_again = {
+        let options = GroupOptions::default().witnesses([NodeId(3)]);
+        let host = cluster.host(down);
+        host.create_group_with(GROUP, ids(&[1, 2, 3]), options, Journal::default)
+            .await
+            .unwrap()
+    };
+    let full = vec![leader, full_again];
+    cluster.stop(NodeId(3)).await;
+    for n in 15..175 {
+        propose(&full, &n.to_string()).await;
+    }
+    for id in ids(&[1, 2]) {
+        eventually("the log was compacted", || cluster.on_disk(id, 1).base.index.0 > 100).await;
+    }
+    cluster.open(NodeId(3)).await;
+    let witness = cluster
+        .host(NodeId(3))
+        .join_witness(GROUP, GroupOptions::default())
+        .await
+        .unwrap();
+    let applied = full[0].status().commit;
+    eventually("it is up to date", || witness.status().commit >= applied).await;
+    assert!(cluster.host(NodeId(3)).metrics().snapshots_installed >= 1);
+    assert_eq!(read(&full).await.len(), 175);
+    let rebuilt = cluster.host(NodeId(3)).rebuild_group(GROUP).await;
+    assert!(
+        matches!(rebuilt, Err(RebuildGroupError::Witness(GROUP))),
+        "there is nothing to make a group of"
+    );
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_witness_joins_a_group_that_runs() {
+    let yard = Yard::new(3, &[1, 2], often()).await;
+    yard.fill(0..50).await;
+    let witness = yard
+        .cluster
+        .host(NodeId(3))
+        .join_witness(GROUP, GroupOptions::default())
+        .await
+        .unwrap();
+    let membership = yard.change(MembershipChange::add_witness(NodeId(3))).await;
+    assert_eq!(membership.role_of(NodeId(3)), Some(MemberRole::Witness));
+    eventually("it knows what it is", || {
+        witness.status().member == Some(MemberRole::Witness)
+    })
+    .await;
+    let (leader, replica) = yard.leader().await;
+    let other = ids(&[1, 2]).into_iter().find(|id| *id != leader).unwrap();
+    let mut yard = yard;
+    yard.stop(other).await;
+    yard.fill(50..60).await;
+    let full = replica.change_membership(MembershipChange::add_voter(NodeId(3))).await;
+    assert_eq!(
+        full,
+        Err(ChangeError::Invalid(MembershipError::WitnessMustLeave(NodeId(3))))
+    );
+    yard.cluster.stop_all().await;
+}
