@@ -67,6 +67,40 @@ fn logs_are_compacted_without_snapshots_and_a_node_that_was_away_is_sent_one() {
     }
 }
 
+#[test]
+fn a_node_that_leaves_forgets_and_is_sent_all_when_it_comes_back() {
+    let (mut cluster, mut writer) = on_disk();
+    cluster.start_all();
+    writer.write(ENTRIES * 12);
+    let leaves = |cluster: &ServerCluster| {
+        cluster.ctl(1, &["remove", "3"]);
+        let status = cluster.ctl(1, &["status"]);
+        assert!(
+            status.contains(&format!("resp={} groups=0", cluster.resp(3))),
+            "{status}"
+        );
+    };
+    let comes_back = |cluster: &ServerCluster| {
+        cluster.ctl(1, &["add-learner", "3", "--all"]);
+        cluster.ctl(1, &["promote", "3", "--all"]);
+    };
+    leaves(&cluster);
+    writer.write(ENTRIES);
+    comes_back(&cluster);
+    writer.write(ENTRIES);
+    leaves(&cluster);
+    cluster.kill(3);
+    cluster.start(3);
+    cluster.wait_ready(3);
+    comes_back(&cluster);
+    assert!(installed(&cluster, 3) >= 2, "it had nothing left");
+    // Now a majority is impossible without it.
+    cluster.kill(2);
+    writer.check();
+    writer.write(ENTRIES);
+    writer.check();
+}
+
 /// Without the state no replica can go on: its log does not reach back.
 #[test]
 fn a_node_whose_keys_are_gone_is_refused() {
