@@ -45,7 +45,8 @@ pub(crate) enum Gather {
     Replicas,
 }
 
-/// How far a `SCAN` has come: the group, and the place in it before which it goes on; 0 is before the end.
+/// How far a `SCAN` has come: the group, and the place in it before which it goes on; 0 is before the end. Where keys lie
+/// on disk it goes on from a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor {
     place: u16,

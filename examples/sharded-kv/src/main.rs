@@ -2,9 +2,10 @@
 //!
 //! The way of a command: [`server`] accepts, [`connection`] receives, [`resp`] finds the command in the bytes,
 //! [`command`] says what is to be done, [`node`] puts it to the group that holds the key's slot ([`slots`]), the group's
-//! state machine ([`machine`], in memory or on disk: [`state`]) answers, and [`pipeline`] keeps the replies in order. With the setting `proxy`, a command on a
-//! group that another node leads goes there ([`proxy`], [`upstream`]). Commands on all keys ask every group ([`gather`]),
-//! transactions are put together per connection ([`transaction`]), and [`expiry`] lets keys expire when nobody writes.
+//! state machine ([`machine`], in memory or on disk: [`state`]) answers, and [`pipeline`] keeps the replies in order. With
+//! the setting `proxy`, a command on a group that another node leads goes there ([`proxy`], [`upstream`]). Commands on all
+//! keys ask every group ([`gather`]), transactions are put together per connection ([`transaction`]), and [`expiry`] lets
+//! keys expire when nobody writes.
 
 mod address;
 mod admin;

@@ -21,6 +21,11 @@ fn the_example_is_valid() {
         (Reads::Linearizable, Reads::Stale)
     );
     assert!(parse(&EXAMPLE.replace("join = false", "join = true")).unwrap().join);
+    let disk = EXAMPLE.replace("state = \"memory\"", "state = \"disk\"");
+    assert_eq!(
+        (config.state, parse(&disk).unwrap().state),
+        (StateKind::Memory, StateKind::Disk)
+    );
     assert_eq!(config.peers.len(), 2);
     assert_eq!(config.peers[1].resp.to_string(), "kv3.example:7001");
 }
@@ -35,6 +40,7 @@ fn a_short_file_has_defaults() {
     assert_eq!(config.snapshot_entries, DEFAULT_SNAPSHOT_ENTRIES);
     assert!(config.workers >= 1);
     assert!(!config.proxy && !config.join);
+    assert_eq!(config.state, StateKind::Memory);
     assert_eq!(config.reads, Reads::Linearizable);
     assert_eq!(config.peers, []);
 }

@@ -164,7 +164,8 @@ pub(crate) enum Query {
     Versions(Vec<Bytes>),
     /// [`Answer::Integer`]: how many keys the group holds, with those that have expired and are not removed yet.
     KeyCount,
-    /// [`Answer::Page`]: the keys at the `count` places before `before` (0: before the end) that match the pattern.
+    /// [`Answer::Page`]: the keys at the `count` places before `before` (0: before the end) that match the pattern. Where
+    /// keys lie on disk, about `count` of them from the hash `before` on.
     Scan {
         before: u64,
         count: u64,
