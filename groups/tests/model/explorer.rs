@@ -106,8 +106,14 @@ pub(crate) fn explore(mut model: Model, limits: Limits) {
         seen.len(),
         started.elapsed().as_secs_f64(),
     );
+    // Who stopped before the model's depth has not seen all that may come up.
+    let is_cut_short = seen.len() >= limits.states;
     let missed: Vec<&str> = model.sometimes.iter().map(|(name, _)| *name).collect();
-    assert!(missed.is_empty(), "{}: in no state {missed:?}", model.name);
+    assert!(
+        is_cut_short || missed.is_empty(),
+        "{}: in no state {missed:?}",
+        model.name
+    );
 }
 
 /// The model's test fails. With `RAFTYARD_MODEL_STOP` so do all others, at once: for who only wants to know

@@ -42,13 +42,9 @@ macro_rules! models {
 }
 
 /// As far as it is stated; or, for who is in a hurry, up to some number of states, whatever comes up in them.
-fn explore_within_reason(mut model: explorer::Model) {
-    let states = number("RAFTYARD_MODEL_STATES");
-    if states.is_some() {
-        model.sometimes.clear();
-    }
+fn explore_within_reason(model: explorer::Model) {
     let limits = Limits {
-        states: states.unwrap_or(usize::MAX),
+        states: number("RAFTYARD_MODEL_STATES").unwrap_or(usize::MAX),
         heal_every: 500,
     };
     explore(model, limits);
@@ -59,7 +55,7 @@ fn explore_further(mut model: explorer::Model) {
     model.start.left = model.start.left.once_more();
     model.depth = number("RAFTYARD_MODEL_DEPTH").map_or(64, |depth| u32::try_from(depth).unwrap());
     let limits = Limits {
-        states: number("RAFTYARD_MODEL_STATES").unwrap_or(3_000_000),
+        states: number("RAFTYARD_MODEL_STATES").unwrap_or(1_000_000),
         heal_every: 5_000,
     };
     explore(model, limits);
