@@ -5,8 +5,9 @@
 mod support;
 
 use raftyard_groups::{
-    Body, ChangeId, ChangeRequest, Entry, Input, LoadPurpose, LogBase, LogId, LogIndex, MemberRole, Membership,
-    MembershipChange, Payload, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound, RoleKind, Term, TransferId,
+    Body, ChangeId, ChangeOutcome, ChangeRequest, Entry, Input, LoadPurpose, LogBase, LogId, LogIndex, MemberRole,
+    Membership, MembershipChange, Payload, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound, RoleKind, Term,
+    TransferId,
 };
 use std::sync::Arc;
 use support::n;
@@ -456,6 +457,31 @@ fn thesis_4_one_change_at_a_time() {
     let said = leader.tell(change(2, MembershipChange::add_learner(n(4))));
     assert_eq!(outcome(&said), "refused: another change is under way");
     assert!(said.at_once.is_empty() && said.write.is_none());
+}
+
+/// thesis §4.1, §6.4: a change of nothing is done when a quorum says that all still is as it shall be, not when a leader
+/// says so that may have been deposed while the group changed under another.
+#[test]
+fn thesis_4_1_a_deposed_leader_calls_no_change_done() {
+    let mut leader = settled_leader();
+    let said = leader.tell(change(1, MembershipChange::add_voter(n(3))));
+    assert!(said.effects.memberships.is_empty(), "nobody was asked");
+    let said = leader.hear(2, 2, heartbeat(0));
+    let leader = Some(n(2));
+    assert_eq!(
+        said.effects.memberships,
+        [(ChangeId(1), ChangeOutcome::SteppedDown { leader })]
+    );
+
+    let mut leader = settled_leader();
+    leader.tell(change(1, MembershipChange::add_voter(n(3))));
+    leader.sync();
+    let said = leader.hear(2, 1, accepted(2));
+    let (index, membership) = (LogIndex(2), leader.group.membership().clone());
+    assert_eq!(
+        said.effects.memberships,
+        [(ChangeId(1), ChangeOutcome::Done { index, membership })]
+    );
 }
 
 /// thesis §4.1: "the new configuration takes effect on each server as soon as it is added to that server's log",
