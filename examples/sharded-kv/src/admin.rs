@@ -4,16 +4,16 @@
 use std::fmt::Write;
 
 use raftyard::{
-    ChangeError, Group, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId, PeerMode,
+    ChangeError, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId, PeerMode,
     RoleKind, TransferError,
 };
 
 use crate::command::Admin;
 use crate::config::PeerConfig;
-use crate::machine::KvMachine;
 use crate::node::Node;
 use crate::nodes_file;
 use crate::resp::Reply;
+use crate::state::Replica;
 use crate::topology::Member;
 
 impl Node {
@@ -31,7 +31,7 @@ impl Node {
         done.unwrap_or_else(Reply::Error)
     }
 
-    fn led_group(&self, group: GroupId) -> Result<Group<KvMachine>, String> {
+    fn led_group(&self, group: GroupId) -> Result<Replica, String> {
         let place = self.place_of(group)?;
         // A node that hosts nothing of it can't tell who leads.
         self.hosting()
@@ -134,7 +134,7 @@ impl Node {
 }
 
 /// `group=1 incarnation=1 node=1 role=leader leader=1 term=2 last=9 commit=9 applied=9 voters=1,2,3 …`.
-async fn describe_group(me: NodeId, group: &Group<KvMachine>) -> String {
+async fn describe_group(me: NodeId, group: &Replica) -> String {
     let status = group.status();
     let role = match (status.role, status.member) {
         (RoleKind::Leader, _) => "leader",

@@ -1,6 +1,7 @@
 //! `node.toml`: what one node of a cluster is told at its start.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -30,6 +31,25 @@ pub(crate) enum Reads {
     Stale,
 }
 
+/// Where keys and values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StateKind {
+    #[default]
+    Memory,
+    /// In the data directory: there may be more of them than fit into memory.
+    Disk,
+}
+
+impl fmt::Display for StateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        })
+    }
+}
+
 /// One node, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodeConfig {
@@ -49,7 +69,9 @@ pub(crate) struct NodeConfig {
     pub(crate) workers: usize,
     /// Client connections at most.
     pub(crate) max_clients: usize,
-    /// Writes to a group after which it takes a snapshot and drops the log before it.
+    /// Where keys and values are; the same on every node, for ever.
+    pub(crate) state: StateKind,
+    /// Writes to a group after which it takes a snapshot, unless its keys are on disk, and drops the log before it.
     pub(crate) snapshot_entries: u64,
     /// Commands on groups that other nodes lead are forwarded to them.
     pub(crate) proxy: bool,
@@ -99,6 +121,8 @@ struct File {
     groups: u64,
     workers: Option<usize>,
     max_clients: Option<usize>,
+    #[serde(default)]
+    state: StateKind,
     snapshot_entries: Option<u64>,
     #[serde(default)]
     proxy: bool,
@@ -167,6 +191,7 @@ impl File {
             shard_map,
             workers: at_least_one("workers", self.workers.unwrap_or_else(cores))?,
             max_clients: at_least_one("max_clients", self.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS))?,
+            state: self.state,
             snapshot_entries: snapshot_entries(self.snapshot_entries)?,
             proxy: self.proxy,
             reads: self.reads,

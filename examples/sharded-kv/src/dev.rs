@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use raftyard::NodeId;
 
 use crate::address::HostPort;
-use crate::config::{DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads};
+use crate::config::{DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads, StateKind};
 use crate::slots::ShardMap;
 
 /// A node's peer port is its RESP port plus this.
@@ -19,6 +19,7 @@ pub(crate) struct DevCluster {
     pub(crate) data: PathBuf,
     /// The RESP port of node 1.
     pub(crate) port: u16,
+    pub(crate) state: StateKind,
     pub(crate) proxy: bool,
     pub(crate) reads: Reads,
 }
@@ -52,6 +53,7 @@ impl DevCluster {
             // The nodes share one machine.
             workers: 1,
             max_clients: DEFAULT_MAX_CLIENTS,
+            state: self.state,
             snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
             proxy: self.proxy,
             reads: self.reads,
@@ -84,6 +86,7 @@ mod tests {
             shard_map: ShardMap::new(16).unwrap(),
             data: "data".into(),
             port,
+            state: StateKind::Disk,
             proxy: false,
             reads: Reads::Stale,
         }
@@ -102,6 +105,7 @@ mod tests {
         assert_eq!(second.peers[1].peer, configs[2].listen_peer);
         assert_eq!(second.peers[1].resp, configs[2].listen_resp);
         assert!(configs.iter().all(|config| config.reads == Reads::Stale));
+        assert!(configs.iter().all(|config| config.state == StateKind::Disk));
     }
 
     #[test]

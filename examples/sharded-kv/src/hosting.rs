@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use raftyard::{CreateGroupError, DestroyGroupError, Group, GroupId, GroupOptions, NodeId, RaftHost};
+use raftyard::{CreateGroupError, DestroyGroupError, GroupId, GroupOptions, NodeId, RaftHost};
 
 use crate::config::NodeConfig;
 use crate::expiry::{Bell, FirstDeadlines};
 use crate::launch::StartError;
-use crate::machine::KvMachine;
 use crate::slots::ShardMap;
+use crate::state::{Replica, State};
 
 /// Groups that are created or opened at the same time.
 const OPENING_MAX: usize = 64;
@@ -21,12 +21,22 @@ const OPENING_MAX: usize = 64;
 /// hosts: one that left a group must not create it anew.
 const STARTED: &str = "started";
 
+/// Why a replica is not removed, or not wholly. To leave again goes on with it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaveError {
+    #[error(transparent)]
+    Destroy(#[from] DestroyGroupError),
+    #[error("the keys are still on disk: {0}")]
+    State(io::Error),
+}
+
 /// A node's replicas, by the place of their group in the shard map.
 pub(crate) struct Hosting {
     host: RaftHost,
     shard_map: ShardMap,
+    state: State,
     deadlines: Arc<FirstDeadlines>,
-    replicas: RwLock<Vec<Option<Group<KvMachine>>>>,
+    replicas: RwLock<Vec<Option<Replica>>>,
 }
 
 impl Hosting {
@@ -34,11 +44,13 @@ impl Hosting {
     pub(crate) async fn start(
         config: &NodeConfig,
         host: &RaftHost,
+        state: State,
         deadlines: &Arc<FirstDeadlines>,
     ) -> Result<Self, StartError> {
         let hosting = Self {
             host: host.clone(),
             shard_map: config.shard_map,
+            state,
             deadlines: Arc::clone(deadlines),
             replicas: RwLock::new(vec![None; usize::from(config.shard_map.groups())]),
         };
@@ -81,22 +93,21 @@ impl Hosting {
     }
 
     /// The replica of the group at `place`, if there is one here.
-    pub(crate) fn replica(&self, place: usize) -> Option<Group<KvMachine>> {
+    pub(crate) fn replica(&self, place: usize) -> Option<Replica> {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
         replicas.get(place).cloned().flatten()
     }
 
     /// By place; none where there is no replica here.
-    pub(crate) fn replicas(&self) -> Vec<Option<Group<KvMachine>>> {
+    pub(crate) fn replicas(&self) -> Vec<Option<Replica>> {
         self.replicas.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn create(&self, place: u16, members: Vec<NodeId>) -> Result<(), CreateGroupError> {
         let bell = Bell::new(Arc::clone(&self.deadlines), place);
-        let created = self
-            .host
-            .create_group(ShardMap::group_id(place), members, || KvMachine::new(bell));
-        self.put(place, Some(created.await?));
+        let group = ShardMap::group_id(place);
+        let created = self.state.create_group(&self.host, group, members, bell).await;
+        self.put(place, Some(created?));
         Ok(())
     }
 
@@ -106,23 +117,24 @@ impl Hosting {
             return Ok(());
         }
         let bell = Bell::new(Arc::clone(&self.deadlines), place);
-        let joined = self
-            .host
-            .join_group(ShardMap::group_id(place), options, || KvMachine::new(bell));
-        self.put(place, Some(joined.await?));
+        let group = ShardMap::group_id(place);
+        let joined = self.state.join_group(&self.host, group, options, bell).await;
+        self.put(place, Some(joined?));
         Ok(())
     }
 
     /// Ends a replica and removes what it has on disk. Does nothing if there is none.
-    pub(crate) async fn leave(&self, place: u16) -> Result<(), DestroyGroupError> {
+    pub(crate) async fn leave(&self, place: u16) -> Result<(), LeaveError> {
         self.put(place, None);
-        match self.host.destroy_group(ShardMap::group_id(place)).await {
-            Err(DestroyGroupError::Unknown(_)) => Ok(()),
-            left => left,
+        let group = ShardMap::group_id(place);
+        match self.host.destroy_group(group).await {
+            Ok(()) | Err(DestroyGroupError::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.state.remove_group(group).await.map_err(LeaveError::State)
     }
 
-    fn put(&self, place: u16, replica: Option<Group<KvMachine>>) {
+    fn put(&self, place: u16, replica: Option<Replica>) {
         let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(there) = replicas.get_mut(usize::from(place)) {
             *there = replica;

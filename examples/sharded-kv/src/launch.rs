@@ -16,6 +16,7 @@ use crate::node::Node;
 use crate::nodes_file::{self, NodesFileError};
 use crate::server;
 use crate::shard_file::{self, ShardFileError};
+use crate::state::{self, State, StateError};
 use crate::topology::{Member, Topology};
 
 /// Why a node did not start.
@@ -23,6 +24,8 @@ use crate::topology::{Member, Topology};
 pub(crate) enum StartError {
     #[error(transparent)]
     ShardFile(#[from] ShardFileError),
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("node {}: {source}", node.0)]
     Open { node: NodeId, source: OpenError },
     #[error("node {}: group {}: {source}", node.0, group.0)]
@@ -59,6 +62,7 @@ impl RunningNode {
     /// are answered `CLUSTERDOWN`.
     pub(crate) async fn start(config: &NodeConfig) -> Result<Self, StartError> {
         shard_file::check(&config.data_dir, config.shard_map)?;
+        state::check(&config.data_dir, config.state)?;
         let host = open_host(config).await?;
         match Self::serve(config, &host).await {
             Ok(running) => Ok(running),
@@ -70,11 +74,12 @@ impl RunningNode {
     }
 
     async fn serve(config: &NodeConfig, host: &RaftHost) -> Result<Self, StartError> {
+        let state = State::open(config.state, &config.data_dir, host)?;
         shard_file::write(&config.data_dir, config.shard_map)?;
         let deadlines = FirstDeadlines::new(config.shard_map.groups());
         let mut learned = nodes_file::read(&config.data_dir)?;
         learned.retain(|node| node.node != config.node && config.peers.iter().all(|peer| peer.node != node.node));
-        let hosting = Hosting::start(config, host, &deadlines).await?;
+        let hosting = Hosting::start(config, host, state, &deadlines).await?;
         let node = Arc::new(Node::new(topology(config, &learned), hosting, learned, config));
         let address = config.listen_resp.to_string();
         let listen_error = |source| StartError::Listen {

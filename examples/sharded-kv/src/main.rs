@@ -2,7 +2,7 @@
 //!
 //! The way of a command: [`server`] accepts, [`connection`] receives, [`resp`] finds the command in the bytes,
 //! [`command`] says what is to be done, [`node`] puts it to the group that holds the key's slot ([`slots`]), the group's
-//! state machine ([`machine`]) answers, and [`pipeline`] keeps the replies in order. With the setting `proxy`, a command on a
+//! state machine ([`machine`], in memory or on disk: [`state`]) answers, and [`pipeline`] keeps the replies in order. With the setting `proxy`, a command on a
 //! group that another node leads goes there ([`proxy`], [`upstream`]). Commands on all keys ask every group ([`gather`]),
 //! transactions are put together per connection ([`transaction`]), and [`expiry`] lets keys expire when nobody writes.
 
@@ -29,6 +29,7 @@ mod server;
 mod session;
 mod shard_file;
 mod slots;
+mod state;
 mod status;
 mod topology;
 mod transaction;
@@ -45,7 +46,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::address::HostPort;
-use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig, Reads};
+use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig, Reads, StateKind};
 use crate::ctl::{Ctl, CtlError};
 use crate::dev::DevCluster;
 use crate::launch::{RunningNode, StartError};
@@ -78,6 +79,10 @@ enum Mode {
         /// RESP port of node 1.
         #[arg(long, default_value_t = 7001, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
+        /// Where keys and values are: in memory, or on disk, for more than fits into memory; can't be changed once there
+        /// is data.
+        #[arg(long, value_enum, default_value_t)]
+        state: StateKind,
         /// Forward commands to the leader of the key's group instead of answering MOVED, for clients that know nothing of
         /// clusters.
         #[arg(long)]
@@ -143,6 +148,7 @@ fn run(mode: Mode) -> Result<(), RunError> {
             groups,
             data,
             port,
+            state,
             proxy,
             reads,
         } => {
@@ -151,6 +157,7 @@ fn run(mode: Mode) -> Result<(), RunError> {
                 shard_map: ShardMap::new(groups).ok_or(RunError::Groups(groups))?,
                 data,
                 port,
+                state,
                 proxy,
                 reads,
             };

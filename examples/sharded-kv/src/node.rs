@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
-use raftyard::{Consistency, Group, NodeId, ProposeError, ReadError, ReplicaState};
+use raftyard::{Consistency, NodeId, ProposeError, ReadError, ReplicaState};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::{NodeConfig, PeerConfig, Reads};
 use crate::hosting::Hosting;
-use crate::machine::{Answer, Command, KvMachine, Query, Response, Version};
+use crate::machine::{Answer, Command, Query, Response, Version};
 use crate::proxy::{self, Route, Work};
 use crate::resp::Reply;
 use crate::slots::ShardMap;
+use crate::state::Replica;
 use crate::status::Status;
 use crate::topology::{Member, Topology};
 
@@ -170,7 +171,7 @@ impl Node {
     }
 
     /// The nodes that belong to a group which this node hosts, and itself; all that it knows if it hosts none.
-    fn belonging(&self, replicas: &[Option<Group<KvMachine>>]) -> Arc<Topology> {
+    fn belonging(&self, replicas: &[Option<Replica>]) -> Arc<Topology> {
         let known = self.topology();
         let groups = replicas.iter().flatten();
         let nodes: BTreeSet<NodeId> = groups.flat_map(|group| group.membership().nodes()).collect();
@@ -207,7 +208,7 @@ impl Node {
     /// What is known at this moment.
     pub(crate) fn status(&self) -> Status {
         let replicas = self.hosting.replicas();
-        let leader = |replica: &Option<Group<KvMachine>>| replica.as_ref().and_then(Group::leader);
+        let leader = |replica: &Option<Replica>| replica.as_ref().and_then(Replica::leader);
         Status {
             topology: self.belonging(&replicas),
             leaders: replicas.iter().map(leader).collect(),
@@ -320,7 +321,7 @@ impl Node {
 
     /// How many replicas beside the leader's have a write that was answered, at least: with the leader's they are a majority.
     pub(crate) fn replicas_of_writes(&self) -> i64 {
-        let voters = |group: Group<KvMachine>| group.membership().voters().count();
+        let voters = |group: Replica| group.membership().voters().count();
         let least = self.hosting.replicas().into_iter().flatten().map(voters).min();
         i64::try_from(least.unwrap_or_default() / 2).unwrap_or(i64::MAX)
     }
@@ -330,12 +331,12 @@ impl Node {
         self.led(slot).err()
     }
 
-    fn group(&self, slot: u16) -> Option<Group<KvMachine>> {
+    fn group(&self, slot: u16) -> Option<Replica> {
         self.hosting.replica(usize::from(self.shard_map().group_of(slot)))
     }
 
     /// The group that holds `slot`, or what to say if another node leads it.
-    fn led(&self, slot: u16) -> Result<Group<KvMachine>, Reply> {
+    fn led(&self, slot: u16) -> Result<Replica, Reply> {
         let group = self.group(slot).ok_or_else(|| self.elsewhere(slot, None))?;
         match group.leader() {
             Some(leader) if leader == self.me => Ok(group),

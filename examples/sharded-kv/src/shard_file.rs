@@ -49,6 +49,11 @@ pub(crate) fn check(data_dir: &Path, shard_map: ShardMap) -> Result<(), ShardFil
     }
 }
 
+/// Whether the directory was written before.
+pub(crate) fn exists(data_dir: &Path) -> bool {
+    data_dir.join(NAME).exists()
+}
+
 /// Writes the number of groups, durably and as a whole, unless it is there.
 pub(crate) fn write(data_dir: &Path, shard_map: ShardMap) -> Result<(), ShardFileError> {
     let path = data_dir.join(NAME);

@@ -1,5 +1,7 @@
 //! The keys of one group with their values, deadlines and versions. They stand in a [`Row`], so that a scan can go on at
 //! any replica.
+//!
+//! It can also be a part of them: those that commands are about to touch, [loaded](Keyspace::load) from a disk.
 
 use std::num::NonZeroU64;
 
@@ -24,22 +26,26 @@ pub(super) struct Keyspace {
     now: Timestamp,
     /// The number of the last change.
     changes: Version,
+    /// How many keys there are beside those that are here.
+    unloaded: usize,
+    /// All keys were deleted since.
+    is_cleared: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Entry {
-    value: Bytes,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) value: Bytes,
     /// Milliseconds since the Unix epoch. Never 0: what expires then has expired already.
-    deadline: Option<NonZeroU64>,
-    version: Version,
+    pub(super) deadline: Option<NonZeroU64>,
+    pub(super) version: Version,
 }
 
 impl Entry {
-    fn deadline(&self) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.deadline.map(|deadline| Timestamp(deadline.get()))
     }
 
-    fn lives_at(&self, now: Timestamp) -> bool {
+    pub(super) fn lives_at(&self, now: Timestamp) -> bool {
         self.deadline.is_none_or(|deadline| deadline.get() > now.0)
     }
 }
@@ -59,6 +65,39 @@ impl Keyspace {
             deadlines: Deadlines::new(bell),
             ..Self::default()
         }
+    }
+
+    /// None yet of `unloaded` keys that lie elsewhere.
+    pub(super) fn part(now: Timestamp, changes: Version, unloaded: usize) -> Self {
+        Self {
+            now,
+            changes,
+            unloaded,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in a key that was not loaded before, as it lies elsewhere.
+    pub(super) fn load(&mut self, key: Bytes, entry: Entry) {
+        self.unloaded = self.unloaded.saturating_sub(1);
+        let deadline = entry.deadline();
+        let (key, _) = self.entries.put(key, entry);
+        self.deadlines.change(key, None, deadline);
+    }
+
+    /// What is here of `key`, expired or not.
+    pub(super) fn entry(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// Whether all keys were deleted since this was made.
+    pub(super) fn is_cleared(&self) -> bool {
+        self.is_cleared
+    }
+
+    /// The group's time, and the number of the last change.
+    pub(super) fn clock(&self) -> (Timestamp, Version) {
+        (self.now, self.changes)
     }
 
     /// Copies no key or value: they are shared.
@@ -112,7 +151,7 @@ impl Keyspace {
 
     /// How many keys there are, with those that have expired and are not removed yet.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.unloaded
     }
 
     /// When what is set now with `expiry` expires; `before` is what held for the key until now.
@@ -176,6 +215,7 @@ impl Keyspace {
     pub(super) fn clear(&mut self) {
         // What it took is given back.
         self.entries = Row::default();
+        (self.unloaded, self.is_cleared) = (0, true);
         self.deadlines.replace(std::iter::empty());
     }
 

@@ -1,4 +1,4 @@
-//! The state machine of one group: keys and their values, in memory.
+//! The state machine of one group: keys and their values, in memory; [`disk`] keeps them on disk.
 //!
 //! Everything that decides an outcome is in the command, its time stamp and the state, so that every replica answers
 //! the same. A key is gone once the group's time, which only commands move, has reached its deadline: so a key that was
@@ -7,10 +7,12 @@
 mod command;
 mod deadlines;
 mod decimal;
+mod disk;
 mod keys;
 mod keyspace;
 mod row;
 mod strings;
+mod touched;
 
 use bytes::Bytes;
 use raftyard::{StateMachine, Timestamp};
@@ -20,6 +22,7 @@ pub(crate) use command::{
     Version,
 };
 pub(crate) use decimal::parse as parse_decimal;
+pub(crate) use disk::{DiskKv, Store};
 pub(crate) use keyspace::Snapshot;
 
 use crate::expiry::Bell;

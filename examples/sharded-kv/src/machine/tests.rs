@@ -2,8 +2,14 @@
 
 mod expiry;
 mod keys;
+mod random;
 mod transactions;
 
+use std::cell::{Cell, RefCell};
+
+use raftyard::{DiskStateMachine, GroupId};
+
+use super::disk::tests::TestStore;
 use super::*;
 
 fn bytes(text: &str) -> Bytes {
@@ -16,7 +22,96 @@ fn value(text: &str) -> Response {
 
 const NOW: Timestamp = Timestamp(1_000);
 
-impl KvMachine {
+/// Commands that become one batch on disk, at most.
+const BATCH_MAX: usize = 3;
+
+thread_local! {
+    /// One for all machines of a test, which are its groups.
+    static STORE: (TestStore, Cell<u64>) = (TestStore::new(), Cell::new(0));
+}
+
+/// The machine in memory and the one on disk, which have to answer the same.
+struct Kv {
+    memory: KvMachine,
+    disk: RefCell<DiskKv>,
+    /// Commands that are not committed.
+    pending: Cell<usize>,
+    /// Who is asked for keys in an order of its own.
+    asks_disk: bool,
+}
+
+impl Default for Kv {
+    fn default() -> Self {
+        let disk = STORE.with(|(store, groups)| {
+            groups.set(groups.get() + 1);
+            store.machine(GroupId(groups.get()))
+        });
+        Self {
+            memory: KvMachine::default(),
+            disk: RefCell::new(disk),
+            pending: Cell::new(0),
+            asks_disk: false,
+        }
+    }
+}
+
+impl Kv {
+    fn on_disk() -> Self {
+        Self {
+            asks_disk: true,
+            ..Self::default()
+        }
+    }
+
+    fn apply(&mut self, command: Command, now: Timestamp) -> Response {
+        let response = self.disk.get_mut().apply(command.clone(), now).unwrap();
+        let text = format!("{command:?}");
+        assert_eq!(self.memory.apply(command, now), response, "{text:.200}");
+        self.pending.set(self.pending.get() + 1);
+        if self.pending.get() == BATCH_MAX {
+            self.commit();
+        }
+        response
+    }
+
+    /// What is on disk is what is in memory.
+    fn commit(&self) {
+        if self.pending.take() > 0 {
+            self.disk.borrow_mut().commit(&[]).unwrap();
+            self.disk.borrow().assert_holds(&self.memory.keys);
+        }
+    }
+
+    /// Lets `other` go on from a snapshot.
+    fn send_to(&self, other: &mut Self) {
+        self.commit();
+        other.commit();
+        let encoded = postcard::to_stdvec(&self.memory.snapshot()).unwrap();
+        other.memory.restore(postcard::from_bytes(&encoded).unwrap());
+        let mut sent = Vec::new();
+        self.disk.borrow().snapshot().unwrap()(&mut sent).unwrap();
+        let disk = other.disk.get_mut();
+        let restored = disk.restorer()(&mut &sent[..]).unwrap();
+        disk.restore(restored, &[]).unwrap();
+        disk.assert_holds(&other.memory.keys);
+    }
+
+    fn query(&self, query: Query) -> Answer {
+        self.commit();
+        let disk = self.disk.borrow().query(query.clone()).unwrap();
+        let in_order = matches!(query, Query::Scan { .. } | Query::KeyAt(_));
+        if in_order && self.asks_disk {
+            return disk;
+        }
+        let memory = self.memory.query(query);
+        if !in_order {
+            assert_eq!(memory, disk);
+        }
+        memory
+    }
+}
+
+impl Kv {
     fn run_set(&mut self, key: &str, value: &str, condition: Condition, get: bool) -> Response {
         self.apply(
             Command::Set {
@@ -58,7 +153,7 @@ impl KvMachine {
 
 #[test]
 fn set_with_conditions() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let (nx, xx) = (Condition::Absent, Condition::Present);
     assert_eq!(kv.run_set("k", "0", xx, false), Response::Unchanged);
     assert_eq!(kv.get("k"), None);
@@ -71,7 +166,7 @@ fn set_with_conditions() {
 
 #[test]
 fn set_with_get_answers_what_was_there() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let (nx, xx) = (Condition::Absent, Condition::Present);
     assert_eq!(
         kv.run_set("k", "0", xx, true),
@@ -88,7 +183,7 @@ fn set_with_get_answers_what_was_there() {
 
 #[test]
 fn delete_counts_what_was_there() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     kv.put("a", "1");
     kv.put("b", "2");
     let keys = ["a", "x", "a", "b"].map(bytes).to_vec();
@@ -103,7 +198,7 @@ fn delete_counts_what_was_there() {
 
 #[test]
 fn many_at_once() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let pairs = [("a", "1"), ("b", "2"), ("a", "3")];
     let pairs = pairs.map(|(k, v)| (bytes(k), bytes(v))).to_vec();
     assert_eq!(kv.apply(Command::SetMany { pairs }, NOW), Response::Ok);
@@ -116,7 +211,7 @@ fn many_at_once() {
 
 #[test]
 fn add_starts_at_zero_and_refuses_what_is_no_integer() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     assert_eq!(kv.add_to("n", 5), Response::Integer(5));
     assert_eq!(kv.add_to("n", -7), Response::Integer(-2));
     assert_eq!(kv.get("n").unwrap(), "-2");
@@ -130,7 +225,7 @@ fn add_starts_at_zero_and_refuses_what_is_no_integer() {
 
 #[test]
 fn add_does_not_wrap() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let (max, min) = (i64::MAX.to_string(), i64::MIN.to_string());
     kv.put("max", &max);
     kv.put("min", &min);
@@ -143,7 +238,7 @@ fn add_does_not_wrap() {
 
 #[test]
 fn append_grows_a_value_and_leaves_what_was_read() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     assert_eq!(kv.append_to("k", "ab"), Response::Integer(2));
     let read = kv.query(Query::Get(bytes("k")));
     assert_eq!(kv.append_to("k", "cd"), Response::Integer(4));
@@ -156,7 +251,7 @@ fn append_grows_a_value_and_leaves_what_was_read() {
 
 #[test]
 fn append_has_a_limit() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let long = "v".repeat(MAX_VALUE_BYTES);
     kv.put("k", &long[1..]);
     assert_eq!(kv.append_to("k", "v"), Response::Integer(integer(MAX_VALUE_BYTES)));

@@ -23,6 +23,15 @@ struct Written {
 
 #[test]
 fn kill_9_loses_no_acknowledged_write() {
+    kill_and_check("memory");
+}
+
+#[test]
+fn kill_9_loses_no_acknowledged_write_with_keys_on_disk() {
+    kill_and_check("disk");
+}
+
+fn kill_and_check(state: &str) {
     let data = tempfile::tempdir().unwrap();
     let mut written: Vec<Written> = Vec::new();
     for round in 0..2 {
@@ -32,6 +41,8 @@ fn kill_9_loses_no_acknowledged_write() {
             "dev",
             "--groups",
             "8",
+            "--state",
+            state,
             "--port",
             &port.to_string(),
             "--data",

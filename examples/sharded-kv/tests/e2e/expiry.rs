@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{ClusterClient, Connection, Dev, Outcome, ServerCluster, VERSIONS, Value, eventually};
+use crate::support::{
+    ClusterClient, Connection, Dev, ON_DISK, Outcome, STATES, ServerCluster, VERSIONS, Value, eventually,
+};
 
 fn integer(value: &Value) -> i64 {
     match value {
@@ -14,7 +16,11 @@ fn integer(value: &Value) -> i64 {
 
 #[test]
 fn replies_of_the_expiry_commands() {
-    let dev = Dev::start(&[]);
+    STATES.into_iter().for_each(check_replies);
+}
+
+fn check_replies(options: &[&str]) {
+    let dev = Dev::start(options);
     let mut client = dev.node(dev.leader_of("{t}"));
     for (version, null) in VERSIONS {
         client.command(&["HELLO", version]).unwrap();
@@ -67,7 +73,11 @@ fn replies_of_the_expiry_commands() {
 /// Nobody writes: the leaders move the time on, and every replica has the keys gone.
 #[test]
 fn keys_expire_by_themselves() {
-    let dev = Dev::start(&[]);
+    STATES.into_iter().for_each(await_expiry);
+}
+
+fn await_expiry(options: &[&str]) {
+    let dev = Dev::start(options);
     let mut client = ClusterClient::new(&dev.nodes);
     let keys: Vec<String> = (0..30).map(|number| format!("key-{number}")).collect();
     for (number, key) in keys.iter().enumerate() {
@@ -146,7 +156,17 @@ fn check_late(cluster: &ServerCluster, nodes: &[usize], late: &[(String, Value)]
 
 #[test]
 fn expiry_goes_on_at_the_next_leader_and_after_a_restart() {
-    let mut cluster = ServerCluster::new(3, 6);
+    expire_across_a_restart(ServerCluster::new(3, 6));
+}
+
+#[test]
+fn expiry_goes_on_with_keys_on_disk() {
+    let cluster = ServerCluster::new(3, 6);
+    cluster.configure(ON_DISK);
+    expire_across_a_restart(cluster);
+}
+
+fn expire_across_a_restart(mut cluster: ServerCluster) {
     cluster.start_all();
     let mut client = ClusterClient::new(&cluster.all_resp());
     let late = set_keys(&mut client, 1_500);

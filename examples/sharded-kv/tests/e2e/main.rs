@@ -4,6 +4,7 @@
 
 mod commands;
 mod crash;
+mod disk;
 mod expiry;
 mod failover;
 mod membership;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::support::{ClusterClient, Connection, Dev, Outcome, VERSIONS, Value, eventually};
+use crate::support::{ClusterClient, Connection, Dev, Outcome, STATES, VERSIONS, Value, eventually};
 
 /// Keys that are there all the while.
 const LASTING: usize = 300;
@@ -65,7 +65,7 @@ fn disturb(nodes: &[String], changes: &AtomicU64, stop: &AtomicBool) {
 
 #[test]
 fn a_scan_finds_what_lasts_while_others_write() {
-    for options in [&[][..], &["--proxy"]] {
+    for options in [&[][..], &["--proxy"], &["--proxy", "--state", "disk"]] {
         let dev = Dev::start(options);
         set_all(&dev.nodes);
         let (changes, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -95,7 +95,11 @@ fn a_scan_finds_what_lasts_while_others_write() {
 
 #[test]
 fn a_node_alone_speaks_of_what_it_leads() {
-    let dev = Dev::start(&[]);
+    STATES.into_iter().for_each(ask_each_node);
+}
+
+fn ask_each_node(options: &[&str]) {
+    let dev = Dev::start(options);
     set_all(&dev.nodes);
     let mut sum = Vec::new();
     for place in 0..3 {

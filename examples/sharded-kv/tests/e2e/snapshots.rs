@@ -9,9 +9,9 @@ const KEYS: usize = 12;
 /// Writes to a group between two of its snapshots.
 const SNAPSHOT_ENTRIES: usize = 40;
 
-struct Writer {
-    client: ClusterClient,
-    written: usize,
+pub(crate) struct Writer {
+    pub(crate) client: ClusterClient,
+    pub(crate) written: usize,
 }
 
 impl Writer {
@@ -20,7 +20,7 @@ impl Writer {
     }
 
     /// Overwrites the keys, round and round.
-    fn write(&mut self, count: usize) {
+    pub(crate) fn write(&mut self, count: usize) {
         for _ in 0..count {
             let key = Self::key(self.written % KEYS);
             let value = format!("{}-{}", self.written, "x".repeat(1_000));
@@ -37,7 +37,7 @@ impl Writer {
     }
 
     /// Every key has what was written last.
-    fn check(&mut self) {
+    pub(crate) fn check(&mut self) {
         for number in self.written.saturating_sub(KEYS)..self.written {
             let key = Self::key(number % KEYS);
             let value = eventually(&format!("{key} is read"), || {
@@ -57,7 +57,7 @@ impl Writer {
 }
 
 /// The names of a node's snapshot files.
-fn snapshots(cluster: &ServerCluster, node: usize) -> Vec<String> {
+pub(crate) fn snapshots(cluster: &ServerCluster, node: usize) -> Vec<String> {
     let files = std::fs::read_dir(cluster.data_dir(node).join("snapshots")).unwrap();
     files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
@@ -67,10 +67,7 @@ fn snapshots(cluster: &ServerCluster, node: usize) -> Vec<String> {
 #[test]
 fn a_node_that_was_away_comes_back_through_snapshots() {
     let mut cluster = ServerCluster::new(3, GROUPS);
-    for node in 1..=3 {
-        let config = format!("snapshot_entries = {SNAPSHOT_ENTRIES}\n{}", cluster.config(node));
-        std::fs::write(cluster.config_path(node), config).unwrap();
-    }
+    cluster.configure(&format!("snapshot_entries = {SNAPSHOT_ENTRIES}"));
     cluster.start_all();
     let mut writer = Writer {
         client: ClusterClient::new(&cluster.all_resp()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
-use crate::support::{Connection, Dev, ServerCluster, VERSIONS, Value, eventually};
+use crate::support::{Connection, Dev, STATES, ServerCluster, VERSIONS, Value, eventually};
 
 fn say(connection: &mut Connection, line: &str) -> Value {
     let words: Vec<&str> = line.split(' ').collect();
@@ -29,8 +29,12 @@ fn places(dev: &Dev, proxy: bool) -> Vec<usize> {
 
 #[test]
 fn a_transaction_is_answered_as_a_whole() {
-    for proxy in [false, true] {
-        let dev = Dev::start(if proxy { &["--proxy"] } else { &[] });
+    for (proxy, options) in [
+        (false, &[][..]),
+        (true, &["--proxy"]),
+        (true, &["--proxy", "--state", "disk"]),
+    ] {
+        let dev = Dev::start(options);
         for place in places(&dev, proxy) {
             for (version, null) in VERSIONS {
                 let mut client = dev.node(place);
@@ -138,7 +142,11 @@ const INCREMENTS: usize = 40;
 
 #[test]
 fn increments_by_watch_are_all_counted() {
-    let dev = Dev::start(&["--proxy"]);
+    STATES.into_iter().for_each(count_increments);
+}
+
+fn count_increments(state: &[&str]) {
+    let dev = Dev::start(&[&["--proxy"], state].concat());
     let conflicts = Arc::new(AtomicI64::new(0));
     let clients: Vec<_> = (0..6)
         .map(|client| {

@@ -6,7 +6,7 @@ fn at(time: u64) -> Timestamp {
     Timestamp(time)
 }
 
-impl KvMachine {
+impl Kv {
     fn set_until(&mut self, key: &str, expiry: Expiry, now: u64) -> Response {
         let (key, value) = (bytes(key), bytes("v"));
         self.apply(
@@ -45,7 +45,7 @@ impl KvMachine {
 
 #[test]
 fn a_key_is_gone_at_its_deadline_and_stays_gone() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     kv.set_until("k", Expiry::After(500), 1_000);
     assert_eq!(kv.lifetime("k"), Lifetime::Until(at(1_500)));
     kv.pass(1_499);
@@ -62,7 +62,7 @@ fn a_key_is_gone_at_its_deadline_and_stays_gone() {
 #[test]
 fn writes_see_an_expired_key_as_absent() {
     let expired = || {
-        let mut kv = KvMachine::default();
+        let mut kv = Kv::default();
         kv.set_until("k", Expiry::At(at(1_500)), 1_000);
         kv.pass(1_500);
         kv
@@ -102,9 +102,9 @@ fn writes_see_an_expired_key_as_absent() {
 
 #[test]
 fn what_keeps_a_deadline_and_what_takes_it_away() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let until = Lifetime::Until(at(5_000));
-    let number = |kv: &mut KvMachine| {
+    let number = |kv: &mut Kv| {
         kv.put("k", "1");
         kv.expire("k", Expiry::At(at(5_000)), ExpireCondition::default(), 1_000);
     };
@@ -153,7 +153,7 @@ fn what_keeps_a_deadline_and_what_takes_it_away() {
 
 #[test]
 fn a_deadline_that_is_past_deletes_at_once() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     kv.put("k", "v");
     let none = ExpireCondition::default();
     assert_eq!(kv.expire("k", Expiry::At(at(0)), none, 1_000), Response::Integer(1));
@@ -193,7 +193,7 @@ fn conditions_compare_with_the_deadline_that_was() {
         ("XX LT", None, 0),
         ("XX GT", Some(2_000), 1),
     ] {
-        let mut kv = KvMachine::default();
+        let mut kv = Kv::default();
         kv.set_until("k", before.map_or(Expiry::Never, |time| Expiry::At(at(time))), 1_000);
         let response = kv.expire("k", Expiry::After(2_000), condition(text), 1_000);
         assert_eq!(response, Response::Integer(wanted), "{text} {before:?}");
@@ -205,7 +205,7 @@ fn conditions_compare_with_the_deadline_that_was() {
 
 #[test]
 fn a_purge_is_bounded_and_takes_the_earliest() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     for number in 0..PURGE_MAX + 10 {
         kv.set_until(&number.to_string(), Expiry::After(number as u64 + 1), 1_000);
     }
@@ -220,15 +220,14 @@ fn a_purge_is_bounded_and_takes_the_earliest() {
 /// The snapshot says everything: time, deadlines, versions and the order of keys.
 #[test]
 fn a_restored_machine_goes_on_as_the_other() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     for key in ["a", "b", "c", "d"] {
         kv.set_until(key, Expiry::After(if key < "c" { 100 } else { 900 }), 1_000);
     }
     kv.apply(Command::Delete { keys: vec![bytes("a")] }, at(1_100));
-    let encoded = postcard::to_stdvec(&kv.snapshot()).unwrap();
-    let mut other = KvMachine::default();
+    let mut other = Kv::default();
     other.put("gone", "x");
-    other.restore(postcard::from_bytes(&encoded).unwrap());
+    kv.send_to(&mut other);
     assert_eq!(other.get("b"), None, "it had expired by the group's time");
     for now in [1_200, 2_000] {
         assert_eq!(kv.apply(Command::Purge, at(now)), other.apply(Command::Purge, at(now)));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-impl KvMachine {
+impl Kv {
     fn scan(&self, before: u64, count: u64, pattern: Option<&str>) -> (u64, Vec<String>) {
         let pattern = pattern.map(bytes);
         match self.query(Query::Scan { before, count, pattern }) {
@@ -41,7 +41,7 @@ fn a_scan_survives_writes() {
             state ^= state << 17;
             state % below
         };
-        let mut kv = KvMachine::default();
+        let mut kv = if seed % 2 == 0 { Kv::default() } else { Kv::on_disk() };
         let mut lasting: BTreeSet<String> = (0..random(60)).map(|number| format!("k{number}")).collect();
         for key in &lasting {
             kv.put(key, "v");
@@ -72,7 +72,7 @@ fn a_scan_survives_writes() {
 
 #[test]
 fn a_scan_has_steps_and_patterns() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     assert_eq!(kv.scan(0, 10, None), (0, vec![]));
     for key in ["a1", "b1", "a2", "b2", "a3"] {
         kv.put(key, "v");
@@ -92,20 +92,21 @@ fn a_scan_has_steps_and_patterns() {
 
 #[test]
 fn every_key_can_be_drawn() {
-    let mut kv = KvMachine::default();
-    for key in ["a", "b", "c"] {
-        kv.put(key, "v");
+    for mut kv in [Kv::default(), Kv::on_disk()] {
+        for key in ["a", "b", "c"] {
+            kv.put(key, "v");
+        }
+        let drawn: BTreeSet<_> = (0..3)
+            .map(|number| format!("{:?}", kv.query(Query::KeyAt(number))))
+            .collect();
+        assert_eq!(drawn.len(), 3);
+        assert_eq!(kv.query(Query::KeyAt(4)), kv.query(Query::KeyAt(1)));
     }
-    let drawn: BTreeSet<_> = (0..3)
-        .map(|number| format!("{:?}", kv.query(Query::KeyAt(number))))
-        .collect();
-    assert_eq!(drawn.len(), 3);
-    assert_eq!(kv.query(Query::KeyAt(4)), kv.query(Query::KeyAt(1)));
 }
 
 #[test]
 fn rename_takes_value_and_deadline() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let rename = |from: &str, to: &str, if_absent| Command::Rename {
         from: bytes(from),
         to: bytes(to),
@@ -138,7 +139,7 @@ fn rename_takes_value_and_deadline() {
 
 #[test]
 fn copy_leaves_the_source() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let copy = |replace| Command::Copy {
         from: bytes("a"),
         to: bytes("b"),
@@ -156,7 +157,7 @@ fn copy_leaves_the_source() {
 
 #[test]
 fn ranges_are_those_of_redis() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     assert_eq!(kv.range(0, -1), "");
     kv.put("k", "This is a string");
     for (start, end, wanted) in [
@@ -179,7 +180,7 @@ fn ranges_are_those_of_redis() {
 
 #[test]
 fn setrange_fills_up_with_zeros() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let mut set = |offset, part: &str| {
         let response = kv.apply(
             Command::SetRange {
@@ -229,7 +230,7 @@ fn decimals_are_added_as_people_do() {
         ("inf", "1", Err(Refusal::Infinite)),
         ("1e308", "1e308", Err(Refusal::Infinite)),
     ] {
-        let mut kv = KvMachine::default();
+        let mut kv = Kv::default();
         kv.put("k", before);
         let (key, text) = (bytes("k"), bytes(delta));
         let response = kv.apply(Command::AddDecimal { key, delta: text }, NOW);
@@ -245,7 +246,7 @@ fn decimals_are_added_as_people_do() {
 
 #[test]
 fn the_largest_sum_can_be_added_to() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let mut add = |delta| {
         let (key, delta) = (bytes("k"), bytes(delta));
         kv.apply(Command::AddDecimal { key, delta }, NOW)
@@ -258,7 +259,7 @@ fn the_largest_sum_can_be_added_to() {
 
 #[test]
 fn all_or_none_of_the_absent() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     let mut set = |keys: [&str; 2]| {
         let pairs = keys.map(|key| (bytes(key), bytes("v"))).to_vec();
         kv.apply(Command::SetManyAbsent { pairs }, NOW)

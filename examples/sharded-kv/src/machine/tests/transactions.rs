@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl KvMachine {
+impl Kv {
     fn version(&self, key: &str) -> Version {
         match self.query(Query::Versions(vec![bytes(key)])) {
             Answer::Versions(versions) => versions[0],
@@ -29,7 +29,7 @@ fn get(key: &str) -> Operation {
 
 #[test]
 fn replies_come_in_order_and_an_error_stops_nothing() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     kv.put("text", "x");
     let operations = vec![add("n"), get("n"), add("text"), add("n"), get("none")];
     assert_eq!(
@@ -46,7 +46,7 @@ fn replies_come_in_order_and_an_error_stops_nothing() {
 
 #[test]
 fn every_change_gives_another_version() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     assert_eq!(kv.version("k"), 0);
     let key = || bytes("k");
     let condition = ExpireCondition::default();
@@ -97,7 +97,7 @@ fn every_change_gives_another_version() {
 
 #[test]
 fn a_watched_key_that_changed_stops_everything() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     kv.put("k", "1");
     let version = kv.version("k");
     let each = Response::Each(vec![Response::Integer(1)]);
@@ -116,7 +116,7 @@ fn a_watched_key_that_changed_stops_everything() {
 
 #[test]
 fn a_watched_key_that_expired_was_changed() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     kv.put("k", "1");
     kv.apply(
         Command::Expire {
@@ -133,7 +133,7 @@ fn a_watched_key_that_expired_was_changed() {
 
 #[test]
 fn replies_are_bounded() {
-    let mut kv = KvMachine::default();
+    let mut kv = Kv::default();
     kv.put("k", &"v".repeat(6 * 1024 * 1024));
     let many = Operation::Read(Query::GetMany(vec![bytes("k"); 1_000]));
     let Response::Each(each) = kv.transact_on(&[], vec![many, get("k"), get("k"), get("k"), add("n")], NOW) else {

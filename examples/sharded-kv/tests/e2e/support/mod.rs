@@ -14,6 +14,12 @@ pub(crate) use node_config::ServerCluster;
 pub(crate) use process::{Process, free_dev_port, free_ports, run_to_end};
 pub(crate) use resp::{Connection, Value, encode};
 
+/// The options with which keys are in memory, and those with which they are on disk.
+pub(crate) const STATES: [&[&str]; 2] = [&[], &["--state", "disk"]];
+
+/// The line of a configuration that puts keys on disk.
+pub(crate) const ON_DISK: &str = "state = \"disk\"";
+
 /// Longer than anything here takes, also on a slow and busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 

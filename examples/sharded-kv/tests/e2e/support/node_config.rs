@@ -71,6 +71,16 @@ impl ServerCluster {
         text
     }
 
+    /// Adds a line to the configuration of every node.
+    pub(crate) fn configure(&self, line: &str) {
+        for node in 1..=self.processes.len() {
+            let path = self.config_path(node);
+            let text = std::fs::read_to_string(&path).unwrap();
+            // Before the peers.
+            std::fs::write(path, format!("{line}\n{text}")).unwrap();
+        }
+    }
+
     /// Adds a node that joins the cluster, and is told of nobody; returns its number. Nothing runs yet.
     pub(crate) fn add_joining(&mut self) -> usize {
         let ports = free_ports(2);
@@ -149,6 +159,11 @@ impl ServerCluster {
     /// Stops the node as if its machine hung: its connections stay open.
     pub(crate) fn freeze(&mut self, node: usize) {
         self.processes[node - 1].as_mut().expect("it runs").freeze();
+    }
+
+    /// What the node has logged.
+    pub(crate) fn stderr(&self, node: usize) -> String {
+        self.processes[node - 1].as_ref().expect("it runs").stderr()
     }
 
     /// Memory that the node has in use, in bytes.

@@ -1,0 +1,349 @@
+//! The same state machine with its keys on disk, in fjall.
+//!
+//! A command runs as it does in memory, on the keys that it touches: they are loaded before it ([`super::touched`]) into a
+//! [`KvMachine`] that holds nothing else. At the commit what changed there is written, in one batch with the runtime's
+//! records, and forgotten. So all that a command does is written once, for both.
+
+mod rows;
+mod store;
+mod stream;
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raftyard::{DiskStateMachine, GroupId, Record, StateMachine, Timestamp};
+
+use super::command::{Answer, Command, Query, Response, Version};
+use super::keyspace::Keyspace;
+use super::touched::Touched;
+use super::{KvMachine, PURGE_MAX};
+use crate::expiry::Bell;
+use crate::glob;
+use rows::{Head, Kind};
+use store::{Found, other};
+
+pub(crate) use store::Store;
+
+/// Keys that one query looks at to find one that has not expired, and up to which one is drawn by its number, at most.
+const TRIES_MAX: u64 = 256;
+
+/// Bytes of keys and values after which a page of a scan ends.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The keys of one group.
+pub(crate) struct DiskKv {
+    store: Arc<Store>,
+    group: GroupId,
+    /// Is told when the first key expires.
+    bell: Bell,
+    /// As it is committed.
+    head: Head,
+    /// No key on disk has an earlier deadline.
+    first: Option<Timestamp>,
+    /// What was touched since the last commit.
+    working: KvMachine,
+    /// How the keys that are in `working`, or were, lie on disk.
+    loaded: HashMap<Bytes, Option<Loaded>>,
+    /// The generation that begins with the next commit: all keys were deleted.
+    flushed: Option<u64>,
+}
+
+/// A key as it lies on disk.
+struct Loaded {
+    place: Vec<u8>,
+    deadline: Option<Timestamp>,
+    version: Version,
+}
+
+/// A snapshot that was put down.
+pub(crate) struct Restored(Head);
+
+impl DiskKv {
+    /// Opens what there is of a group.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub(crate) fn open(store: Arc<Store>, group: GroupId, bell: Bell) -> io::Result<Self> {
+        let head = store.head(group)?.unwrap_or_else(|| Head {
+            generation: store.new_generation(),
+            now: Timestamp(0),
+            changes: 0,
+            count: 0,
+        });
+        let mut machine = Self {
+            store,
+            group,
+            bell,
+            head,
+            first: None,
+            working: KvMachine::default(),
+            loaded: HashMap::new(),
+            flushed: None,
+        };
+        machine.begin(head)?;
+        Ok(machine)
+    }
+
+    /// Goes on from what was committed.
+    fn begin(&mut self, head: Head) -> io::Result<()> {
+        self.head = head;
+        self.first = self.first_deadline(Timestamp(0))?;
+        self.bell.ring(self.first);
+        self.forget();
+        Ok(())
+    }
+
+    /// Forgets what was loaded.
+    fn forget(&mut self) {
+        self.working = part(&self.head);
+        self.loaded = HashMap::new();
+        self.flushed = None;
+    }
+
+    fn load(&mut self, key: &Bytes) -> io::Result<()> {
+        if self.loaded.contains_key(key) {
+            return Ok(());
+        }
+        let found = match self.flushed {
+            Some(_) => None,
+            None => self.store.find(self.head.generation, key)?,
+        };
+        let loaded = found.map(|Found { place, entry }| {
+            let loaded = Loaded {
+                place,
+                deadline: entry.deadline(),
+                version: entry.version,
+            };
+            self.working.keys.load(key.clone(), entry);
+            loaded
+        });
+        self.loaded.insert(key.clone(), loaded);
+        Ok(())
+    }
+
+    /// The first keys that expire by `now`, of those that are not loaded yet: with these, all that can be removed.
+    fn load_due(&mut self, now: Timestamp) -> io::Result<()> {
+        let (Some(first), None) = (self.first, self.flushed) else {
+            return Ok(());
+        };
+        let due = self.store.deadlines(self.head.generation, first, now);
+        let loaded = &self.loaded;
+        let unknown = due.filter(|due| !matches!(due, Ok((_, key)) if loaded.contains_key(key)));
+        let keys: Vec<_> = unknown.take(PURGE_MAX).collect::<io::Result<_>>()?;
+        keys.iter().try_for_each(|(_, key)| self.load(key))
+    }
+
+    /// The first deadline from `from` on.
+    fn first_deadline(&self, from: Timestamp) -> io::Result<Option<Timestamp>> {
+        let mut all = self.store.deadlines(self.head.generation, from, Timestamp(u64::MAX));
+        Ok(all.next().transpose()?.map(|(deadline, _)| deadline))
+    }
+
+    fn scan(&self, from: u64, count: u64, pattern: Option<&[u8]>) -> io::Result<Answer> {
+        let (mut keys, mut seen, mut bytes, mut last) = (Vec::new(), 0, 0, from);
+        let full = |seen: u64, bytes: usize| seen >= count.max(1) || bytes >= PAGE_BYTES;
+        for row in self.store.cells_from(self.head.generation, from) {
+            let (name, row) = row?;
+            let place = rows::rest(&name);
+            // Keys with the same hash come together: the scan goes on at a hash.
+            let hash = rows::hash_of(place)?;
+            if full(seen, bytes) && hash != last {
+                return Ok(Answer::Page { before: hash, keys });
+            }
+            (seen, bytes, last) = (seen + 1, bytes + name.len() + row.len(), hash);
+            let (key, entry) = rows::decode(place, &row)?;
+            if entry.lives_at(self.head.now) && pattern.is_none_or(|pattern| glob::matches(pattern, &key)) {
+                keys.push(key);
+            }
+        }
+        Ok(Answer::Page { before: 0, keys })
+    }
+
+    /// Of few keys the one with this number, of many one somewhere there.
+    fn key_at(&self, number: u64) -> io::Result<Option<Bytes>> {
+        let count = self.head.count;
+        let Some(number) = number.checked_rem(count) else {
+            return Ok(None);
+        };
+        let (hash, skip) = if count <= TRIES_MAX {
+            (0, number)
+        } else {
+            (number * (rows::HASHES / count), 0)
+        };
+        let skip = usize::try_from(skip).map_err(io::Error::other)?;
+        let tries = usize::try_from(TRIES_MAX).map_err(io::Error::other)?;
+        let generation = self.head.generation;
+        // Round and round, as far as it may.
+        let first = self.store.cells_from(generation, hash).skip(skip);
+        for row in first.chain(self.store.cells_from(generation, 0)).take(tries) {
+            let (name, row) = row?;
+            let (key, entry) = rows::decode(rows::rest(&name), &row)?;
+            if entry.lives_at(self.head.now) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Nothing is loaded yet.
+fn part(head: &Head) -> KvMachine {
+    let count = usize::try_from(head.count).unwrap_or(usize::MAX);
+    KvMachine {
+        keys: Keyspace::part(head.now, head.changes, count),
+    }
+}
+
+impl DiskStateMachine for DiskKv {
+    type Command = Command;
+    type Response = Response;
+    type Query = Query;
+    type Answer = Answer;
+    type Restored = Restored;
+
+    fn records(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.store.records(self.group)
+    }
+
+    fn apply(&mut self, command: Command, now: Timestamp) -> io::Result<Response> {
+        command.touched(&mut |touched| match touched {
+            Touched::Key(key) => self.load(key),
+            Touched::Due => self.load_due(now),
+        })?;
+        let response = self.working.apply(command, now);
+        if self.working.keys.is_cleared() && self.flushed.is_none() {
+            self.flushed = Some(self.store.new_generation());
+            // None of them is in that generation.
+            self.loaded.values_mut().for_each(|loaded| *loaded = None);
+        }
+        Ok(response)
+    }
+
+    fn commit(&mut self, records: &[Record]) -> io::Result<()> {
+        let keys = &self.working.keys;
+        let (now, changes) = keys.clock();
+        let head = Head {
+            generation: self.flushed.unwrap_or(self.head.generation),
+            now,
+            changes,
+            count: keys.len() as u64,
+        };
+        let (store, generation) = (&self.store, head.generation);
+        let mut batch = store.batch();
+        let mut first = self.first.filter(|_| self.flushed.is_none());
+        let mut first_is_gone = false;
+        for (key, before) in &self.loaded {
+            let after = keys.entry(key);
+            if before.as_ref().map(|before| before.version) == after.map(|after| after.version) {
+                continue;
+            }
+            let (had, has) = (
+                before.as_ref().and_then(|before| before.deadline),
+                after.and_then(|after| after.deadline()),
+            );
+            if let (Some(before), Some(had)) = (before, had)
+                && Some(had) != has
+            {
+                batch.remove(&store.rows, rows::deadline(generation, had, &before.place));
+                first_is_gone |= self.first == Some(had);
+            }
+            let Some(after) = after else {
+                if let Some(before) = before {
+                    batch.remove(&store.rows, rows::cell(generation, &before.place));
+                }
+                continue;
+            };
+            let place = match before {
+                Some(before) => before.place.clone(),
+                None => rows::place(key, after.version),
+            };
+            if let Some(has) = has.filter(|has| had != Some(*has)) {
+                batch.insert(&store.rows, rows::deadline(generation, has, &place), &key[..]);
+                first = Some(first.map_or(has, |first| first.min(has)));
+            }
+            batch.insert(&store.rows, rows::cell(generation, &place), rows::encode(key, after));
+        }
+        batch.insert(&store.rows, rows::prefix(Kind::Head, self.group.0), head.encode());
+        for Record { key, value } in records {
+            let name = rows::record(self.group, key);
+            match value {
+                Some(value) => batch.insert(&store.rows, name, value.as_slice()),
+                None => batch.remove(&store.rows, name),
+            }
+        }
+        batch.commit().map_err(other)?;
+        if generation != self.head.generation {
+            store.discard(self.head.generation);
+        }
+        self.head = head;
+        // What lies before the deadline that was the first is gone: no search passes it again.
+        if let (Some(from), true) = (first, first_is_gone) {
+            first = self.first_deadline(from)?;
+        }
+        self.first = first;
+        self.bell.ring(first);
+        self.forget();
+        Ok(())
+    }
+
+    fn query(&self, query: Query) -> io::Result<Answer> {
+        match query {
+            Query::Scan { before, count, pattern } => self.scan(before, count, pattern.as_deref()),
+            Query::KeyAt(number) => Ok(Answer::Value(self.key_at(number)?)),
+            query => {
+                let mut view = part(&self.head);
+                query.touched(&mut |touched| {
+                    if let Touched::Key(key) = touched
+                        && view.keys.entry(key).is_none()
+                        && let Some(found) = self.store.find(self.head.generation, key)?
+                    {
+                        view.keys.load(key.clone(), found.entry);
+                    }
+                    Ok(())
+                })?;
+                Ok(view.query(query))
+            }
+        }
+    }
+
+    fn sync(&self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+        let store = Arc::clone(&self.store);
+        move || store.sync()
+    }
+
+    fn snapshot(&self) -> io::Result<impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static> {
+        let (store, view, head) = (Arc::clone(&self.store), self.store.view(), self.head);
+        Ok(move |out: &mut dyn Write| stream::write(&store, &view, &head, out))
+    }
+
+    fn restorer(&self) -> impl Fn(&mut dyn Read) -> io::Result<Restored> + Send + 'static {
+        let store = Arc::clone(&self.store);
+        move |from: &mut dyn Read| stream::read(&store, from).map(Restored)
+    }
+
+    fn restore(&mut self, Restored(head): Restored, records: &[Record]) -> io::Result<()> {
+        let mut batch = self.store.batch();
+        // A batch must not hold a key twice.
+        let kept = |key: &[u8]| records.iter().any(|record| record.key == key && record.value.is_some());
+        for (key, _) in self.store.records(self.group)? {
+            if !kept(&key) {
+                batch.remove(&self.store.rows, rows::record(self.group, &key));
+            }
+        }
+        for Record { key, value } in records {
+            if let Some(value) = value {
+                batch.insert(&self.store.rows, rows::record(self.group, key), value.as_slice());
+            }
+        }
+        batch.insert(&self.store.rows, rows::prefix(Kind::Head, self.group.0), head.encode());
+        batch.commit().map_err(other)?;
+        self.store.discard(self.head.generation);
+        self.begin(head)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,290 @@
+//! The database that holds the keys of all groups of a node that keeps them on disk.
+//!
+//! One keyspace for everything: then a batch, whatever it writes, becomes durable as a whole and in its turn, and no idle
+//! keyspace keeps journals alive.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot};
+use raftyard::{GroupId, Timestamp};
+
+use super::super::keyspace::Entry;
+use super::rows::{self, Head, Kind, Row};
+
+/// Blocks of tables that are kept in memory, for all groups of a node, in bytes.
+const CACHE_BYTES: u64 = 128 * 1024 * 1024;
+
+/// What is written lies in memory until it becomes a table, in bytes.
+const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Journals of what is not in a table yet, in bytes.
+const JOURNALS_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Threads that write and merge tables.
+const THREADS: usize = 2;
+
+/// Rows that are removed at a time.
+const SWEEP_ROWS: usize = 1_000;
+
+pub(crate) struct Store {
+    database: Database,
+    pub(super) rows: Keyspace,
+    /// The next generation: none that any row has.
+    next: AtomicU64,
+    /// Generations that nobody needs any more. `None` once it is dropped.
+    discarded: Option<Sender<u64>>,
+    stop: Arc<AtomicBool>,
+    sweeper: Option<JoinHandle<()>>,
+}
+
+/// A key where it lies.
+pub(super) struct Found {
+    pub(super) place: Vec<u8>,
+    pub(super) entry: Entry,
+}
+
+impl Store {
+    /// Opens what lies in `dir`, new or as an earlier run left it. What belongs to no group that `is_hosted` is removed,
+    /// in the background.
+    ///
+    /// # Errors
+    ///
+    /// The disk's, or another process has it open.
+    pub(crate) fn open(dir: &Path, is_hosted: impl Fn(GroupId) -> bool) -> io::Result<Arc<Self>> {
+        let database = Database::builder(dir)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNALS_BYTES)
+            .worker_threads(THREADS)
+            .open()
+            .map_err(other)?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let rows = database.keyspace("state", options).map_err(other)?;
+        let (discarded, waiting) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let sweeper = Sweeper {
+            database: database.clone(),
+            rows: rows.clone(),
+            stop: Arc::clone(&stop),
+        };
+        let sweeper = thread::Builder::new()
+            .name("kv-sweeper".into())
+            .spawn(move || sweeper.run(&waiting))?;
+        let store = Self {
+            database,
+            rows,
+            next: AtomicU64::new(1),
+            discarded: Some(discarded),
+            stop,
+            sweeper: Some(sweeper),
+        };
+        store.clear_away(is_hosted)?;
+        Ok(Arc::new(store))
+    }
+
+    /// Removes what an earlier run left of groups that went away, of snapshots that were not restored to their end, and of
+    /// generations that it did not get to remove.
+    fn clear_away(&self, is_hosted: impl Fn(GroupId) -> bool) -> io::Result<()> {
+        let (mut known, mut gone) = (BTreeSet::new(), Vec::new());
+        for row in self.rows.prefix([rows::HEAD]) {
+            let (name, head) = row.into_inner().map_err(other)?;
+            known.insert(Head::decode(&head)?.generation);
+            let group = GroupId(rows::number(&name)?);
+            if !is_hosted(group) {
+                gone.push(group);
+            }
+        }
+        let mut found = self.generations(Kind::Cell)?;
+        found.append(&mut self.generations(Kind::Deadline)?);
+        let newest = found.last().max(known.last()).copied().unwrap_or_default();
+        self.next.store(newest + 1, Ordering::SeqCst);
+        for generation in found.difference(&known) {
+            self.discard(*generation);
+        }
+        gone.into_iter().try_for_each(|group| self.remove(group))
+    }
+
+    /// The generations that have rows of a kind.
+    pub(super) fn generations(&self, kind: Kind) -> io::Result<BTreeSet<u64>> {
+        let mut found = BTreeSet::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let range = rows::prefix(kind, from)..=rows::prefix(kind, u64::MAX);
+            let Some(row) = self.rows.range(range).next() else {
+                break;
+            };
+            let generation = rows::number(&row.key().map_err(other)?)?;
+            found.insert(generation);
+            next = generation.checked_add(1);
+        }
+        Ok(found)
+    }
+
+    /// Removes what there is of a group that is not hosted any more: its keys in the background, all else durably. If it
+    /// is hosted again it begins anew.
+    ///
+    /// # Errors
+    ///
+    /// The disk's. What is still there is removed at the next start, if the group is not hosted then.
+    pub(crate) fn remove(&self, group: GroupId) -> io::Result<()> {
+        let Some(head) = self.head(group)? else {
+            return Ok(());
+        };
+        let mut batch = self.batch();
+        for (key, _) in self.records(group)? {
+            batch.remove(&self.rows, rows::record(group, &key));
+        }
+        batch.remove(&self.rows, rows::prefix(Kind::Head, group.0));
+        batch.commit().map_err(other)?;
+        self.sync()?;
+        self.discard(head.generation);
+        Ok(())
+    }
+
+    /// A number that no generation has.
+    pub(super) fn new_generation(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Removes the keys of a generation that nobody needs any more, in the background.
+    pub(super) fn discard(&self, generation: u64) {
+        if let Some(discarded) = &self.discarded {
+            // If the thread has ended, it is removed after the next start.
+            let _ = discarded.send(generation);
+        }
+    }
+
+    /// Several writes at once.
+    pub(super) fn batch(&self) -> OwnedWriteBatch {
+        self.database.batch()
+    }
+
+    /// How everything is now.
+    pub(super) fn view(&self) -> Snapshot {
+        self.database.snapshot()
+    }
+
+    /// Makes durable what is written, for all groups.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.database.persist(PersistMode::SyncAll).map_err(other)
+    }
+
+    pub(super) fn head(&self, group: GroupId) -> io::Result<Option<Head>> {
+        let row = self.rows.get(rows::prefix(Kind::Head, group.0)).map_err(other)?;
+        row.map(|row| Head::decode(&row)).transpose()
+    }
+
+    /// What the runtime wants kept of a group.
+    pub(super) fn records(&self, group: GroupId) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let found = self.rows.prefix(rows::prefix(Kind::Record, group.0));
+        found
+            .map(|row| {
+                let (name, value) = row.into_inner().map_err(other)?;
+                Ok((rows::rest(&name).to_vec(), value.to_vec()))
+            })
+            .collect()
+    }
+
+    pub(super) fn find(&self, generation: u64, key: &[u8]) -> io::Result<Option<Found>> {
+        let place = rows::search(key);
+        let name = rows::cell(generation, &place);
+        if key.len() <= rows::SHORT_KEY_MAX {
+            let row = self.rows.get(&name).map_err(other)?;
+            return row
+                .map(|row| {
+                    let (_, entry) = rows::decode(&place, &row)?;
+                    Ok(Found { place, entry })
+                })
+                .transpose();
+        }
+        for row in self.rows.prefix(&name) {
+            let (name, row) = row.into_inner().map_err(other)?;
+            let place = rows::rest(&name);
+            let (found, entry) = rows::decode(place, &row)?;
+            if found == key {
+                let place = place.to_vec();
+                return Ok(Some(Found { place, entry }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The keys with a hash of at least `hash`, in their order.
+    pub(super) fn cells_from(&self, generation: u64, hash: u64) -> impl Iterator<Item = io::Result<Row>> {
+        let range = rows::cells_from(generation, hash)..rows::prefix(Kind::Cell, generation.saturating_add(1));
+        self.rows.range(range).map(|row| row.into_inner().map_err(other))
+    }
+
+    /// The keys with a deadline from `first` on that is not after `last`, with their deadlines, in the order of these.
+    pub(super) fn deadlines(
+        &self,
+        generation: u64,
+        first: Timestamp,
+        last: Timestamp,
+    ) -> impl Iterator<Item = io::Result<(Timestamp, Bytes)>> {
+        let from = rows::deadline(generation, first, &[]);
+        let until = match last.0.checked_add(1) {
+            Some(end) => rows::deadline(generation, Timestamp(end), &[]),
+            None => rows::prefix(Kind::Deadline, generation.saturating_add(1)),
+        };
+        self.rows.range(from..until).map(|row| {
+            let (name, key) = row.into_inner().map_err(other)?;
+            Ok((rows::deadline_of(&name)?, Bytes::copy_from_slice(&key)))
+        })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.discarded = None;
+        if let Some(sweeper) = self.sweeper.take() {
+            let _ = sweeper.join();
+        }
+    }
+}
+
+/// Removes generations, one after the other.
+struct Sweeper {
+    database: Database,
+    rows: Keyspace,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sweeper {
+    fn run(&self, waiting: &Receiver<u64>) {
+        for generation in waiting {
+            for kind in [Kind::Cell, Kind::Deadline] {
+                if let Err(error) = self.remove(kind, generation) {
+                    tracing::warn!(generation, %error, "keys that nobody needs were not removed");
+                }
+            }
+        }
+    }
+
+    /// What it does not get to is removed after the next start.
+    fn remove(&self, kind: Kind, generation: u64) -> fjall::Result<()> {
+        let view = self.database.snapshot();
+        let mut batch = self.database.batch();
+        for row in view.prefix(&self.rows, rows::prefix(kind, generation)) {
+            if self.stop.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            batch.remove(&self.rows, row.key()?);
+            if batch.len() >= SWEEP_ROWS {
+                std::mem::replace(&mut batch, self.database.batch()).commit()?;
+            }
+        }
+        batch.commit()
+    }
+}
+
+pub(super) fn other(error: fjall::Error) -> io::Error {
+    io::Error::other(error)
+}

@@ -1,0 +1,293 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use raftyard::GroupId;
+use tempfile::TempDir;
+
+use super::super::command::{Condition, Expiry};
+use super::*;
+use crate::expiry::FirstDeadlines;
+
+/// A store in a directory of its own.
+pub(in super::super) struct TestStore {
+    // Before its directory.
+    store: Arc<Store>,
+    dir: TempDir,
+}
+
+impl TestStore {
+    pub(in super::super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), |_| true).unwrap();
+        Self { store, dir }
+    }
+
+    /// As after a restart.
+    fn reopen(self, is_hosted: impl Fn(GroupId) -> bool) -> Self {
+        let Self { store, dir } = self;
+        Arc::into_inner(store).expect("somebody still uses it");
+        let store = Store::open(dir.path(), is_hosted).unwrap();
+        Self { store, dir }
+    }
+
+    pub(in super::super) fn machine(&self, group: GroupId) -> DiskKv {
+        let bell = Bell::new(FirstDeadlines::new(1), 0);
+        DiskKv::open(Arc::clone(&self.store), group, bell).unwrap()
+    }
+
+    /// The generations that have any keys or deadlines.
+    fn generations(&self) -> Vec<u64> {
+        let mut found = self.store.generations(Kind::Cell).unwrap();
+        found.append(&mut self.store.generations(Kind::Deadline).unwrap());
+        found.into_iter().collect()
+    }
+
+    /// Waits until there are these only.
+    fn await_generations(&self, wanted: &[u64]) {
+        let start = Instant::now();
+        while self.generations() != wanted {
+            assert!(start.elapsed() < Duration::from_secs(30), "{:?}", self.generations());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl DiskKv {
+    pub(in super::super) fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// Everything is committed and on disk as it is in `keys`.
+    pub(in super::super) fn assert_holds(&self, keys: &Keyspace) {
+        let generation = self.head.generation;
+        let (mut count, mut deadlines) = (0, Vec::new());
+        for row in self.store.cells_from(generation, 0) {
+            let (name, row) = row.unwrap();
+            let (key, entry) = rows::decode(rows::rest(&name), &row).unwrap();
+            assert_eq!(keys.entry(&key), Some(&entry), "{key:?}");
+            deadlines.extend(entry.deadline().map(|deadline| (deadline, key)));
+            count += 1;
+        }
+        assert_eq!(keys.len(), count);
+        let all = self.store.deadlines(generation, Timestamp(0), Timestamp(u64::MAX));
+        let mut found: Vec<_> = all.map(Result::unwrap).collect();
+        assert_eq!(self.first, found.first().map(|(deadline, _)| *deadline));
+        deadlines.sort();
+        found.sort();
+        assert_eq!(found, deadlines);
+        let (now, changes) = keys.clock();
+        let head = Head {
+            generation,
+            now,
+            changes,
+            count: count as u64,
+        };
+        assert_eq!(self.head, head);
+        assert_eq!(self.store.head(self.group).unwrap(), Some(head));
+    }
+
+    fn set(&mut self, key: &str, expiry: Expiry) {
+        let set = Command::Set {
+            key: key.to_owned().into(),
+            value: "v".into(),
+            condition: Condition::Always,
+            get: false,
+            expiry,
+        };
+        assert_eq!(self.apply(set, Timestamp(1_000)).unwrap(), Response::Ok);
+    }
+
+    fn count(&self) -> Answer {
+        self.query(Query::KeyCount).unwrap()
+    }
+}
+
+fn record(key: &str, value: Option<&str>) -> Record {
+    Record {
+        key: key.into(),
+        value: value.map(Into::into),
+    }
+}
+
+fn records(machine: &DiskKv) -> Vec<(String, String)> {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let all = machine.records().unwrap().into_iter();
+    all.map(|(key, value)| (text(key), text(value))).collect()
+}
+
+#[test]
+fn what_was_committed_is_there_after_a_restart_and_nothing_else() {
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    machine.set("a", Expiry::Never);
+    machine
+        .commit(&[record("x", Some("1")), record("y", Some("2"))])
+        .unwrap();
+    machine.set("b", Expiry::Never);
+    machine.commit(&[record("y", None), record("z", Some("3"))]).unwrap();
+    machine.set("lost", Expiry::Never);
+    let mut other = store.machine(GroupId(2));
+    other.set("c", Expiry::Never);
+    other.commit(&[record("x", Some("other"))]).unwrap();
+    drop((machine, other));
+
+    let store = store.reopen(|_| true);
+    let machine = store.machine(GroupId(1));
+    assert_eq!(machine.count(), Answer::Integer(2));
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(records(&machine), [pair("x", "1"), pair("z", "3")]);
+    let other = store.machine(GroupId(2));
+    assert_eq!(other.count(), Answer::Integer(1));
+    assert_eq!(records(&other), [pair("x", "other")]);
+}
+
+#[test]
+fn groups_that_went_away_leave_nothing() {
+    let store = TestStore::new();
+    let mut kept = 0;
+    for group in [1, 2] {
+        let mut machine = store.machine(GroupId(group));
+        machine.set("a", Expiry::After(50));
+        machine.commit(&[record("x", Some("1"))]).unwrap();
+        kept = machine.head.generation;
+    }
+    let store = store.reopen(|group| group == GroupId(2));
+    store.await_generations(&[kept]);
+    let again = store.machine(GroupId(1));
+    assert_eq!((again.count(), records(&again)), (Answer::Integer(0), vec![]));
+    assert_eq!(store.machine(GroupId(2)).count(), Answer::Integer(1));
+}
+
+#[test]
+fn deleted_generations_are_removed() {
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    for number in 0..2_500 {
+        machine.set(&number.to_string(), Expiry::After(50));
+    }
+    machine.commit(&[]).unwrap();
+    machine.apply(Command::Flush, Timestamp(1_000)).unwrap();
+    machine.set("new", Expiry::Never);
+    machine.commit(&[]).unwrap();
+    assert_eq!((machine.count(), machine.first), (Answer::Integer(1), None));
+    store.await_generations(&[machine.head.generation]);
+}
+
+#[test]
+fn a_damaged_snapshot_changes_nothing_and_leaves_nothing() {
+    let store = TestStore::new();
+    let (mut from, mut to) = (store.machine(GroupId(1)), store.machine(GroupId(2)));
+    for number in 0..300 {
+        from.set(&format!("{number}-{}", "x".repeat(2_000)), Expiry::After(50));
+    }
+    from.commit(&[]).unwrap();
+    to.set("old", Expiry::Never);
+    to.commit(&[record("x", Some("1")), record("y", Some("2"))]).unwrap();
+    let mut sent = Vec::new();
+    let write = from.snapshot().unwrap();
+    from.set("later", Expiry::Never);
+    from.commit(&[]).unwrap();
+    write(&mut sent).unwrap();
+
+    let restore = to.restorer();
+    let damaged = |bytes: &[u8]| restore(&mut &bytes[..]).is_err();
+    assert!(damaged(&[]));
+    assert!(damaged(&sent[..sent.len() - 1]));
+    assert!(damaged(&sent[..sent.len() / 2]));
+    assert!(damaged(&[&sent[..], b"more"].concat()));
+    assert!(damaged(&[b"x", &sent[1..]].concat()));
+    assert_eq!(to.count(), Answer::Integer(1));
+    store.await_generations(&[from.head.generation, to.head.generation]);
+
+    let restored = restore(&mut &sent[..]).unwrap();
+    to.restore(restored, &[record("x", Some("3"))]).unwrap();
+    assert_eq!(to.count(), Answer::Integer(300), "not what came later");
+    assert_eq!(records(&to), [("x".to_owned(), "3".to_owned())]);
+    assert_eq!(to.first, Some(Timestamp(1_050)));
+    store.await_generations(&[from.head.generation, to.head.generation]);
+}
+
+#[test]
+fn a_group_that_is_removed_begins_anew() {
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    machine.set("a", Expiry::After(50));
+    machine.commit(&[record("x", Some("1"))]).unwrap();
+    drop(machine);
+    store.store.remove(GroupId(1)).unwrap();
+    let mut again = store.machine(GroupId(1));
+    assert_eq!((again.count(), records(&again)), (Answer::Integer(0), vec![]));
+    again.set("b", Expiry::Never);
+    again.commit(&[]).unwrap();
+    store.await_generations(&[again.head.generation]);
+    assert_eq!((again.count(), again.first), (Answer::Integer(1), None));
+}
+
+#[test]
+fn many_keys_are_scanned_and_drawn() {
+    const KEYS: u64 = 1_000;
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    // Neighbours in the store, which must not show.
+    let (mut before, mut after) = (store.machine(GroupId(2)), store.machine(GroupId(3)));
+    for number in 0..KEYS {
+        machine.set(&format!("k{number}"), Expiry::Never);
+        before.set("before", Expiry::Never);
+        after.set("after", Expiry::Never);
+    }
+    for machine in [&mut machine, &mut before, &mut after] {
+        machine.commit(&[]).unwrap();
+    }
+    let (mut from, mut found, mut pages) = (0, Vec::new(), 0);
+    loop {
+        let query = Query::Scan {
+            before: from,
+            count: 10,
+            pattern: None,
+        };
+        let Answer::Page { before, keys } = machine.query(query).unwrap() else {
+            panic!("no page")
+        };
+        pages += 1;
+        found.extend(keys);
+        if before == 0 {
+            break;
+        }
+        assert!(before > from);
+        from = before;
+    }
+    found.sort();
+    let mut all: Vec<Bytes> = (0..KEYS).map(|number| format!("k{number}").into()).collect();
+    all.sort();
+    assert_eq!(found, all, "nobody writes: each once");
+    assert!((95..=105).contains(&pages), "{pages}");
+
+    let drawn = (0..KEYS).map(|number| match machine.query(Query::KeyAt(number)).unwrap() {
+        Answer::Value(Some(key)) => key,
+        other => panic!("{other:?}"),
+    });
+    let mut drawn: Vec<Bytes> = drawn.collect();
+    drawn.sort();
+    drawn.dedup();
+    assert!(drawn.len() > 400, "{} of {KEYS}", drawn.len());
+    assert!(drawn.iter().all(|key| all.binary_search(key).is_ok()));
+}
+
+/// A crash before a snapshot took its place.
+#[test]
+fn what_was_put_down_and_never_restored_is_removed() {
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    machine.set("a", Expiry::After(50));
+    machine.commit(&[]).unwrap();
+    let (kept, mut sent) = (machine.head.generation, Vec::new());
+    machine.snapshot().unwrap()(&mut sent).unwrap();
+    machine.restorer()(&mut &sent[..]).unwrap();
+    assert_eq!(store.generations().len(), 2);
+    drop(machine);
+    let store = store.reopen(|_| true);
+    store.await_generations(&[kept]);
+    let all = store.store.deadlines(kept, Timestamp(0), Timestamp(u64::MAX));
+    assert_eq!(all.count(), 1);
+}

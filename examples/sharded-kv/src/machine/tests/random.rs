@@ -1,0 +1,153 @@
+//! Random commands, in random batches, with restarts and snapshots in between: memory and disk stay the same.
+
+use super::*;
+
+/// Numbers that depend on nothing but the seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    /// One of few, some of them too long to be the name of a row.
+    fn key(&mut self) -> Bytes {
+        let number = self.below(12);
+        match number {
+            0 => bytes(""),
+            1 => bytes(&"1".repeat(70_000)),
+            2 => bytes(&"2".repeat(2_000)),
+            3 => bytes(&"k".repeat(1_024)),
+            4 => bytes(&"k".repeat(1_025)),
+            _ => bytes(&format!("k{number}")),
+        }
+    }
+
+    fn value(&mut self) -> Bytes {
+        match self.below(3) {
+            0 => bytes(""),
+            1 => bytes(&self.below(100).to_string()),
+            _ => bytes("text"),
+        }
+    }
+
+    fn expiry(&mut self, now: Timestamp) -> Expiry {
+        match self.below(6) {
+            0 | 1 => Expiry::Never,
+            2 => Expiry::Keep,
+            3 => Expiry::At(now),
+            _ => Expiry::After(self.below(40)),
+        }
+    }
+
+    fn command(&mut self, now: Timestamp) -> Command {
+        let (key, value) = (self.key(), self.value());
+        match self.below(22) {
+            0..4 => {
+                let conditions = [Condition::Always, Condition::Absent, Condition::Present];
+                Command::Set {
+                    key,
+                    value,
+                    condition: conditions[usize::try_from(self.below(3)).unwrap()],
+                    get: self.below(2) == 0,
+                    expiry: self.expiry(now),
+                }
+            }
+            4 => Command::Delete {
+                keys: vec![key, self.key()],
+            },
+            5 => Command::SetMany {
+                pairs: vec![(key, value), (self.key(), self.value())],
+            },
+            6 => Command::SetManyAbsent {
+                pairs: vec![(key, value), (self.key(), self.value())],
+            },
+            7 => Command::Add { key, delta: 3 },
+            8 => Command::AddDecimal { key, delta: value },
+            9 => Command::Append { key, suffix: value },
+            10 => Command::SetRange {
+                key,
+                offset: self.below(5),
+                part: value,
+            },
+            11 => Command::Take { key },
+            12 => Command::GetAndExpire {
+                key,
+                expiry: self.expiry(now),
+            },
+            13 | 14 => Command::Expire {
+                key,
+                expiry: self.expiry(now),
+                condition: ExpireCondition {
+                    if_later: self.below(3) == 0,
+                    ..ExpireCondition::default()
+                },
+            },
+            15 => Command::Persist { key },
+            16 => Command::Rename {
+                from: key,
+                to: self.key(),
+                if_absent: self.below(2) == 0,
+            },
+            17 => Command::Copy {
+                from: key,
+                to: self.key(),
+                replace: self.below(2) == 0,
+            },
+            18 if self.below(4) == 0 => Command::Flush,
+            18 | 19 => Command::Purge,
+            _ => {
+                let watched = (0..self.below(2)).map(|_| (self.key(), self.below(3)));
+                let watched = watched.collect();
+                let operations = (0..self.below(4)).map(|_| match self.below(3) {
+                    0 => Operation::Read(Query::GetMany(vec![self.key(), self.key()])),
+                    1 => Operation::Read(Query::KeyCount),
+                    _ => Operation::Write(self.command(now)),
+                });
+                let operations = operations.collect();
+                Command::Transaction { watched, operations }
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_and_disk_stay_the_same() {
+    for seed in 1..30_u64 {
+        println!("seed {seed}");
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let (mut kv, mut now) = (Kv::default(), NOW);
+        for _ in 0..150 {
+            now = now.plus(random.below(5));
+            let command = random.command(now);
+            kv.apply(command, now);
+            match random.below(40) {
+                0 => kv.reopen(),
+                1 => {
+                    let mut other = Kv::default();
+                    other.put("gone", "x");
+                    kv.send_to(&mut other);
+                    kv = other;
+                }
+                2..8 => kv.commit(),
+                _ => {}
+            }
+        }
+        kv.commit();
+        let many = (0..20).map(|_| random.key()).collect();
+        kv.query(Query::Versions(many));
+    }
+}
+
+impl Kv {
+    /// As after a restart.
+    fn reopen(&mut self) {
+        self.commit();
+        let disk = self.disk.get_mut();
+        *disk = STORE.with(|(store, _)| store.machine(disk.group()));
+        disk.assert_holds(&self.memory.keys);
+    }
+}

@@ -1,0 +1,71 @@
+//! What a command or a query looks at, known before it does: where keys lie on disk, they are loaded first.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::command::{Command, Operation, Query};
+
+/// What is looked at or changed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Touched<'a> {
+    Key(&'a Bytes),
+    /// Keys that have expired, as many as one [`Command::Purge`] removes.
+    Due,
+}
+
+impl Command {
+    /// Calls `touch` with all that the command may touch, until that fails.
+    pub(super) fn touched<F>(&self, touch: &mut F) -> io::Result<()>
+    where
+        F: FnMut(Touched<'_>) -> io::Result<()>,
+    {
+        match self {
+            Self::Set { key, .. }
+            | Self::Add { key, .. }
+            | Self::Append { key, .. }
+            | Self::Take { key }
+            | Self::GetAndExpire { key, .. }
+            | Self::Expire { key, .. }
+            | Self::Persist { key }
+            | Self::SetRange { key, .. }
+            | Self::AddDecimal { key, .. } => touch(Touched::Key(key)),
+            Self::Delete { keys } => keys.iter().try_for_each(|key| touch(Touched::Key(key))),
+            Self::SetMany { pairs } | Self::SetManyAbsent { pairs } => {
+                pairs.iter().try_for_each(|(key, _)| touch(Touched::Key(key)))
+            }
+            Self::Rename { from, to, .. } | Self::Copy { from, to, .. } => {
+                touch(Touched::Key(from))?;
+                touch(Touched::Key(to))
+            }
+            // The keys are deleted whatever they are.
+            Self::Flush => Ok(()),
+            Self::Purge => touch(Touched::Due),
+            Self::Transaction { watched, operations } => {
+                watched.iter().try_for_each(|(key, _)| touch(Touched::Key(key)))?;
+                operations.iter().try_for_each(|operation| match operation {
+                    Operation::Write(command) => command.touched(touch),
+                    Operation::Read(query) => query.touched(touch),
+                })
+            }
+        }
+    }
+}
+
+impl Query {
+    /// Calls `touch` with the keys that the query names, until that fails. None is named by those that concern all keys,
+    /// which no transaction holds.
+    pub(super) fn touched<F>(&self, touch: &mut F) -> io::Result<()>
+    where
+        F: FnMut(Touched<'_>) -> io::Result<()>,
+    {
+        match self {
+            Self::Get(key) | Self::Length(key) | Self::Kind(key) => touch(Touched::Key(key)),
+            Self::Range { key, .. } | Self::Lifetime { key, .. } => touch(Touched::Key(key)),
+            Self::GetMany(keys) | Self::Exists(keys) | Self::Versions(keys) => {
+                keys.iter().try_for_each(|key| touch(Touched::Key(key)))
+            }
+            Self::KeyCount | Self::Scan { .. } | Self::KeyAt(_) => Ok(()),
+        }
+    }
+}
