@@ -55,12 +55,9 @@ impl Group {
             ChangeRequest::Change(change) => self.start_change(id, &change, effects),
             ChangeRequest::Abandon => self.abandon_change(id, effects),
         };
-        let outcome = match decided {
-            Ok(None) => return,
-            Ok(Some(done)) => done,
-            Err(refusal) => ChangeOutcome::Refused(refusal),
-        };
-        effects.memberships.push((id, outcome));
+        if let Err(refusal) = decided {
+            effects.memberships.push((id, ChangeOutcome::Refused(refusal)));
+        }
     }
 
     /// The leader's own part, if it leads and may change the membership at all now.
@@ -78,21 +75,20 @@ impl Group {
         Ok(state)
     }
 
+    /// Begins a change, and be it of nothing: what the group is already goes into the log once more, since only a quorum
+    /// can say that it still is so. A leader that was deposed can't.
     fn start_change(
         &mut self,
         id: ChangeId,
         change: &MembershipChange,
         effects: &mut Effects,
-    ) -> Result<Option<ChangeOutcome>, ChangeRefusal> {
+    ) -> Result<(), ChangeRefusal> {
         self.changing_leader()?;
         let (index, membership) = self.memberships.newest().clone();
         if membership.is_changing() || index > self.commit {
             return Err(ChangeRefusal::Busy);
         }
         let target = membership.changed(change).map_err(ChangeRefusal::Invalid)?;
-        if target == *membership {
-            return Ok(Some(ChangeOutcome::Done { index, membership }));
-        }
         let first = if target.decides_like(&membership) {
             target
         } else if self.have_caught_up(&target) {
@@ -102,10 +98,10 @@ impl Group {
         };
         self.changing_leader()?.changes.asked = Some(id);
         self.append_membership(first, effects);
-        Ok(None)
+        Ok(())
     }
 
-    fn abandon_change(&mut self, id: ChangeId, effects: &mut Effects) -> Result<Option<ChangeOutcome>, ChangeRefusal> {
+    fn abandon_change(&mut self, id: ChangeId, effects: &mut Effects) -> Result<(), ChangeRefusal> {
         self.changing_leader()?;
         if self.membership().next().is_none() {
             return Err(ChangeRefusal::NotPreparing);
@@ -113,7 +109,7 @@ impl Group {
         let plain = self.membership().without_next();
         self.changing_leader()?.changes.abandon = Some(id);
         self.append_membership(plain, effects);
-        Ok(None)
+        Ok(())
     }
 
     /// Goes on with the change that the log speaks of, once the configuration that was appended last is committed.

@@ -189,7 +189,7 @@ pub enum ChangeRequest {
 pub enum ChangeOutcome {
     /// It is made, and committed: for [`ChangeRequest::Abandon`], the one under way is given up for good.
     Done {
-        /// Index of the entry that made it. (That of the newest configuration if there was nothing to change.)
+        /// Index of the entry that made it. (There is one even if there was nothing to change.)
         index: LogIndex,
         /// The configuration it made.
         membership: Arc<Membership>,

@@ -1,5 +1,6 @@
-//! Random schedules of a simulated cluster: lost, doubled, late and reordered messages, partitions, slow disks
-//! and crashes that lose what was not synced; some groups also change their membership over and over. The safety checks run after every step. In the end the cluster is
+//! Random schedules of a simulated cluster: lost, doubled, late and reordered messages, partitions, slow disks,
+//! crashes that lose what was not synced, and replicas that come back with nothing of what they held; some groups
+//! also change their membership over and over. The safety checks run after every step. In the end the cluster is
 //! healed and must get on: one log for all, a proposal committed, a read served.
 //!
 //! `RAFTYARD_SEED=7 cargo test -p raftyard-groups --test random` runs one seed again;
@@ -26,6 +27,9 @@ struct Schedule {
     reads: u64,
     /// Those that come and go as witnesses; none if the membership never changes.
     witness: Option<NodeId>,
+    /// The one that forgets all now and then, though it is a voter: of three and more, another one still holds
+    /// what was committed. Where the membership changes, those forget that have left.
+    forgets: Option<NodeId>,
 }
 
 impl Schedule {
@@ -60,11 +64,13 @@ impl Schedule {
         for id in cluster.ids() {
             cluster.node_mut(id).priority = [0, 0, 0, 1, 2][rng.position(5)];
         }
+        let forgets = (!changes && voters > 2 && rng.chance(30)).then(|| NodeId(1 + rng.below(voters)));
         Self {
             rng,
             cluster,
             reads: 0,
             witness,
+            forgets,
         }
     }
 
@@ -131,8 +137,20 @@ impl Schedule {
         if self.witness.is_some() && self.rng.chance(12) {
             self.change();
         }
+        if self.rng.chance(4) {
+            self.forget();
+        }
         if self.rng.chance(50) {
             self.snapshots();
+        }
+    }
+
+    /// A replica is destroyed and comes back in the same life of the group.
+    fn forget(&mut self) {
+        let id = self.any_node();
+        let has_left = self.witness.is_some() && !self.cluster.safety.membership().contains(id);
+        if let Some(id) = self.forgets.or(has_left.then_some(id)) {
+            self.cluster.come_back(id);
         }
     }
 

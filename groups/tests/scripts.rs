@@ -47,6 +47,7 @@ scripts! {
     a17_asymmetric_leader_deaf
     a18_asymmetric_leader_mute
     a19_a_candidate_yields
+    a20_a_refused_pre_vote_tells_the_term
     b01_figure7_a
     b02_figure7_b
     b03_figure7_c

@@ -5,8 +5,9 @@
 mod support;
 
 use raftyard_groups::{
-    ChangeId, ChangeRequest, Entry, Input, LoadPurpose, LogBase, LogId, LogIndex, MemberRole, Membership,
-    MembershipChange, Payload, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound, RoleKind, Term, TransferId,
+    Body, ChangeId, ChangeOutcome, ChangeRequest, Entry, Input, LoadPurpose, LogBase, LogId, LogIndex, MemberRole,
+    Membership, MembershipChange, Payload, Promise, Prompt, ProposalId, ReadId, ReadOutcome, ReadRound, RoleKind, Term,
+    TransferId,
 };
 use std::sync::Arc;
 use support::n;
@@ -156,6 +157,27 @@ fn thesis_6_4_reads_share_a_round() {
     assert_eq!(leader.hear(2, 1, reply(1)).effects.reads.len(), 50);
 }
 
+/// thesis §6.4: a read index tells a follower what it must have applied before it serves the read. What its own log
+/// holds there may still be replaced: only appends and heartbeats say what of it is committed.
+#[test]
+fn thesis_6_4_a_read_index_commits_nothing() {
+    let mut replica = Replica::new(3, 3, &[1, 1, 2]);
+    replica.hear(2, 3, heartbeat(0));
+    let (id, forwarded) = (ReadId(1), true);
+    let said = replica.tell(Input::Read { id, forwarded });
+    let request = said.effects.send.iter().find_map(|message| match message.body {
+        Body::Prompt(Prompt::ReadIndex { request }) => Some(request),
+        _ => None,
+    });
+    let (request, index) = (request.unwrap(), LogIndex(3));
+    let said = replica.hear(2, 3, Prompt::ReadIndexIs { request, index });
+    assert_eq!(said.effects.reads, [(id, ReadOutcome::Ready { index })]);
+    assert!(said.effects.load.is_empty() && said.applied.is_empty());
+    assert_eq!(replica.group.commit(), LogIndex::ZERO);
+    replica.hear(2, 3, append((2, 1), &[3], 3));
+    assert_eq!((replica.terms(), replica.group.commit()), (vec![1, 1, 3], LogIndex(3)));
+}
+
 /// thesis §6.4: a leader that is deposed serves none of the reads it took.
 #[test]
 fn thesis_6_4_a_deposed_leader_serves_nothing() {
@@ -224,6 +246,24 @@ fn thesis_9_6_a_pre_vote_binds_nobody() {
     assert_eq!(replica.hear(3, 2, pre_vote(1)).at_once, ["n1→n3 @2 pre-vote granted"]);
     // A term that is not new would gain nothing; the answer says which one is.
     assert_eq!(replica.hear(3, 1, pre_vote(1)).at_once, ["n1→n3 @1 pre-vote refused"]);
+}
+
+/// thesis §9.6: one whose term fell behind may be the only one that can win. The refusal of its pre-vote tells it
+/// the newer term, and its next attempt is in the one after that.
+#[test]
+fn thesis_9_6_a_refusal_tells_the_newer_term() {
+    let pre_vote = |last| Prompt::PreVote { last };
+    let mut replica = Replica::new(3, 7, &[1]);
+    let said = replica.hear(2, 3, pre_vote(LogId::new(2, 2)));
+    assert_eq!(said.at_once, ["n1→n2 @7 pre-vote refused"]);
+    let mut replica = Replica::new(3, 2, &[1, 2]);
+    assert!(replica.time_out().at_once[0].starts_with("n1→n2 @3 pre-vote"));
+    replica.hear(2, 7, Prompt::PreVoteReply { granted: false });
+    assert_eq!(
+        (replica.group.role(), replica.group.term()),
+        (RoleKind::Follower, Term(7))
+    );
+    assert!(replica.time_out().at_once[0].starts_with("n1→n2 @8 pre-vote"));
 }
 
 /// thesis §10.2.1: the leader writes to its own disk in parallel with replicating to the followers, and may commit an
@@ -318,6 +358,47 @@ fn thesis_5_a_snapshot_that_is_not_needed_changes_nothing() {
     assert_eq!(said.at_once, ["n1→n2 @3 append rejected at=9 hint=4@2"]);
 }
 
+/// thesis §5: a follower that lacks what the leader compacted gets a snapshot, also if the leader's log is then empty,
+/// and the log goes on from where that ends.
+#[test]
+fn thesis_5_an_empty_log_goes_on_from_its_snapshot() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.hear(2, 1, accepted(1));
+    leader.tell(Input::Applied { through: LogIndex(1) });
+    leader.tell(Input::Compacted { through: LogIndex(1) });
+    assert_eq!(leader.group.base(), leader.group.last());
+    assert_eq!(leader.hear(3, 1, reply(0)).effects.snapshots, [n(3)]);
+    let (to, through) = (n(3), Some(LogIndex(1)));
+    let said = leader.tell(Input::SnapshotDone { to, through });
+    assert_eq!(said.at_once, ["n1→n3 @1 append prev=1@1 [] commit=1"]);
+    leader.hear(3, 1, accepted(1));
+    leader.hear(2, 1, reply(0));
+    let said = leader.tell(propose("a"));
+    assert_eq!(said.at_once.len(), 2, "both get what comes next: {:?}", said.at_once);
+}
+
+/// thesis §5, §4.3: a snapshot brings the configuration in force where it ends, whichever was before and whichever it
+/// is: a joint one too.
+#[test]
+fn thesis_5_a_snapshot_brings_its_configuration() {
+    let joint = Arc::new(Membership::new([1, 2, 3].map(n), [1, 4, 5].map(n), []).unwrap());
+    let plain = Arc::new(Membership::of_voters([1, 2, 3].map(n)).unwrap());
+    for (before, after) in [(&joint, &plain), (&plain, &joint), (&joint, &joint)] {
+        let mut replica = Replica::with(before.as_ref().clone(), 1, &[], 1);
+        let last = LogId::new(1, 4);
+        let mut said = replica.tell(Input::SnapshotReceived {
+            from: n(2),
+            term: Term(1),
+            last,
+            membership: after.clone(),
+        });
+        assert_eq!((said.effects.install, replica.group.last()), (Some(last), last));
+        assert_eq!(replica.group.membership(), after);
+        assert_eq!(said.after_write(), ["n1→n2 @1 append accepted matched=4"]);
+    }
+}
+
 /// thesis §5: what is compacted is dropped from the disk in the same write as what else the step wrote.
 #[test]
 fn thesis_5_compaction_is_part_of_a_write() {
@@ -376,6 +457,31 @@ fn thesis_4_one_change_at_a_time() {
     let said = leader.tell(change(2, MembershipChange::add_learner(n(4))));
     assert_eq!(outcome(&said), "refused: another change is under way");
     assert!(said.at_once.is_empty() && said.write.is_none());
+}
+
+/// thesis §4.1, §6.4: a change of nothing is done when a quorum says that all still is as it shall be, not when a leader
+/// says so that may have been deposed while the group changed under another.
+#[test]
+fn thesis_4_1_a_deposed_leader_calls_no_change_done() {
+    let mut leader = settled_leader();
+    let said = leader.tell(change(1, MembershipChange::add_voter(n(3))));
+    assert!(said.effects.memberships.is_empty(), "nobody was asked");
+    let said = leader.hear(2, 2, heartbeat(0));
+    let leader = Some(n(2));
+    assert_eq!(
+        said.effects.memberships,
+        [(ChangeId(1), ChangeOutcome::SteppedDown { leader })]
+    );
+
+    let mut leader = settled_leader();
+    leader.tell(change(1, MembershipChange::add_voter(n(3))));
+    leader.sync();
+    let said = leader.hear(2, 1, accepted(2));
+    let (index, membership) = (LogIndex(2), leader.group.membership().clone());
+    assert_eq!(
+        said.effects.memberships,
+        [(ChangeId(1), ChangeOutcome::Done { index, membership })]
+    );
 }
 
 /// thesis §4.1: "the new configuration takes effect on each server as soon as it is added to that server's log",
@@ -531,6 +637,28 @@ fn thesis_4_3_arbitrary_changes() {
     }
     leader.hear(5, 1, accepted(3));
     assert_eq!(leader.group.membership().to_string(), "voters=n4,n5,n6");
+}
+
+/// thesis §4.3, paper §6: a joint configuration is left by whichever leader commits it, not only by the one that was
+/// asked for the change.
+#[test]
+fn thesis_4_3_the_next_leader_leaves_a_joint_configuration() {
+    let joint = Membership::new([1, 2, 3].map(n), [1, 4, 5].map(n), []).unwrap();
+    let mut replica = Replica::with(joint, 1, &[], 1);
+    replica.tell(Input::Campaign);
+    for peer in [2, 4] {
+        replica.hear(peer, 2, Prompt::PreVoteReply { granted: true });
+    }
+    replica.sync();
+    for peer in [2, 4] {
+        replica.hear(peer, 2, Promise::VoteGranted);
+    }
+    assert_eq!(replica.group.role(), RoleKind::Leader);
+    replica.sync();
+    replica.hear(2, 2, accepted(1));
+    assert!(replica.group.membership().is_joint(), "it is not committed by both");
+    replica.hear(4, 2, accepted(1));
+    assert_eq!(replica.group.membership().to_string(), "voters=n1,n2,n3");
 }
 
 /// thesis §3.10 has the leader hand over when it wants to be relieved: here because its disk is stalled.

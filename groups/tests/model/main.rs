@@ -42,13 +42,9 @@ macro_rules! models {
 }
 
 /// As far as it is stated; or, for who is in a hurry, up to some number of states, whatever comes up in them.
-fn explore_within_reason(mut model: explorer::Model) {
-    let states = number("RAFTYARD_MODEL_STATES");
-    if states.is_some() {
-        model.sometimes.clear();
-    }
+fn explore_within_reason(model: explorer::Model) {
     let limits = Limits {
-        states: states.unwrap_or(usize::MAX),
+        states: number("RAFTYARD_MODEL_STATES").unwrap_or(usize::MAX),
         heal_every: 500,
     };
     explore(model, limits);

@@ -186,6 +186,22 @@ impl Cluster {
         node.loads.clear();
     }
 
+    /// Destroys a replica with all that it held. A new one joins in its place, in the same life of the group, of
+    /// whose past it knows no more than its node keeps.
+    pub(crate) fn come_back(&mut self, id: NodeId) {
+        self.crash(id, 0);
+        let node = self.node_mut(id);
+        *node = Node {
+            disk: node.disk.forget(),
+            joins: true,
+            priority: node.priority,
+            lives: node.lives,
+            ..Node::default()
+        };
+        self.event(|| format!("{id} forgets all and comes back"));
+        self.start(id);
+    }
+
     pub(crate) fn propose(&mut self, id: NodeId, commands: &[&str]) -> ProposalId {
         self.proposals += 1;
         let proposal = ProposalId(self.proposals);

@@ -20,9 +20,25 @@ pub(crate) struct Disk {
     pub(crate) entries: Vec<Entry>,
     /// Taken here and received; those that the log does not hold the end of are nobody's yet.
     pub(crate) snapshots: Vec<State>,
+    /// The last entry that an earlier life of this replica held; zero if there was none.
+    pub(crate) forgotten: LogId,
 }
 
 impl Disk {
+    /// What is left of it once the replica is destroyed and comes back in the same life of its group.
+    pub(crate) fn forget(&self) -> Self {
+        let term = self.term_at(self.last()).unwrap_or_default();
+        let last = LogId::new(term.0, self.last().0);
+        Self {
+            hard: HardState {
+                term: Term(self.hard.term.0 + 1),
+                vote: None,
+            },
+            forgotten: last.max(self.forgotten),
+            ..Self::default()
+        }
+    }
+
     /// What [`Persist`] says: the hard state if it changed; the new base; entries replace all from their first on.
     pub(crate) fn write(&mut self, write: &Persist) {
         if let Some(hard) = write.hard_state {
@@ -93,7 +109,7 @@ impl Disk {
             last: self.last(),
             applied: LogIndex::ZERO,
             memberships: self.memberships(),
-            forgotten: LogId::ZERO,
+            forgotten: self.forgotten,
         };
         let held = self.snapshots.iter().filter(|state| recovered.holds(end(state)));
         let state = held.max_by_key(|state| state.len()).cloned().unwrap_or_default();

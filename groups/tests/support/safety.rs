@@ -73,6 +73,11 @@ impl Safety {
         self.in_force.remove(&id);
     }
 
+    /// The newest configuration that is committed.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.memberships.last().expect("the first")
+    }
+
     pub(crate) fn is_witness(&self, id: NodeId) -> bool {
         self.witnesses.contains(&id)
     }
@@ -159,7 +164,9 @@ impl Safety {
         );
         let holds = |node: &NodeId| {
             let disk = &nodes[node].disk;
-            disk.term_at(entry.index) == Some(entry.term) || entry.index < disk.base.index
+            // Who forgot it helps nobody to be elected who lacks it.
+            let is_forgotten = entry.index <= disk.forgotten.index && entry.term <= disk.forgotten.term;
+            disk.term_at(entry.index) == Some(entry.term) || entry.index < disk.base.index || is_forgotten
         };
         let is_majority = |voters: BTreeSet<NodeId>| {
             voters.is_empty() || voters.iter().filter(|node| holds(node)).count() * 2 > voters.len()
