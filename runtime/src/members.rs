@@ -2,7 +2,7 @@
 
 use crate::error::{ChangeError, ProgressError};
 use crate::group::Group;
-use crate::machine::StateMachine;
+use crate::machine::Replicated;
 use crate::transport::SnapshotTransfer;
 use crate::worker::{Change, Work};
 use raftyard_groups::{
@@ -28,7 +28,7 @@ pub struct MemberProgress {
     pub snapshot: Option<SnapshotTransfer>,
 }
 
-impl<S: StateMachine> Group<S> {
+impl<S: Replicated> Group<S> {
     /// The group's configuration: the newest in this replica's log, committed or not (paper §6). Of nobody if the
     /// replica waits to be added.
     #[must_use]
