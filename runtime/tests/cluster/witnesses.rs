@@ -90,6 +90,7 @@ async fn a_witness_stands_in_for_a_full_replica_that_is_down_and_holds_no_state(
         matches!(rebuilt, Err(RebuildGroupError::Witness(GROUP))),
         "there is nothing to make a group of"
     );
+    assert!(cluster.host(NodeId(3)).group::<Witness>(GROUP).is_some(), "it goes on");
     cluster.stop_all().await;
 }
 

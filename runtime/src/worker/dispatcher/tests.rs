@@ -72,6 +72,7 @@ impl Dispatcher {
         let node = NodeId(1);
         let slot = Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
+            is_on_disk: false,
             group: life.group,
             incarnation: life.incarnation,
             inbox: self.inbox.clone(),
