@@ -347,11 +347,11 @@ impl RaftHost {
         HostMetrics::read(&self.0.counters, &self.0.transport.counts())
     }
 
-    /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, hands
-    /// over what it leads (at most one second, for groups whose other nodes are there), stops all groups, writes what
-    /// is queued, closes the store and all connections. Whoever still waits is told that the outcome is unknown. Every handle is closed afterwards, and the data directory can be opened again.
-    /// Who calls while another call is at it waits for the same end; if a call is dropped halfway, the next
-    /// one goes on.
+    /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, hands over what it
+    /// leads (at most one second, for groups whose other nodes are there), stops all groups, writes what is queued,
+    /// closes the store and all connections. Whoever still waits is told that the outcome is unknown. Every handle is
+    /// closed afterwards, and the data directory can be opened again. Who calls while another call is at it waits for
+    /// the same end; if a call is dropped halfway, the next one goes on.
     pub async fn shutdown(&self) {
         self.0.ended.get_or_init(|| self.0.end()).await;
     }

@@ -43,22 +43,25 @@ impl fmt::Display for RebuildReport {
 }
 
 impl RaftHost {
-    /// **Last resort, for a group that lost its quorum for good**: makes this node's replica a group of its own, with this
-    /// node as the only voter, in a new incarnation that nothing of the old group reaches. To be called on **one**
-    /// surviving replica, the one with the newest last entry (by term, then index: [`GroupStatus`](crate::GroupStatus)).
+    /// **Last resort, for a group that lost its quorum for good**: makes this node's replica a group of its own, with
+    /// this node as the only voter, in a new incarnation that nothing of the old group reaches. To be called on
+    /// **one** surviving replica, the one with the newest last entry (by term, then index:
+    /// [`GroupStatus`](crate::GroupStatus)).
     ///
-    /// The whole log is kept and counts as committed, also its end, which may never have been: it may as well have been
-    /// acknowledged. The report says what may be lost. The replica does not run afterwards: open it with
-    /// [`create_group`](Self::create_group), naming this node as the only member. Destroy the group on all other members.
+    /// The whole log is kept and counts as committed, also its end, which may never have been: it may as well have
+    /// been acknowledged. The report says what may be lost. The replica does not run afterwards: open it with
+    /// [`create_group`](Self::create_group), naming this node as the only member. Destroy the group on all other
+    /// members.
     ///
     /// A state machine that keeps its state on disk is taken up where it is, with
-    /// [`create_disk_group`](Self::create_disk_group). Unless its log was never compacted its replica has to run when this
-    /// is called, so that it is known that no snapshot is missing.
+    /// [`create_disk_group`](Self::create_disk_group). Unless its log was never compacted its replica has to run when
+    /// this is called, so that it is known that no snapshot is missing.
     ///
     /// If it is called although the others still are a quorum, the group exists twice from then on, with two histories.
     /// They are of different incarnations and never mix, and so are groups that were rebuilt on two nodes.
     ///
-    /// Once begun it goes on to its end, also if the future is dropped. A crash leaves the replica as it was or rebuilt.
+    /// Once begun it goes on to its end, also if the future is dropped. A crash leaves the replica as it was or
+    /// rebuilt.
     ///
     /// # Errors
     ///
