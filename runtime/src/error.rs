@@ -288,8 +288,7 @@ pub enum RebuildGroupError {
     /// It is being created, destroyed or rebuilt.
     #[error("{0} is being created or destroyed")]
     Busy(GroupId),
-    /// The replica is a witness's: it has no state that the group could go on with. Nothing was changed, but it
-    /// does not run any more.
+    /// The replica is a witness's: it has no state that the group could go on with. Nothing was changed.
     #[error("{0} has a witness on this node, which holds no state")]
     Witness(GroupId),
     /// The state that the log goes on from is not there. Nothing was changed, but the replica does not run any

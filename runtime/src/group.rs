@@ -124,12 +124,12 @@ impl<S: Replicated> Group<S> {
     /// Proposes a command: it is replicated, committed, and applied by every replica; the future is the
     /// response of this replica's `apply`. Only the leader takes proposals.
     ///
-    /// It goes into a session that the replica keeps for all that is proposed so (see
-    /// [`Group::propose_plain`] for going without). If another leader's entry takes its place in the log
-    /// and this replica leads again, it is appended again, within the request timeout, unless something that
-    /// was proposed here later is in the log already: the order stays. If its outcome stays unknown, [`ProposeError::OutcomeUnknown`] names it, and
-    /// [`Group::resolve`] settles it. To call `propose` again makes another request: whoever wants to ask
-    /// again and be applied once uses [`Group::propose_as`], or a [`Client`](crate::Client).
+    /// It goes into a session that the replica keeps for all that is proposed so (see [`Group::propose_plain`] for
+    /// going without). If another leader's entry takes its place in the log and this replica leads again, it is
+    /// appended again, within the request timeout, unless something that was proposed here later is in the log
+    /// already: the order stays. If its outcome stays unknown, [`ProposeError::OutcomeUnknown`] names it, and
+    /// [`Group::resolve`] settles it. To call `propose` again makes another request: whoever wants to ask again and
+    /// be applied once uses [`Group::propose_as`], or a [`Client`](crate::Client).
     ///
     /// The command is queued **by the call**, not when the future is polled: who calls twice has the
     /// commands in this order in the log, without waiting in between. To drop the future does not take the

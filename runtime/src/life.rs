@@ -1,7 +1,7 @@
 //! Which life of which group: what everything inside a node that concerns a replica is addressed to.
 
 use crate::store::GroupRecord;
-use raftyard_groups::{GroupId, Incarnation};
+use raftyard_groups::{GroupId, Incarnation, NodeId};
 use std::fmt;
 
 /// A group in one of its incarnations. What was on its way to a replica when that was destroyed names another
@@ -24,6 +24,26 @@ pub(crate) fn branch(next: Incarnation, mark: u32) -> Incarnation {
     Incarnation((((next.0 >> 32) + 1) << 32) | u64::from(mark))
 }
 
+/// The incarnation that a node's replica of this one is rebuilt as. It tells which one that was.
+pub(crate) fn rebuilt(old: Incarnation, node: NodeId) -> Incarnation {
+    // Two nodes never make the same of one incarnation, as long as their ids differ in their lower halves alone.
+    let mut mark = crc32fast::Hasher::new();
+    mark.update(&node.0.to_le_bytes());
+    mark.update(&old.0.to_le_bytes());
+    branch(after(old), mark.finalize())
+}
+
+/// More often than this in a row no replica is rebuilt without being used in between.
+const REBUILDS_MAX: usize = 1_000;
+
+/// Whether a node's replica of `old` is now one of `new`, rebuilt once or more often.
+pub(crate) fn is_rebuilt_from(new: Incarnation, old: Incarnation, node: NodeId) -> bool {
+    std::iter::successors(Some(old), |old| Some(rebuilt(*old, node)))
+        .take(REBUILDS_MAX)
+        .take_while(|life| life.0 <= new.0)
+        .any(|life| life == new && life != old)
+}
+
 impl From<&GroupRecord> for Life {
     fn from(record: &GroupRecord) -> Self {
         Self {
@@ -36,5 +56,26 @@ impl From<&GroupRecord> for Life {
 impl fmt::Display for Life {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.group, self.incarnation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuilt_life_tells_which_one_it_was_and_on_which_node() {
+        let (first, node) = (Incarnation(1), NodeId(2));
+        let second = rebuilt(first, node);
+        let third = rebuilt(second, node);
+        assert!(first < second && second < third);
+        assert!(is_rebuilt_from(second, first, node));
+        assert!(is_rebuilt_from(third, second, node));
+        assert!(is_rebuilt_from(third, first, node), "twice in a row");
+        assert!(!is_rebuilt_from(first, first, node), "it is the same");
+        assert!(!is_rebuilt_from(first, second, node), "it came before");
+        assert!(!is_rebuilt_from(second, Incarnation(2), node), "another was rebuilt");
+        assert!(!is_rebuilt_from(second, first, NodeId(3)), "elsewhere");
+        assert!(!is_rebuilt_from(Incarnation(u64::MAX), Incarnation(u64::MAX - 1), node));
     }
 }

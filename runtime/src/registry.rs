@@ -23,6 +23,8 @@ pub(crate) struct GroupSlot {
     pub(crate) incarnation: Incarnation,
     /// The type of its state machine.
     pub(crate) machine: TypeId,
+    /// Whether that keeps its state on disk.
+    pub(crate) is_on_disk: bool,
     /// The inbox of the worker that hosts it.
     pub(crate) inbox: Arc<Inbox<Work>>,
     pub(crate) status: StatusCell,

@@ -4,7 +4,7 @@ use super::{GroupOptions, Node};
 use crate::error::{CreateGroupError, DiskStateError};
 use crate::life::after;
 use crate::machine::{DiskStateMachine, DiskTyped, Machine};
-use crate::snapshot::{Decode, SnapshotError, SnapshotWork};
+use crate::snapshot::{Decode, Opened, SnapshotError, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup, first_recovered};
 use raftyard_groups::{GroupId, Incarnation, LogId, Membership, NodeId, Recovered};
@@ -195,7 +195,7 @@ impl Node {
         self.leave_behind(record, recovered);
         let decode = machine.decoder();
         let opened = self.open_snapshot(record, recovered, None, decode).await?;
-        let last = match opened {
+        let last = match opened.newest {
             None => None,
             Some((last, state)) => {
                 take_over(record, machine, last, state)?;
@@ -208,7 +208,8 @@ impl Node {
     }
 
     /// Takes up a state machine where its disk says that it is, or, if its log begins later, at the snapshot
-    /// that the log goes on from. Returns it with the last entry it has applied, and whether it was restored.
+    /// that the log goes on from. Returns it with the last entry it has applied, and whether only a snapshot makes that
+    /// durable.
     pub(super) async fn resume<S: DiskStateMachine>(
         &self,
         record: &GroupRecord,
@@ -217,7 +218,7 @@ impl Node {
     ) -> Result<(DiskTyped<S>, LogId, bool), CreateGroupError> {
         self.leave_behind(record, recovered);
         let group = record.group;
-        let (mut machine, applied) = DiskTyped::open(machine, record)?;
+        let (mut machine, applied) = DiskTyped::open(machine, record, self.id)?;
         if applied.index >= recovered.base.index && !recovered.holds(applied) {
             return Err(CreateGroupError::DiskState(DiskStateError::NotInLog {
                 group,
@@ -228,8 +229,8 @@ impl Node {
         }
         let decode = machine.decoder();
         let opened = self.open_snapshot(record, recovered, Some(applied), decode).await?;
-        let (last, is_restored) = match opened {
-            None => (applied, false),
+        let (last, is_unsynced) = match opened.newest {
+            None => (applied, opened.is_backed),
             Some((last, state)) => {
                 take_over(record, &mut machine, last, state)?;
                 (last, true)
@@ -237,7 +238,7 @@ impl Node {
         };
         self.recovered.lock().remove(&group);
         recovered.applied = last.index;
-        Ok((machine, last, is_restored))
+        Ok((machine, last, is_unsynced))
     }
 
     /// For the next who creates the group, should this attempt fail or be dropped.
@@ -255,7 +256,7 @@ impl Node {
         recovered: &Recovered,
         applied: Option<LogId>,
         decode: Decode,
-    ) -> Result<Option<(LogId, Box<dyn Any + Send>)>, CreateGroupError> {
+    ) -> Result<Opened, CreateGroupError> {
         let (reply, opened) = oneshot::channel();
         self.snapshots.push(SnapshotWork::Open {
             record: record.clone(),

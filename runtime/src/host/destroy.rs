@@ -1,7 +1,7 @@
 //! Destroying a group on a node.
 
 use super::create::Reservation;
-use super::{Node, RaftHost};
+use super::{HAND_OVER, Node, RaftHost, taken_over};
 use crate::error::DestroyGroupError;
 use crate::registry::GroupSlot;
 use crate::snapshot::SnapshotWork;
@@ -13,13 +13,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl RaftHost {
-    /// Removes this node's replica of a group, whether it runs or is only on disk: its log, its snapshots, and what it
-    /// holds in memory. Handles are closed; proposals that were not decided are answered
-    /// [`ProposeError::OutcomeUnknown`](crate::ProposeError::OutcomeUnknown). What is left is a durable tombstone of some
-    /// dozen bytes, so that this life of the group never comes back. To destroy what is destroyed does nothing.
+    /// Removes this node's replica of a group, whether it runs or is only on disk: its log, its snapshots, and what
+    /// it holds in memory. Handles are closed; proposals that were not decided are answered
+    /// [`ProposeError::OutcomeUnknown`](crate::ProposeError::OutcomeUnknown). What is left is a durable tombstone of
+    /// some dozen bytes, so that this life of the group never comes back. To destroy what is destroyed does nothing.
     ///
     /// The other members' replicas are not told. As long as they are a quorum they go on without this one, and it can't
-    /// come back to them but by a change of membership: to let a group go, destroy it on every member.
+    /// come back to them but by a change of membership: to let a group go, destroy it on every member. A leader hands
+    /// over first, if another member was heard of lately and takes over within a second.
     ///
     /// Once begun it goes on to its end, also if the future is dropped.
     ///
@@ -38,9 +39,16 @@ impl RaftHost {
 }
 
 impl Node {
-    /// In this order: nothing more comes from the replica, the tombstone is durable, its snapshots are removed. A crash
-    /// leaves the group as it was, or the tombstone; snapshots that are left beside that are removed at the next start.
+    /// In this order: another replica leads, if one can soon; nothing more comes from the replica, the tombstone is
+    /// durable, its snapshots are removed. A crash leaves the group as it was, or the tombstone; snapshots that are
+    /// left beside that are removed at the next start.
     async fn destroy(&self, group: GroupId) -> Result<(), DestroyGroupError> {
+        // Cloned out: a guard of the map must not live on.
+        let slot = self.registry.get(&group).map(|slot| slot.value().clone());
+        let led = Self::hand_over(slot.into_iter().collect());
+        if tokio::time::timeout(HAND_OVER, taken_over(led)).await.is_err() {
+            tracing::debug!(group = group.0, "leadership was not handed over");
+        }
         self.end_replica(group)
             .await
             .map_err(|Ended| DestroyGroupError::Closed)?;

@@ -23,8 +23,8 @@ impl RaftHost {
     ///
     /// # Errors
     ///
-    /// [`CreateGroupError`]; of the file it says [`SnapshotError`](crate::SnapshotError). If nothing is said of the store or the
-    /// node, nothing was noted.
+    /// [`CreateGroupError`]; of the file it says [`SnapshotError`](crate::SnapshotError). If nothing is said of the
+    /// store or the node, nothing was noted.
     pub async fn import_group<S: StateMachine>(
         &self,
         group: GroupId,

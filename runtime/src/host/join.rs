@@ -11,9 +11,9 @@ use std::io;
 
 impl RaftHost {
     /// Starts a replica of a group that goes on elsewhere: it knows nothing, waits to be added by a
-    /// [`change_membership`](Group::change_membership) at the leader, and learns who the others are from the log, or from
-    /// a snapshot. If there is a replica on disk already, whether it joined or was there from the beginning, that one is
-    /// started, whoever belongs to the group by now.
+    /// [`change_membership`](Group::change_membership) at the leader, and learns who the others are from the log, or
+    /// from a snapshot. If there is a replica on disk already, whether it joined or was there from the beginning,
+    /// that one is started, whoever belongs to the group by now.
     ///
     /// It has to be of the incarnation that the group has. By default that is the one that was destroyed here last,
     /// whose replica comes back, or the first; [`GroupOptions::incarnation`] says it where groups were destroyed,
@@ -52,8 +52,8 @@ impl RaftHost {
     }
 
     /// As [`RaftHost::join_group`], as a witness: it waits to be added with
-    /// [`MembershipChange::add_witness`](crate::MembershipChange::add_witness), votes and acknowledges then, and holds no
-    /// state.
+    /// [`MembershipChange::add_witness`](crate::MembershipChange::add_witness), votes and acknowledges then, and
+    /// holds no state.
     ///
     /// # Errors
     ///

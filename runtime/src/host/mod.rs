@@ -53,7 +53,7 @@ use tokio::sync::{OnceCell, oneshot};
 /// How long a shutdown waits for proposals that are on their way.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// How long a shutdown waits for other nodes to take over what this one leads.
+/// How long a shutdown, or the destruction of a group, waits for other nodes to take over what this one leads.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// How often it looks whether they have.
@@ -149,11 +149,11 @@ impl RaftHost {
 
     /// Starts this node's replica of a group: a new one, or the one an earlier run left on disk. Every
     /// member has to do the same, with the same members: those that the group *begins* with. Once it is there its
-    /// log says who belongs to it, whatever this call names; a replica that
-    /// [joined](Self::join_group) later never knew the first members, and starts with any. A group that was destroyed on this node begins anew, in its
-    /// next incarnation; what to do if that is not the same on all members, [`GroupOptions`] says. `machine` makes the state machine as it is before
-    /// the first command; after a restart it is restored from the newest snapshot, and committed commands that
-    /// came after that are applied again.
+    /// log says who belongs to it, whatever this call names; a replica that [joined](Self::join_group) later never
+    /// knew the first members, and starts with any. A group that was destroyed on this node begins anew, in its
+    /// next incarnation; what to do if that is not the same on all members, [`GroupOptions`] says. `machine` makes
+    /// the state machine as it is before the first command; after a restart it is restored from the newest snapshot,
+    /// and committed commands that came after that are applied again.
     ///
     /// # Errors
     ///
@@ -236,13 +236,13 @@ impl RaftHost {
         let _reserved = Reservation::of_new(node, group)?;
         let machine = open().map_err(|source| DiskStateError::Io { group, source })?;
         let (record, mut recovered) = node.recover_or_note(wanted).await?;
-        let (machine, applied, is_restored) = node.resume(&record, &mut recovered, machine).await?;
+        let (machine, applied, unsynced) = node.resume(&record, &mut recovered, machine).await?;
         self.host(Start {
             record,
             recovered,
             machine: Box::new(machine),
             snapshot: Some(applied),
-            unsynced: is_restored,
+            unsynced,
             priority,
         })
     }
@@ -284,6 +284,7 @@ impl RaftHost {
             group,
             incarnation: record.incarnation,
             machine: TypeId::of::<S>(),
+            is_on_disk: machine.is_on_disk(),
             inbox: inbox.clone(),
             status: StatusCell::default(),
         });
@@ -292,7 +293,8 @@ impl RaftHost {
         slot.status.set_membership(&newest, newest.role_of(node.id));
         // One of the members campaigns at once, a different one from group to group: so new groups have
         // leaders without waiting, spread over the nodes.
-        let voters: Vec<NodeId> = record.membership.voters().collect();
+        let may_lead = |voter: &NodeId| record.membership.may_lead(*voter);
+        let voters: Vec<NodeId> = record.membership.voters().filter(may_lead).collect();
         let turn = group.0.checked_rem(voters.len() as u64);
         let first = turn.and_then(|turn| voters.get(usize::try_from(turn).ok()?));
         let create = Create {
@@ -345,11 +347,11 @@ impl RaftHost {
         HostMetrics::read(&self.0.counters, &self.0.transport.counts())
     }
 
-    /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, hands
-    /// over what it leads (at most one second, for groups whose other nodes are there), stops all groups, writes what is queued, closes the store and all connections. Whoever still waits is told that
-    /// the outcome is unknown. Every handle is closed afterwards, and the data directory can be opened again.
-    /// Who calls while another call is at it waits for the same end; if a call is dropped halfway, the next
-    /// one goes on.
+    /// Ends the node: takes no more proposals, waits (at most two seconds) for those on their way, hands over what it
+    /// leads (at most one second, for groups whose other nodes are there), stops all groups, writes what is queued,
+    /// closes the store and all connections. Whoever still waits is told that the outcome is unknown. Every handle is
+    /// closed afterwards, and the data directory can be opened again. Who calls while another call is at it waits for
+    /// the same end; if a call is dropped halfway, the next one goes on.
     pub async fn shutdown(&self) {
         self.0.ended.get_or_init(|| self.0.end()).await;
     }
@@ -375,7 +377,7 @@ impl Node {
         if self.place.run(drained).await != Some(true) {
             tracing::warn!(node = self.id.0, "proposals are cut off by the shutdown");
         }
-        let led = self.hand_over();
+        let led = Self::hand_over(self.registry.iter().map(|slot| slot.value().clone()).collect());
         let handed_over = move || async move { tokio::time::timeout(HAND_OVER, taken_over(led)).await.is_ok() };
         if self.place.run(handed_over).await != Some(true) {
             tracing::debug!(node = self.id.0, "not all leaderships were handed over");
@@ -395,9 +397,8 @@ impl Node {
 }
 
 impl Node {
-    /// Asks every group that this node leads to hand over; returns who to wait for.
-    fn hand_over(&self) -> Vec<(Arc<GroupSlot>, oneshot::Receiver<TransferOutcome>)> {
-        let slots: Vec<Arc<GroupSlot>> = self.registry.iter().map(|slot| slot.value().clone()).collect();
+    /// Asks those of the groups that this node leads to hand over; returns who to wait for.
+    fn hand_over(slots: Vec<Arc<GroupSlot>>) -> Vec<(Arc<GroupSlot>, oneshot::Receiver<TransferOutcome>)> {
         let leads = |slot: &Arc<GroupSlot>| slot.status.get().role == RoleKind::Leader;
         slots
             .into_iter()

@@ -11,8 +11,8 @@ use tokio::sync::{oneshot, watch};
 pub enum Placement {
     /// Each worker, the storage, the snapshots and the transport on a thread of its own.
     Threads,
-    /// All on the thread that opens the node, which must run a tokio `LocalSet` (as an actix system does). Groups have to
-    /// be destroyed, rebuilt and imported from that thread too.
+    /// All on the thread that opens the node, which must run a tokio `LocalSet` (as an actix system does). Groups
+    /// have to be destroyed, rebuilt and imported from that thread too.
     Here,
 }
 

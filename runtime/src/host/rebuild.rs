@@ -4,7 +4,7 @@ use super::create::Reservation;
 use super::destroy::Ended;
 use super::{Node, RaftHost};
 use crate::error::RebuildGroupError;
-use crate::life::{after, branch};
+use crate::life::rebuilt;
 use crate::snapshot::SnapshotWork;
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup, Refusal, StoreError};
@@ -43,18 +43,25 @@ impl fmt::Display for RebuildReport {
 }
 
 impl RaftHost {
-    /// **Last resort, for a group that lost its quorum for good**: makes this node's replica a group of its own, with this
-    /// node as the only voter, in a new incarnation that nothing of the old group reaches. To be called on **one**
-    /// surviving replica, the one with the newest last entry (by term, then index: [`GroupStatus`](crate::GroupStatus)).
+    /// **Last resort, for a group that lost its quorum for good**: makes this node's replica a group of its own, with
+    /// this node as the only voter, in a new incarnation that nothing of the old group reaches. To be called on
+    /// **one** surviving replica, the one with the newest last entry (by term, then index:
+    /// [`GroupStatus`](crate::GroupStatus)).
     ///
-    /// The whole log is kept and counts as committed, also its end, which may never have been: it may as well have been
-    /// acknowledged. The report says what may be lost. The replica does not run afterwards: open it with
-    /// [`create_group`](Self::create_group), naming this node as the only member. Destroy the group on all other members.
+    /// The whole log is kept and counts as committed, also its end, which may never have been: it may as well have
+    /// been acknowledged. The report says what may be lost. The replica does not run afterwards: open it with
+    /// [`create_group`](Self::create_group), naming this node as the only member. Destroy the group on all other
+    /// members.
+    ///
+    /// A state machine that keeps its state on disk is taken up where it is, with
+    /// [`create_disk_group`](Self::create_disk_group). Unless its log was never compacted its replica has to run when
+    /// this is called, so that it is known that no snapshot is missing.
     ///
     /// If it is called although the others still are a quorum, the group exists twice from then on, with two histories.
     /// They are of different incarnations and never mix, and so are groups that were rebuilt on two nodes.
     ///
-    /// Once begun it goes on to its end, also if the future is dropped. A crash leaves the replica as it was or rebuilt.
+    /// Once begun it goes on to its end, also if the future is dropped. A crash leaves the replica as it was or
+    /// rebuilt.
     ///
     /// # Errors
     ///
@@ -74,25 +81,18 @@ impl Node {
     /// In this order: the replica is ended; its newest snapshot exists as one of the new incarnation; the log becomes
     /// the new incarnation's, which is the moment that counts; the old snapshots are removed.
     async fn rebuild(&self, group: GroupId) -> Result<RebuildReport, RebuildGroupError> {
+        if self.inspect(group).await?.record.is_witness {
+            return Err(RebuildGroupError::Witness(group));
+        }
         let ran = self.end_replica(group).await?;
-        let (reply, found) = oneshot::channel();
-        self.storage.push(StorageWork::Inspect(group, reply));
-        let found = match found.await.map_err(|_| Ended)? {
-            Err(StoreError::Refused {
-                reason: Refusal::UnknownGroup,
-                ..
-            }) => return Err(RebuildGroupError::Unknown(group)),
-            found => found?,
-        };
+        // Once more: nothing is written any more.
+        let found = self.inspect(group).await?;
         // Should anything fail from here on, it can be created again as it was.
         self.recovered.lock().insert(group, found.clone());
         let RecoveredGroup { record: old, state } = found;
-        if old.is_witness {
-            return Err(RebuildGroupError::Witness(group));
-        }
         let record = GroupRecord {
             group,
-            incarnation: branch(after(old.incarnation), crc32fast::hash(&self.id.0.to_le_bytes())),
+            incarnation: rebuilt(old.incarnation, self.id),
             membership: Membership::of_voters([self.id])?,
             is_witness: false,
         };
@@ -101,6 +101,7 @@ impl Node {
             from: old.clone(),
             recovered: state.clone(),
             to: record.clone(),
+            is_on_disk: ran.as_ref().is_some_and(|slot| slot.is_on_disk),
             reply,
         });
         relabelled.await.map_err(|_| Ended)??;
@@ -134,6 +135,21 @@ impl Node {
         tracing::warn!(group = group.0, %report, "group rebuilt from one replica");
         self.remove_snapshots(group, Some(incarnation)).await?;
         Ok(report)
+    }
+}
+
+impl Node {
+    /// What the disk holds of a group.
+    async fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, RebuildGroupError> {
+        let (reply, found) = oneshot::channel();
+        self.storage.push(StorageWork::Inspect(group, reply));
+        match found.await.map_err(|_| Ended)? {
+            Err(StoreError::Refused {
+                reason: Refusal::UnknownGroup,
+                ..
+            }) => Err(RebuildGroupError::Unknown(group)),
+            found => Ok(found?),
+        }
     }
 }
 

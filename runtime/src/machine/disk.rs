@@ -2,11 +2,12 @@
 
 use super::{Answer, Machine, MachineError, OwnState};
 use crate::error::DiskStateError;
+use crate::life::is_rebuilt_from;
 use crate::session::{RequestId, SessionLimits, Sessions};
 use crate::snapshot::{Decode, Encode, SyncDisk};
 use crate::store::GroupRecord;
 use crate::time::Timestamp;
-use raftyard_groups::LogId;
+use raftyard_groups::{Incarnation, LogId, NodeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
@@ -155,8 +156,8 @@ struct Staged<R> {
 }
 
 impl<S: DiskStateMachine> DiskTyped<S> {
-    /// The state machine of a group, and the last entry it applied; zero if it is new.
-    pub(crate) fn open(machine: S, record: &GroupRecord) -> Result<(Self, LogId), DiskStateError> {
+    /// The state machine of a group on this node, and the last entry it applied; zero if it is new.
+    pub(crate) fn open(machine: S, record: &GroupRecord, node: NodeId) -> Result<(Self, LogId), DiskStateError> {
         let group = record.group;
         let failed = |source| DiskStateError::Io { group, source };
         let damaged = |what: &str| DiskStateError::Damaged {
@@ -172,7 +173,9 @@ impl<S: DiskStateMachine> DiskTyped<S> {
                 let applied: Applied =
                     postcard::from_bytes(value).map_err(|_| damaged("the record of how far it is can't be read"))?;
                 let (found, incarnation) = (applied.group, applied.incarnation);
-                if (found, incarnation) != (group.0, record.incarnation.0) {
+                // The replica that it was is this one, if that was rebuilt since.
+                let is_ours = |found| found == record.incarnation || is_rebuilt_from(record.incarnation, found, node);
+                if found != group.0 || !is_ours(Incarnation(incarnation)) {
                     return Err(DiskStateError::NotOurs {
                         group,
                         incarnation: record.incarnation.0,

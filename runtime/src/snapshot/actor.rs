@@ -24,7 +24,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// What a state machine is restored from, with the last entry it holds; none if it starts from nothing.
-pub(crate) type Opened = Option<(LogId, Box<dyn Any + Send>)>;
+pub(crate) type Newest = Option<(LogId, Box<dyn Any + Send>)>;
+
+/// What a group starts from.
+pub(crate) struct Opened {
+    pub(crate) newest: Newest,
+    /// A state on disk goes on as it is, and a snapshot is there that makes it durable if it is not yet.
+    pub(crate) is_backed: bool,
+}
 
 /// The outcome of a restore that a group asked for.
 pub(crate) struct Restored {
@@ -70,6 +77,8 @@ pub(crate) enum SnapshotWork {
         from: GroupRecord,
         recovered: Recovered,
         to: GroupRecord,
+        /// The state is on disk, so that there may be none.
+        is_on_disk: bool,
         reply: oneshot::Sender<Result<(), SnapshotError>>,
     },
     /// To be written to a file of the user's.
@@ -215,8 +224,9 @@ impl SnapshotActor {
                 from,
                 recovered,
                 to,
+                is_on_disk,
                 reply,
-            } => drop(reply.send(self.relabel(&from, &recovered, &to))),
+            } => drop(reply.send(self.relabel(&from, &recovered, &to, is_on_disk))),
             SnapshotWork::Export {
                 life,
                 last,

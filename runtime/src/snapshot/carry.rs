@@ -109,14 +109,18 @@ impl SnapshotActor {
         from: &GroupRecord,
         recovered: &Recovered,
         to: &GroupRecord,
+        is_on_disk: bool,
     ) -> Result<(), SnapshotError> {
         let decode: Decode = Box::new(|from| {
             let mut state = Vec::new();
             from.read_to_end(&mut state)?;
             Ok(Box::new(state))
         });
-        let Some((last, state)) = self.newest(from, recovered, &decode)? else {
-            return Ok(());
+        let (last, state) = match self.newest(from, recovered, &decode) {
+            Ok(Some(newest)) => newest,
+            Ok(None) => return Ok(()),
+            Err(SnapshotError::Missing { damaged, .. }) if is_on_disk && damaged.is_empty() => return Ok(()),
+            Err(error) => return Err(error),
         };
         let id = SnapshotId::of(to, last);
         let state = state.downcast::<Vec<u8>>().unwrap_or_default();

@@ -27,7 +27,7 @@ mod take;
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-pub(crate) use actor::{Import, Restored, SnapshotActor, SnapshotWork};
+pub(crate) use actor::{Import, Opened, Restored, SnapshotActor, SnapshotWork};
 pub(crate) use carry::IMPORTED;
 pub(crate) use strays::remove_strays;
 

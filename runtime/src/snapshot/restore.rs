@@ -1,6 +1,6 @@
 //! Reading snapshots back.
 
-use super::actor::{Opened, Restored, SnapshotActor};
+use super::actor::{Newest, Opened, Restored, SnapshotActor};
 use super::format::Reader;
 use super::name::{Name, SnapshotId};
 use super::{Decode, SnapshotError, SnapshotEvent};
@@ -12,7 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl SnapshotActor {
     /// Finds the newest intact snapshot whose last entry the log holds. A state that is on disk, up to `applied`,
-    /// needs none if the log holds where it goes on, and leaves none behind.
+    /// needs none if the log holds where it goes on. One that it may have been restored from stays until it is
+    /// synced, since nobody knows whether it was; all others are removed.
     pub(super) fn start(
         &mut self,
         record: &GroupRecord,
@@ -27,21 +28,27 @@ impl SnapshotActor {
             }
         }
         let goes_on = applied.is_some_and(|applied| recovered.holds(applied));
-        let opened = if goes_on {
+        let newest = if goes_on {
             None
         } else {
             self.newest(record, recovered, decode)?
         };
+        let mut is_backed = false;
         if applied.is_some() {
-            let kept = opened.as_ref().map(|(last, _)| SnapshotId::of(record, *last));
+            let restored = newest.as_ref().map(|(last, _)| *last);
+            // Where the log was replaced by one that was installed.
+            let installed = Some(recovered.base).filter(|base| goes_on && *base != LogId::ZERO);
+            let kept = restored.or(installed).map(|last| SnapshotId::of(record, last));
             for name in self.names(group) {
-                if matches!(name, Name::Complete(id) if Some(id) != kept && id.incarnation == record.incarnation) {
-                    self.remove(name);
+                match name {
+                    Name::Complete(id) if Some(id) == kept => is_backed = goes_on,
+                    Name::Complete(id) if id.incarnation == record.incarnation => self.remove(name),
+                    _ => {}
                 }
             }
         }
         self.groups.insert(group, record.clone());
-        Ok(opened)
+        Ok(Opened { newest, is_backed })
     }
 
     /// The newest intact snapshot whose last entry the log holds; none if there is none, and the log is whole.
@@ -50,7 +57,7 @@ impl SnapshotActor {
         record: &GroupRecord,
         recovered: &Recovered,
         decode: &Decode,
-    ) -> Result<Opened, SnapshotError> {
+    ) -> Result<Newest, SnapshotError> {
         let group = record.group;
         let complete = self.names(group).into_iter().filter_map(|name| match name {
             Name::Complete(id) => Some(id),

@@ -5,7 +5,7 @@ use super::format::{self, Seal, Stamp};
 use super::name::{Name, SnapshotId};
 use super::{SnapshotEvent, View};
 use crate::life::Life;
-use crate::transport::{Outgoing, SnapshotOffer};
+use crate::transport::{Done, Outgoing, SnapshotOffer};
 use bytes::Bytes;
 use raftyard_groups::{LogId, NodeId, Term};
 use tokio::sync::oneshot;
@@ -52,7 +52,7 @@ impl SnapshotActor {
                 }
                 piece
             }),
-            done: Box::new(move |is_complete| {
+            done: Done::new(move |is_complete| {
                 done.push(SnapshotWork::Sent { id, to, is_complete });
             }),
         });

@@ -98,7 +98,9 @@ impl Desk {
             reply,
         });
         let opened = opened.try_recv().unwrap()?;
-        Ok(opened.map(|(last, state)| (last, *state.downcast::<String>().unwrap())))
+        Ok(opened
+            .newest
+            .map(|(last, state)| (last, *state.downcast::<String>().unwrap())))
     }
 
     fn take(&mut self, index: u64, state: &str) {
@@ -448,7 +450,7 @@ async fn a_witness_takes_snapshots_without_state_and_nobody_else_does() {
             decode: decode(),
             reply,
         });
-        assert!(opened.try_recv().unwrap().unwrap().is_none());
+        assert!(opened.try_recv().unwrap().unwrap().newest.is_none());
         let (wanted, unwanted) = if is_witness {
             (&bare[..], &full[..])
         } else {
@@ -505,7 +507,7 @@ async fn nothing_of_a_destroyed_life_reaches_the_next() {
         decode: decode(),
         reply,
     });
-    assert!(opened.try_recv().unwrap().unwrap().is_none());
+    assert!(opened.try_recv().unwrap().unwrap().newest.is_none());
     desk.told();
     desk.take(30, "late");
     desk.forget(40);

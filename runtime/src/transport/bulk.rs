@@ -31,8 +31,31 @@ pub(crate) struct Outgoing {
     pub(crate) to: NodeId,
     pub(crate) offer: SnapshotOffer,
     pub(crate) read: ReadPiece,
-    /// Told at the end whether the peer has all of it.
-    pub(crate) done: Box<dyn FnOnce(bool) + Send>,
+    pub(crate) done: Done,
+}
+
+/// Told at the end whether the peer has all of a snapshot. It has not if this is dropped, as with the queue of a
+/// peer that is removed: whoever waits sends it nothing else.
+pub(crate) struct Done(Option<Box<dyn FnOnce(bool) + Send>>);
+
+impl Done {
+    pub(crate) fn new(told: impl FnOnce(bool) + Send + 'static) -> Self {
+        Self(Some(Box::new(told)))
+    }
+
+    pub(super) fn tell(mut self, is_complete: bool) {
+        if let Some(told) = self.0.take() {
+            told(is_complete);
+        }
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if let Some(told) = self.0.take() {
+            told(false);
+        }
+    }
 }
 
 /// What waits to be sent to one peer. At most one snapshot per group waits, because a group asks for the next
@@ -139,7 +162,7 @@ impl Bulk {
             }
             *self.queue.sending.lock() = None;
             if let Some(outgoing) = next {
-                (outgoing.done)(false);
+                outgoing.done.tell(false);
             }
         }
     }
@@ -162,7 +185,7 @@ impl Bulk {
             while let Some(outgoing) = &*next {
                 let is_complete = self.transfer(&client, outgoing).await;
                 if let Some(outgoing) = next.take() {
-                    (outgoing.done)(is_complete);
+                    outgoing.done.tell(is_complete);
                 }
                 if is_complete {
                     *next = self.queue.pop();

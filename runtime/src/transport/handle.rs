@@ -85,7 +85,7 @@ impl TransportHandle {
         let queue = self.ways.read().get(&outgoing.to).map(|way| way.bulk.clone());
         match queue {
             Some(queue) => queue.push(outgoing),
-            None => (outgoing.done)(false),
+            None => outgoing.done.tell(false),
         }
     }
 

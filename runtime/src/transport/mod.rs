@@ -39,8 +39,8 @@ mod tests;
 mod wire;
 
 pub(crate) use actor::{BoundTransport, RemovePeer, SetPeer, Stop, TransportActor, bind};
-pub(crate) use bulk::Outgoing;
 pub use bulk::SnapshotTransfer;
+pub(crate) use bulk::{Done, Outgoing};
 pub use config::TransportError;
 pub(crate) use config::{TransportConfig, TransportLimits};
 pub(crate) use counters::TransportCounts;

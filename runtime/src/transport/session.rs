@@ -121,6 +121,11 @@ impl Session {
             Some(opened) if opened.lane == Lane::Snapshot => opened.from,
             _ => return Err(Refusal::NoHello),
         };
+        if !self.reception.handle.knows(from) {
+            // It was removed.
+            self.open.take();
+            return Err(Refusal::UnknownNode);
+        }
         let answer = self.reception.inbound.snapshot(from, part);
         // The other end is dropped only when the node ends.
         Ok(answer.await.unwrap_or(SnapshotAnswer::Refused))

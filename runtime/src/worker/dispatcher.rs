@@ -5,7 +5,7 @@
 //! comes meanwhile makes the next turn larger instead of more frequent.
 
 use super::deadlines::Deadlines;
-use super::group_actor::GroupActor;
+use super::group_actor::{End, Ended, GroupActor};
 use super::turn::{GroupWork, Turn, TurnOutput};
 use super::{Create, Work};
 use crate::clock::Clock;
@@ -161,9 +161,7 @@ impl Dispatcher {
         match work {
             Work::Create(create) => self.create(*create),
             Work::End(life, ended) => {
-                self.end(life);
-                // Who gave up waiting has dropped the other end.
-                ended.send(()).ok();
+                self.end(life, Ended(Some(ended)));
             }
             Work::Messages(messages, permit) => {
                 for message in messages {
@@ -269,7 +267,7 @@ impl Dispatcher {
     }
 
     /// Ends a replica. It has no turn now, and what it wanted done in earlier ones was handed on.
-    fn end(&mut self, life: Life) {
+    fn end(&mut self, life: Life, ended: Ended) {
         let Some(position) = self.position(life) else {
             return;
         };
@@ -280,7 +278,7 @@ impl Dispatcher {
         if let Some(local) = self.groups.get_mut(position).and_then(Option::take) {
             local.work.into_iter().for_each(GroupWork::refuse);
             // Dropped with its proposals, whose outcome nobody knows then.
-            local.actor.do_send(Stop);
+            local.actor.do_send(End(ended));
         }
     }
 

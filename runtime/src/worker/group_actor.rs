@@ -59,6 +59,25 @@ pub(crate) struct GroupActor {
     position: usize,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
     pub(super) quarantined: bool,
+    /// The last that is dropped: nothing of the state machine is left then.
+    ended: Option<Ended>,
+}
+
+/// Ends one replica for good.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct End(pub(crate) Ended);
+
+/// Tells, when it is dropped, that a replica is gone.
+pub(crate) struct Ended(pub(crate) Option<oneshot::Sender<()>>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            // Who gave up waiting has dropped the other end.
+            reply.send(()).ok();
+        }
+    }
 }
 
 /// A replica that shall lead from the start. Its peers may not run the group yet, or not be connected: it asks
@@ -90,6 +109,7 @@ impl GroupActor {
             shared,
             position,
             quarantined: false,
+            ended: None,
         }
     }
 
@@ -438,6 +458,15 @@ impl Handler<Turn> for GroupActor {
         if catch_unwind(AssertUnwindSafe(|| self.turn(turn.0))).is_err() {
             self.quarantine(&QuarantineReason::TurnPanicked);
         }
+    }
+}
+
+impl Handler<End> for GroupActor {
+    type Result = ();
+
+    fn handle(&mut self, End(ended): End, ctx: &mut Context<Self>) {
+        self.ended = Some(ended);
+        self.handle(Stop, ctx);
     }
 }
 

@@ -105,7 +105,8 @@ impl GroupActor {
 
     pub(super) fn send_snapshot(&mut self, to: NodeId) {
         // Without one this can't be asked for: what is compacted is in a snapshot, or durable in a state on disk.
-        let Some((last, view)) = self.pick_snapshot() else {
+        let to_witness = self.core.membership().is_witness(to);
+        let Some((last, view)) = self.pick_snapshot(to_witness) else {
             return;
         };
         let work = SnapshotWork::Send {
@@ -113,7 +114,7 @@ impl GroupActor {
             to,
             term: self.core.term(),
             last,
-            to_witness: self.core.membership().is_witness(to),
+            to_witness,
             view,
         };
         if self.shared.snapshots.push(work) {
@@ -122,7 +123,7 @@ impl GroupActor {
     }
 
     /// The snapshot for a peer that needs one, and what is to be written into it first.
-    fn pick_snapshot(&mut self) -> Option<(LogId, Option<View>)> {
+    fn pick_snapshot(&mut self, to_witness: bool) -> Option<(LogId, Option<View>)> {
         if !self.machine.is_on_disk() {
             return self.snapshots.newest().map(|last| (last, None));
         }
@@ -135,7 +136,10 @@ impl GroupActor {
             return Some((base, None));
         };
         let encode = self.view()?;
-        self.snapshots.offer(last);
+        if !to_witness {
+            // What a witness gets has no state, and is no file that others could be sent.
+            self.snapshots.offer(last);
+        }
         Some((last, Some(View { membership, encode })))
     }
 

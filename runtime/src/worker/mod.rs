@@ -35,8 +35,8 @@ use tokio::sync::oneshot;
 pub(crate) enum Work {
     /// A replica to host from now on.
     Create(Box<Create>),
-    /// A replica to end. What was queued for it before is dropped, and who asked for it told so; all that it
-    /// wanted written before is in the storage's inbox when this is answered.
+    /// A replica to end. What was queued for it before is dropped, and who asked for it told so; when this is
+    /// answered, all that it wanted written before is in the storage's inbox, and its state machine is dropped.
     End(Life, oneshot::Sender<()>),
     /// What a peer said to groups of this worker, in its order.
     Messages(Vec<Message>, Option<InboundPermit>),
@@ -74,7 +74,7 @@ pub(crate) struct Create {
     pub(crate) machine: Box<dyn Machine>,
     /// The last entry of the snapshot that it was restored from, or that it has applied on its disk.
     pub(crate) snapshot: Option<LogId>,
-    /// It was restored on its disk, and is not durable there yet.
+    /// It was restored on its disk, and may not be durable there yet.
     pub(crate) unsynced: bool,
     pub(crate) slot: Arc<GroupSlot>,
     /// Campaign at once instead of waiting for an election timeout.

@@ -11,8 +11,8 @@ use raftyard::store::{
     GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError, Tombstone,
 };
 use raftyard::{
-    Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, NodeId, OnDisk,
-    ReadError, SnapshotError,
+    Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, GroupOptions,
+    MembershipChange, NodeId, OnDisk, ReadError, RebuildGroupError, SnapshotError,
 };
 use raftyard_groups::{Entry, LogBase, LogId, LogIndex, Persist};
 use std::io;
@@ -527,6 +527,88 @@ async fn a_restored_state_that_was_not_synced_yet_is_restored_again() {
         "the state is the old one"
     );
     comes_back(&mut cluster, &disks, away).await;
+    cluster.stop_all().await;
+}
+
+/// As long as the restored state is not durable, its snapshot is what a second crash would need.
+#[tokio::test]
+async fn a_restored_state_outlives_a_restart_before_it_is_synced_and_a_crash_after_it() {
+    let (mut cluster, disks, away) = lagging().await;
+    meets_its_snapshot(&mut cluster, &disks, away, Fault::Sync).await;
+    cluster.stop(away).await;
+    // Only the process ended: what was written is there, durable or not.
+    disks[slot(away)].lock().fault = Some(Fault::Sync);
+    cluster.open(away).await;
+    let back = create_on(&cluster, away, 1, || Ok(disks[slot(away)].open())).await;
+    let back = back.unwrap();
+    eventually("it is to be synced", || back.status().is_quarantined()).await;
+    cluster.stop(away).await;
+    disks[slot(away)].crash();
+    comes_back(&mut cluster, &disks, away).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_group_with_its_state_on_disk_is_rebuilt_from_one_survivor() {
+    let mut cluster = start_with(3, often()).await;
+    let directories = Directories::new();
+    let replicas = create_all(&cluster, 1, |node| directories.open(node)).await;
+    fill(&replicas, 0..80).await;
+    compacted_everywhere(&cluster, 60).await;
+    all_applied(&replicas).await;
+    let survivor = NodeId(2);
+    drop(replicas);
+    cluster.stop(NodeId(1)).await;
+    cluster.stop(NodeId(3)).await;
+    let open = async |cluster: &Cluster| {
+        let host = cluster.host(survivor);
+        let created = host.create_disk_group(GroupId(1), [survivor], || directories.open(survivor));
+        [created.await.unwrap()]
+    };
+    let mut end = 80;
+    for _ in 0..2 {
+        cluster.host(survivor).rebuild_group(GroupId(1)).await.unwrap();
+        // Whether there should be a snapshot nobody knows who does not know the state machine: nothing is changed.
+        let refused = cluster.host(survivor).rebuild_group(GroupId(1)).await;
+        assert!(
+            matches!(refused, Err(RebuildGroupError::Snapshot(SnapshotError::Missing { .. }))),
+            "{refused:?}"
+        );
+        let group = open(&cluster).await;
+        assert_eq!(read(&group).await, numbers(end));
+        fill(&group, end..end + 5).await;
+        end += 5;
+    }
+    cluster.stop(survivor).await;
+    cluster.open(survivor).await;
+    let group = open(&cluster).await;
+    assert_eq!(read(&group).await, numbers(end));
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn members_of_a_group_with_its_state_on_disk_come_and_go() {
+    let mut cluster = start_with(3, often()).await;
+    let disks = disks(&cluster);
+    let mut replicas = Vec::new();
+    for node in [NodeId(1), NodeId(2)] {
+        let host = cluster.host(node);
+        let members = [NodeId(1), NodeId(2)];
+        let created = host.create_disk_group(GroupId(1), members, || Ok(disks[slot(node)].open()));
+        replicas.push(created.await.unwrap());
+    }
+    fill(&replicas, 0..80).await;
+    let host = cluster.host(NodeId(3));
+    let joined = host.join_disk_group(GroupId(1), GroupOptions::default(), || Ok(disks[2].open()));
+    replicas.push(joined.await.unwrap());
+    lead(&cluster, &replicas, NodeId(1)).await;
+    let change = MembershipChange::replace(NodeId(2), NodeId(3));
+    let membership = replicas[0].change_membership(change).await.unwrap();
+    assert!(membership.contains(NodeId(3)) && !membership.contains(NodeId(2)));
+    fill(&replicas, 80..90).await;
+    lead(&cluster, &replicas, NodeId(3)).await;
+    assert_eq!(replicas[2].progress().await.unwrap().len(), 1);
+    assert_eq!(read(&replicas).await, numbers(90));
     cluster.stop_all().await;
 }
 

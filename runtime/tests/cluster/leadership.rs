@@ -1,7 +1,7 @@
 //! Leadership that moves because somebody wants it to, and reads that followers serve.
 
 use super::support::{Cluster, PATIENCE, eventually, leader_of, propose, read, slot};
-use raftyard::{Consistency, NodeId, ReadError, TransferError};
+use raftyard::{Consistency, GroupId, NodeId, ReadError, TransferError};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -89,6 +89,24 @@ async fn a_node_that_shuts_down_hands_over_what_it_leads() {
             Some(before + 1)
         );
     }
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_destroyed_hands_over_first() {
+    let mut cluster = Cluster::closed(3);
+    // Nobody times out.
+    cluster.tuning.election_timeout_ms = 60_000;
+    cluster.open_all().await;
+    let replicas = cluster.create(1).await;
+    let leader = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    propose(&replicas, "before").await;
+    cluster.host(leader).destroy_group(GroupId(1)).await.unwrap();
+    let others: Vec<_> = replicas
+        .into_iter()
+        .filter(|replica| replica.node() != leader)
+        .collect();
+    propose(&others, "after").await;
     cluster.stop_all().await;
 }
 

@@ -4,7 +4,7 @@ use super::support::{Cluster, Journal, eventually, leader_of, propose, read};
 use super::yard::{GROUP, Yard, ids, often, quick};
 use raftyard::store::LogStore;
 use raftyard::{
-    ChangeError, CreateGroupError, Group, GroupOptions, MemberRole, MembershipChange, MembershipError, NodeId,
+    ChangeError, CreateGroupError, Group, GroupId, GroupOptions, MemberRole, MembershipChange, MembershipError, NodeId,
     RebuildGroupError, Witness,
 };
 use raftyard_groups::{LogIndex, Payload};
@@ -24,6 +24,27 @@ async fn create_with_witness(cluster: &Cluster) -> (Vec<Group<Journal>>, Group<W
     assert!(matches!(mistaken, Err(CreateGroupError::OtherKind(GROUP))));
     let witness = host.create_witness(GROUP, ids(&[1, 2, 3]), options()).await;
     (full, witness.unwrap())
+}
+
+/// Whichever member a new group's id picks to campaign at once.
+#[tokio::test]
+async fn a_new_group_with_a_witness_has_a_leader_without_an_election_timeout() {
+    let mut cluster = Cluster::closed(3);
+    cluster.tuning.election_timeout_ms = 120_000;
+    cluster.open_all().await;
+    for group in (1..=3).map(GroupId) {
+        let options = || GroupOptions::default().witnesses([NodeId(3)]);
+        let mut full = Vec::new();
+        for id in ids(&[1, 2]) {
+            let host = cluster.host(id);
+            let created = host.create_group_with(group, ids(&[1, 2, 3]), options(), Journal::default);
+            full.push(created.await.unwrap());
+        }
+        let host = cluster.host(NodeId(3));
+        host.create_witness(group, ids(&[1, 2, 3]), options()).await.unwrap();
+        leader_of(&full, &ids(&[1, 2])).await;
+    }
+    cluster.stop_all().await;
 }
 
 #[tokio::test]
@@ -90,6 +111,7 @@ async fn a_witness_stands_in_for_a_full_replica_that_is_down_and_holds_no_state(
         matches!(rebuilt, Err(RebuildGroupError::Witness(GROUP))),
         "there is nothing to make a group of"
     );
+    assert!(cluster.host(NodeId(3)).group::<Witness>(GROUP).is_some(), "it goes on");
     cluster.stop_all().await;
 }
 

@@ -6,9 +6,11 @@ use super::harness::{
 use crate::transport::codec;
 use crate::transport::frame::Frame;
 use crate::transport::lane::Lane;
-use crate::transport::service::{Hello, PROTOCOL, PeerClient, Receipt, Refusal, Welcome};
+use crate::transport::service::{
+    Hello, PROTOCOL, PeerClient, Receipt, Refusal, SnapshotAnswer, SnapshotOffer, Welcome,
+};
 use crate::transport::wire::{encode, encoded_len};
-use crate::transport::{Network, TcpNetwork, bind};
+use crate::transport::{Done, Network, Outgoing, RemovePeer, TcpNetwork, bind};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{Message, NodeId};
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tarpc::client::{Config, NewClient};
 use tarpc::context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
 
 const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -97,6 +100,59 @@ fn strangers_are_refused_by_name() {
         let answer = known.hello(context::current(), hello()).await.unwrap();
         assert_eq!(answer, Err(Refusal::SecondHello));
         assert_eq!(node.inbox.len(), 0);
+    });
+}
+
+fn offer() -> SnapshotOffer {
+    SnapshotOffer {
+        group: 1,
+        incarnation: 1,
+        term: 1,
+        last_term: 1,
+        last_index: 1,
+        size: 1,
+        crc: 0,
+    }
+}
+
+#[test]
+fn a_peer_that_is_removed_sends_no_more_of_its_snapshot() {
+    run(async {
+        let node = node_two(quick().connect_deadline).await;
+        let peer = caller(&node).await;
+        let lane = Lane::Snapshot;
+        let welcome = peer.hello(context::current(), Hello { lane, ..hello() }).await;
+        assert_eq!(welcome.unwrap(), Ok(Welcome));
+        let answer = peer.snapshot_offer(context::current(), offer()).await;
+        assert_eq!(answer.unwrap(), Ok(SnapshotAnswer::Refused), "it is handed on");
+        node.actor.send(RemovePeer(NodeId(1))).await.unwrap();
+        let answer = peer.snapshot_offer(context::current(), offer()).await;
+        assert_eq!(answer.unwrap(), Err(Refusal::UnknownNode));
+    });
+}
+
+/// Or its group would wait for ever, and send the peer none when it is back.
+#[test]
+fn who_sends_a_snapshot_is_told_that_the_peer_was_removed() {
+    run(async {
+        let node = node_two(quick().connect_deadline).await;
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            let (done, outcome) = oneshot::channel();
+            node.handle.send_snapshot(Outgoing {
+                to: NodeId(1),
+                offer: offer(),
+                read: Box::new(|_, _| oneshot::channel().1),
+                done: Done::new(move |is_complete| {
+                    done.send(is_complete).ok();
+                }),
+            });
+            told.push(outcome);
+        }
+        node.actor.send(RemovePeer(NodeId(1))).await.unwrap();
+        for outcome in told {
+            assert_eq!(outcome.await, Ok(false));
+        }
     });
 }
 

@@ -72,6 +72,7 @@ impl Dispatcher {
         let node = NodeId(1);
         let slot = Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
+            is_on_disk: false,
             group: life.group,
             incarnation: life.incarnation,
             inbox: self.inbox.clone(),
@@ -137,10 +138,10 @@ impl Dispatcher {
         self.sort(Work::Messages(vec![message], None));
     }
 
-    fn end_life(&mut self, life: Life) {
-        let (reply, mut ended) = oneshot::channel();
+    async fn end_life(&mut self, life: Life) {
+        let (reply, ended) = oneshot::channel();
         self.sort(Work::End(life, reply));
-        ended.try_recv().unwrap();
+        ended.await.unwrap();
     }
 
     /// How much work waits for the group at each place; none if the place is free.
@@ -158,13 +159,13 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
         dispatcher.host(life(2, 1));
         assert_eq!(dispatcher.waiting(), [Some(1), Some(1)], "each looks at its clock");
         let mut queued = dispatcher.propose(life(1, 1));
-        dispatcher.end_life(life(1, 2));
+        dispatcher.end_life(life(1, 2)).await;
         assert_eq!(
             dispatcher.waiting(),
             [Some(2), Some(1)],
             "it is another life that ended"
         );
-        dispatcher.end_life(life(1, 1));
+        dispatcher.end_life(life(1, 1)).await;
         assert_eq!(queued.try_recv(), Ok(Err(ProposeError::Closed)));
         assert_eq!(dispatcher.waiting(), [None, Some(1)]);
         assert_eq!(dispatcher.touched, [1]);
@@ -202,7 +203,7 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
         dispatcher.hear(life(1, 2));
         assert_eq!(dispatcher.waiting(), [Some(2), Some(1)], "its own");
         for round in 3..100 {
-            dispatcher.end_life(life(1, round - 1));
+            dispatcher.end_life(life(1, round - 1)).await;
             dispatcher.host(life(1, round));
         }
         assert_eq!(dispatcher.groups.len(), 2, "no place is left behind");

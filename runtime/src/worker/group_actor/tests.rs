@@ -69,6 +69,7 @@ fn single() -> GroupActor {
         unsynced: false,
         slot: Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
+            is_on_disk: false,
             group,
             incarnation: Incarnation(1),
             inbox: Arc::new(Inbox::new()),
