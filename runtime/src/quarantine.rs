@@ -45,6 +45,10 @@ pub enum QuarantineReason {
     /// The node's disk failed to write: all replicas of the node stop.
     #[error("the store failed")]
     StoreFailed,
+    /// It was created as a witness, and its group has it as a member with state, or the other way round: its log lacks
+    /// commands that the group counts on, or its state machine would.
+    #[error("its group takes it for a witness, and it is none, or the other way round")]
+    OtherKind,
     /// A fault of this program.
     #[error("its turn panicked")]
     TurnPanicked,

@@ -55,7 +55,7 @@ fn explore_further(mut model: explorer::Model) {
     model.start.left = model.start.left.once_more();
     model.depth = number("RAFTYARD_MODEL_DEPTH").map_or(64, |depth| u32::try_from(depth).unwrap());
     let limits = Limits {
-        states: number("RAFTYARD_MODEL_STATES").unwrap_or(3_000_000),
+        states: number("RAFTYARD_MODEL_STATES").unwrap_or(1_500_000),
         heal_every: 5_000,
     };
     explore(model, limits);

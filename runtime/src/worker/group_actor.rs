@@ -13,6 +13,7 @@ use crate::group::Consistency;
 use crate::machine::{Machine, MachineError};
 use crate::quarantine::QuarantineReason;
 use crate::registry::{GroupSlot, Standing};
+use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
     Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed, RoleKind, TransferId,
@@ -158,6 +159,10 @@ impl GroupActor {
         inputs.extend(self.ask_for_reads(jobs, now));
         inputs.extend(self.propose(commands, now));
         self.core.step_all(now, inputs, &mut self.effects);
+        if self.is_of_other_kind() {
+            self.quarantine(&QuarantineReason::OtherKind);
+            return self.refuse(Vec::new(), Vec::new(), exports);
+        }
         self.note_proposed();
         self.note_transferred();
         self.carry_out(now);
@@ -174,6 +179,13 @@ impl GroupActor {
         for (id, outcome) in self.effects.memberships.drain(..) {
             self.changes.decided(id, outcome);
         }
+    }
+
+    /// Whether its group takes it for a witness and it is none, or the other way round. What the group's leaders
+    /// send it then is not what it needs, and what it holds not what they count on; it must not lead.
+    fn is_of_other_kind(&self) -> bool {
+        let (membership, me) = (self.core.membership(), self.core.node());
+        membership.contains(me) && membership.is_witness(me) != self.machine.as_any().is::<Witness>()
     }
 
     /// The next try of a first campaign, if one is due and still makes sense.

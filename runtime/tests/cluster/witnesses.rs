@@ -5,7 +5,7 @@ use super::yard::{GROUP, Yard, ids, often, quick};
 use raftyard::store::LogStore;
 use raftyard::{
     ChangeError, CreateGroupError, Group, GroupId, GroupOptions, MemberRole, MembershipChange, MembershipError, NodeId,
-    RebuildGroupError, Witness,
+    QuarantineReason, RebuildGroupError, ReplicaState, Witness,
 };
 use raftyard_groups::{LogIndex, Payload};
 
@@ -141,5 +141,26 @@ async fn a_witness_joins_a_group_that_runs() {
         full,
         Err(ChangeError::Invalid(MembershipError::WitnessMustLeave(NodeId(3))))
     );
+    yard.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_its_group_takes_for_another_kind_stops() {
+    let mut yard = Yard::new(4, &[1, 2], often()).await;
+    yard.fill(0..10).await;
+    let host = yard.cluster.host(NodeId(3));
+    let witness = host.join_witness(GROUP, GroupOptions::default()).await.unwrap();
+    yard.join(4).await;
+    // Its log will lack no command from now on, but would lack those of before had it been a witness already.
+    let change = MembershipChange::add_learner(NodeId(3));
+    yard.change(change).await;
+    let stopped = |state| state == ReplicaState::Quarantined(QuarantineReason::OtherKind);
+    eventually("the witness stops", || stopped(witness.status().state)).await;
+    // One with a state machine, to which no commands are sent.
+    let (_, leader) = yard.leader().await;
+    let asked = tokio::spawn(async move { leader.change_membership(MembershipChange::add_witness(NodeId(4))).await });
+    eventually("the full replica stops", || stopped(yard.status(4).state)).await;
+    asked.abort();
+    assert_eq!(yard.read().await.len(), 10, "the others go on");
     yard.cluster.stop_all().await;
 }
