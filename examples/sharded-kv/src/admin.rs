@@ -26,6 +26,7 @@ impl Node {
             Admin::Leave(group) => self.leave(group).await,
             Admin::Change(group, change) => self.change(group, change).await,
             Admin::Abandon(group) => self.abandon(group).await,
+            Admin::Rebuild(group) => self.rebuild(group).await,
             Admin::Transfer(group, to) => self.transfer(group, to).await,
         };
         done.unwrap_or_else(Reply::Error)
@@ -86,6 +87,14 @@ impl Node {
         let place = self.place_of(group)?;
         let left = self.hosting().leave(place).await;
         left.map(|()| Reply::OK).map_err(|error| format!("ERR {error}"))
+    }
+
+    async fn rebuild(&self, group: GroupId) -> Result<Reply, String> {
+        let place = self.place_of(group)?;
+        let rebuilt = self.hosting().rebuild(place).await;
+        rebuilt
+            .map(|report| Reply::text(report.to_string()))
+            .map_err(|error| format!("ERR {error}"))
     }
 
     /// Durable before it counts.

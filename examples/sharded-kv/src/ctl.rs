@@ -57,6 +57,9 @@ pub(crate) enum Ctl {
     },
     /// Lets a node lead a group.
     Transfer { group: u64, node: u64 },
+    /// Last resort, for a group that lost its quorum for good: goes on from the replica of one node, and has the other
+    /// nodes that answer begin anew from it. Says what may be lost.
+    Rebuild { group: u64, node: u64 },
     /// Gives up changes that wait for nodes to catch up.
     Abandon {
         #[command(flatten)]
@@ -130,6 +133,7 @@ pub(crate) async fn run(address: &HostPort, ctl: Ctl, mut say: impl FnMut(&str))
             say(&format!("group {group}: led by {node}"));
             return Ok(());
         }
+        Ctl::Rebuild { group, node } => return cluster.rebuild(group, node, &mut say).await,
         Ctl::Abandon { groups } => return abandon(&cluster, &groups, &mut say).await,
         Ctl::AddLearner { id, groups } => plan(groups, Some(id), "ADDLEARNER", &[id], None),
         Ctl::Join { id, groups } => plan(groups, Some(id), "ADDVOTER", &[id], None),

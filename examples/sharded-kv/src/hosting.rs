@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use raftyard::{CreateGroupError, DestroyGroupError, GroupId, GroupOptions, NodeId, RaftHost};
+use raftyard::{
+    CreateGroupError, DestroyGroupError, GroupId, GroupOptions, NodeId, RaftHost, RebuildGroupError, RebuildReport,
+};
 
 use crate::config::NodeConfig;
 use crate::expiry::{Bell, FirstDeadlines};
@@ -28,6 +30,15 @@ pub(crate) enum LeaveError {
     Destroy(#[from] DestroyGroupError),
     #[error("the keys are still on disk: {0}")]
     State(io::Error),
+}
+
+/// Why a group is not rebuilt, or does not run yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RebuildError {
+    #[error(transparent)]
+    Rebuild(#[from] RebuildGroupError),
+    #[error("it is rebuilt, and can't be opened: {0}")]
+    Open(#[from] CreateGroupError),
 }
 
 /// A node's replicas, by the place of their group in the shard map.
@@ -132,6 +143,17 @@ impl Hosting {
             Err(error) => return Err(error.into()),
         }
         self.state.remove_group(group).await.map_err(LeaveError::State)
+    }
+
+    /// As [`RaftHost::rebuild_group`]; the group goes on here, with this node alone.
+    pub(crate) async fn rebuild(&self, place: u16) -> Result<RebuildReport, RebuildError> {
+        let report = self.host.rebuild_group(ShardMap::group_id(place)).await;
+        // Whatever came of it, the old handle may be closed.
+        self.put(place, None);
+        let opened = self.join(place, GroupOptions::default()).await;
+        let report = report?;
+        opened?;
+        Ok(report)
     }
 
     fn put(&self, place: u16, replica: Option<Replica>) {

@@ -17,8 +17,12 @@ pub trait Replicated: sealed::Sealed + 'static {
     /// What a query answers.
     type Answer: Send + 'static;
 
-    /// Answers from the state as it is.
-    #[doc(hidden)]
+    /// Answers from the state as it is. Handles [`read`](crate::Group::read) instead, which says how current the
+    /// answer is.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Failed`] if the state is on a disk that fails.
     fn ask(&self, query: Self::Query) -> Result<Self::Answer, ReadError>;
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Admin {
     Change(GroupId, MembershipChange),
     /// Give up the change under way, while its nodes catch up.
     Abandon(GroupId),
+    /// Make a group of its own of this replica, after a quorum was lost for good.
+    Rebuild(GroupId),
     /// Let another node lead.
     Transfer(GroupId, NodeId),
 }
@@ -40,6 +42,7 @@ const SUBCOMMANDS: &[(&str, i64)] = &[
     ("REMOVE", 4),
     ("REPLACE", 5),
     ("ABANDON", 3),
+    ("REBUILD", 3),
     ("TRANSFER", 4),
 ];
 
@@ -63,6 +66,7 @@ pub(super) fn admin(arguments: &[Bytes]) -> Parsed {
         "REMOVE" => Admin::Change(group()?, MembershipChange::remove(node(3)?)),
         "REPLACE" => Admin::Change(group()?, MembershipChange::replace(node(3)?, node(4)?)),
         "ABANDON" => Admin::Abandon(group()?),
+        "REBUILD" => Admin::Rebuild(group()?),
         _ => Admin::Transfer(group()?, node(3)?),
     };
     Ok(Action::Admin(admin))

@@ -136,16 +136,24 @@ impl Cluster {
         Ok(groups)
     }
 
-    /// Has `node` host a replica of the group that waits to be added.
+    /// Has `node` host a replica of the group that waits to be added. One of an earlier incarnation, which the group
+    /// left behind when it was rebuilt, makes room for it.
     pub(super) async fn host(&self, group: u64, node: u64) -> Result<(), CtlError> {
         let at = self.resp(node)?;
-        let mut incarnation = None;
-        for (_, lines) in self.replicas().await {
+        let (mut incarnation, mut there) = (None, None);
+        for (of, lines) in self.replicas().await {
             let lines = lines.unwrap_or_default();
             let of_group = lines.iter().filter(|line| number(line, "group") == group);
-            incarnation = of_group.map(|line| number(line, "incarnation")).max().max(incarnation);
+            let newest = of_group.map(|line| number(line, "incarnation")).max();
+            incarnation = newest.max(incarnation);
+            if of == node {
+                there = newest;
+            }
         }
         let incarnation = incarnation.ok_or(CtlError::UnknownGroup(group))?;
+        if there.is_some_and(|there| there < incarnation) {
+            ask(at, &["LEAVE".to_owned(), group.to_string()], ANSWER).await?;
+        }
         let words = ["JOIN".to_owned(), group.to_string(), incarnation.to_string()];
         ask(at, &words, ANSWER).await.map(drop)
     }
@@ -160,6 +168,35 @@ impl Cluster {
         if let Err(error) = left {
             say(&format!("group {group}: node {node} still holds its replica: {error}"));
         }
+    }
+
+    /// Lets the group go on from what `node` holds of it. Other nodes that answer give up what they hold and join again;
+    /// those that don't are no members any more.
+    pub(super) async fn rebuild(&self, group: u64, node: u64, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
+        let at = self.resp(node)?;
+        let mut others = Vec::new();
+        for (other, lines) in self.replicas().await {
+            let lines = lines.unwrap_or_default();
+            for line in lines.iter().filter(|line| number(line, "group") == group) {
+                let (term, last) = (number(line, "term"), number(line, "last"));
+                say(&format!(
+                    "group {group}: node {other} holds entries up to {last}, its term is {term}"
+                ));
+                if other != node {
+                    others.push(other);
+                }
+            }
+        }
+        let report = ask(at, &["REBUILD".to_owned(), group.to_string()], CHANGE).await?;
+        if let Reply::Bulk(report) = report {
+            say(&String::from_utf8_lossy(&report));
+        }
+        for other in others {
+            self.host(group, other).await?;
+            let done = self.change(group, "ADDVOTER", &[other]).await?;
+            say(&format!("group {group}: {done}"));
+        }
+        Ok(())
     }
 
     /// Asks whoever leads the group, until it is done.

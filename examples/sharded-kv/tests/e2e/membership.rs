@@ -227,6 +227,57 @@ fn load_goes_on_if(load: &Load, wanted: bool, node: usize) {
 
 /// A client that retries what it is told to retry sees no error when leadership moves.
 #[test]
+fn groups_that_lost_their_quorum_are_rebuilt_from_one_node() {
+    let mut cluster = ServerCluster::new(3, GROUPS);
+    cluster.start_all();
+    let mut client = ClusterClient::new(&cluster.all_resp());
+    let keys: Vec<String> = (0..40).map(|n| format!("key-{n}")).collect();
+    for key in &keys {
+        eventually("the write is taken", || {
+            (client.command(key, &["SET", key, "before"]) == Outcome::Done(Value::ok())).then_some(())
+        });
+    }
+    // So that the third node has all of it.
+    let mut follower = Connection::open(&cluster.resp(3)).unwrap();
+    follower.command(&["READONLY"]).unwrap();
+    for key in &keys {
+        eventually("it serves what was written", || {
+            (follower.command(&["GET", key]).unwrap() == Value::bulk("before")).then_some(())
+        });
+    }
+    let expect = |client: &mut ClusterClient, value: &str| {
+        for key in &keys {
+            eventually("it is read", || {
+                (client.command(key, &["GET", key]) == Outcome::Done(Value::bulk(value))).then_some(())
+            });
+        }
+    };
+    cluster.kill(1);
+    cluster.kill(2);
+    for group in groups(&cluster.ctl(3, &["status"])) {
+        let said = cluster.ctl(3, &["rebuild", &group.to_string(), "3"]);
+        assert!(said.contains("node 3 holds entries up to"), "{said}");
+        assert!(said.contains("other members committed are lost"), "{said}");
+    }
+    let mut alone = ClusterClient::new(&[cluster.resp(3)]);
+    expect(&mut alone, "before");
+    for key in &keys {
+        assert_eq!(alone.command(key, &["SET", key, "after"]), Outcome::Done(Value::ok()));
+    }
+
+    // One that was lost comes back with what it held, which is no part of the group any more.
+    cluster.start(1);
+    eventually("it answers", || Connection::open(&cluster.resp(1)).ok());
+    cluster.ctl(3, &["join", "1"]);
+    let status = cluster.ctl(3, &["status"]);
+    for group in groups(&status) {
+        let line = group_line(&status, group);
+        assert!(line.contains("voters=1,3"), "{line}");
+    }
+    expect(&mut ClusterClient::new(&[cluster.resp(1), cluster.resp(3)]), "after");
+}
+
+#[test]
 fn leadership_moves_under_load_without_an_error() {
     let mut cluster = ServerCluster::new(3, 2);
     cluster.start_all();
