@@ -44,7 +44,7 @@ pub(super) fn write(store: &Store, view: &Snapshot, head: &Head, out: &mut dyn W
     out.flush()
 }
 
-/// Puts down what [`write`] wrote as a generation of its own. After an error what was put down is removed.
+/// Puts down what [`write()`] wrote as a generation of its own. After an error what was put down is removed.
 pub(super) fn read(store: &Store, from: &mut dyn Read) -> io::Result<Head> {
     let generation = store.new_generation();
     let read = put_down(store, generation, &mut BufReader::with_capacity(BUFFER_BYTES, from));
