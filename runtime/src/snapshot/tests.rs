@@ -3,19 +3,14 @@
 use super::actor::SnapshotActor;
 use super::name::{Name, SnapshotId};
 use super::*;
-use crate::budget::InboundBudget;
 use crate::inbox::Inbox;
 use crate::life::Life;
 use crate::metrics::Counters;
 use crate::router::Router;
 use crate::store::{GroupRecord, MemorySnapshotStore, SnapshotStore};
-use crate::transport::{
-    self, MemoryNetwork, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, TransportConfig, TransportLimits,
-    chunk_crc,
-};
+use crate::transport::{self, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 use crate::worker::Work;
 use raftyard_groups::{Incarnation, Membership, Recovered};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -61,19 +56,8 @@ fn decode() -> Decode {
 
 impl Desk {
     async fn new(store: MemorySnapshotStore) -> Self {
-        let network = MemoryNetwork::new();
-        let config = TransportConfig {
-            cluster: "test".to_owned(),
-            node: NodeId(1),
-            listen: "1".to_owned(),
-            network: network.node(NodeId(1)),
-            seed: 1,
-            limits: TransportLimits::default(),
-        };
         let (worker, inbox) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
-        let router = Arc::new(Router::new(vec![worker.clone()], inbox.clone()));
-        let bound = transport::bind(config).await.unwrap();
-        let (_, handle) = bound.into_actor(BTreeMap::new(), router, InboundBudget::new(1));
+        let handle = transport::nowhere(Router::new(vec![worker.clone()], inbox.clone())).await;
         let names = store.list().unwrap();
         let counters = Arc::new(Counters::default());
         let boxed = Box::new(store.clone());

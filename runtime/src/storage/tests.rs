@@ -1,13 +1,11 @@
 //! The actor without its thread.
 
 use super::*;
-use crate::budget::InboundBudget;
 use crate::router::Router;
 use crate::store::{MemoryLogStore, Refusal};
-use crate::transport::{self, MemoryNetwork, TransportConfig, TransportLimits};
+use crate::transport;
 use bytes::Bytes;
 use raftyard_groups::{Entry, LoadPurpose, LogIndex, Membership, NodeId, Payload, PersistSeq, Recovered, Term};
-use std::collections::BTreeMap;
 
 const GROUP: GroupId = GroupId(7);
 
@@ -54,19 +52,8 @@ fn load(incarnation: u64) -> StorageWork {
 
 impl Desk {
     async fn new(store: MemoryLogStore) -> Self {
-        let network = MemoryNetwork::new();
-        let config = TransportConfig {
-            cluster: "test".to_owned(),
-            node: NodeId(1),
-            listen: "1".to_owned(),
-            network: network.node(NodeId(1)),
-            seed: 1,
-            limits: TransportLimits::default(),
-        };
         let (worker, inbox) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
-        let router = Arc::new(Router::new(vec![worker.clone()], Arc::new(Inbox::new())));
-        let bound = transport::bind(config).await.unwrap();
-        let (_, handle) = bound.into_actor(BTreeMap::new(), router, InboundBudget::new(1));
+        let handle = transport::nowhere(Router::new(vec![worker.clone()], Arc::new(Inbox::new()))).await;
         let (workers, counters) = (vec![worker.clone()], Arc::new(Counters::default()));
         let store = Box::new(store);
         let actor = StorageActor::new(store, IdMap::default(), inbox.clone(), workers, handle, counters);

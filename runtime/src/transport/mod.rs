@@ -31,9 +31,14 @@ mod handle;
 mod lane;
 mod link;
 mod network;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod nowhere;
 mod outbox;
 mod service;
 mod session;
+#[cfg(test)]
+pub(crate) use nowhere::nowhere;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -1,6 +1,7 @@
 //! Many groups, clients of each, and nodes that stop, start and are cut off at random: what was acknowledged
 //! is there once, in every replica alike; no read goes back in time; every call is answered.
 
+use super::support::random::{Random, seed};
 use super::support::{Cluster, PATIENCE, eventually};
 use parking_lot::Mutex;
 use raftyard::{
@@ -8,7 +9,6 @@ use raftyard::{
     StateMachine, Timestamp, Tuning,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -61,27 +61,6 @@ struct Known {
     unknown: BTreeMap<u64, RequestId>,
     /// The longest answer of any read that is over.
     longest_read: usize,
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (z ^ (z >> 27)) % bound
-    }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("RAFTYARD_SEED").ok();
-    let seed = given.map_or_else(
-        || RandomState::new().hash_one(0),
-        |text| text.parse().expect("RAFTYARD_SEED is a number"),
-    );
-    println!("RAFTYARD_SEED={seed}");
-    seed
 }
 
 async fn answered<F: Future>(what: &str, call: F) -> F::Output {

@@ -1,31 +1,10 @@
 //! Members that change at random, under clients, while nodes stop and links are cut.
 
+use super::support::random::{Random, seed};
 use super::support::slot;
 use super::yard::{GROUP, Load, Yard, often, voters};
 use raftyard::{MemberRole, Membership, MembershipChange, NodeId};
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (z ^ (z >> 27)) % bound
-    }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("RAFTYARD_SEED").ok();
-    let seed = given.map_or_else(
-        || RandomState::new().hash_one(0),
-        |text| text.parse().expect("RAFTYARD_SEED is a number"),
-    );
-    println!("RAFTYARD_SEED={seed}");
-    seed
-}
 
 /// One or two nodes become something else; none if that can't be.
 fn random_change(membership: &Membership, random: &mut Random) -> Option<MembershipChange> {

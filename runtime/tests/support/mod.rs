@@ -1,5 +1,7 @@
 //! A cluster in memory that tests can cut, crash and restart.
 
+pub mod random;
+
 pub mod fjall_journal;
 pub mod memory_journal;
 

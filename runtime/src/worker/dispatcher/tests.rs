@@ -2,39 +2,20 @@
 
 use super::super::{Proposal, Purpose, ReadJob};
 use super::*;
-use crate::budget::{ByteBudget, InboundBudget};
+use crate::budget::ByteBudget;
 use crate::clock::MonotonicClock;
 use crate::error::{ProposeError, ReadError};
 use crate::group::Consistency;
-use crate::machine::{Answer, ROOM, StateMachine, Typed};
+use crate::machine::{Answer, ROOM, Typed};
 use crate::registry::StatusCell;
 use crate::router::Router;
-use crate::time::Timestamp;
-use crate::transport::{self, MemoryNetwork, TransportConfig, TransportLimits};
+use crate::transport;
+use crate::witness::Witness;
 use raftyard_groups::{
     Body, Incarnation, Membership, NodeId, Prompt, ReadRound, Recovered, ReplicaConfig, Term, Tuning,
 };
-use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
-
-struct Nothing;
-
-impl StateMachine for Nothing {
-    type Command = ();
-    type Response = ();
-    type Query = ();
-    type Answer = ();
-    type Snapshot = ();
-
-    fn apply(&mut self, (): (), _: Timestamp) {}
-
-    fn query(&self, (): ()) {}
-
-    fn snapshot(&self) {}
-
-    fn restore(&mut self, (): ()) {}
-}
 
 fn life(group: u64, incarnation: u64) -> Life {
     Life {
@@ -44,19 +25,8 @@ fn life(group: u64, incarnation: u64) -> Life {
 }
 
 async fn dispatcher() -> Dispatcher {
-    let network = MemoryNetwork::new();
-    let config = TransportConfig {
-        cluster: "test".to_owned(),
-        node: NodeId(1),
-        listen: "1".to_owned(),
-        network: network.node(NodeId(1)),
-        seed: 1,
-        limits: TransportLimits::default(),
-    };
     let (inbox, snapshots) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
-    let router = Arc::new(Router::new(vec![inbox.clone()], snapshots.clone()));
-    let bound = transport::bind(config).await.unwrap();
-    let (_, handle) = bound.into_actor(BTreeMap::new(), router, InboundBudget::new(1));
+    let handle = transport::nowhere(Router::new(vec![inbox.clone()], snapshots.clone())).await;
     let shared = Shared::new(
         Arc::new(MonotonicClock::default()),
         Limits::default(),
@@ -89,7 +59,7 @@ impl Dispatcher {
                 priority: 0,
             },
             recovered: Recovered::default(),
-            machine: Box::new(Typed::new(Nothing)),
+            machine: Box::new(Typed::new(Witness)),
             snapshot: None,
             unsynced: false,
             slot: slot.clone(),
