@@ -3,6 +3,7 @@
 mod cluster;
 mod dev;
 mod node_config;
+mod ports;
 mod process;
 mod resp;
 
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 pub(crate) use cluster::{ClusterClient, Outcome};
 pub(crate) use dev::{Dev, VERSIONS};
 pub(crate) use node_config::ServerCluster;
-pub(crate) use process::{Process, free_dev_port, free_ports, run_to_end};
+pub(crate) use ports::{free_dev_port, free_ports};
+pub(crate) use process::{Process, run_to_end};
 pub(crate) use resp::{Connection, Value, encode};
 
 /// The options with which keys are in memory, and those with which they are on disk.

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -124,27 +123,4 @@ pub(crate) fn run_to_end(arguments: &[&str]) -> Output {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     child.wait_with_output().unwrap()
-}
-
-/// Ports that nobody listens on right now.
-pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count).map(|_| listen(0).unwrap()).collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().unwrap().port())
-        .collect()
-}
-
-/// A `--port` for `dev` with `nodes` nodes: all the ports that follow from it are free right now.
-pub(crate) fn free_dev_port(nodes: u16) -> u16 {
-    eventually("ports for a cluster are free", || {
-        let port = listen(0)?.local_addr().ok()?.port();
-        let wanted = (0..nodes).flat_map(|node| [port.checked_add(node), port.checked_add(1000 + node)]);
-        let all: Option<Vec<TcpListener>> = wanted.map(|port| listen(port?)).collect();
-        all.map(|_| port)
-    })
-}
-
-fn listen(port: u16) -> Option<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port)).ok()
 }
