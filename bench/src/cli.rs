@@ -1,9 +1,10 @@
 //! What the load generator can be told.
 
 use crate::kv::KEY_BYTES;
+use crate::soak::SoakPlan;
 use clap::{Args, Parser, Subcommand, value_parser};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Writes on their way that a run may have, all clients together: more would only be refused by the nodes.
 const ON_THEIR_WAY_MAX: u64 = 1_000_000;
@@ -27,6 +28,48 @@ enum Load {
     Write48(Options),
     /// One group, otherwise the same
     Write1(Options),
+    /// Many groups that are written, left alone, destroyed and created again while nodes restart; replicas are
+    /// compared at the end
+    Soak(SoakOptions),
+}
+
+#[derive(Args)]
+struct SoakOptions {
+    /// Groups, each with a replica on all three nodes
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=100_000))]
+    groups: u64,
+    /// Minutes
+    #[arg(long, value_name = "M", default_value_t = 30, value_parser = value_parser!(u64).range(1..=1440))]
+    minutes: u64,
+    /// Chooses what happens [default: the time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Worker threads of each node
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=256))]
+    workers: u64,
+    /// An existing directory; what the nodes write in it is removed at the end
+    /// [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl SoakOptions {
+    fn plan(self) -> Result<SoakPlan, String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(SoakPlan {
+            groups: self.groups,
+            duration: Duration::from_secs(self.minutes * 60),
+            seed: self.seed.unwrap_or(now.as_secs()),
+            workers: usize::try_from(self.workers).map_err(|_| "too many workers for this machine")?,
+            data: self.data,
+        })
+    }
+}
+
+/// What to do.
+pub(crate) enum Job {
+    Measure(Plan),
+    Soak(SoakPlan),
 }
 
 #[derive(Args)]
@@ -85,8 +128,9 @@ impl Cli {
     /// # Errors
     ///
     /// What of it does not go together.
-    pub(crate) fn plan(self) -> Result<Plan, String> {
+    pub(crate) fn job(self) -> Result<Job, String> {
         let (load, groups, options) = match self.load {
+            Load::Soak(options) => return options.plan().map(Job::Soak),
             Load::Write48(options) => ("write48", 48, options),
             Load::Write1(options) => ("write1", 1, options),
         };
@@ -98,7 +142,7 @@ impl Cli {
             ));
         }
         let small = |value: u64| usize::try_from(value).map_err(|_| format!("{value} is too large for this machine"));
-        Ok(Plan {
+        Ok(Job::Measure(Plan {
             load,
             groups: options.groups.unwrap_or(groups),
             clients: options.clients,
@@ -110,7 +154,7 @@ impl Cli {
             client_threads: small(options.client_threads)?,
             data: options.data,
             json: options.json,
-        })
+        }))
     }
 }
 
@@ -121,9 +165,13 @@ mod tests {
 
     fn plan(arguments: &str) -> Result<Plan, String> {
         let arguments = ["raftyard-bench"].into_iter().chain(arguments.split_whitespace());
-        Cli::try_parse_from(arguments)
+        let job = Cli::try_parse_from(arguments)
             .map_err(|error| error.to_string())
-            .and_then(Cli::plan)
+            .and_then(Cli::job)?;
+        match job {
+            Job::Measure(plan) => Ok(plan),
+            Job::Soak(_) => panic!("a soak is no load"),
+        }
     }
 
     #[test]

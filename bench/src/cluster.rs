@@ -3,7 +3,7 @@
 
 use crate::Failure;
 use crate::kv::Kv;
-use raftyard::{Group, GroupId, HostMetrics, NodeId, RaftHost};
+use raftyard::{Group, GroupId, HostMetrics, NodeId, RaftHost, Replicated};
 use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -146,7 +146,7 @@ impl Cluster {
 }
 
 /// Which of a group's replicas, in the order of their nodes, leads, as the one with the newest term says.
-pub(crate) fn leader_position(replicas: &[Group<Kv>]) -> Option<usize> {
+pub(crate) fn leader_position<S: Replicated>(replicas: &[Group<S>]) -> Option<usize> {
     let known = replicas.iter().map(Group::status);
     let newest = known.filter_map(|status| Some((status.term, status.leader?)));
     position_of(newest.max_by_key(|(term, _)| *term)?.1)

@@ -11,15 +11,17 @@ mod figures;
 mod interrupt;
 mod kv;
 mod load;
+mod memory;
 mod output;
 mod report;
+mod soak;
 mod system;
 
 pub use cluster::Cluster;
 pub use kv::{Kv, Put};
 
 use clap::Parser;
-use cli::{Cli, Plan};
+use cli::{Cli, Job, Plan};
 use interrupt::Interrupt;
 use output::{DataDir, JsonFile};
 use report::Report;
@@ -38,11 +40,11 @@ pub fn run() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()))
         .with_writer(std::io::stderr)
         .init();
-    match Cli::parse()
-        .plan()
-        .map_err(Failure::from)
-        .and_then(|plan| measure(&plan))
-    {
+    let done = Cli::parse().job().map_err(Failure::from).and_then(|job| match job {
+        Job::Measure(plan) => measure(&plan),
+        Job::Soak(plan) => soak(&plan),
+    });
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("interrupted: the nodes are shut down and their data is removed");
@@ -53,6 +55,20 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a soak and reports; false if interrupted.
+fn soak(plan: &soak::SoakPlan) -> Result<bool, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let report = runtime.block_on(async { soak::soak(plan, &Interrupt::listen()?).await })?;
+    let Some(report) = report else {
+        return Ok(false);
+    };
+    write!(std::io::stdout(), "{report}")?;
+    Ok(true)
 }
 
 /// Runs all rounds, each on a cluster of its own, and reports; false if interrupted.
