@@ -9,6 +9,7 @@ use crate::group::Consistency;
 use crate::machine::{Answer, ROOM, Typed};
 use crate::registry::StatusCell;
 use crate::router::Router;
+use crate::tenancy::Tenancy;
 use crate::transport;
 use crate::witness::Witness;
 use raftyard_groups::{
@@ -47,6 +48,7 @@ impl Dispatcher {
             incarnation: life.incarnation,
             inbox: self.inbox.clone(),
             status: StatusCell::default(),
+            tenancy: Tenancy::unlimited(),
         });
         self.sort(Work::Create(Box::new(Create {
             config: ReplicaConfig {
