@@ -1,5 +1,7 @@
 //! A dispatcher between its turns.
 
+mod fair;
+
 use super::super::{Proposal, Purpose, ReadJob};
 use super::*;
 use crate::budget::ByteBudget;
