@@ -3,10 +3,11 @@
 use super::support::{Cluster, Journal, eventually, leader_of, read};
 use raftyard::{
     Client, Compaction, Group, GroupId, GroupLimits, GroupOptions, HostMetrics, Limits, NodeId, OverloadReason,
-    ProposeError, Tuning,
+    ProposeError, StateMachine, Timestamp, Tuning,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 /// Creates a group with these limits on all nodes; returns its replicas.
@@ -305,5 +306,70 @@ async fn a_flood_is_refused_or_answered_and_disturbs_nobody() {
     assert_eq!(hot.status().usage.bytes_in_flight, 0);
     let after = propose_all(&hot, numbered(300)).await;
     assert_eq!(after.accepted.len(), 300, "all is taken again");
+    cluster.stop_all().await;
+}
+
+/// Keeps its worker from everything else until it is let go.
+struct Latch {
+    is_closed: Arc<AtomicBool>,
+    let_go: Receiver<()>,
+}
+
+impl StateMachine for Latch {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = ();
+    type Snapshot = ();
+
+    fn apply(&mut self, (): (), _: Timestamp) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.let_go.recv().expect("the test lets go");
+    }
+
+    fn query(&self, (): ()) {}
+
+    fn snapshot(&self) {}
+
+    fn restore(&mut self, (): ()) {}
+}
+
+/// Asked after a flood that waits on the same worker: first come, first served would answer it last. Counted by what the
+/// flooded group has applied by then.
+#[tokio::test]
+async fn who_asks_a_quiet_group_does_not_wait_for_the_flood_of_another() {
+    const FLOOD: usize = 10_000;
+    let mut cluster = Cluster::start(1).await;
+    let host = cluster.host(NodeId(1)).clone();
+    let (hot, quiet) = (cluster.create(2).await.remove(0), cluster.create(4).await.remove(0));
+    let (is_closed, (open, let_go)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
+    let latch = Latch {
+        is_closed: is_closed.clone(),
+        let_go,
+    };
+    // On the same worker of two.
+    let latch = host.create_group(GroupId(6), cluster.ids(), || latch).await.unwrap();
+    for leader in [
+        hot.wait_for_leader().await,
+        quiet.wait_for_leader().await,
+        latch.wait_for_leader().await,
+    ] {
+        assert_eq!(leader, Ok(NodeId(1)));
+    }
+    let before = host.metrics();
+    let held = latch.propose(());
+    eventually("the worker is held", || is_closed.load(Ordering::SeqCst)).await;
+    let flood = (0..FLOOD).map(|n| format!("{n} {}", "x".repeat(1_000)));
+    let flood: Vec<_> = flood.map(|line| hot.propose(line)).collect();
+    let asked = quiet.propose("please".to_owned());
+    open.send(()).unwrap();
+    assert_eq!((held.await, asked.await), (Ok(()), Ok(1)));
+    let applied = hot.status().usage.commands;
+    assert!(applied < FLOOD as u64 / 2, "{applied} came first");
+    for (n, proposal) in flood.into_iter().enumerate() {
+        assert_eq!(proposal.await, Ok(n + 1), "in order");
+    }
+    let shared = host.metrics().since(&before).turns_shared;
+    assert!(shared > 9, "{shared} turns for ten megabytes");
     cluster.stop_all().await;
 }
