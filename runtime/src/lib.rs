@@ -30,6 +30,7 @@ mod session;
 mod snapshot;
 mod storage;
 pub mod store;
+mod tenancy;
 mod time;
 mod transport;
 mod turns;
@@ -56,6 +57,7 @@ pub use raftyard_groups::{
 pub use registry::{GroupStatus, ReplicaState};
 pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
+pub use tenancy::{GroupLimits, GroupUsage, OverloadReason};
 pub use time::Timestamp;
 pub use transport::{
     ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, SnapshotTransfer, TcpNetwork, TransportError,

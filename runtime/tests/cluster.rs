@@ -41,6 +41,8 @@ mod sessions;
 mod sharing;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
+#[path = "cluster/tenants.rs"]
+mod tenants;
 #[path = "cluster/witnesses.rs"]
 mod witnesses;
 #[path = "cluster/yard.rs"]

@@ -5,8 +5,10 @@
 mod changes;
 mod deadlines;
 mod dispatcher;
+mod fair;
 mod group_actor;
 mod group_snapshots;
+mod log_bytes;
 mod proposals;
 mod reads;
 mod snapshots;

@@ -46,6 +46,20 @@ pub(crate) enum GroupWork {
 }
 
 impl GroupWork {
+    /// Whether a client asked for it, so that it may wait.
+    pub(crate) fn is_request(&self) -> bool {
+        matches!(self, Self::Propose(_) | Self::Read(_))
+    }
+
+    /// Bytes that a request counts for; none for anything else.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Propose(proposal) => proposal.permit.bytes(),
+            Self::Read(job) => job.permit.bytes(),
+            _ => 0,
+        }
+    }
+
     /// Its replica is gone before it saw this: whoever waits is told.
     pub(crate) fn refuse(self) {
         // Who gave up waiting has dropped the other end.

@@ -13,6 +13,7 @@ use crate::machine::{Answer, ROOM, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::{ReplicaState, StatusCell};
 use crate::snapshot::Compaction;
+use crate::tenancy::Tenancy;
 use crate::time::Timestamp;
 use crate::worker::Purpose;
 use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
@@ -74,6 +75,7 @@ fn single() -> GroupActor {
             incarnation: Incarnation(1),
             inbox: Arc::new(Inbox::new()),
             status: StatusCell::default(),
+            tenancy: Tenancy::unlimited(),
         }),
         campaign: false,
     };
