@@ -13,6 +13,7 @@ mod kv;
 mod load;
 mod output;
 mod report;
+pub mod results;
 mod system;
 
 pub use cluster::Cluster;
