@@ -69,10 +69,22 @@ impl ByteBudget {
     }
 }
 
+impl BytePermit {
+    /// A part of it, to be given back on its own; all that is left of it if that is less.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            budget: self.budget.clone(),
+            bytes,
+        }
+    }
+}
+
 impl Drop for BytePermit {
     fn drop(&mut self) {
         let inner = &self.budget.0;
-        if inner.used.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes {
+        if self.bytes > 0 && inner.used.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes {
             inner.idle.notify_waiters();
         }
     }
@@ -113,6 +125,7 @@ impl InboundBudget {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -128,5 +141,18 @@ mod tests {
         drop(most);
         assert_eq!(budget.used(), 10);
         assert!(budget.try_acquire(usize::MAX).is_none(), "no overflow");
+    }
+
+    #[test]
+    fn what_is_split_is_given_back_part_by_part() {
+        let budget = ByteBudget::new(100);
+        let mut rest = budget.try_acquire(90).unwrap();
+        let (part, too_much) = (rest.split(50), rest.split(60));
+        drop(part);
+        assert_eq!(budget.used(), 40);
+        drop(rest);
+        assert_eq!(budget.used(), 40, "nothing was left of it");
+        drop(too_much);
+        assert_eq!(budget.used(), 0);
     }
 }

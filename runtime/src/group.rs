@@ -1,5 +1,7 @@
 //! What users hold of a group.
 
+mod many;
+
 use crate::error::{ExportError, LeaderError, ProposeError, ReadError, TransferError};
 use crate::host::Node;
 use crate::machine::{APPLIED, Answer, FORGOTTEN, NOT_APPLIED, ROOM, Replicated};
@@ -271,7 +273,7 @@ impl<S: Replicated> Group<S> {
         let proposal = Proposal {
             command,
             purpose,
-            reply,
+            reply: reply.into(),
             permit,
         };
         if self.slot.inbox.push(Work::Propose(self.slot.life(), proposal)) {

@@ -22,6 +22,7 @@ pub(crate) struct Counters {
     pub(crate) fsyncs: Counter,
     pub(crate) entries_written: Counter,
     pub(crate) turns: Counter,
+    pub(crate) timers: Counter,
     pub(crate) strays: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) states_synced: Counter,
@@ -38,6 +39,8 @@ pub struct HostMetrics {
     pub entries_written: u64,
     /// Turns of all workers.
     pub turns: u64,
+    /// Times that a moment came that a group had waited for.
+    pub timers: u64,
     /// Things that came for groups that don't run here.
     pub strays: u64,
     /// Frames sent to peers, one tarpc call each.
@@ -74,6 +77,7 @@ impl HostMetrics {
             fsyncs: with(self.fsyncs, other.fsyncs),
             entries_written: with(self.entries_written, other.entries_written),
             turns: with(self.turns, other.turns),
+            timers: with(self.timers, other.timers),
             strays: with(self.strays, other.strays),
             frames_sent: with(self.frames_sent, other.frames_sent),
             messages_sent: with(self.messages_sent, other.messages_sent),
@@ -93,6 +97,7 @@ impl HostMetrics {
             fsyncs: counters.fsyncs.get(),
             entries_written: counters.entries_written.get(),
             turns: counters.turns.get(),
+            timers: counters.timers.get(),
             strays: counters.strays.get(),
             frames_sent: transport.frames_sent,
             messages_sent: transport.messages_sent,

@@ -176,6 +176,7 @@ impl Dispatcher {
             }
             Work::Loaded(loaded) => self.give(loaded.life, GroupWork::Loaded(loaded)),
             Work::Propose(life, proposal) => self.give(life, GroupWork::Propose(proposal)),
+            Work::ProposeMany(life, proposals) => self.give(life, GroupWork::ProposeMany(proposals)),
             Work::Read(life, job) => self.give(life, GroupWork::Read(job)),
             Work::Snapshot(life, event) => self.give(life, GroupWork::Snapshot(event)),
             Work::Transfer(life, transfer) => self.give(life, GroupWork::Transfer(transfer)),
@@ -298,6 +299,7 @@ impl Dispatcher {
     fn give_ticks(&mut self) {
         let now = self.shared.clock.now();
         let due: Vec<usize> = self.shared.deadlines.borrow().due(now).collect();
+        self.shared.counters.timers.add(due.len() as u64);
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }

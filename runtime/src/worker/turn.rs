@@ -32,6 +32,7 @@ pub(crate) enum GroupWork {
     Persisted(raftyard_groups::PersistSeq),
     Loaded(Box<super::Loaded>),
     Propose(super::Proposal),
+    ProposeMany(Vec<super::Proposal>),
     Read(super::ReadJob),
     Snapshot(crate::snapshot::SnapshotEvent),
     Transfer(super::Transfer),
@@ -51,6 +52,7 @@ impl GroupWork {
         // Who gave up waiting has dropped the other end.
         match self {
             Self::Propose(proposal) => super::proposals::refuse([proposal], &ProposeError::Closed),
+            Self::ProposeMany(proposals) => super::proposals::refuse(proposals, &ProposeError::Closed),
             Self::Read(job) => super::reads::refuse([job], &ReadError::Closed),
             Self::Export(export) => drop(export.reply.send(Err(ExportError::Closed))),
             // A transfer's other end is dropped with it, which says the same.
