@@ -14,6 +14,7 @@ mod load;
 mod memory;
 mod output;
 mod report;
+pub mod results;
 mod soak;
 mod system;
 

@@ -145,13 +145,25 @@ impl BytePermit {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// A part of it, to be given back on its own; all that is left of it if that is less.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            budget: self.budget.clone(),
+            bytes,
+        }
+    }
 }
 
 impl Drop for BytePermit {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
-        if let Some(whole) = &self.budget.0.whole {
-            whole.give_back(self.bytes);
+        if self.bytes > 0 {
+            self.budget.give_back(self.bytes);
+            if let Some(whole) = &self.budget.0.whole {
+                whole.give_back(self.bytes);
+            }
         }
     }
 }
@@ -191,6 +203,7 @@ impl InboundBudget {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -248,5 +261,18 @@ mod tests {
         assert!(large.try_acquire_part(990).is_ok());
         small.set_limit(5, 1);
         assert!(small.try_acquire_part(1).is_err(), "what was let in before counts");
+    }
+
+    #[test]
+    fn what_is_split_is_given_back_part_by_part() {
+        let budget = ByteBudget::new(100);
+        let mut rest = budget.try_acquire(90).unwrap();
+        let (part, too_much) = (rest.split(50), rest.split(60));
+        drop(part);
+        assert_eq!(budget.used(), 40);
+        drop(rest);
+        assert_eq!(budget.used(), 40, "nothing was left of it");
+        drop(too_much);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -1,5 +1,7 @@
 //! What users hold of a group.
 
+mod many;
+
 use crate::error::{ExportError, LeaderError, ProposeError, ReadError, TransferError};
 use crate::host::Node;
 use crate::machine::{APPLIED, Answer, FORGOTTEN, NOT_APPLIED, ROOM, Replicated};
@@ -283,13 +285,13 @@ impl<S: Replicated> Group<S> {
             return Err(ProposeError::Closed);
         }
         let (tenancy, clock) = (&self.slot.tenancy, &*self.node.clock);
-        let permit = tenancy.admit_proposal(bytes, bytes + REQUEST_OVERHEAD, clock);
+        let permit = tenancy.admit_proposals(1, bytes, bytes + REQUEST_OVERHEAD, clock);
         let permit = permit.inspect_err(|_| self.node.counters.requests_refused.add(1))?;
         let (reply, outcome) = oneshot::channel();
         let proposal = Proposal {
             command,
             purpose,
-            reply,
+            reply: reply.into(),
             permit,
         };
         if self.slot.inbox.push(Work::Propose(self.slot.life(), proposal)) {

@@ -28,6 +28,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_applied: Counter,
     pub(crate) apply_nanos: Counter,
     pub(crate) requests_refused: Counter,
+    pub(crate) timers: Counter,
     pub(crate) strays: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) states_synced: Counter,
@@ -56,6 +57,8 @@ pub struct HostMetrics {
     pub apply_nanos: u64,
     /// Proposals and reads refused as [`Overloaded`](crate::ProposeError::Overloaded).
     pub requests_refused: u64,
+    /// Times that a moment came that a group had waited for.
+    pub timers: u64,
     /// Things that came for groups that don't run here.
     pub strays: u64,
     /// Frames sent to peers, one tarpc call each.
@@ -98,6 +101,7 @@ impl HostMetrics {
             bytes_applied: with(self.bytes_applied, other.bytes_applied),
             apply_nanos: with(self.apply_nanos, other.apply_nanos),
             requests_refused: with(self.requests_refused, other.requests_refused),
+            timers: with(self.timers, other.timers),
             strays: with(self.strays, other.strays),
             frames_sent: with(self.frames_sent, other.frames_sent),
             messages_sent: with(self.messages_sent, other.messages_sent),
@@ -123,6 +127,7 @@ impl HostMetrics {
             bytes_applied: counters.bytes_applied.get(),
             apply_nanos: counters.apply_nanos.get(),
             requests_refused: counters.requests_refused.get(),
+            timers: counters.timers.get(),
             strays: counters.strays.get(),
             frames_sent: transport.frames_sent,
             messages_sent: transport.messages_sent,

@@ -27,6 +27,8 @@ mod leadership;
 mod lifecycle;
 #[path = "cluster/lives.rs"]
 mod lives;
+#[path = "cluster/many.rs"]
+mod many;
 #[path = "cluster/membership.rs"]
 mod membership;
 #[path = "cluster/membership_chaos.rs"]

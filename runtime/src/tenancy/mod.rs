@@ -124,9 +124,11 @@ impl Tenancy {
         self.acquire(counted).inspect_err(|_| self.usage.refused.add(1))
     }
 
-    /// Lets a proposal in: a command of `bytes`, which counts for `counted` bytes while it is on its way.
-    pub(crate) fn admit_proposal(
+    /// Lets proposals in, all or none: so many commands of `bytes` together, which count for `counted` bytes while
+    /// they are on their way.
+    pub(crate) fn admit_proposals(
         &self,
+        commands: usize,
         bytes: usize,
         counted: usize,
         clock: &dyn Clock,
@@ -134,7 +136,7 @@ impl Tenancy {
         let admitted = self.acquire(counted).and_then(|permit| {
             if self.is_metered.load(Ordering::Relaxed) {
                 // Last, so that what is refused for another reason takes nothing of the rates.
-                self.meter(bytes as u64, clock.nanos())?;
+                self.meter(commands as u64, bytes as u64, clock.nanos())?;
             }
             Ok(permit)
         });
@@ -152,8 +154,8 @@ impl Tenancy {
         })
     }
 
-    /// Takes a proposal out of the rates, or out of none of them.
-    fn meter(&self, bytes: u64, now: u64) -> Result<(), Overload> {
+    /// Takes proposals out of the rates, or out of none of them.
+    fn meter(&self, commands: u64, bytes: u64, now: u64) -> Result<(), Overload> {
         let mut meters = self.meters.lock();
         let Meters {
             limits,
@@ -179,7 +181,7 @@ impl Tenancy {
         let waits = [
             wait(
                 proposals,
-                1,
+                commands,
                 OverloadReason::ProposalRate(per_second.unwrap_or_default()),
             ),
             wait(
@@ -193,7 +195,7 @@ impl Tenancy {
         if let Some(longest) = waits.into_iter().flatten().max_by_key(|wait| wait.retry_after) {
             return Err(longest);
         }
-        proposals.iter_mut().for_each(|bucket| bucket.take(1));
+        proposals.iter_mut().for_each(|bucket| bucket.take(commands));
         byte_rate.iter_mut().for_each(|bucket| bucket.take(bytes));
         Ok(())
     }

@@ -33,7 +33,7 @@ fn tenancy(limits: GroupLimits, clock: &Hand) -> (ByteBudget, Tenancy) {
 /// How many of a hundred proposals of 10 bytes are let in at once, and why no more are.
 fn flood(tenancy: &Tenancy, clock: &Hand) -> (usize, Option<Overload>) {
     let mut refusal = None;
-    let admitted = (0..100).filter(|_| match tenancy.admit_proposal(10, 266, clock) {
+    let admitted = (0..100).filter(|_| match tenancy.admit_proposals(1, 10, 266, clock) {
         Ok(_) => true,
         Err(overload) => {
             refusal = Some(overload);
@@ -79,7 +79,7 @@ fn what_one_limit_refuses_takes_nothing_of_another() {
         ..GroupLimits::default()
     };
     let (node, tenancy) = tenancy(limits, &clock);
-    let held: Vec<_> = (0..3).map(|_| tenancy.admit_proposal(10, 266, &clock)).collect();
+    let held: Vec<_> = (0..3).map(|_| tenancy.admit_proposals(1, 10, 266, &clock)).collect();
     assert_eq!(
         held[2].as_ref().err().map(|overload| overload.reason),
         Some(OverloadReason::BytesInFlight(600))

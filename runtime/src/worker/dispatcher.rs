@@ -187,6 +187,7 @@ impl Dispatcher {
             Work::Loaded(loaded) => self.give(loaded.life, GroupWork::Loaded(loaded)),
             Work::Propose(life, proposal) => self.ask(life, GroupWork::Propose(proposal)),
             Work::Read(life, job) => self.ask(life, GroupWork::Read(job)),
+            Work::ProposeMany(life, proposals) => self.ask(life, GroupWork::ProposeMany(proposals)),
             Work::Snapshot(life, event) => self.give(life, GroupWork::Snapshot(event)),
             Work::Transfer(life, transfer) => self.give(life, GroupWork::Transfer(transfer)),
             Work::Change(life, change) => self.give(life, GroupWork::Change(change)),
@@ -321,6 +322,7 @@ impl Dispatcher {
     fn give_ticks(&mut self) {
         let now = self.shared.clock.now();
         let due: Vec<usize> = self.shared.deadlines.borrow().due(now).collect();
+        self.shared.counters.timers.add(due.len() as u64);
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }

@@ -141,6 +141,7 @@ impl GroupActor {
                     entries: loaded.entries,
                 }),
                 GroupWork::Propose(proposal) => commands.push(proposal),
+                GroupWork::ProposeMany(proposals) => commands.extend(proposals),
                 GroupWork::Read(job) => jobs.push(job),
                 GroupWork::Transfer(transfer) => inputs.push(self.transfer(transfer)),
                 GroupWork::Change(change) => inputs.push(self.changes.ask(change)),

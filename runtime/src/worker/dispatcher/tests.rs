@@ -78,7 +78,7 @@ impl Dispatcher {
         let proposal = Proposal {
             command: vec![0; ROOM],
             purpose: Purpose::Plain,
-            reply,
+            reply: reply.into(),
             permit,
         };
         self.sort(Work::Propose(life, proposal));

@@ -115,7 +115,7 @@ fn proposal() -> (GroupWork, oneshot::Receiver<Answer>) {
     let proposal = Proposal {
         command: vec![0; ROOM],
         purpose: Purpose::Plain,
-        reply,
+        reply: reply.into(),
         permit: ByteBudget::new(1).try_acquire(1).unwrap(),
     };
     (GroupWork::Propose(proposal), answer)

@@ -22,7 +22,7 @@ impl Dispatcher {
         let proposal = Proposal {
             command: number.to_le_bytes().to_vec(),
             purpose: Purpose::Plain,
-            reply,
+            reply: reply.into(),
             permit: ByteBudget::new(bytes).try_acquire(bytes).unwrap(),
         };
         self.sort(Work::Propose(life, proposal));
