@@ -45,7 +45,7 @@ async fn who_is_called_with_the_outcomes_can_propose_again() {
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await;
     let (told, outcomes) = mpsc::channel();
-    again_and_again(&leader, 10, told);
+    again_and_again(leader, 10, told);
     let outcomes = tokio::task::spawn_blocking(move || outcomes.iter().collect::<Vec<_>>());
     let outcomes = tokio::time::timeout(PATIENCE, outcomes).await.unwrap().unwrap();
     let expected: Vec<Vec<_>> = (0..10)
