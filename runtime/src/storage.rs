@@ -302,8 +302,10 @@ impl TakesTurns for StorageActor {
         self.create(creates);
         self.write_next();
         // After the writes: a group is changed only once it is ended, and these are what it wanted before.
-        while !self.pending.is_empty() && !(destroys.is_empty() && changes.is_empty()) {
-            self.write_next();
+        if !destroys.is_empty() || !changes.is_empty() {
+            while !self.pending.is_empty() {
+                self.write_next();
+            }
         }
         self.destroy(destroys);
         for change in changes {
