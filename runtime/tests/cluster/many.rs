@@ -10,7 +10,7 @@ fn lines(count: usize) -> Vec<String> {
 
 /// Proposes for as long as `rounds` says, each time from the call with the outcomes of the time before.
 fn again_and_again<S: Replicated<Command = String, Response = usize>>(
-    group: Group<S>,
+    group: &Group<S>,
     rounds: usize,
     told: mpsc::Sender<Vec<Result<usize, ProposeError>>>,
 ) {
@@ -18,7 +18,7 @@ fn again_and_again<S: Replicated<Command = String, Response = usize>>(
     group.propose_many_then(lines(3), move |outcomes| {
         told.send(outcomes).unwrap();
         if rounds > 1 {
-            again_and_again(next, rounds - 1, told);
+            again_and_again(&next, rounds - 1, told);
         }
     });
 }
@@ -45,7 +45,7 @@ async fn who_is_called_with_the_outcomes_can_propose_again() {
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await;
     let (told, outcomes) = mpsc::channel();
-    again_and_again(leader.clone(), 10, told);
+    again_and_again(leader, 10, told);
     let outcomes = tokio::task::spawn_blocking(move || outcomes.iter().collect::<Vec<_>>());
     let outcomes = tokio::time::timeout(PATIENCE, outcomes).await.unwrap().unwrap();
     let expected: Vec<Vec<_>> = (0..10)
