@@ -418,10 +418,22 @@ pub(crate) fn not_served() -> Reply {
 
 /// Nothing happened, and soon there is room again.
 fn overloaded(reason: OverloadReason, retry_after: Duration) -> Reply {
-    let millis = retry_after.as_millis().max(1);
+    let millis = retry_after.as_micros().div_ceil(1_000);
     Reply::Error(format!("BUSY overloaded, try again in {millis} ms: {reason}"))
 }
 
 fn closed() -> Reply {
     Reply::error("CLUSTERDOWN The node is shutting down")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_for_overload_is_told_why_and_until_when() {
+        let refused = overloaded(OverloadReason::ByteRate(500), Duration::from_micros(20_500));
+        let text = "BUSY overloaded, try again in 21 ms: the group takes 500 bytes of proposals per second";
+        assert_eq!(refused, Reply::error(text));
+    }
 }

@@ -1,13 +1,15 @@
 //! Groups that share nodes: what each may take, and what a flood of one leaves to the others.
 
 use super::support::{Cluster, Journal, eventually, leader_of, read};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use raftyard::{
     Client, Compaction, Group, GroupId, GroupLimits, GroupOptions, HostMetrics, Limits, NodeId, OverloadReason,
     ProposeError, StateMachine, Timestamp, Tuning,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 /// Creates a group with these limits on all nodes; returns its replicas.
@@ -238,7 +240,8 @@ async fn a_flood_is_refused_or_answered_and_disturbs_nobody() {
     cluster.open_all().await;
     let mut groups = Vec::new();
     for group in 0..6 {
-        groups.push(cluster.create(group).await);
+        // Led by one node.
+        groups.push(cluster.create(3 * group).await);
     }
     let mut leaders = Vec::new();
     for replicas in &groups {
@@ -334,42 +337,99 @@ impl StateMachine for Latch {
     fn restore(&mut self, (): ()) {}
 }
 
+/// A worker of a single node that does nothing until it is told to go on, and two groups on it.
+struct HeldWorker {
+    hot: Group<Journal>,
+    quiet: Group<Journal>,
+    go_on: Sender<()>,
+    held: BoxFuture<'static, Result<(), ProposeError>>,
+}
+
+impl HeldWorker {
+    async fn new(cluster: &Cluster) -> Self {
+        let host = cluster.host(NodeId(1));
+        let (hot, quiet) = (cluster.create(2).await.remove(0), cluster.create(4).await.remove(0));
+        let (is_closed, (go_on, let_go)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
+        let latch = Latch {
+            is_closed: is_closed.clone(),
+            let_go,
+        };
+        // On the same worker of two.
+        let latch = host.create_group(GroupId(6), cluster.ids(), || latch).await.unwrap();
+        for leader in [
+            hot.wait_for_leader().await,
+            quiet.wait_for_leader().await,
+            latch.wait_for_leader().await,
+        ] {
+            assert_eq!(leader, Ok(NodeId(1)));
+        }
+        let held = latch.propose(()).boxed();
+        eventually("the worker is held", || is_closed.load(Ordering::SeqCst)).await;
+        Self {
+            hot,
+            quiet,
+            go_on,
+            held,
+        }
+    }
+}
+
 /// Asked after a flood that waits on the same worker: first come, first served would answer it last. Counted by what the
 /// flooded group has applied by then.
 #[tokio::test]
 async fn who_asks_a_quiet_group_does_not_wait_for_the_flood_of_another() {
     const FLOOD: usize = 10_000;
     let mut cluster = Cluster::start(1).await;
-    let host = cluster.host(NodeId(1)).clone();
-    let (hot, quiet) = (cluster.create(2).await.remove(0), cluster.create(4).await.remove(0));
-    let (is_closed, (open, let_go)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
-    let latch = Latch {
-        is_closed: is_closed.clone(),
-        let_go,
-    };
-    // On the same worker of two.
-    let latch = host.create_group(GroupId(6), cluster.ids(), || latch).await.unwrap();
-    for leader in [
-        hot.wait_for_leader().await,
-        quiet.wait_for_leader().await,
-        latch.wait_for_leader().await,
-    ] {
-        assert_eq!(leader, Ok(NodeId(1)));
-    }
-    let before = host.metrics();
-    let held = latch.propose(());
-    eventually("the worker is held", || is_closed.load(Ordering::SeqCst)).await;
+    let worker = HeldWorker::new(&cluster).await;
+    let before = cluster.host(NodeId(1)).metrics();
     let flood = (0..FLOOD).map(|n| format!("{n} {}", "x".repeat(1_000)));
-    let flood: Vec<_> = flood.map(|line| hot.propose(line)).collect();
-    let asked = quiet.propose("please".to_owned());
-    open.send(()).unwrap();
-    assert_eq!((held.await, asked.await), (Ok(()), Ok(1)));
-    let applied = hot.status().usage.commands;
+    let flood: Vec<_> = flood.map(|line| worker.hot.propose(line)).collect();
+    let asked = worker.quiet.propose("please".to_owned());
+    worker.go_on.send(()).unwrap();
+    assert_eq!((worker.held.await, asked.await), (Ok(()), Ok(1)));
+    let applied = worker.hot.status().usage.commands;
     assert!(applied < FLOOD as u64 / 2, "{applied} came first");
     for (n, proposal) in flood.into_iter().enumerate() {
         assert_eq!(proposal.await, Ok(n + 1), "in order");
     }
-    let shared = host.metrics().since(&before).turns_shared;
+    let shared = cluster.host(NodeId(1)).metrics().since(&before).turns_shared;
     assert!(shared > 9, "{shared} turns for ten megabytes");
+    cluster.stop_all().await;
+}
+
+/// Whatever one group is asked for, there is room for what others are.
+#[tokio::test]
+async fn a_flood_leaves_room_for_others() {
+    const REQUEST_BYTES: usize = 90_000;
+    let limits = Limits {
+        request_bytes_max: REQUEST_BYTES,
+        command_bytes_max: 10_000,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::start_with(1, limits).await;
+    let worker = HeldWorker::new(&cluster).await;
+    let flood: Vec<_> = numbered(10_000).map(|line| worker.hot.propose(line)).collect();
+    let on_their_way = worker.hot.status().usage.bytes_in_flight;
+    assert!(
+        on_their_way > REQUEST_BYTES * 8 / 10 && on_their_way <= REQUEST_BYTES,
+        "{on_their_way} bytes"
+    );
+    let asked: Vec<_> = numbered(20).map(|line| worker.quiet.propose(line)).collect();
+    worker.go_on.send(()).unwrap();
+    assert_eq!(worker.held.await, Ok(()));
+    for (n, proposal) in asked.into_iter().enumerate() {
+        assert_eq!(proposal.await, Ok(n + 1), "none is refused");
+    }
+    let mut accepted = 0;
+    for proposal in flood {
+        match proposal.await {
+            Ok(_) => accepted += 1,
+            Err(ProposeError::Overloaded { reason, .. }) => {
+                assert_eq!(reason, OverloadReason::NodeShare(REQUEST_BYTES));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(read(std::slice::from_ref(&worker.hot)).await.len(), accepted);
     cluster.stop_all().await;
 }
