@@ -50,6 +50,8 @@ pub use config::TransportError;
 pub(crate) use config::{TransportConfig, TransportLimits};
 pub(crate) use counters::TransportCounts;
 pub(crate) use handle::TransportHandle;
+pub(crate) use outbox::Flow;
+pub(crate) use wire::NodeParcel;
 pub use network::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork};
 pub(crate) use service::{SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 pub(crate) use session::Inbound;

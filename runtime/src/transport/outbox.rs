@@ -1,7 +1,7 @@
 //! What waits to be sent to one peer on one lane.
 
 use super::counters::Counters;
-use super::wire::{self, WireError};
+use super::wire::{self, NodeParcel, WireError};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use raftyard_groups::Message;
@@ -35,6 +35,10 @@ pub(crate) struct OutboxBounds {
 #[derive(Debug, Default)]
 struct Queue {
     open: bool,
+    /// Something was to be sent that was not acknowledged since.
+    owes: bool,
+    /// Acknowledgements so far.
+    acknowledged: u64,
     batches: VecDeque<OpenBatch>,
     bytes: usize,
 }
@@ -43,6 +47,7 @@ struct Queue {
 struct OpenBatch {
     payload: BytesMut,
     messages: usize,
+    node_messages: usize,
 }
 
 /// What leaves as one frame.
@@ -50,8 +55,19 @@ struct OpenBatch {
 pub(crate) struct Batch {
     /// Encoded messages, back to back.
     pub(crate) payload: Bytes,
-    /// How many they are.
+    /// How many of them are of groups.
     pub(crate) messages: usize,
+    /// How many of them are between nodes.
+    pub(crate) node_messages: usize,
+}
+
+/// How what is to be sent to a peer moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flow {
+    /// Something was to be sent, and not all of it was acknowledged, or dropped on a connection that stands.
+    pub(crate) owes: bool,
+    /// Acknowledgements so far; a new connection counts as one.
+    pub(crate) acknowledged: u64,
 }
 
 impl Outbox {
@@ -95,6 +111,40 @@ impl Outbox {
         }
     }
 
+    /// Encodes a message between nodes into the outbox. What can't be queued is dropped: the next one says the same.
+    pub(crate) fn push_node(&self, parcel: &NodeParcel) {
+        let wake = {
+            let mut queue = self.queue.lock();
+            let was_empty = queue.batches.is_empty();
+            let len = wire::encoded_node_len(&parcel.message);
+            let pushed = queue.put(len, &self.bounds, |batch| {
+                wire::encode_node(parcel, &mut batch.payload)?;
+                batch.node_messages += 1;
+                Ok(())
+            });
+            was_empty && pushed == Ok(true)
+        };
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    /// A frame was acknowledged, or a connection made; `in_flight` frames are still on their way.
+    pub(crate) fn acknowledge(&self, in_flight: usize) {
+        let mut queue = self.queue.lock();
+        queue.acknowledged = queue.acknowledged.wrapping_add(1);
+        queue.owes = in_flight > 0 || !queue.batches.is_empty();
+    }
+
+    /// How what is pushed moves.
+    pub(crate) fn flow(&self) -> Flow {
+        let queue = self.queue.lock();
+        Flow {
+            owes: queue.owes,
+            acknowledged: queue.acknowledged,
+        }
+    }
+
     /// What is next to leave, if anything waits.
     pub(crate) fn take(&self) -> Option<Batch> {
         let mut queue = self.queue.lock();
@@ -103,6 +153,7 @@ impl Outbox {
         Some(Batch {
             payload: batch.payload.freeze(),
             messages: batch.messages,
+            node_messages: batch.node_messages,
         })
     }
 
@@ -144,19 +195,31 @@ impl Queue {
     /// Whether the message was taken.
     fn push(&mut self, message: &Message, bounds: &OutboxBounds) -> Result<bool, WireError> {
         let len = wire::encoded_len(message);
+        self.owes = true;
+        self.put(len, bounds, |batch| {
+            wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
+            batch.messages += 1;
+            Ok(())
+        })
+    }
+
+    /// Whether there was room for `len` bytes, which `write` adds to a batch.
+    fn put(
+        &mut self,
+        len: usize,
+        bounds: &OutboxBounds,
+        write: impl FnOnce(&mut OpenBatch) -> Result<(), WireError>,
+    ) -> Result<bool, WireError> {
         let full = self.bytes > 0 && self.bytes.saturating_add(len) > bounds.bytes_max;
         if !self.open || full {
             return Ok(false);
         }
         match self.batches.back_mut() {
-            Some(batch) if batch.payload.len() + len <= bounds.batch_bytes_target => {
-                wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
-                batch.messages += 1;
-            }
+            Some(batch) if batch.payload.len() + len <= bounds.batch_bytes_target => write(batch)?,
             _ => {
-                let mut payload = BytesMut::new();
-                wire::encode(message, len, bounds.message_bytes_max, &mut payload)?;
-                self.batches.push_back(OpenBatch { payload, messages: 1 });
+                let mut batch = OpenBatch::default();
+                write(&mut batch)?;
+                self.batches.push_back(batch);
             }
         }
         self.bytes += len;

@@ -1,7 +1,8 @@
 //! Messages as bytes: packed by hand, versioned, numbers little-endian and of fixed width.
 //!
 //! ```text
-//! payload := { length: u32, message }*
+//! payload := { length: u32, message | between_nodes }*
+//! between_nodes := version: u8, tag: u8, from, to: u64, body
 //! message := version: u8, tag: u8, group, incarnation, from, to, term: u64, body
 //! append  := prev, commit: u64, count: u32, { term: u64, length: u32, bytes }*
 //! ```
@@ -12,10 +13,12 @@
 
 mod decode;
 mod encode;
+mod node;
 
 use crate::membership::BadMembership;
-pub(crate) use decode::decode;
+pub(crate) use decode::{Decoded, decode};
 pub(crate) use encode::{encode, encoded_len};
+pub(crate) use node::{NodeParcel, encode_node, encoded_node_len};
 use raftyard_groups::LogIndex;
 
 /// The form described above.
@@ -50,6 +53,9 @@ mod tag {
     pub(super) const TIMEOUT_NOW: u8 = 11;
     pub(super) const READ_INDEX: u8 = 12;
     pub(super) const READ_INDEX_IS: u8 = 13;
+    /// Between nodes, from here on: they have no group.
+    pub(super) const NODE_HEARTBEAT: u8 = 128;
+    pub(super) const NODE_REPLY: u8 = 129;
 }
 
 /// Bytes that are not a message, or a message that can't be put into bytes.

@@ -1,8 +1,9 @@
 //! What waits is bounded, ordered, and accounted for.
 
+use super::harness::decode;
 use crate::transport::counters::Counters;
 use crate::transport::outbox::{Outbox, OutboxBounds};
-use crate::transport::wire::{decode, encoded_len};
+use crate::transport::wire::encoded_len;
 use bytes::Bytes;
 use raftyard_groups::{Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Prompt, Term};
 use std::sync::Arc;
