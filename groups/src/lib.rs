@@ -31,6 +31,7 @@ mod input;
 #[cfg(debug_assertions)]
 mod invariants;
 mod leader;
+mod liveness;
 mod log;
 mod membership;
 mod membership_change;
@@ -56,6 +57,10 @@ pub use entry::{Entry, HardState, Payload};
 pub use group::{Group, RoleKind};
 pub use ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 pub use input::{Input, Moment, ProposalId, ReadId, TransferId};
+pub use liveness::{
+    Belief, Grant, Liveness, LivenessConfig, LivenessEffects, NodeIncarnation, NodeMessage, PairEvent, Probation,
+    ReplyId, SessionId, Sessions, start_wait_ms,
+};
 pub use membership::{Membership, MembershipError};
 pub use membership_change::{ChangeId, ChangeOutcome, ChangeRefusal, ChangeRequest, MemberRole, MembershipChange};
 pub use membership_target::MembershipTarget;
