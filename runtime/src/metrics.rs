@@ -22,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) fsyncs: Counter,
     pub(crate) entries_written: Counter,
     pub(crate) turns: Counter,
+    pub(crate) group_turns: Counter,
+    pub(crate) node_heartbeats: Counter,
     pub(crate) strays: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) states_synced: Counter,
@@ -38,12 +40,18 @@ pub struct HostMetrics {
     pub entries_written: u64,
     /// Turns of all workers.
     pub turns: u64,
+    /// Groups that had something to do in them: a group that sleeps has nothing.
+    pub group_turns: u64,
+    /// Heartbeats to other nodes: one per node and interval, whatever the number of groups.
+    pub node_heartbeats: u64,
     /// Things that came for groups that don't run here.
     pub strays: u64,
     /// Frames sent to peers, one tarpc call each.
     pub frames_sent: u64,
-    /// Messages in them.
+    /// Messages of groups in them.
     pub messages_sent: u64,
+    /// Messages between nodes in them: heartbeats and the answers to them.
+    pub node_messages_sent: u64,
     /// Bytes in them.
     pub bytes_sent: u64,
     /// Messages dropped because a peer was away or its outbox full.
@@ -74,9 +82,12 @@ impl HostMetrics {
             fsyncs: with(self.fsyncs, other.fsyncs),
             entries_written: with(self.entries_written, other.entries_written),
             turns: with(self.turns, other.turns),
+            group_turns: with(self.group_turns, other.group_turns),
+            node_heartbeats: with(self.node_heartbeats, other.node_heartbeats),
             strays: with(self.strays, other.strays),
             frames_sent: with(self.frames_sent, other.frames_sent),
             messages_sent: with(self.messages_sent, other.messages_sent),
+            node_messages_sent: with(self.node_messages_sent, other.node_messages_sent),
             bytes_sent: with(self.bytes_sent, other.bytes_sent),
             messages_dropped: with(self.messages_dropped, other.messages_dropped),
             frames_received: with(self.frames_received, other.frames_received),
@@ -93,9 +104,12 @@ impl HostMetrics {
             fsyncs: counters.fsyncs.get(),
             entries_written: counters.entries_written.get(),
             turns: counters.turns.get(),
+            group_turns: counters.group_turns.get(),
+            node_heartbeats: counters.node_heartbeats.get(),
             strays: counters.strays.get(),
             frames_sent: transport.frames_sent,
             messages_sent: transport.messages_sent,
+            node_messages_sent: transport.node_messages_sent,
             bytes_sent: transport.bytes_sent,
             messages_dropped: transport.messages_dropped,
             frames_received: transport.frames_received,

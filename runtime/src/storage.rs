@@ -6,6 +6,7 @@
 use crate::budget::InboundPermit;
 use crate::inbox::Inbox;
 use crate::life::Life;
+use crate::liveness::Board;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
 use crate::router::worker_of;
@@ -13,7 +14,7 @@ use crate::store::{GroupRecord, LogStore, RecoveredGroup, StoreError, Tombstone}
 use crate::transport::TransportHandle;
 use crate::turns::TakesTurns;
 use crate::worker::{Loaded, Work};
-use raftyard_groups::{GroupId, Incarnation, Load, LogId, Persist};
+use raftyard_groups::{GroupId, Incarnation, Load, LogId, Moment, Persist};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -25,6 +26,9 @@ mod tests;
 pub(crate) enum StorageWork {
     /// To be written, for a group in this incarnation.
     Persist(Incarnation, Persist),
+    /// Asked at this moment whether it still gets anything done: noted on the board once all that was queued before
+    /// is.
+    Moves(Moment, Arc<Board>),
     /// Of messages that are taken care of once all that was queued before is durable.
     Release(Vec<InboundPermit>),
     /// To be read, for a group of that worker.
@@ -264,7 +268,7 @@ impl TakesTurns for StorageActor {
         let mut taken = std::mem::take(&mut self.taken);
         self.inbox.take(&mut taken);
         let (mut batch, mut positions) = (Vec::<Persist>::new(), IdMap::<GroupId, usize>::default());
-        let (mut permits, mut loads) = (Vec::new(), Vec::new());
+        let (mut permits, mut loads, mut asked) = (Vec::new(), Vec::new(), None);
         let (mut creates, mut destroys, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for work in taken.drain(..) {
             match work {
@@ -286,6 +290,7 @@ impl TakesTurns for StorageActor {
                         batch.push(persist);
                     }
                 },
+                StorageWork::Moves(moment, board) => asked = Some((moment, board)),
                 StorageWork::Release(mut more) => permits.append(&mut more),
                 StorageWork::Load { worker, life, load } => loads.push((worker, life, load)),
                 StorageWork::Create(record, reply) => creates.push((record, reply)),
@@ -304,6 +309,9 @@ impl TakesTurns for StorageActor {
         }
         for (worker, life, load) in loads {
             self.load(worker, life, &load);
+        }
+        if let Some((moment, board)) = asked.filter(|_| !self.failed) {
+            board.storage_moved(moment);
         }
         self.inbox.end_turn()
     }

@@ -6,12 +6,14 @@
 
 use super::deadlines::Deadlines;
 use super::group_actor::{End, Ended, GroupActor};
+use super::sleepers::Sleepers;
 use super::turn::{GroupWork, Turn, TurnOutput};
 use super::{Create, Work};
 use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::life::Life;
 use crate::limits::Limits;
+use crate::liveness::Board;
 use crate::metrics::Counters;
 use crate::quarantine::QuarantineReason;
 use crate::registry::{GroupSlot, IdMap};
@@ -19,7 +21,7 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::GroupId;
+use raftyard_groups::{GroupId, PairEvent, Sessions};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,6 +43,11 @@ pub(crate) struct Shared {
     pub(crate) compaction: Compaction,
     pub(crate) output: RefCell<TurnOutput>,
     pub(crate) deadlines: RefCell<Deadlines>,
+    pub(crate) sleepers: RefCell<Sleepers>,
+    board: Arc<Board>,
+    /// What was on the board when the turn began, after its work was taken: what changes later comes as work for a
+    /// later turn, and finds who fell asleep meanwhile.
+    sessions: RefCell<Arc<Sessions>>,
 }
 
 impl Shared {
@@ -50,6 +57,7 @@ impl Shared {
         counters: Arc<Counters>,
         snapshots: Arc<Inbox<SnapshotWork>>,
         compaction: Compaction,
+        board: Arc<Board>,
     ) -> Self {
         Self {
             clock,
@@ -59,7 +67,19 @@ impl Shared {
             compaction,
             output: RefCell::default(),
             deadlines: RefCell::default(),
+            sleepers: RefCell::default(),
+            sessions: RefCell::new(board.sessions()),
+            board,
         }
+    }
+
+    /// What this turn's groups go by.
+    pub(crate) fn sessions(&self) -> Arc<Sessions> {
+        self.sessions.borrow().clone()
+    }
+
+    fn look_at_board(&self) {
+        *self.sessions.borrow_mut() = self.board.sessions();
     }
 }
 
@@ -135,6 +155,7 @@ impl Dispatcher {
         self.in_turn = true;
         let mut taken = std::mem::take(&mut self.taken);
         self.inbox.take(&mut taken);
+        self.shared.look_at_board();
         for work in taken.drain(..) {
             self.sort(work);
         }
@@ -146,6 +167,7 @@ impl Dispatcher {
     }
 
     fn run_touched(&mut self, ctx: &mut Context<Self>) {
+        self.shared.counters.group_turns.add(self.touched.len() as u64);
         for position in self.touched.drain(..) {
             if let Some(Some(local)) = self.groups.get_mut(position) {
                 local.actor.do_send(Turn(std::mem::take(&mut local.work)));
@@ -184,6 +206,7 @@ impl Dispatcher {
             Work::Export(life, export) => self.give(life, GroupWork::Export(export)),
             Work::Continue(life) => self.give(life, GroupWork::Tick),
             Work::Unreadable(life) => self.give(life, GroupWork::Quarantine(QuarantineReason::LogDamaged)),
+            Work::Pairs(events) => self.note_pairs(&events),
             Work::StorageFailed => {
                 self.storage_failed = true;
                 for position in 0..self.groups.len() {
@@ -274,6 +297,7 @@ impl Dispatcher {
         self.positions.remove(&life.group);
         self.touched.retain(|touched| *touched != position);
         self.shared.deadlines.borrow_mut().clear(position);
+        self.shared.sleepers.borrow_mut().clear(position);
         self.free.push(position);
         if let Some(local) = self.groups.get_mut(position).and_then(Option::take) {
             local.work.into_iter().for_each(GroupWork::refuse);
@@ -284,10 +308,12 @@ impl Dispatcher {
 
     /// Time has passed: groups whose deadline has come need a turn.
     fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.shared.board.worker_moved(self.worker, self.shared.clock.now());
         if self.in_turn {
             self.ticked = true;
             return;
         }
+        self.shared.look_at_board();
         self.give_ticks();
         if !self.touched.is_empty() {
             self.in_turn = true;
@@ -295,9 +321,23 @@ impl Dispatcher {
         }
     }
 
+    /// Groups that sleep on a node with which something changed have to look, soon, but not all at once. What woke
+    /// them before is not put off.
+    fn note_pairs(&mut self, events: &[PairEvent]) {
+        let now = self.shared.clock.now();
+        let (sleepers, mut deadlines) = (self.shared.sleepers.borrow(), self.shared.deadlines.borrow_mut());
+        for event in events {
+            for (position, moment) in sleepers.woken_by(event, now) {
+                deadlines.bring_forward(position, moment);
+            }
+        }
+        // The first of them in this turn.
+        self.ticked = true;
+    }
+
     fn give_ticks(&mut self) {
         let now = self.shared.clock.now();
-        let due: Vec<usize> = self.shared.deadlines.borrow().due(now).collect();
+        let due = self.shared.deadlines.borrow_mut().due(now);
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }
@@ -354,6 +394,7 @@ impl Handler<EndTurn> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: EndTurn, ctx: &mut Context<Self>) {
+        self.shared.board.worker_moved(self.worker, self.shared.clock.now());
         self.hand_on();
         self.in_turn = false;
         if self.inbox.end_turn() {

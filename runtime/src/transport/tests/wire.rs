@@ -2,7 +2,9 @@
 
 use super::harness::{Random, decode, seed};
 use crate::membership::BadMembership;
-use crate::transport::wire::{self, NodeParcel, PREFIX_BYTES, WireError, encode, encode_node, encoded_len, encoded_node_len};
+use crate::transport::wire::{
+    self, NodeParcel, PREFIX_BYTES, WireError, encode, encode_node, encoded_len, encoded_node_len,
+};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{
     Body, Entry, Grant, GroupId, Incarnation, LogId, LogIndex, Membership, Message, NodeId, NodeIncarnation,
@@ -286,13 +288,18 @@ fn between_nodes() -> Vec<NodeParcel> {
         session,
         promise_ms: 600,
     };
-    [heartbeat(None), heartbeat(Some(reply)), answer(None), answer(Some(grant))]
-        .map(|message| NodeParcel {
-            from: NodeId(1),
-            to: NodeId(u64::MAX),
-            message,
-        })
-        .to_vec()
+    [
+        heartbeat(None),
+        heartbeat(Some(reply)),
+        answer(None),
+        answer(Some(grant)),
+    ]
+    .map(|message| NodeParcel {
+        from: NodeId(1),
+        to: NodeId(u64::MAX),
+        message,
+    })
+    .to_vec()
 }
 
 fn packed_parcel(parcel: &NodeParcel) -> Vec<u8> {

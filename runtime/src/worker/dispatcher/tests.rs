@@ -26,13 +26,19 @@ fn life(group: u64, incarnation: u64) -> Life {
 
 async fn dispatcher() -> Dispatcher {
     let (inbox, snapshots) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
-    let handle = transport::nowhere(Router::new(vec![inbox.clone()], snapshots.clone())).await;
+    let handle = transport::nowhere(Router::new(
+        vec![inbox.clone()],
+        snapshots.clone(),
+        Arc::new(Inbox::new()),
+    ))
+    .await;
     let shared = Shared::new(
         Arc::new(MonotonicClock::default()),
         Limits::default(),
         Arc::new(Counters::default()),
         snapshots,
         Compaction::default(),
+        Arc::new(Board::new(Sessions::default(), 1, raftyard_groups::Moment(0))),
     );
     Dispatcher::new(0, inbox, Arc::new(Inbox::new()), handle, shared)
 }
@@ -142,8 +148,8 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
         let mut late = dispatcher.propose(life(1, 1));
         assert_eq!(late.try_recv(), Ok(Err(ProposeError::Closed)));
         let due = |dispatcher: &Dispatcher| -> Vec<usize> {
-            let deadlines = dispatcher.shared.deadlines.borrow();
-            deadlines.due(raftyard_groups::Moment(u64::MAX - 1)).collect()
+            let mut deadlines = dispatcher.shared.deadlines.borrow_mut();
+            deadlines.due(raftyard_groups::Moment(u64::MAX - 1))
         };
         dispatcher
             .shared

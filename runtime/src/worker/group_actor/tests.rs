@@ -9,13 +9,14 @@ use crate::error::ReadError;
 use crate::group::Consistency;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
+use crate::liveness::Board;
 use crate::machine::{Answer, ROOM, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::{ReplicaState, StatusCell};
 use crate::snapshot::Compaction;
 use crate::time::Timestamp;
 use crate::worker::Purpose;
-use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
+use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Sessions, Tuning};
 use tokio::sync::oneshot;
 
 /// Counts what it applied.
@@ -83,6 +84,7 @@ fn single() -> GroupActor {
         Arc::new(Counters::default()),
         Arc::new(Inbox::new()),
         Compaction::default(),
+        Arc::new(Board::new(Sessions::default(), 1, Moment(0))),
     ));
     GroupActor::new(create, shared, 0)
 }
