@@ -22,8 +22,6 @@ mod granted;
 mod ids;
 mod message;
 mod sessions;
-#[cfg(test)]
-mod tests;
 
 pub use config::{LivenessConfig, Probation, start_wait_ms};
 pub use ids::{NodeIncarnation, SessionId};

@@ -3,6 +3,7 @@
 use super::ids::SessionId;
 use crate::ids::NodeId;
 use crate::input::Moment;
+use std::sync::Arc;
 
 /// What a node counts on: this session lives until then, by its own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,11 +16,11 @@ pub struct Belief {
 
 /// What a node knows of its sessions. Published whole after every change, and read by all its groups: one that is
 /// out of date is safe, because who counts on a session stops doing so before it ends, and a belief is checked
-/// against the clock. The default knows of no session with anybody.
+/// against the clock. The default knows of no session with anybody. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sessions {
     /// Sorted by node: those with whom there is a session, either way.
-    pairs: Vec<Pair>,
+    pairs: Arc<[Pair]>,
     /// The node has just started, and does not know yet what its last life promised.
     starting: bool,
 }
@@ -36,6 +37,7 @@ impl Sessions {
     /// Pairs have to be sorted by peer.
     pub(super) fn new(pairs: Vec<Pair>, starting: bool) -> Self {
         debug_assert!(pairs.is_sorted_by_key(|pair| pair.peer), "looked up by peer");
+        let pairs = pairs.into();
         Self { pairs, starting }
     }
 
@@ -66,6 +68,12 @@ impl Sessions {
     #[must_use]
     pub fn believed(&self, by: NodeId) -> Option<Belief> {
         self.pair(by)?.believed
+    }
+
+    /// Whether there is no session with anybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
     }
 
     /// The session that `by` grants to this node, if it can be counted on at `now`.
