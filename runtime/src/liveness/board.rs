@@ -2,14 +2,13 @@
 
 use parking_lot::RwLock;
 use raftyard_groups::{Moment, Sessions};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The sessions, published whole after every change; and stamps of those whose work has to go on for the node to
 /// be worth anything to others.
 #[derive(Debug)]
 pub(crate) struct Board {
-    sessions: RwLock<Arc<Sessions>>,
+    sessions: RwLock<Sessions>,
     /// When the storage was last asked something that it has done since.
     storage: AtomicU64,
     /// When each worker last took a turn, or could have.
@@ -20,7 +19,7 @@ impl Board {
     /// All make progress at `now`.
     pub(crate) fn new(sessions: Sessions, workers: usize, now: Moment) -> Self {
         Self {
-            sessions: RwLock::new(Arc::new(sessions)),
+            sessions: RwLock::new(sessions),
             storage: AtomicU64::new(now.0),
             workers: (0..workers).map(|_| AtomicU64::new(now.0)).collect(),
         }
@@ -28,12 +27,11 @@ impl Board {
 
     /// Has to happen before anybody is told that something changed.
     pub(super) fn publish(&self, sessions: Sessions) {
-        let sessions = Arc::new(sessions);
         *self.sessions.write() = sessions;
     }
 
     /// What was published last. Who takes work from an inbox reads it after that.
-    pub(crate) fn sessions(&self) -> Arc<Sessions> {
+    pub(crate) fn sessions(&self) -> Sessions {
         self.sessions.read().clone()
     }
 

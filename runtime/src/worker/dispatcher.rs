@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     board: Arc<Board>,
     /// What was on the board when the turn began, after its work was taken: what changes later comes as work for a
     /// later turn, and finds who fell asleep meanwhile.
-    sessions: RefCell<Arc<Sessions>>,
+    sessions: RefCell<Sessions>,
 }
 
 impl Shared {
@@ -74,7 +74,7 @@ impl Shared {
     }
 
     /// What this turn's groups go by.
-    pub(crate) fn sessions(&self) -> Arc<Sessions> {
+    pub(crate) fn sessions(&self) -> Sessions {
         self.sessions.borrow().clone()
     }
 
