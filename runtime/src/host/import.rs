@@ -82,6 +82,7 @@ impl Node {
             },
             base: IMPORTED,
             last: IMPORTED.index,
+            created: true,
             ..Recovered::default()
         };
         let noted = RecoveredGroup { record, state };

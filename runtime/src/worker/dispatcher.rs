@@ -6,6 +6,7 @@
 
 use super::deadlines::Deadlines;
 use super::group_actor::{End, Ended, GroupActor};
+use super::resignations::Resignations;
 use super::sleepers::Sleepers;
 use super::turn::{GroupWork, Turn, TurnOutput};
 use super::{Create, Work};
@@ -21,7 +22,7 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::{GroupId, PairEvent, Sessions};
+use raftyard_groups::{Body, GroupId, Incarnation, Moment, PairEvent, PromiseRecord, Prompt, Sessions};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +45,9 @@ pub(crate) struct Shared {
     pub(crate) output: RefCell<TurnOutput>,
     pub(crate) deadlines: RefCell<Deadlines>,
     pub(crate) sleepers: RefCell<Sleepers>,
+    pub(crate) resignations: RefCell<Resignations>,
+    /// What replicas promised that are gone: it binds those that take their places.
+    pub(crate) promises: RefCell<IdMap<GroupId, (Incarnation, PromiseRecord)>>,
     board: Arc<Board>,
     /// What was on the board when the turn began, after its work was taken: what changes later comes as work for a
     /// later turn, and finds who fell asleep meanwhile.
@@ -68,6 +72,8 @@ impl Shared {
             output: RefCell::default(),
             deadlines: RefCell::default(),
             sleepers: RefCell::default(),
+            resignations: RefCell::default(),
+            promises: RefCell::default(),
             sessions: RefCell::new(board.sessions()),
             board,
         }
@@ -80,6 +86,32 @@ impl Shared {
 
     fn look_at_board(&self) {
         *self.sessions.borrow_mut() = self.board.sessions();
+    }
+
+    /// Answers a message in the place of a replica that can't.
+    pub(crate) fn answer_in_place(&self, message: &raftyard_groups::Message) {
+        let answer = self.resignations.borrow_mut().hear(message);
+        self.output.borrow_mut().send.extend(answer);
+    }
+
+    /// Says again what replicas that are gone owe.
+    fn repeat_resignations(&self, now: Moment) {
+        let due = self.resignations.borrow_mut().due(now, &self.sessions.borrow());
+        self.output.borrow_mut().send.extend(due);
+    }
+
+    /// Takes what a replica of this life promised before, if that still binds.
+    fn take_promise(&self, life: Life) -> Option<PromiseRecord> {
+        let (incarnation, promise) = self.promises.borrow_mut().remove(&life.group)?;
+        let sessions = self.sessions.borrow();
+        let binds = incarnation == life.incarnation && sessions.is_live(promise.leader, promise.session);
+        binds.then_some(promise)
+    }
+
+    fn forget_promises(&self) {
+        let sessions = self.sessions.borrow();
+        let is_live = |promise: &PromiseRecord| sessions.is_live(promise.leader, promise.session);
+        self.promises.borrow_mut().retain(|_, (_, promise)| is_live(promise));
     }
 }
 
@@ -250,6 +282,10 @@ impl Dispatcher {
                 "the group goes on elsewhere in a newer incarnation"
             );
         }
+        let is_ack = message.body == Body::Prompt(Prompt::ResignedAck);
+        if is_ack || self.position(life).is_none() {
+            self.shared.answer_in_place(&message);
+        }
         self.give(life, GroupWork::Message(message));
     }
 
@@ -268,8 +304,9 @@ impl Dispatcher {
         }
     }
 
-    fn create(&mut self, create: Create) {
+    fn create(&mut self, mut create: Create) {
         let (slot, campaign) = (create.slot.clone(), create.campaign);
+        create.recovered.promise = self.shared.take_promise(slot.life());
         let position = self.free.pop().unwrap_or_else(|| {
             self.groups.push(None);
             self.groups.len() - 1
@@ -315,7 +352,8 @@ impl Dispatcher {
         }
         self.shared.look_at_board();
         self.give_ticks();
-        if !self.touched.is_empty() {
+        let has_to_say = !self.shared.output.borrow().send.is_empty();
+        if has_to_say || !self.touched.is_empty() {
             self.in_turn = true;
             self.run_touched(ctx);
         }
@@ -331,6 +369,8 @@ impl Dispatcher {
                 deadlines.bring_forward(position, moment);
             }
         }
+        drop((sleepers, deadlines));
+        self.shared.forget_promises();
         // The first of them in this turn.
         self.ticked = true;
     }
@@ -341,6 +381,7 @@ impl Dispatcher {
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }
+        self.shared.repeat_resignations(now);
     }
 
     /// Hands on what the turn's groups want done.

@@ -9,6 +9,7 @@ mod group_actor;
 mod group_snapshots;
 mod proposals;
 mod reads;
+mod resignations;
 mod sleepers;
 mod snapshots;
 mod turn;
