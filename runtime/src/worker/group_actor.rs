@@ -164,7 +164,7 @@ impl GroupActor {
         inputs.extend(self.campaign_first(now, &sessions));
         inputs.extend(self.ask_for_reads(jobs, now));
         inputs.extend(self.propose(commands, now));
-        self.core.step_all(now, inputs, &mut self.effects);
+        self.core.step_all(now, &sessions, inputs, &mut self.effects);
         if self.is_of_other_kind() {
             self.quarantine(&QuarantineReason::OtherKind);
             return self.refuse(Vec::new(), Vec::new(), exports);
@@ -300,7 +300,8 @@ impl GroupActor {
                 break;
             };
             batches += 1;
-            self.core.step(now, Input::Applied { through }, &mut self.effects);
+            let sessions = self.shared.sessions();
+            self.core.step(now, &sessions, Input::Applied { through }, &mut self.effects);
         }
         for peer in std::mem::take(&mut self.effects.snapshots) {
             self.send_snapshot(peer);

@@ -161,7 +161,9 @@ impl GroupActor {
     /// Lets the log be compacted if a snapshot was taken.
     pub(super) fn compact(&mut self, now: Moment) {
         if let Some(through) = self.snapshots.count_written(self.core.durable()) {
-            self.core.step(now, Input::Compacted { through }, &mut self.effects);
+            let sessions = self.shared.sessions();
+            self.core
+                .step(now, &sessions, Input::Compacted { through }, &mut self.effects);
         }
     }
 
