@@ -14,7 +14,11 @@
 //! indexes are answered from memory, from one record per leadership. What has to be sent or applied later is
 //! asked for ([`Load`]).
 //!
-//! Left out, because others do it: batching over groups, timers, sleeping, the wire and the disk.
+//! Which nodes live is known per pair of nodes, not per group ([`Liveness`]); a group is handed what is known
+//! ([`Sessions`]) with every step. Where there are sessions, a leader reads from its own state without asking anybody,
+//! and a group in which everything is said sleeps. Without any, heartbeats and read rounds do what they always did.
+//!
+//! Left out, because others do it: batching over groups, timers, the wire and the disk.
 
 mod candidate;
 mod change;
@@ -31,6 +35,7 @@ mod input;
 #[cfg(debug_assertions)]
 mod invariants;
 mod leader;
+mod lease;
 mod liveness;
 mod log;
 mod membership;
@@ -40,10 +45,13 @@ mod memberships;
 mod message;
 mod peers;
 mod progress;
+mod promise;
 pub mod quorum;
 mod reads;
 mod replication;
+mod resign;
 mod rng;
+mod sleep;
 mod snapshot;
 mod status;
 mod transfer;
@@ -66,3 +74,4 @@ pub use membership_change::{ChangeId, ChangeOutcome, ChangeRefusal, ChangeReques
 pub use membership_target::MembershipTarget;
 pub use message::{Body, Message, Promise, Prompt, ReadRequest, ReadRound};
 pub use peers::{PeerMode, PeerProgress};
+pub use promise::PromiseRecord;

@@ -32,11 +32,15 @@ pub(crate) fn message(args: &Args<'_>) -> Message {
         "heartbeat-reply" => Body::Prompt(Prompt::HeartbeatReply {
             round,
             priority: args.named("priority").unwrap_or_default(),
+            commit: index("commit"),
+            session: None,
         }),
         "pre-vote" => Body::Prompt(Prompt::PreVote { last: id_of("last") }),
         "accepted" => Body::Promise(Promise::AppendAccepted {
             matched: index("matched"),
+            session: None,
         }),
+        "resigned" => Body::Prompt(Prompt::Resigned),
         "timeout-now" => Body::Prompt(Prompt::TimeoutNow),
         "vote" => Body::Promise(Promise::Vote {
             last: id_of("last"),
