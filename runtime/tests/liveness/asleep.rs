@@ -2,7 +2,7 @@
 
 use super::dormitory::{CALM, Dormitory, ONE, THREE, TWO};
 use super::support::{eventually, propose};
-use raftyard::{Consistency, RoleKind};
+use raftyard::{Consistency, MembershipChange, RoleKind};
 
 #[tokio::test]
 async fn groups_without_work_take_no_turn_and_say_nothing() {
@@ -77,7 +77,9 @@ async fn a_sleeping_group_changes_its_leader_and_its_members() {
     dormitory.silence().await;
     dormitory.lead(1, TWO).await;
     let leader = dormitory.replica(1, TWO);
-    let change = raftyard::MembershipChange::remove(THREE);
+    // A new leader takes none before it committed something.
+    eventually("it committed in its term", || leader.status().lease).await;
+    let change = MembershipChange::remove(THREE);
     leader.change_membership(change).await.unwrap();
     let left = dormitory.replica(1, THREE);
     eventually("the third was told", || left.status().member.is_none()).await;
