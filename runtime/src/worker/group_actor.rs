@@ -16,8 +16,8 @@ use crate::registry::{GroupSlot, Standing};
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed, RoleKind, TransferId,
-    TransferOutcome,
+    Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed, RoleKind, Sessions,
+    TransferId, TransferOutcome,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -158,7 +158,7 @@ impl GroupActor {
         inputs.extend(self.campaign_first(now));
         inputs.extend(self.ask_for_reads(jobs, now));
         inputs.extend(self.propose(commands, now));
-        self.core.step_all(now, inputs, &mut self.effects);
+        self.core.step_all(now, &Sessions::default(), inputs, &mut self.effects);
         if self.is_of_other_kind() {
             self.quarantine(&QuarantineReason::OtherKind);
             return self.refuse(Vec::new(), Vec::new(), exports);
@@ -290,7 +290,8 @@ impl GroupActor {
                 break;
             };
             batches += 1;
-            self.core.step(now, Input::Applied { through }, &mut self.effects);
+            self.core
+                .step(now, &Sessions::default(), Input::Applied { through }, &mut self.effects);
         }
         for peer in std::mem::take(&mut self.effects.snapshots) {
             self.send_snapshot(peer);

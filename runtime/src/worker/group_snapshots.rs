@@ -5,7 +5,7 @@ use super::group_actor::{GroupActor, state_failed};
 use crate::error::ExportError;
 use crate::quarantine::QuarantineReason;
 use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork, SyncDisk, View};
-use raftyard_groups::{Input, LogId, LogIndex, Membership, Moment, NodeId};
+use raftyard_groups::{Input, LogId, LogIndex, Membership, Moment, NodeId, Sessions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -161,7 +161,12 @@ impl GroupActor {
     /// Lets the log be compacted if a snapshot was taken.
     pub(super) fn compact(&mut self, now: Moment) {
         if let Some(through) = self.snapshots.count_written(self.core.durable()) {
-            self.core.step(now, Input::Compacted { through }, &mut self.effects);
+            self.core.step(
+                now,
+                &Sessions::default(),
+                Input::Compacted { through },
+                &mut self.effects,
+            );
         }
     }
 
