@@ -22,7 +22,7 @@ mod nodes;
 mod partition;
 #[path = "liveness/resigned.rs"]
 mod resigned;
-#[path = "liveness/stuck.rs"]
-mod stuck;
 #[path = "liveness/restart.rs"]
 mod restart;
+#[path = "liveness/stuck.rs"]
+mod stuck;

@@ -26,7 +26,7 @@ impl Board {
     }
 
     /// Has to happen before anybody is told that something changed.
-    pub(super) fn publish(&self, sessions: Sessions) {
+    pub(crate) fn publish(&self, sessions: Sessions) {
         *self.sessions.write() = sessions;
     }
 

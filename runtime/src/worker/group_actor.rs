@@ -301,7 +301,8 @@ impl GroupActor {
             };
             batches += 1;
             let sessions = self.shared.sessions();
-            self.core.step(now, &sessions, Input::Applied { through }, &mut self.effects);
+            self.core
+                .step(now, &sessions, Input::Applied { through }, &mut self.effects);
         }
         for peer in std::mem::take(&mut self.effects.snapshots) {
             self.send_snapshot(peer);

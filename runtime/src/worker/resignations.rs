@@ -119,7 +119,11 @@ mod tests {
         assert_eq!(owed.due(Moment(REPEAT_MS), &sessions), []);
         assert_eq!(owed.hear(&message(2, 1, 4, Prompt::ResignedAck)), None);
         let again = owed.due(Moment(2 * REPEAT_MS), &sessions);
-        assert_eq!(again, [resigned(3, 4), resigned(2, 5)], "only that one was acknowledged");
+        assert_eq!(
+            again,
+            [resigned(3, 4), resigned(2, 5)],
+            "only that one was acknowledged"
+        );
         assert_eq!(owed.due(Moment(KEPT_MS), &sessions), [], "nobody hears it");
     }
 

@@ -12,7 +12,11 @@ async fn groups_without_work_take_no_turn_and_say_nothing() {
     // Three nodes, two peers each: a hundred intervals, many election timeouts.
     let done = dormitory.during(600).await;
     assert_eq!(dormitory.turns(), turns);
-    assert_eq!((done.group_turns, done.messages_sent, done.fsyncs), (0, 0, 0), "{done:?}");
+    assert_eq!(
+        (done.group_turns, done.messages_sent, done.fsyncs),
+        (0, 0, 0),
+        "{done:?}"
+    );
     assert!(
         done.node_messages_sent <= 2 * done.node_heartbeats + 12,
         "a heartbeat and its answer, whatever the number of groups: {done:?}"
@@ -32,7 +36,11 @@ async fn a_write_wakes_its_group_alone_and_it_sleeps_again() {
     for (group, (before, after)) in before.iter().zip(&after).enumerate() {
         let woke = before.iter().zip(after).all(|(before, after)| before < after);
         assert_eq!(woke, group == 6, "group {}: {before:?} {after:?}", group + 1);
-        assert!(group == 6 || before == after, "group {}: {before:?} {after:?}", group + 1);
+        assert!(
+            group == 6 || before == after,
+            "group {}: {before:?} {after:?}",
+            group + 1
+        );
     }
     for node in [ONE, TWO, THREE] {
         let lines = dormitory.replica(7, node).read((), Consistency::Stale).await;
@@ -85,7 +93,9 @@ async fn a_sleeping_group_changes_its_leader_and_its_members() {
     eventually("the third was told", || left.status().member.is_none()).await;
     assert_eq!(leader.propose("without the third".to_owned()).await, Ok(1));
     eventually("the others sleep", || {
-        [ONE, TWO].iter().all(|node| dormitory.replica(1, *node).status().asleep)
+        [ONE, TWO]
+            .iter()
+            .all(|node| dormitory.replica(1, *node).status().asleep)
     })
     .await;
     dormitory.cluster.stop_all().await;

@@ -53,7 +53,9 @@ async fn the_lease_of_a_leader_that_was_cut_off_is_over_before_another_one_serve
         let mut next = leader;
         eventually("another one leads", || {
             let leads = |node| dormitory.replica(1, node).status().role == RoleKind::Leader;
-            let found = [ONE, TWO, THREE].into_iter().find(|node| *node != leader && leads(*node));
+            let found = [ONE, TWO, THREE]
+                .into_iter()
+                .find(|node| *node != leader && leads(*node));
             next = found.unwrap_or(leader);
             next != leader
         })

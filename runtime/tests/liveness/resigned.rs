@@ -16,7 +16,11 @@ async fn the_followers_of_a_leader_that_was_destroyed_elect_another() {
         leads(TWO) || leads(THREE)
     })
     .await;
-    assert!([1, 3].iter().all(|group| dormitory.replica(*group, ONE).status().asleep));
+    assert!(
+        [1, 3]
+            .iter()
+            .all(|group| dormitory.replica(*group, ONE).status().asleep)
+    );
     dormitory.cluster.stop_all().await;
 }
 

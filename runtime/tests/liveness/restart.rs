@@ -39,7 +39,11 @@ async fn nobody_votes_before_the_promises_of_the_last_life_are_over() {
     let leader = leader_of(&replicas, &cluster.ids()).await.status();
     drop(replicas);
     cluster.stop_all().await;
-    let before: Vec<_> = cluster.ids().iter().map(|id| cluster.on_disk(*id, 1).hard_state).collect();
+    let before: Vec<_> = cluster
+        .ids()
+        .iter()
+        .map(|id| cluster.on_disk(*id, 1).hard_state)
+        .collect();
     let term = before.iter().map(|state| state.term.0).max().unwrap();
     assert!(term >= leader.term);
 
@@ -60,9 +64,17 @@ async fn nobody_votes_before_the_promises_of_the_last_life_are_over() {
     while clock.now().0 < 3_000 {
         clock.0.fetch_add(10, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(2)).await;
-        assert!(replicas.iter().all(|replica| replica.leader().is_none()), "at {}", clock.now().0);
+        assert!(
+            replicas.iter().all(|replica| replica.leader().is_none()),
+            "at {}",
+            clock.now().0
+        );
     }
-    let after: Vec<_> = cluster.ids().iter().map(|id| cluster.on_disk(*id, 1).hard_state).collect();
+    let after: Vec<_> = cluster
+        .ids()
+        .iter()
+        .map(|id| cluster.on_disk(*id, 1).hard_state)
+        .collect();
     assert_eq!(after, before, "nobody voted");
     eventually("one leads", || {
         clock.0.fetch_add(5, Ordering::SeqCst);

@@ -7,8 +7,8 @@ pub mod memory_journal;
 
 use raftyard::store::{LogStore, MemoryLogStore, MemorySnapshotStore};
 use raftyard::{
-    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, LivenessTuning, MemoryNetwork, NodeId, RaftHost, Replicated,
-    StateMachine, Timestamp, Tuning,
+    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, LivenessTuning, MemoryNetwork, NodeId, RaftHost,
+    Replicated, StateMachine, Timestamp, Tuning,
 };
 use raftyard_groups::Recovered;
 use std::time::{Duration, Instant};

@@ -5,7 +5,8 @@ use super::harness::{
 };
 use crate::transport::wire::encoded_len;
 use crate::transport::{
-    MemoryNetwork, Network, NodeParcel, TcpNetwork, TransportActor, TransportConfig, TransportError, TransportLimits, bind,
+    MemoryNetwork, Network, NodeParcel, TcpNetwork, TransportActor, TransportConfig, TransportError, TransportLimits,
+    bind,
 };
 use actix::Actor;
 use raftyard_groups::{Message, NodeId, NodeIncarnation, NodeMessage};

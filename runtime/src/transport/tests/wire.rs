@@ -44,6 +44,13 @@ fn membership() -> Payload {
 /// At least one of each variant.
 fn each_variant() -> Vec<Message> {
     let last = LogId::new(4, 41);
+    let session = SessionId {
+        granter: NodeIncarnation {
+            boot: 3,
+            random: u64::MAX,
+        },
+        counter: 7,
+    };
     let command = |bytes: &'static [u8]| Payload::Command(Bytes::from_static(bytes));
     let prompts = [
         Prompt::PreVote { last },
@@ -61,7 +68,22 @@ fn each_variant() -> Vec<Message> {
         Prompt::HeartbeatReply {
             round: ReadRound(9),
             priority: 3,
+            commit: LogIndex(40),
+            session: Some(session),
         },
+        Prompt::HeartbeatReply {
+            round: ReadRound(9),
+            priority: 3,
+            commit: LogIndex::ZERO,
+            session: None,
+        },
+        Prompt::Sleep {
+            last,
+            commit: LogIndex(41),
+            session,
+        },
+        Prompt::Resigned,
+        Prompt::ResignedAck,
         Prompt::TimeoutNow,
         Prompt::ReadIndex {
             request: ReadRequest(7),
@@ -75,7 +97,14 @@ fn each_variant() -> Vec<Message> {
         Promise::Vote { last, transfer: false },
         Promise::Vote { last, transfer: true },
         Promise::VoteGranted,
-        Promise::AppendAccepted { matched: LogIndex(41) },
+        Promise::AppendAccepted {
+            matched: LogIndex(41),
+            session: None,
+        },
+        Promise::AppendAccepted {
+            matched: LogIndex(41),
+            session: Some(session),
+        },
     ];
     let mut messages = vec![
         append(last, vec![]),
@@ -115,13 +144,13 @@ fn each_variant_survives_alone_and_among_others() {
     assert_eq!(decode(&Bytes::new()).unwrap(), []);
 }
 
-/// The form of version 2, byte for byte: nodes of one protocol version must agree on it.
+/// The form of version 3, byte for byte: nodes of one protocol version must agree on it.
 #[test]
 fn the_form_is_pinned() {
     let message = append(LogId::new(4, 41), vec![Payload::Command("ab".into()), Payload::Noop]);
     let id = |n: u64| n.to_le_bytes().to_vec();
     let expected = [
-        vec![96, 0, 0, 0, 2, 4],
+        vec![96, 0, 0, 0, 3, 4],
         [7, 2, 1, u64::MAX, 5].map(id).concat(),
         [4, 41, 40].map(id).concat(),
         vec![2, 0, 0, 0],

@@ -5,8 +5,8 @@ use super::{ENTRY_BYTES, MEMBERSHIP, NOOP, VERSION, WireError, tag};
 use crate::membership;
 use bytes::Bytes;
 use raftyard_groups::{
-    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Promise, Prompt, ReadRequest,
-    ReadRound, Term,
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, NodeIncarnation, Payload, Promise, Prompt,
+    ReadRequest, ReadRound, SessionId, Term,
 };
 use std::sync::Arc;
 
@@ -88,7 +88,16 @@ fn decode_message(message: &[u8], payload: &Bytes) -> Result<Message, WireError>
         tag::HEARTBEAT_REPLY => Body::Prompt(Prompt::HeartbeatReply {
             round: ReadRound(reader.u64()?),
             priority: reader.u8()?,
+            commit: LogIndex(reader.u64()?),
+            session: reader.perhaps_session()?,
         }),
+        tag::SLEEP => Body::Prompt(Prompt::Sleep {
+            last: reader.log_id()?,
+            commit: LogIndex(reader.u64()?),
+            session: reader.session()?,
+        }),
+        tag::RESIGNED => Body::Prompt(Prompt::Resigned),
+        tag::RESIGNED_ACK => Body::Prompt(Prompt::ResignedAck),
         tag::TIMEOUT_NOW => Body::Prompt(Prompt::TimeoutNow),
         tag::READ_INDEX => Body::Prompt(Prompt::ReadIndex {
             request: ReadRequest(reader.u64()?),
@@ -104,6 +113,7 @@ fn decode_message(message: &[u8], payload: &Bytes) -> Result<Message, WireError>
         tag::VOTE_GRANTED => Body::Promise(Promise::VoteGranted),
         tag::APPEND_ACCEPTED => Body::Promise(Promise::AppendAccepted {
             matched: LogIndex(reader.u64()?),
+            session: reader.perhaps_session()?,
         }),
         unknown => return Err(WireError::Tag(unknown)),
     };
@@ -206,6 +216,20 @@ impl<'a> Reader<'a> {
             1 => Ok(true),
             other => Err(WireError::Bool(other)),
         }
+    }
+
+    fn session(&mut self) -> Result<SessionId, WireError> {
+        Ok(SessionId {
+            granter: NodeIncarnation {
+                boot: self.u64()?,
+                random: self.u64()?,
+            },
+            counter: self.u64()?,
+        })
+    }
+
+    fn perhaps_session(&mut self) -> Result<Option<SessionId>, WireError> {
+        self.bool()?.then(|| self.session()).transpose()
     }
 
     fn log_id(&mut self) -> Result<LogId, WireError> {

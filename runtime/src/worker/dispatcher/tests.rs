@@ -12,8 +12,8 @@ use crate::router::Router;
 use crate::transport;
 use crate::witness::Witness;
 use raftyard_groups::{
-    Liveness, LivenessConfig, LivenessEffects, Membership, NodeId, NodeIncarnation, Promise, ReadRound, Recovered,
-    ReplicaConfig, Term, Tuning,
+    Incarnation, Liveness, LivenessConfig, LivenessEffects, Membership, NodeId, NodeIncarnation, Promise, ReadRound,
+    Recovered, ReplicaConfig, Term, Tuning,
 };
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -39,7 +39,7 @@ async fn dispatcher() -> Dispatcher {
         Arc::new(Counters::default()),
         snapshots,
         Compaction::default(),
-        Arc::new(Board::new(Sessions::default(), 1, raftyard_groups::Moment(0))),
+        Arc::new(Board::new(Sessions::default(), 1, Moment(0))),
     );
     Dispatcher::new(0, inbox, Arc::new(Inbox::new()), handle, shared)
 }
@@ -150,13 +150,9 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
         assert_eq!(late.try_recv(), Ok(Err(ProposeError::Closed)));
         let due = |dispatcher: &Dispatcher| -> Vec<usize> {
             let mut deadlines = dispatcher.shared.deadlines.borrow_mut();
-            deadlines.due(raftyard_groups::Moment(u64::MAX - 1))
+            deadlines.due(Moment(u64::MAX - 1))
         };
-        dispatcher
-            .shared
-            .deadlines
-            .borrow_mut()
-            .set(1, raftyard_groups::Moment(5));
+        dispatcher.shared.deadlines.borrow_mut().set(1, Moment(5));
         assert_eq!(due(&dispatcher), [1]);
 
         // In the place that became free: what was said to the life before is not for it.
@@ -264,7 +260,11 @@ async fn who_still_follows_a_replica_that_is_gone_is_told() {
         });
         let messages = vec![accepted(1, 1), accepted(1, 2), accepted(5, 1)];
         dispatcher.sort(Work::Messages(messages, None));
-        assert_eq!(dispatcher.shared.output.borrow().send, told, "the one that is here answers itself");
+        assert_eq!(
+            dispatcher.shared.output.borrow().send,
+            told,
+            "the one that is here answers itself"
+        );
     };
     LocalSet::new().run_until(test).await;
 }
