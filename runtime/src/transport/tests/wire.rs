@@ -197,7 +197,7 @@ fn what_means_nothing_is_refused() {
     };
     assert_eq!(with(PREFIX_BYTES, 1), WireError::Version(1));
     assert_eq!(with(PREFIX_BYTES + 1, 0), WireError::Tag(0));
-    assert_eq!(with(PREFIX_BYTES + 1, 14), WireError::Tag(14));
+    assert_eq!(with(PREFIX_BYTES + 1, 17), WireError::Tag(17));
 
     let granted = message(Body::Prompt(Prompt::PreVoteReply { granted: true }));
     let mut bytes = packed(&[granted]).to_vec();
