@@ -95,7 +95,11 @@ impl<'a> Args<'a> {
     }
 
     fn millis(&self) -> u64 {
-        parse(self.word(1).trim_end_matches("ms"))
+        let word = self.word(1);
+        match word.strip_suffix("ms") {
+            Some(millis) => parse(millis),
+            None => 1_000 * parse::<u64>(word.trim_end_matches('s')),
+        }
     }
 }
 
