@@ -108,7 +108,7 @@ impl LivenessActor {
             let from = self.config.node;
             self.transport.send_node(&NodeParcel { from, to, message });
         }
-        self.tell(effects.events);
+        self.tell(&effects.events);
         self.wait(ctx);
     }
 
@@ -139,13 +139,13 @@ impl LivenessActor {
     }
 
     /// After it was published.
-    fn tell(&self, events: Vec<PairEvent>) {
+    fn tell(&self, events: &[PairEvent]) {
         if events.is_empty() {
             return;
         }
         tracing::debug!(node = self.config.node.0, ?events, "sessions changed");
         for worker in &self.workers {
-            worker.push(Work::Pairs(events.clone()));
+            worker.push(Work::Pairs(events.to_vec()));
         }
     }
 

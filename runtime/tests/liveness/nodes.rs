@@ -19,7 +19,9 @@ async fn the_loss_of_a_followers_node_wakes_no_leader() {
     })
     .await;
     eventually("all leaders looked", || {
-        (1..=8).all(|group| dormitory.replica(group, ONE).status().turns > turns[group as usize - 1][0])
+        (1..=8)
+            .zip(&turns)
+            .all(|(group, turns)| dormitory.replica(group, ONE).status().turns > turns[0])
     })
     .await;
     dormitory.during(100).await;
