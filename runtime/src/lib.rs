@@ -18,6 +18,7 @@ mod host;
 mod inbox;
 mod life;
 mod limits;
+mod liveness;
 mod machine;
 mod members;
 mod membership;
@@ -46,6 +47,7 @@ pub use error::{
 pub use group::{Consistency, Group};
 pub use host::{BoundHost, GroupOptions, HostBuilder, Placement, RaftHost, RebuildReport};
 pub use limits::Limits;
+pub use liveness::LivenessTuning;
 pub use machine::{DiskStateMachine, OnDisk, Record, Replicated, StateMachine};
 pub use members::MemberProgress;
 pub use metrics::HostMetrics;

@@ -29,6 +29,8 @@ pub(crate) struct Counters {
     pub(crate) apply_nanos: Counter,
     pub(crate) requests_refused: Counter,
     pub(crate) timers: Counter,
+    pub(crate) group_turns: Counter,
+    pub(crate) node_heartbeats: Counter,
     pub(crate) strays: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) states_synced: Counter,
@@ -59,12 +61,18 @@ pub struct HostMetrics {
     pub requests_refused: u64,
     /// Times that a moment came that a group had waited for.
     pub timers: u64,
+    /// Groups that had something to do in them: a group that sleeps has nothing.
+    pub group_turns: u64,
+    /// Heartbeats to other nodes: one per node and interval, whatever the number of groups.
+    pub node_heartbeats: u64,
     /// Things that came for groups that don't run here.
     pub strays: u64,
     /// Frames sent to peers, one tarpc call each.
     pub frames_sent: u64,
-    /// Messages in them.
+    /// Messages of groups in them.
     pub messages_sent: u64,
+    /// Messages between nodes in them: heartbeats and the answers to them.
+    pub node_messages_sent: u64,
     /// Bytes in them.
     pub bytes_sent: u64,
     /// Messages dropped because a peer was away or its outbox full.
@@ -102,9 +110,12 @@ impl HostMetrics {
             apply_nanos: with(self.apply_nanos, other.apply_nanos),
             requests_refused: with(self.requests_refused, other.requests_refused),
             timers: with(self.timers, other.timers),
+            group_turns: with(self.group_turns, other.group_turns),
+            node_heartbeats: with(self.node_heartbeats, other.node_heartbeats),
             strays: with(self.strays, other.strays),
             frames_sent: with(self.frames_sent, other.frames_sent),
             messages_sent: with(self.messages_sent, other.messages_sent),
+            node_messages_sent: with(self.node_messages_sent, other.node_messages_sent),
             bytes_sent: with(self.bytes_sent, other.bytes_sent),
             messages_dropped: with(self.messages_dropped, other.messages_dropped),
             frames_received: with(self.frames_received, other.frames_received),
@@ -128,9 +139,12 @@ impl HostMetrics {
             apply_nanos: counters.apply_nanos.get(),
             requests_refused: counters.requests_refused.get(),
             timers: counters.timers.get(),
+            group_turns: counters.group_turns.get(),
+            node_heartbeats: counters.node_heartbeats.get(),
             strays: counters.strays.get(),
             frames_sent: transport.frames_sent,
             messages_sent: transport.messages_sent,
+            node_messages_sent: transport.node_messages_sent,
             bytes_sent: transport.bytes_sent,
             messages_dropped: transport.messages_dropped,
             frames_received: transport.frames_received,

@@ -6,6 +6,7 @@
 use crate::budget::InboundPermit;
 use crate::inbox::Inbox;
 use crate::life::Life;
+use crate::liveness::Board;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
 use crate::router::worker_of;
@@ -13,7 +14,7 @@ use crate::store::{GroupRecord, LogStore, RecoveredGroup, StoreError, Tombstone}
 use crate::transport::TransportHandle;
 use crate::turns::TakesTurns;
 use crate::worker::{Loaded, Work};
-use raftyard_groups::{GroupId, Incarnation, Load, LogId, Persist};
+use raftyard_groups::{GroupId, Incarnation, Load, LogId, Moment, Persist};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -28,6 +29,9 @@ use fair::Pending;
 pub(crate) enum StorageWork {
     /// To be written, for a group in this incarnation.
     Persist(Incarnation, Persist),
+    /// Asked at this moment whether it still gets anything done: noted on the board once all that was queued before
+    /// is.
+    Moves(Moment, Arc<Board>),
     /// Of messages that are taken care of once all that was queued before is durable.
     Release(Vec<InboundPermit>),
     /// To be read, for a group of that worker.
@@ -279,7 +283,7 @@ impl TakesTurns for StorageActor {
     fn turn(&mut self) -> bool {
         let mut taken = std::mem::take(&mut self.taken);
         self.inbox.take(&mut taken);
-        let mut loads = Vec::new();
+        let (mut loads, mut asked) = (Vec::new(), None);
         let (mut creates, mut destroys, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for work in taken.drain(..) {
             match work {
@@ -291,6 +295,7 @@ impl TakesTurns for StorageActor {
                     );
                 }
                 StorageWork::Persist(_, persist) => self.pending.push(persist),
+                StorageWork::Moves(moment, board) => asked = Some((moment, board)),
                 StorageWork::Release(permits) => self.pending.hold(permits),
                 StorageWork::Load { worker, life, load } => loads.push((worker, life, load)),
                 StorageWork::Create(record, reply) => creates.push((record, reply)),
@@ -311,6 +316,9 @@ impl TakesTurns for StorageActor {
         }
         for (worker, life, load) in loads {
             self.load(worker, life, &load);
+        }
+        if let Some((moment, board)) = asked.filter(|_| !self.failed) {
+            board.storage_moved(moment);
         }
         // What did not fit into the batch goes into the next one, with what came meanwhile.
         !self.pending.is_empty() || self.inbox.end_turn()

@@ -83,6 +83,7 @@ impl Node {
             },
             base: IMPORTED,
             last: IMPORTED.index,
+            created: true,
             ..Recovered::default()
         };
         let noted = RecoveredGroup { record, state };

@@ -24,6 +24,7 @@ use crate::error::{CreateGroupError, DiskStateError, OpenError};
 use crate::group::Group;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
+use crate::liveness::{self, LivenessActor};
 use crate::machine::{DiskStateMachine, Machine, OnDisk, Replicated, StateMachine, Typed};
 use crate::metrics::{Counters, HostMetrics};
 use crate::random::mix;
@@ -121,6 +122,7 @@ struct Actors {
     storage: Addr<TurnActor<StorageActor>>,
     snapshots: Addr<TurnActor<SnapshotActor>>,
     transport: Addr<TransportActor>,
+    liveness: Addr<LivenessActor>,
 }
 
 impl RaftHost {
@@ -388,6 +390,7 @@ impl Node {
             tracing::debug!(node = self.id.0, "not all leaderships were handed over");
         }
         // Actors that are gone already need not be stopped.
+        self.actors.liveness.send(liveness::Stop).await.ok();
         self.actors.transport.send(transport::Stop).await.ok();
         for dispatcher in &self.actors.dispatchers {
             dispatcher.send(worker::Stop).await.ok();
@@ -427,6 +430,7 @@ async fn taken_over(led: Vec<(Arc<GroupSlot>, oneshot::Receiver<TransferOutcome>
 impl Drop for Node {
     fn drop(&mut self) {
         // Without a shutdown the node ends as if it had crashed.
+        self.actors.liveness.do_send(liveness::Stop);
         self.actors.transport.do_send(transport::Stop);
         for dispatcher in &self.actors.dispatchers {
             dispatcher.do_send(worker::Stop);

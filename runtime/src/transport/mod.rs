@@ -52,5 +52,7 @@ pub(crate) use config::{TransportConfig, TransportLimits};
 pub(crate) use counters::TransportCounts;
 pub(crate) use handle::TransportHandle;
 pub use network::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork};
+pub(crate) use outbox::Flow;
 pub(crate) use service::{SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 pub(crate) use session::Inbound;
+pub(crate) use wire::NodeParcel;

@@ -2,7 +2,7 @@
 
 use super::counters::Counters;
 use super::fair::Places;
-use super::wire::{self, WireError};
+use super::wire::{self, NodeParcel, WireError};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use raftyard_groups::{GroupId, Message};
@@ -43,6 +43,10 @@ pub(crate) struct OutboxBounds {
 #[derive(Debug, Default)]
 struct Queue {
     open: bool,
+    /// Something was to be sent that was not acknowledged since.
+    owes: bool,
+    /// Acknowledgements so far.
+    acknowledged: u64,
     batches: VecDeque<OpenBatch>,
     bytes: usize,
     /// Number of the first batch.
@@ -54,6 +58,7 @@ struct Queue {
 struct OpenBatch {
     payload: BytesMut,
     messages: usize,
+    node_messages: usize,
 }
 
 /// What leaves as one frame.
@@ -61,8 +66,19 @@ struct OpenBatch {
 pub(crate) struct Batch {
     /// Encoded messages, back to back.
     pub(crate) payload: Bytes,
-    /// How many they are.
+    /// How many of them are of groups.
     pub(crate) messages: usize,
+    /// How many of them are between nodes.
+    pub(crate) node_messages: usize,
+}
+
+/// How what is to be sent to a peer moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flow {
+    /// Something was to be sent, and not all of it was acknowledged, or dropped on a connection that stands.
+    pub(crate) owes: bool,
+    /// Acknowledgements so far; a new connection counts as one.
+    pub(crate) acknowledged: u64,
 }
 
 impl Outbox {
@@ -106,6 +122,35 @@ impl Outbox {
         }
     }
 
+    /// Encodes a message between nodes into the outbox. What can't be queued is dropped: the next one says the same.
+    pub(crate) fn push_node(&self, parcel: &NodeParcel) {
+        let wake = {
+            let mut queue = self.queue.lock();
+            let was_empty = queue.batches.is_empty();
+            let pushed = queue.push_node(parcel, &self.bounds);
+            was_empty && pushed == Ok(true)
+        };
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    /// A frame was acknowledged, or a connection made; `in_flight` frames are still on their way.
+    pub(crate) fn acknowledge(&self, in_flight: usize) {
+        let mut queue = self.queue.lock();
+        queue.acknowledged = queue.acknowledged.wrapping_add(1);
+        queue.owes = in_flight > 0 || !queue.batches.is_empty();
+    }
+
+    /// How what is pushed moves.
+    pub(crate) fn flow(&self) -> Flow {
+        let queue = self.queue.lock();
+        Flow {
+            owes: queue.owes,
+            acknowledged: queue.acknowledged,
+        }
+    }
+
     /// What is next to leave, if anything waits.
     pub(crate) fn take(&self) -> Option<Batch> {
         let mut queue = self.queue.lock();
@@ -118,6 +163,7 @@ impl Outbox {
         Some(Batch {
             payload: batch.payload.freeze(),
             messages: batch.messages,
+            node_messages: batch.node_messages,
         })
     }
 
@@ -160,27 +206,51 @@ impl Queue {
     /// Whether the message was taken.
     fn push(&mut self, message: &Message, bounds: &OutboxBounds) -> Result<bool, WireError> {
         let len = wire::encoded_len(message);
+        self.owes = true;
         let frames = self.batches.len();
         let kept = if self.places.is_far_behind(message.group, self.first, frames) {
             bounds.bytes_max / KEPT_OF_OUTBOX
         } else {
             0
         };
-        let full = self.bytes > 0 && self.bytes.saturating_add(len) > bounds.bytes_max - kept;
-        if !self.open || full {
+        if !self.has_room(len, bounds.bytes_max - kept) {
             return Ok(false);
         }
         if let Some(batch) = self.batch_for(message, len, bounds) {
             wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
             batch.messages += 1;
         } else {
-            let mut payload = BytesMut::new();
-            wire::encode(message, len, bounds.message_bytes_max, &mut payload)?;
-            self.batches.push_back(OpenBatch { payload, messages: 1 });
+            let mut batch = OpenBatch::default();
+            wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
+            batch.messages += 1;
+            self.batches.push_back(batch);
             self.note_place(message.group, self.batches.len() - 1);
         }
         self.bytes += len;
         Ok(true)
+    }
+
+    /// Whether the message was taken.
+    fn push_node(&mut self, parcel: &NodeParcel, bounds: &OutboxBounds) -> Result<bool, WireError> {
+        let len = wire::encoded_node_len(&parcel.message);
+        if !self.has_room(len, bounds.bytes_max) {
+            return Ok(false);
+        }
+        let fits = |batch: &OpenBatch| batch.payload.len() + len <= bounds.batch_bytes_target;
+        if !self.batches.back().is_some_and(fits) {
+            self.batches.push_back(OpenBatch::default());
+        }
+        if let Some(batch) = self.batches.back_mut() {
+            wire::encode_node(parcel, &mut batch.payload)?;
+            batch.node_messages += 1;
+        }
+        self.bytes += len;
+        Ok(true)
+    }
+
+    /// Whether `len` more bytes may wait. (One message may, whatever its size.)
+    fn has_room(&self, len: usize, bytes_max: usize) -> bool {
+        self.open && (self.bytes == 0 || self.bytes.saturating_add(len) <= bytes_max)
     }
 
     /// The batch that the message goes into; none if that has to be a new one.

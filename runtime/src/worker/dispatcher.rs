@@ -7,12 +7,15 @@
 use super::deadlines::Deadlines;
 use super::fair::{Line, Lines};
 use super::group_actor::{End, Ended, GroupActor};
+use super::resignations::Resignations;
+use super::sleepers::Sleepers;
 use super::turn::{GroupWork, Turn, TurnOutput};
 use super::{Create, Work};
 use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::life::Life;
 use crate::limits::Limits;
+use crate::liveness::Board;
 use crate::metrics::Counters;
 use crate::quarantine::QuarantineReason;
 use crate::registry::{GroupSlot, IdMap};
@@ -20,7 +23,7 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::GroupId;
+use raftyard_groups::{Body, GroupId, Incarnation, Moment, PairEvent, PromiseRecord, Prompt, Sessions};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +47,14 @@ pub(crate) struct Shared {
     pub(crate) deadlines: RefCell<Deadlines>,
     /// Other groups have work in this turn too.
     pub(crate) is_contended: Cell<bool>,
+    pub(crate) sleepers: RefCell<Sleepers>,
+    pub(crate) resignations: RefCell<Resignations>,
+    /// What replicas promised that are gone: it binds those that take their places.
+    pub(crate) promises: RefCell<IdMap<GroupId, (Incarnation, PromiseRecord)>>,
+    board: Arc<Board>,
+    /// What was on the board when the turn began, after its work was taken: what changes later comes as work for a
+    /// later turn, and finds who fell asleep meanwhile.
+    sessions: RefCell<Sessions>,
 }
 
 impl Shared {
@@ -53,6 +64,7 @@ impl Shared {
         counters: Arc<Counters>,
         snapshots: Arc<Inbox<SnapshotWork>>,
         compaction: Compaction,
+        board: Arc<Board>,
     ) -> Self {
         Self {
             clock,
@@ -63,7 +75,47 @@ impl Shared {
             output: RefCell::default(),
             deadlines: RefCell::default(),
             is_contended: Cell::default(),
+            sleepers: RefCell::default(),
+            resignations: RefCell::default(),
+            promises: RefCell::default(),
+            sessions: RefCell::new(board.sessions()),
+            board,
         }
+    }
+
+    /// What this turn's groups go by.
+    pub(crate) fn sessions(&self) -> Sessions {
+        self.sessions.borrow().clone()
+    }
+
+    fn look_at_board(&self) {
+        *self.sessions.borrow_mut() = self.board.sessions();
+    }
+
+    /// Answers a message in the place of a replica that can't.
+    pub(crate) fn answer_in_place(&self, message: &raftyard_groups::Message) {
+        let answer = self.resignations.borrow_mut().hear(message);
+        self.output.borrow_mut().send.extend(answer);
+    }
+
+    /// Says again what replicas that are gone owe.
+    fn repeat_resignations(&self, now: Moment) {
+        let due = self.resignations.borrow_mut().due(now, &self.sessions.borrow());
+        self.output.borrow_mut().send.extend(due);
+    }
+
+    /// Takes what a replica of this life promised before, if that still binds.
+    fn take_promise(&self, life: Life) -> Option<PromiseRecord> {
+        let (incarnation, promise) = self.promises.borrow_mut().remove(&life.group)?;
+        let sessions = self.sessions.borrow();
+        let binds = incarnation == life.incarnation && sessions.is_live(promise.leader, promise.session);
+        binds.then_some(promise)
+    }
+
+    fn forget_promises(&self) {
+        let sessions = self.sessions.borrow();
+        let is_live = |promise: &PromiseRecord| sessions.is_live(promise.leader, promise.session);
+        self.promises.borrow_mut().retain(|_, (_, promise)| is_live(promise));
     }
 }
 
@@ -143,6 +195,7 @@ impl Dispatcher {
         self.in_turn = true;
         let mut taken = std::mem::take(&mut self.taken);
         self.inbox.take(&mut taken);
+        self.shared.look_at_board();
         for work in taken.drain(..) {
             self.sort(work);
         }
@@ -156,6 +209,7 @@ impl Dispatcher {
 
     fn run_touched(&mut self, ctx: &mut Context<Self>) {
         self.shared.is_contended.set(self.touched.len() > 1);
+        self.shared.counters.group_turns.add(self.touched.len() as u64);
         for position in self.touched.drain(..) {
             if let Some(Some(local)) = self.groups.get_mut(position) {
                 local.actor.do_send(Turn(std::mem::take(&mut local.work)));
@@ -195,6 +249,7 @@ impl Dispatcher {
             Work::Export(life, export) => self.give(life, GroupWork::Export(export)),
             Work::Continue(life) => self.give(life, GroupWork::Tick),
             Work::Unreadable(life) => self.give(life, GroupWork::Quarantine(QuarantineReason::LogDamaged)),
+            Work::Pairs(events) => self.note_pairs(&events),
             Work::StorageFailed => {
                 self.storage_failed = true;
                 for position in 0..self.groups.len() {
@@ -248,6 +303,10 @@ impl Dispatcher {
                 "the group goes on elsewhere in a newer incarnation"
             );
         }
+        let is_ack = message.body == Body::Prompt(Prompt::ResignedAck);
+        if is_ack || self.position(life).is_none() {
+            self.shared.answer_in_place(&message);
+        }
         self.give(life, GroupWork::Message(message));
     }
 
@@ -266,8 +325,9 @@ impl Dispatcher {
         }
     }
 
-    fn create(&mut self, create: Create) {
+    fn create(&mut self, mut create: Create) {
         let (slot, campaign) = (create.slot.clone(), create.campaign);
+        create.recovered.promise = self.shared.take_promise(slot.life());
         let position = self.free.pop().unwrap_or_else(|| {
             self.groups.push(None);
             self.groups.len() - 1
@@ -297,6 +357,7 @@ impl Dispatcher {
         self.touched.retain(|touched| *touched != position);
         self.lines.forget(position);
         self.shared.deadlines.borrow_mut().clear(position);
+        self.shared.sleepers.borrow_mut().clear(position);
         self.free.push(position);
         if let Some(local) = self.groups.get_mut(position).and_then(Option::take) {
             let waiting = local.work.into_iter().chain(local.line.into_requests());
@@ -308,24 +369,44 @@ impl Dispatcher {
 
     /// Time has passed: groups whose deadline has come need a turn.
     fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.shared.board.worker_moved(self.worker, self.shared.clock.now());
         if self.in_turn {
             self.ticked = true;
             return;
         }
+        self.shared.look_at_board();
         self.give_ticks();
-        if !self.touched.is_empty() {
+        let has_to_say = !self.shared.output.borrow().send.is_empty();
+        if has_to_say || !self.touched.is_empty() {
             self.in_turn = true;
             self.run_touched(ctx);
         }
     }
 
+    /// Groups that sleep on a node with which something changed have to look, soon, but not all at once. What woke
+    /// them before is not put off.
+    fn note_pairs(&mut self, events: &[PairEvent]) {
+        let now = self.shared.clock.now();
+        let (sleepers, mut deadlines) = (self.shared.sleepers.borrow(), self.shared.deadlines.borrow_mut());
+        for event in events {
+            for (position, moment) in sleepers.woken_by(event, now) {
+                deadlines.bring_forward(position, moment);
+            }
+        }
+        drop((sleepers, deadlines));
+        self.shared.forget_promises();
+        // The first of them in this turn.
+        self.ticked = true;
+    }
+
     fn give_ticks(&mut self) {
         let now = self.shared.clock.now();
-        let due: Vec<usize> = self.shared.deadlines.borrow().due(now).collect();
+        let due = self.shared.deadlines.borrow_mut().due(now);
         self.shared.counters.timers.add(due.len() as u64);
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }
+        self.shared.repeat_resignations(now);
     }
 
     /// Hands on what the turn's groups want done.
@@ -379,6 +460,7 @@ impl Handler<EndTurn> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: EndTurn, ctx: &mut Context<Self>) {
+        self.shared.board.worker_moved(self.worker, self.shared.clock.now());
         self.hand_on();
         self.in_turn = false;
         // What did not fit into the turn is in the next one, with what came meanwhile.

@@ -164,7 +164,9 @@ impl GroupActor {
         self.snapshots.log.compacted(self.core.base().index);
         let tail = self.snapshots.droppable_tail();
         if let Some(through) = written.max(tail).filter(|through| *through > self.core.base().index) {
-            self.core.step(now, Input::Compacted { through }, &mut self.effects);
+            let sessions = self.shared.sessions();
+            self.core
+                .step(now, &sessions, Input::Compacted { through }, &mut self.effects);
             self.snapshots.log.compacted(self.core.base().index);
         }
     }

@@ -12,6 +12,8 @@ mod log_bytes;
 mod proposals;
 mod reads;
 mod reply;
+mod resignations;
+mod sleepers;
 mod snapshots;
 mod turn;
 
@@ -27,8 +29,8 @@ use crate::registry::GroupSlot;
 use crate::session::{RequestId, SessionId};
 use crate::snapshot::SnapshotEvent;
 use raftyard_groups::{
-    ChangeOutcome, ChangeRequest, Entry, LoadPurpose, LogId, LogIndex, Message, NodeId, PeerProgress, PersistSeq,
-    Recovered, ReplicaConfig, TransferOutcome,
+    ChangeOutcome, ChangeRequest, Entry, LoadPurpose, LogId, LogIndex, Message, NodeId, PairEvent, PeerProgress,
+    PersistSeq, Recovered, ReplicaConfig, TransferOutcome,
 };
 use std::any::Any;
 use std::path::PathBuf;
@@ -68,6 +70,8 @@ pub(crate) enum Work {
     Continue(Life),
     /// A group's log on disk is not what was written: this replica can't go on.
     Unreadable(Life),
+    /// What changed between this node and others. It is on the board already.
+    Pairs(Vec<PairEvent>),
     /// The store failed: nothing here can be made durable any more.
     StorageFailed,
 }

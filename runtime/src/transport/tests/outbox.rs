@@ -1,8 +1,9 @@
 //! What waits is bounded, ordered, and accounted for.
 
+use super::harness::decode;
 use crate::transport::counters::Counters;
-use crate::transport::outbox::{Outbox, OutboxBounds};
-use crate::transport::wire::{decode, encoded_len};
+use crate::transport::outbox::{Flow, Outbox, OutboxBounds};
+use crate::transport::wire::encoded_len;
 use bytes::Bytes;
 use raftyard_groups::{Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Prompt, Term};
 use std::sync::Arc;
@@ -163,4 +164,34 @@ fn a_closed_outbox_holds_nothing() {
     outbox.open();
     outbox.push_all(&[append(4, 1)]);
     assert_eq!(groups(&outbox), [[4]]);
+}
+
+#[test]
+fn what_is_owed_is_owed_until_it_was_acknowledged() {
+    let (outbox, _) = outbox(OutboxBounds {
+        bytes_max: 1 << 20,
+        batch_bytes_target: 1,
+        message_bytes_max: 1 << 20,
+    });
+    let flow = |owes, acknowledged| Flow { owes, acknowledged };
+    assert_eq!(outbox.flow(), flow(false, 0));
+    outbox.push_all(&[append(1, 10), append(2, 10)]);
+    assert_eq!(outbox.flow(), flow(true, 0));
+    outbox.take();
+    outbox.take();
+    outbox.acknowledge(1);
+    assert_eq!(outbox.flow(), flow(true, 1), "the second is on its way");
+    outbox.acknowledge(0);
+    assert_eq!(outbox.flow(), flow(false, 2));
+
+    // What is dropped without a connection is owed until there is one.
+    outbox.push_all(&[append(3, 10)]);
+    outbox.clear();
+    assert_eq!(outbox.flow(), flow(true, 2));
+    outbox.close();
+    outbox.push_all(&[append(4, 10)]);
+    assert_eq!(outbox.flow(), flow(true, 2));
+    outbox.open();
+    outbox.acknowledge(0);
+    assert_eq!(outbox.flow(), flow(false, 3));
 }

@@ -9,6 +9,7 @@ use crate::error::ReadError;
 use crate::group::Consistency;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
+use crate::liveness::Board;
 use crate::machine::{Answer, ROOM, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::{ReplicaState, StatusCell};
@@ -16,7 +17,7 @@ use crate::snapshot::Compaction;
 use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
 use crate::worker::Purpose;
-use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
+use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Sessions, Tuning};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -91,6 +92,7 @@ fn single_by(clock: Arc<dyn Clock>) -> GroupActor {
         Arc::new(Counters::default()),
         Arc::new(Inbox::new()),
         Compaction::default(),
+        Arc::new(Board::new(Sessions::default(), 1, Moment(0))),
     ));
     GroupActor::new(create, shared, 0)
 }
