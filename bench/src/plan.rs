@@ -97,13 +97,16 @@ impl Plan {
     pub(crate) fn options(&self) -> BTreeMap<String, String> {
         let (cluster, clients) = (&self.cluster, &self.clients);
         let mut options = vec![
-            ("seconds", self.measure.as_secs().to_string()),
             ("nodes", cluster.nodes.to_string()),
             ("groups", cluster.groups.to_string()),
             ("workers", cluster.workers.to_string()),
             ("network", name_of(&cluster.network)),
             ("store", name_of(&cluster.store)),
         ];
+        // It takes as long as it takes.
+        if self.work != Work::Failover {
+            options.push(("seconds", self.measure.as_secs().to_string()));
+        }
         if cluster.sleepers > 0 {
             options.push(("sleepers", cluster.sleepers.to_string()));
         }

@@ -61,10 +61,15 @@ async fn measure(
     // Nobody may hold on to the node.
     holding.recv().await;
     let stats = Stats::new()?;
+    eprintln!("{victim}, which leads {} groups, is lost", lost.len());
     let start = Instant::now();
     cluster.crash(victim);
     // Of those that are left alone: what the other one did can't be told any more.
     let before = Reading::take(cluster, &stats);
+    let is_lost = |replicas: &[Group<Kv>]| {
+        let group = replicas.first().map(|replica| replica.id().0);
+        group.is_some_and(|group| lost.binary_search(&group).is_ok())
+    };
     let mut latency_us = Histogram::<u64>::new_with_max(PATIENCE.as_micros().try_into()?, 3)?;
     let mut waiting: Vec<&[Group<Kv>]> = cluster.groups().iter().map(Vec::as_slice).collect();
     // One that was led again may have lost its leader meanwhile: it is over when all are led at once.
@@ -77,7 +82,7 @@ async fn measure(
         let elapsed = u64::try_from(start.elapsed().as_micros())?;
         waiting.retain(|replicas| {
             let is_led = is_led(replicas);
-            if is_led && first_time && lost.binary_search(&replicas[0].id().0).is_ok() {
+            if is_led && first_time && is_lost(replicas) {
                 latency_us.saturating_record(elapsed);
             }
             !is_led

@@ -8,6 +8,8 @@ use std::fmt::Write;
 const WIDTH: f64 = 960.0;
 /// Where names end and values begin.
 const LEFT: f64 = 330.0;
+/// About as many letters fit there.
+const NAME_LETTERS: usize = 46;
 const RIGHT: f64 = WIDTH - 90.0;
 const TOP: f64 = 40.0;
 const ROW: f64 = 26.0;
@@ -54,6 +56,22 @@ impl Svg {
         writeln!(
             self.0,
             "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>"
+        )
+        .ok();
+    }
+
+    /// What a row is called; squeezed if it is long.
+    fn name(&mut self, y: f64, name: &str) {
+        let x = LEFT - 8.0;
+        let squeezed = if name.chars().count() > NAME_LETTERS {
+            format!(" textLength=\"{x:.0}\" lengthAdjust=\"spacingAndGlyphs\"")
+        } else {
+            String::new()
+        };
+        let name = escaped(name);
+        writeln!(
+            self.0,
+            "<text class=\"label\" x=\"{x:.1}\" y=\"{y:.1}\"{squeezed}>{name}</text>"
         )
         .ok();
     }
@@ -128,12 +146,14 @@ pub(super) fn bars(title: &str, bars: &[(String, Spread)]) -> String {
     svg.columns(&axis, bottom);
     for (number, (label, spread)) in bars.iter().enumerate() {
         let y = TOP + ROW * rows(number);
-        svg.text("label", LEFT - 8.0, y + 12.0, label);
+        svg.name(y + 12.0, label);
         svg.bar(y + 1.0, axis.at(spread.median), colour(number));
         let (min, max) = (axis.at(spread.min), axis.at(spread.max));
-        svg.line("spread", (min, y + 8.0), (max, y + 8.0), "currentColor");
-        for end in [min, max] {
-            svg.line("spread", (end, y + 4.0), (end, y + 12.0), "currentColor");
+        if min < max {
+            svg.line("spread", (min, y + 8.0), (max, y + 8.0), "currentColor");
+            for end in [min, max] {
+                svg.line("spread", (end, y + 4.0), (end, y + 12.0), "currentColor");
+            }
         }
         svg.text("value", RIGHT + 8.0, y + 12.0, &shown(spread.median));
     }
@@ -152,7 +172,7 @@ pub(super) fn dots(title: &str, of: &[(String, Vec<(&str, f64)>)]) -> String {
     svg.columns(&axis, bottom);
     for (number, (label, values)) in of.iter().enumerate() {
         let y = TOP + ROW * rows(number) + 8.0;
-        svg.text("label", LEFT - 8.0, y + 4.0, label);
+        svg.name(y + 4.0, label);
         if let (Some((_, first)), Some((_, last))) = (values.first(), values.last()) {
             svg.line("series", (axis.at(*first), y), (axis.at(*last), y), colour(number));
         }
