@@ -120,7 +120,6 @@ impl Tenants {
         let group = self.directory.propose(Change::SignUp(tenant.to_owned())).await?;
         let limits = GroupLimits {
             proposals_per_second: Some(SHARE.into()),
-            burst_ms: 100,
             ..GroupLimits::default()
         };
         create(&self.hosts, group.ok_or("a tenant that signs up has a group")?, limits).await
