@@ -150,7 +150,10 @@ impl Group {
                     term: self.hard.term,
                 }
             }
-            _ => Proposed::NotLeader { leader: self.leader() },
+            _ => {
+                self.doubt(effects);
+                Proposed::NotLeader { leader: self.leader() }
+            }
         };
         effects.proposed.push((id, proposed));
     }
@@ -320,7 +323,7 @@ impl Group {
         self.answer_reads(confirmed, effects);
     }
 
-    /// While it holds the lease it is sure that nobody else led when it was asked, without a round (thesis §6.4.1).
+    /// While it holds the lease it is sure that nobody else led when it was asked, without a round (thesis §6.4).
     fn read_by_lease(&mut self, effects: &mut Effects) {
         if !self.holds_lease() {
             return;
