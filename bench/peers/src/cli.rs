@@ -2,7 +2,7 @@
 
 use crate::contest::Run;
 use crate::tally::{Interrupt, Timing};
-use crate::{Failure, ceiling, machine, memory};
+use crate::{Failure, ceiling, kv, machine, memory};
 use clap::{Args, Parser, Subcommand, value_parser};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -44,6 +44,14 @@ enum Load {
     Ceiling(CeilingArgs),
     /// openraft, in memory
     Openraft(OpenraftArgs),
+    /// etcd and redis, as servers, beside raftyard-kv
+    Kv(KvArgs),
+    /// All of them, with their default settings
+    All {
+        /// The program raftyard-kv [default: the one beside this program]
+        #[arg(long, value_name = "FILE")]
+        raftyard_kv: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -54,6 +62,28 @@ struct CeilingArgs {
     /// Writes on their way, all groups together [default: 6,144 for write48, 16,384 for busy4096]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000))]
     in_flight: Option<u32>,
+}
+
+#[derive(Args)]
+struct KvArgs {
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=9_000))]
+    connections: u32,
+    /// Numbers of writes that a connection keeps on their way, each measured by itself
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 16], value_parser = value_parser!(u32).range(1..=10_000))]
+    depths: Vec<u32>,
+    /// Bytes of a write: 8 of them are the key, the rest is the value
+    #[arg(long, value_name = "BYTES", default_value_t = 16, value_parser = value_parser!(u32).range(9..=1 << 20))]
+    payload: u32,
+    /// The program raftyard-kv [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    raftyard_kv: Option<PathBuf>,
+}
+
+/// What `all` takes of a load that takes options.
+fn defaults<T: Args>() -> Result<T, clap::Error> {
+    let command = T::augment_args(clap::Command::new("raftyard-peers"));
+    T::from_arg_matches(&command.try_get_matches_from(["raftyard-peers"])?)
 }
 
 #[derive(Args)]
@@ -101,18 +131,56 @@ impl Cli {
         };
         let cores = run.machine.cores.unwrap_or(1);
         let client_threads = common.client_threads.map_or(cores, usize::from);
-        let size = |value: u32| usize::try_from(value).map_err(|_| format!("{value} is too large for this machine"));
         match self.load {
-            Load::Ceiling(CeilingArgs { loads, in_flight }) => {
-                ceiling::run(&run, &loads, in_flight.map(size).transpose()?, client_threads)
-            }
-            Load::Openraft(arguments) => {
-                let groups: Vec<usize> = arguments.groups.into_iter().map(size).collect::<Result<_, _>>()?;
-                let (clients, payload) = (size(arguments.clients)?, size(arguments.payload)?);
-                memory::run(&run, &groups, clients, payload, client_threads)
+            Load::Ceiling(arguments) => arguments.run(&run, client_threads),
+            Load::Openraft(arguments) => arguments.run(&run, client_threads),
+            Load::Kv(arguments) => arguments.run(&run, client_threads),
+            Load::All { raftyard_kv } => {
+                // Whether all stores are there shows first: they can be missing, the others can't.
+                let kv = KvArgs {
+                    raftyard_kv,
+                    ..defaults()?
+                };
+                kv.run(&run, client_threads)?;
+                defaults::<CeilingArgs>()?.run(&run, client_threads)?;
+                defaults::<OpenraftArgs>()?.run(&run, client_threads)
             }
         }
     }
+}
+
+impl CeilingArgs {
+    fn run(self, run: &Run, client_threads: usize) -> Result<(), Failure> {
+        ceiling::run(run, &self.loads, self.in_flight.map(size).transpose()?, client_threads)
+    }
+}
+
+impl OpenraftArgs {
+    fn run(self, run: &Run, client_threads: usize) -> Result<(), Failure> {
+        let (clients, payload) = (size(self.clients)?, size(self.payload)?);
+        memory::run(run, &sizes(self.groups)?, clients, payload, client_threads)
+    }
+}
+
+impl KvArgs {
+    fn run(self, run: &Run, client_threads: usize) -> Result<(), Failure> {
+        let plan = kv::Plan {
+            depths: sizes(self.depths)?,
+            connections: size(self.connections)?,
+            payload: size(self.payload)?,
+            client_threads,
+            raftyard_kv: self.raftyard_kv,
+        };
+        kv::run(run, &plan)
+    }
+}
+
+fn size(value: u32) -> Result<usize, Failure> {
+    Ok(usize::try_from(value).map_err(|_| format!("{value} is too large for this machine"))?)
+}
+
+fn sizes(values: Vec<u32>) -> Result<Vec<usize>, Failure> {
+    values.into_iter().map(size).collect()
 }
 
 /// Set once the process is asked to end.

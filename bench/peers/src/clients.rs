@@ -105,7 +105,7 @@ impl<W: Writer> Client<W> {
                 Ok(()) => self.tally.answered(self.number, asked, 1),
                 Err(WriteError::Refused) if self.tally.is_stopped() => {}
                 Err(WriteError::Refused) => {
-                    self.tally.retried();
+                    self.tally.refused();
                     tokio::time::sleep(RETRY).await;
                     self.group.find_leader();
                     waiting.push_back((asked, key, self.group.write(key, self.value.clone())));

@@ -40,7 +40,7 @@ pub(crate) struct Tally {
     measuring: AtomicBool,
     stop: AtomicBool,
     ops: AtomicU64,
-    retried: AtomicU64,
+    refused: AtomicU64,
     failure: Mutex<Option<String>>,
     latency_us: Vec<Mutex<Histogram<u64>>>,
 }
@@ -52,7 +52,7 @@ impl Tally {
             measuring: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             ops: AtomicU64::new(0),
-            retried: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             failure: Mutex::new(None),
             latency_us: (0..SHARDS).map(|_| Mutex::new(empty.clone())).collect(),
         }))
@@ -74,9 +74,9 @@ impl Tally {
         }
     }
 
-    /// An operation was refused and is asked again.
-    pub(crate) fn retried(&self) {
-        self.retried.fetch_add(1, Ordering::Relaxed);
+    /// An operation was refused: it does not count.
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The round is worthless: all clients stop. The first reason counts.
@@ -95,7 +95,7 @@ impl Tally {
         self.wait(timing, timing.warm_up);
         let me = [std::process::id()];
         let read = || (cpu::used(&me), cpu::used(servers), self.ops.load(Ordering::Relaxed));
-        let retried = self.retried.load(Ordering::Relaxed);
+        let refused = self.refused.load(Ordering::Relaxed);
         let (before, start) = (read(), Instant::now());
         self.measuring.store(true, Ordering::Relaxed);
         self.wait(timing, timing.measure);
@@ -132,9 +132,9 @@ impl Tally {
         if let Some(micros) = own {
             round.extra.insert("own_cores".to_owned(), micros / 1e6 / seconds);
         }
-        let retried = self.retried.load(Ordering::Relaxed).saturating_sub(retried);
-        if retried > 0 {
-            round.extra.insert("retried".to_owned(), count(retried));
+        let refused = self.refused.load(Ordering::Relaxed).saturating_sub(refused);
+        if refused > 0 {
+            round.extra.insert("refused".to_owned(), count(refused));
         }
         self.add_latencies(&mut round)?;
         Ok(round)

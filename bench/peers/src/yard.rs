@@ -119,7 +119,8 @@ impl Yard {
     async fn create_groups(&mut self, groups: u64) -> Result<(), Failure> {
         let mut creating = JoinSet::new();
         for group in (0..groups).map(GroupId) {
-            for host in self.hosts.iter().cloned() {
+            for host in &self.hosts {
+                let host = host.clone();
                 creating.spawn(async move { host.create_group(group, (1..=NODES).map(NodeId), Kv::default).await });
             }
         }

@@ -7,13 +7,16 @@ use crate::tally::{Tally, Timing};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 const LOGS: usize = 3;
 
 /// Entries that the leader hands over at once, so that the first are on their way while it makes the others.
 const BATCH_ENTRIES_MAX: usize = 1_024;
+
+/// Batches that the slowest log may be behind; then the leader waits for it.
+const BEHIND_BATCHES_MAX: usize = 256;
 
 /// Bytes of an entry beside its payload: about what one has in a raftyard log, with its share of the record's head.
 const ENTRY_OVERHEAD: usize = 24;
@@ -60,7 +63,7 @@ pub(super) fn run(medium: Medium, dir: &Path, load: Load, timing: &Timing) -> Re
         let (reached, reports) = channel();
         let mut senders = Vec::new();
         for (number, log) in logs.into_iter().enumerate() {
-            let (sender, batches) = channel();
+            let (sender, batches) = sync_channel(BEHIND_BATCHES_MAX);
             senders.push(sender);
             let (reached, tally) = (reached.clone(), &tally);
             scope.spawn(move || {
@@ -126,7 +129,7 @@ struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    fn run(mut self, logs: &[Sender<Arc<[u8]>>], reports: &Receiver<Durable>) {
+    fn run(mut self, logs: &[SyncSender<Arc<[u8]>>], reports: &Receiver<Durable>) {
         let (mut next, mut next_committed) = (0, 0);
         let value = vec![b'v'; self.load.payload];
         while !self.tally.is_stopped() {
