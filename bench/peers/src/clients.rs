@@ -3,7 +3,7 @@
 
 use crate::Failure;
 use crate::results::RoundResult;
-use crate::tally::{Tally, Timing};
+use crate::tally::{Tally, Timing, end};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -76,7 +76,7 @@ pub(crate) fn run<W: Writer>(
         clients.spawn_on(client.run(), runtime.handle());
     }
     let measured = tally.measure(timing, &[]);
-    runtime.block_on(async { while clients.join_next().await.is_some() {} });
+    end(runtime, clients);
     measured
 }
 

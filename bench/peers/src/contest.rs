@@ -31,11 +31,12 @@ pub(crate) struct System<'a> {
 }
 
 /// Measures each of `systems` once per round, each time in another order, and reports. The first is the one that the
-/// others are compared with. Of `absent` ones it is said that they are absent.
+/// others are compared with. Of `absent` ones it is said that they are absent, and of those that fail, how: they have
+/// no figures.
 ///
 /// # Errors
 ///
-/// The first round that failed: there are no figures then.
+/// If the first system fails, or the run was interrupted.
 pub(crate) fn run(
     run: &Run,
     load: &str,
@@ -45,13 +46,29 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let date = machine::date();
     let mut measured: Vec<Vec<RoundResult>> = systems.iter().map(|_| Vec::new()).collect();
+    let mut failed = BTreeMap::new();
     for round in 0..run.rounds {
         for place in order(systems.len(), round) {
             let (Some(system), Some(rounds)) = (systems.get_mut(place), measured.get_mut(place)) else {
                 continue;
             };
+            if failed.contains_key(&system.name) {
+                continue;
+            }
             run.timing.check()?;
-            let result = (system.measure)().map_err(|error| format!("{load}, {}: {error}", system.name))?;
+            let result = match (system.measure)() {
+                Ok(result) => result,
+                Err(error) => {
+                    run.timing.check()?;
+                    let error = format!("{load}, {}: {error}", system.name);
+                    if place == 0 {
+                        return Err(error.into());
+                    }
+                    eprintln!("{error}");
+                    failed.insert(system.name.clone(), error);
+                    continue;
+                }
+            };
             eprintln!(
                 "{load}  round {} of {}  {:<22} {:>9.0}/s",
                 round + 1,
@@ -65,6 +82,7 @@ pub(crate) fn run(
     let results: Vec<RunResult> = systems
         .into_iter()
         .zip(measured)
+        .filter(|(system, _)| !failed.contains_key(&system.name))
         .map(|(system, rounds)| RunResult {
             load: load.to_owned(),
             system: system.name,
@@ -75,7 +93,12 @@ pub(crate) fn run(
             rounds,
         })
         .collect();
-    print!("{}", table::of(load, options, &results, absent));
+    let mut without: BTreeMap<&str, &str> = absent
+        .iter()
+        .map(|name| (*name, "absent: it is not installed here"))
+        .collect();
+    without.extend(failed.iter().map(|(name, why)| (name.as_str(), why.as_str())));
+    print!("{}", table::of(load, options, &results, &without));
     if let Some(json) = &run.json {
         for result in &results {
             let file = json.join(format!("{}-{}.json", result.load, result.system));
@@ -106,8 +129,54 @@ fn all_options(run: &Run, options: &[(&str, String)], durability: &str) -> BTree
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::tally::Interrupt;
+    use std::time::Duration;
+
+    fn measure(json: &std::path::Path, systems: Vec<System<'_>>) -> Result<(), Failure> {
+        let settings = Run {
+            rounds: 2,
+            timing: Timing {
+                warm_up: Duration::ZERO,
+                measure: Duration::ZERO,
+                interrupt: Interrupt::default(),
+            },
+            data: json.to_owned(),
+            json: Some(json.to_owned()),
+            machine: Machine::default(),
+        };
+        run(&settings, "write", &[], systems, &[])
+    }
+
+    /// Fails from its second round on.
+    fn system(name: &str, fails: bool) -> System<'static> {
+        let mut rounds = 0;
+        System {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            durability: "none",
+            measure: Box::new(move || {
+                rounds += 1;
+                if fails && rounds > 1 {
+                    return Err("it is gone".into());
+                }
+                Ok(RoundResult::default())
+            }),
+        }
+    }
+
+    #[test]
+    fn one_of_the_others_that_fails_has_no_figures_and_takes_none_from_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let systems = vec![system("ours", false), system("fails", true), system("works", false)];
+        measure(dir.path(), systems).unwrap();
+        let there = |name: &str| dir.path().join(format!("write-{name}.json")).exists();
+        assert!(there("ours") && there("works") && !there("fails"));
+        let error = measure(dir.path(), vec![system("ours", true), system("works", false)]);
+        assert!(error.unwrap_err().to_string().contains("it is gone"));
+    }
 
     #[test]
     fn everyone_is_measured_once_per_round_and_nobody_always_begins() {

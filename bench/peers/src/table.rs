@@ -1,11 +1,17 @@
 //! The figures for people.
 
 use crate::results::{RoundResult, RunResult};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A table of one load: a line per system, with medians over the rounds. Ratios are of the first system to each other
-/// one, round by round, so that what slows down a whole round cancels out.
-pub(crate) fn of(load: &str, options: &[(&str, String)], results: &[RunResult], absent: &[&str]) -> String {
+/// one, round by round, so that what slows down a whole round cancels out. Of those `without` figures it is said why.
+pub(crate) fn of(
+    load: &str,
+    options: &[(&str, String)],
+    results: &[RunResult],
+    without: &BTreeMap<&str, &str>,
+) -> String {
     let mut out = String::new();
     let told: Vec<String> = options.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let _ = writeln!(out, "\n{load}: {}", told.join(", "));
@@ -40,8 +46,8 @@ pub(crate) fn of(load: &str, options: &[(&str, String)], results: &[RunResult], 
         }
         out.push('\n');
     }
-    for name in absent {
-        let _ = writeln!(out, "  {name:<22} absent: it is not installed here");
+    for (name, why) in without {
+        let _ = writeln!(out, "  {name:<22} {why}");
     }
     out
 }
@@ -85,7 +91,7 @@ mod tests {
             result("ours", &[400.0, 40.0, 440.0]),
             result("theirs", &[100.0, 20.0, 110.0]),
         ];
-        let table = of("write", &[], &results, &["nobody"]);
+        let table = of("write", &[], &results, &BTreeMap::from([("nobody", "absent")]));
         let line = |name: &str| {
             let line = table.lines().find(|line| line.trim_start().starts_with(name));
             line.unwrap_or_default().split_whitespace().collect::<Vec<_>>()

@@ -7,12 +7,20 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 /// Histograms that clients share: few enough for any number of clients, more than threads that run them.
 const SHARDS: usize = 16;
 
 /// How often the one who waits looks up.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long what comes before a round may take.
+const PREPARE: Duration = Duration::from_secs(120);
+
+/// How long clients may wait for their last answers.
+const ANSWERS: Duration = Duration::from_secs(10);
 
 /// Set once the run is to end early.
 pub(crate) type Interrupt = Arc<AtomicBool>;
@@ -33,6 +41,44 @@ impl Timing {
         }
         Ok(())
     }
+}
+
+/// Runs what comes before a round, `what`, on `runtime`, for a time and as long as the run is not interrupted.
+///
+/// # Errors
+///
+/// Its error, or that it took too long or was interrupted.
+pub(crate) fn bounded<T>(
+    runtime: &Runtime,
+    timing: &Timing,
+    what: &str,
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let interrupted = async {
+        loop {
+            if let Err(error) = timing.check() {
+                return error;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = future => outcome,
+            error = interrupted => Err(error),
+            () = tokio::time::sleep(PREPARE) => Err(format!("{what} took more than {} s", PREPARE.as_secs()).into()),
+        }
+    })
+}
+
+/// Waits for clients that were told to stop; those that wait for an answer in vain are dropped.
+pub(crate) fn end(runtime: &Runtime, mut clients: JoinSet<()>) {
+    runtime.block_on(async {
+        let ended = async { while clients.join_next().await.is_some() {} };
+        if tokio::time::timeout(ANSWERS, ended).await.is_err() {
+            eprintln!("warning: {} clients still wait for answers", clients.len());
+        }
+    });
 }
 
 /// Shared by the clients of a round and the one who measures.
@@ -208,6 +254,22 @@ mod tests {
         tally.fail("later");
         let error = tally.measure(&timing(), &[]).unwrap_err().to_string();
         assert_eq!(error, "the disk is full");
+    }
+
+    #[test]
+    fn nothing_is_waited_for_after_an_interrupt() {
+        let runtime = crate::runtime(1).unwrap();
+        let interrupted = timing();
+        interrupted.interrupt.store(true, Ordering::Relaxed);
+        let error = bounded(
+            &runtime,
+            &interrupted,
+            "it",
+            std::future::pending::<Result<(), Failure>>(),
+        );
+        assert!(error.unwrap_err().to_string().contains("interrupted"));
+        let outcome = bounded(&runtime, &timing(), "it", async { Ok(7) });
+        assert_eq!(outcome.unwrap(), 7);
     }
 
     #[test]

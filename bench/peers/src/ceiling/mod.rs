@@ -8,6 +8,7 @@ use crate::Failure;
 use crate::clients::{self, Shape};
 use crate::contest::{self, Run, System};
 use crate::results::RoundResult;
+use crate::tally::bounded;
 use crate::yard::{Kept, Yard};
 use clap::ValueEnum;
 use log::Medium;
@@ -92,7 +93,8 @@ fn data(run: &Run) -> Result<TempDir, Failure> {
 fn on_disk(run: &Run, load: Load, client_threads: usize) -> Result<RoundResult, Failure> {
     let dir = data(run)?;
     let runtime = crate::runtime(client_threads)?;
-    let yard = runtime.block_on(Yard::start(Kept::OnDisk(dir.path()), load.groups as u64, false))?;
+    let start = Yard::start(Kept::OnDisk(dir.path()), load.groups as u64, false);
+    let yard = bounded(&runtime, &run.timing, "raftyard's groups to start", start)?;
     // As many clients as groups, or two for each of few; each keeps its share on its way.
     let clients = load.groups.max(96).min(load.in_flight);
     let shape = Shape {

@@ -2,7 +2,7 @@
 //! waits for all of them, and goes on.
 
 use crate::Failure;
-use crate::tally::{Tally, Timing};
+use crate::tally::Tally;
 use futures::future::try_join_all;
 use prost::Message;
 use std::net::SocketAddr;
@@ -19,9 +19,6 @@ const KEYS: usize = 10_000;
 
 /// How long to wait before asking again who leads.
 const RETRY: Duration = Duration::from_millis(50);
-
-/// How long the first election may take.
-const ELECTION: Duration = Duration::from_secs(60);
 
 /// `etcdserverpb.PutRequest`, as far as it is used.
 #[derive(Clone, PartialEq, Message)]
@@ -79,15 +76,9 @@ impl Connection {
     }
 }
 
-/// The server of the member that leads: puts sent to others go there anyway, with a hop more.
-///
-/// # Errors
-///
-/// If none does for too long, or the run was interrupted.
-pub(super) async fn leader(servers: &[SocketAddr], timing: &Timing) -> Result<SocketAddr, Failure> {
-    let start = Instant::now();
-    while start.elapsed() < ELECTION {
-        timing.check()?;
+/// The server of the member that leads: puts sent to others go there anyway, with a hop more. Until there is one it asks.
+pub(super) async fn leader(servers: &[SocketAddr]) -> SocketAddr {
+    loop {
         for server in servers {
             let Ok(mut connection) = Connection::open(*server).await else {
                 continue;
@@ -102,12 +93,11 @@ pub(super) async fn leader(servers: &[SocketAddr], timing: &Timing) -> Result<So
                 && leader != 0
                 && leader == header.member_id
             {
-                return Ok(*server);
+                return *server;
             }
         }
         tokio::time::sleep(RETRY).await;
     }
-    Err("no member of etcd leads".into())
 }
 
 /// A connection's writes, until the round is over.

@@ -10,7 +10,7 @@ use crate::clients::KEY_BYTES;
 use crate::contest::{self, Run, System};
 use crate::machine::first_line;
 use crate::results::RoundResult;
-use crate::tally::Tally;
+use crate::tally::{Tally, bounded, end};
 use servers::{Servers, free_port, loopback};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -178,7 +178,8 @@ fn value(shape: Shape) -> Vec<u8> {
 fn over_resp(run: &Run, shape: Shape, mut servers: Servers) -> Result<RoundResult, Failure> {
     let runtime = crate::runtime(shape.client_threads)?;
     let tally = Tally::new()?;
-    let map = runtime.block_on(resp::Map::learn(&servers.clients, &run.timing))?;
+    let learn = resp::Map::learn(&servers.clients);
+    let map = bounded(&runtime, &run.timing, "the servers to take all keys", learn)?;
     let mut clients = JoinSet::new();
     for number in 0..shape.connections {
         let client = resp::Client {
@@ -188,13 +189,12 @@ fn over_resp(run: &Run, shape: Shape, mut servers: Servers) -> Result<RoundResul
             value: value(shape),
             servers: servers.clients.clone(),
             map: map.clone(),
-            timing: run.timing.clone(),
             tally: tally.clone(),
         };
         clients.spawn_on(client.run(), runtime.handle());
     }
     let measured = tally.measure(&run.timing, &servers.ids());
-    runtime.block_on(async { while clients.join_next().await.is_some() {} });
+    end(&runtime, clients);
     servers.check()?;
     measured
 }
@@ -202,7 +202,8 @@ fn over_resp(run: &Run, shape: Shape, mut servers: Servers) -> Result<RoundResul
 fn over_grpc(run: &Run, shape: Shape, mut servers: Servers) -> Result<RoundResult, Failure> {
     let runtime = crate::runtime(shape.client_threads)?;
     let tally = Tally::new()?;
-    let server = runtime.block_on(etcd::leader(&servers.clients, &run.timing))?;
+    let leader = async { Ok(etcd::leader(&servers.clients).await) };
+    let server = bounded(&runtime, &run.timing, "etcd to elect a leader", leader)?;
     let mut clients = JoinSet::new();
     for number in 0..shape.connections {
         let client = etcd::Client {
@@ -215,7 +216,7 @@ fn over_grpc(run: &Run, shape: Shape, mut servers: Servers) -> Result<RoundResul
         clients.spawn_on(client.run(), runtime.handle());
     }
     let measured = tally.measure(&run.timing, &servers.ids());
-    runtime.block_on(async { while clients.join_next().await.is_some() {} });
+    end(&runtime, clients);
     servers.check()?;
     measured
 }

@@ -7,13 +7,18 @@ use crate::Failure;
 use crate::clients::{self, Shape};
 use crate::contest::{self, Run, System};
 use crate::results::RoundResult;
+use crate::tally::bounded;
 use crate::yard::{Kept, Yard};
+use futures::{StreamExt, TryStreamExt, stream};
 use peer::OpenraftGroup;
+use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
 /// The release that `Cargo.toml` names.
 const OPENRAFT: &str = "0.10.0-alpha.37";
+
+/// Groups of openraft that start at once.
+const STARTING: usize = 64;
 
 /// Measures each number of groups in `groups` with `clients` clients of one write at a time, on `client_threads` threads.
 pub(crate) fn run(
@@ -42,7 +47,8 @@ pub(crate) fn run(
             durability: "none: in memory of three nodes",
             measure: Box::new(move || {
                 let runtime = crate::runtime(client_threads)?;
-                let yard = runtime.block_on(Yard::start(Kept::InMemory, groups as u64, plain))?;
+                let start = Yard::start(Kept::InMemory, groups as u64, plain);
+                let yard = bounded(&runtime, &run.timing, "raftyard's groups to start", start)?;
                 let measured = clients::run(&runtime, &yard.groups, shape, &run.timing);
                 runtime.block_on(yard.stop());
                 measured
@@ -54,7 +60,7 @@ pub(crate) fn run(
             durability: "none: in memory of three replicas",
             measure: Box::new(move || {
                 let runtime = crate::runtime(client_threads)?;
-                of_openraft(&runtime, run, groups, shape)
+                of_openraft(runtime, run, groups, shape)
             }),
         };
         let systems = vec![yard("raftyard", false), yard("raftyard-plain", true), peer];
@@ -63,24 +69,16 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn of_openraft(runtime: &Runtime, run: &Run, groups: usize, shape: Shape) -> Result<RoundResult, Failure> {
+fn of_openraft(runtime: Runtime, run: &Run, groups: usize, shape: Shape) -> Result<RoundResult, Failure> {
     let config = peer::config()?;
-    let started = runtime.block_on(async {
-        let mut starting = JoinSet::new();
-        for number in 0..groups {
-            starting.spawn(OpenraftGroup::start(number, config.clone()));
-        }
-        let mut started = Vec::new();
-        while let Some(group) = starting.join_next().await {
-            started.push(group??);
-        }
-        Ok::<_, Failure>(started)
+    // A few at a time: elections of all at once would outlast their own timeouts.
+    let started = bounded(&runtime, &run.timing, "openraft's groups to start", async {
+        let starting = (0..groups).map(|number| tokio::spawn(OpenraftGroup::start(number, config.clone())));
+        let started = stream::iter(starting).buffer_unordered(STARTING);
+        started.map(|group| group?).try_collect::<Vec<_>>().await
     })?;
-    let measured = clients::run(runtime, &started, shape, &run.timing);
-    runtime.block_on(async {
-        for group in &started {
-            group.stop().await;
-        }
-    });
+    let measured = clients::run(&runtime, &started, shape, &run.timing);
+    // Its replicas are tasks, and nothing of them is kept: they end with the threads that run them.
+    runtime.shutdown_timeout(Duration::from_secs(10));
     measured
 }

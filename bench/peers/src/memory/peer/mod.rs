@@ -13,11 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use store::{LogStore, Machine};
-
-/// How long a group may take to elect its first leader.
-const ELECTION: Duration = Duration::from_secs(60);
 
 openraft::declare_raft_types!(
     pub(super) Types:
@@ -86,7 +82,7 @@ impl OpenraftGroup {
             return Err("a group is started once".into());
         }
         leader.initialize(BTreeSet::from([0, 1, 2])).await?;
-        let wait = leader.wait(Some(ELECTION));
+        let wait = leader.wait(None);
         wait.metrics(|metrics| metrics.current_leader.is_some(), "a leader")
             .await?;
         let group = Self {
@@ -99,13 +95,6 @@ impl OpenraftGroup {
 
     fn peers(&self) -> &[Peer] {
         self.router.0.get().map_or(&[], |peers| peers.as_slice())
-    }
-
-    pub(super) async fn stop(&self) {
-        for peer in self.peers() {
-            // It fails if the replica has stopped, or panicked, which a write would have told.
-            let _ = peer.shutdown().await;
-        }
     }
 }
 
