@@ -15,7 +15,7 @@ pub(crate) fn of(
     let mut out = String::new();
     let told: Vec<String> = options.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let _ = writeln!(out, "\n{load}: {}", told.join(", "));
-    let head = ["ops/s", "min", "max", "ratio", "p50 ms", "p99 ms", "CPU us/op"];
+    let head = ["ops/s", "min", "max", "ratio", "p50 ms", "p99 ms", "CPU us/op", "cores"];
     let _ = write!(out, "  {:<22}", "");
     for name in head {
         let _ = write!(out, "{name:>11}");
@@ -38,6 +38,7 @@ pub(crate) fn of(
             (millis(|round| round.p50_us), 2),
             (millis(|round| round.p99_us), 2),
             (median(rounds.iter().filter_map(|round| round.cpu_us_per_op)), 2),
+            (median(rounds.iter().filter_map(cores)), 2),
         ];
         let _ = write!(out, "  {:<22}", result.system);
         for (value, decimals) in columns {
@@ -50,6 +51,11 @@ pub(crate) fn of(
         let _ = writeln!(out, "  {name:<22} {why}");
     }
     out
+}
+
+/// Cores that it kept busy. Where others run too, the ones with more threads get more of them.
+fn cores(round: &RoundResult) -> Option<f64> {
+    Some(round.cpu_us_per_op? * round.ops_per_s / 1e6)
 }
 
 /// The middle one, or the mean of the two in the middle; `None` of nothing.
@@ -96,7 +102,7 @@ mod tests {
             let line = table.lines().find(|line| line.trim_start().starts_with(name));
             line.unwrap_or_default().split_whitespace().collect::<Vec<_>>()
         };
-        assert_eq!(line("ours"), ["ours", "400", "40", "440", "1.00", "n/a", "n/a", "n/a"]);
+        assert_eq!(line("ours"), ["ours", "400", "40", "440", "1.00", "n/a", "n/a", "n/a", "n/a"]);
         assert_eq!(line("theirs")[1..5], ["100", "20", "110", "4.00"]);
         assert!(table.contains("nobody") && table.contains("absent"), "{table}");
     }
