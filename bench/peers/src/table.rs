@@ -102,7 +102,10 @@ mod tests {
             let line = table.lines().find(|line| line.trim_start().starts_with(name));
             line.unwrap_or_default().split_whitespace().collect::<Vec<_>>()
         };
-        assert_eq!(line("ours"), ["ours", "400", "40", "440", "1.00", "n/a", "n/a", "n/a", "n/a"]);
+        assert_eq!(
+            line("ours"),
+            ["ours", "400", "40", "440", "1.00", "n/a", "n/a", "n/a", "n/a"]
+        );
         assert_eq!(line("theirs")[1..5], ["100", "20", "110", "4.00"]);
         assert!(table.contains("nobody") && table.contains("absent"), "{table}");
     }
