@@ -58,6 +58,11 @@ impl Group {
             self.abandon_forwarded_reads(effects);
             return self.become_follower(self.hard.term, None, effects);
         }
+        if let Role::PreCandidate(candidate) = &self.role
+            && candidate.votes.values().any(|granted| !granted)
+        {
+            self.note_refusal();
+        }
         let deadline = self.next_election_deadline();
         self.role = Role::PreCandidate(Candidate {
             votes: BTreeMap::from([(me, true)]),

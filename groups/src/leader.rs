@@ -150,7 +150,10 @@ impl Group {
                     term: self.hard.term,
                 }
             }
-            _ => Proposed::NotLeader { leader: self.leader() },
+            _ => {
+                self.doubt(effects);
+                Proposed::NotLeader { leader: self.leader() }
+            }
         };
         effects.proposed.push((id, proposed));
     }

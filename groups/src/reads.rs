@@ -154,6 +154,7 @@ impl Group {
             Role::Leader(leader) => leader.reads.ask(Reader::Here(id)),
             Role::Follower(follower) if forwarded && follower.leader().is_some() => self.forwarded.asked.push(id),
             _ => {
+                self.doubt(effects);
                 let leader = self.leader();
                 effects.reads.push((id, ReadOutcome::NotLeader { leader }));
             }

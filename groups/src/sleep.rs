@@ -85,6 +85,14 @@ impl Group {
         }
     }
 
+    /// Somebody wanted something of a follower that sleeps, and was sent to its leader. Whoever says that this one
+    /// does not lead will come back: so it asks, unless it heard of its leader lately.
+    pub(crate) fn doubt(&mut self, effects: &mut Effects) {
+        if self.is_asleep() && !self.hears_leader() {
+            self.ask_leader(effects);
+        }
+    }
+
     /// Its heartbeats go on at `due`.
     fn wake_leader(&mut self, due: Moment) {
         let now = self.now;
@@ -127,10 +135,15 @@ impl Group {
     /// it; and each peer that it believes in knows all of it and has promised in the session that it believes in.
     fn is_all_said(&self, leader: &Leader) -> bool {
         let last = self.log.last();
+        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         let said = |(peer, progress): (&NodeId, &Progress)| {
             !progress.is_leaving()
                 && match self.sessions.believed_at(*peer, self.now) {
-                    None => true,
+                    // It may be there nevertheless, and only be on probation.
+                    None => {
+                        now.since(progress.contact) >= timeout
+                            || (progress.matched == last && progress.commit_sent == last)
+                    }
                     session => {
                         progress.matched == last && progress.commit_known == last && progress.promised == session
                     }

@@ -162,6 +162,17 @@ impl Cluster {
         }
     }
 
+    /// Nothing is held or frozen any more.
+    pub(crate) fn calm_beats(&mut self) {
+        self.beats.held.clear();
+        for id in std::mem::take(&mut self.beats.frozen) {
+            self.thaw(id);
+        }
+        for link in self.beats.aside.keys().copied().collect::<Vec<_>>() {
+            self.beats_quietly(link);
+        }
+    }
+
     fn beats_quietly(&mut self, link: Link) {
         for message in self.beats.aside.remove(&link).unwrap_or_default() {
             let effects = self.deliver_beat(link, message);
