@@ -323,7 +323,7 @@ impl Group {
         self.answer_reads(confirmed, effects);
     }
 
-    /// While it holds the lease it is sure that nobody else led when it was asked, without a round (thesis §6.4.1).
+    /// While it holds the lease it is sure that nobody else led when it was asked, without a round (thesis §6.4).
     fn read_by_lease(&mut self, effects: &mut Effects) {
         if !self.holds_lease() {
             return;

@@ -1,7 +1,7 @@
 //! What a leader may count on: peers that promised to back it, in sessions that it believes in.
 //!
 //! While every quorum of its configuration backs it, nobody else can have been elected, and it answers reads from
-//! its own commit index without asking anybody (thesis §6.4.1, with promises in the place of synchronised clocks).
+//! its own commit index without asking anybody (thesis §6.4, with promises in the place of synchronised clocks).
 
 use crate::group::{Group, Role};
 use crate::ids::NodeId;

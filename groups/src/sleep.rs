@@ -160,7 +160,7 @@ impl Group {
             && !self.owes_resignations()
             && self.is_backed(leader, self.now, &self.sessions)
             && leader.peers.iter().all(said)
-            && self.preferred().is_none()
+            && (leader.handed_over || self.preferred().is_none())
     }
 
     /// The leader says that all is said, and sleeps. Whoever knows better stays awake, and will ask.

@@ -165,4 +165,8 @@ scripts! {
     i15_a_replica_starts_anew
     i16_a_node_starts
     i17_one_that_was_missed
+    i18_a_link_that_works_one_way
+    i19_heartbeats_of_an_older_life
+    i20_a_pause_longer_than_the_promise
+    i21_a_pair_that_flaps
 }

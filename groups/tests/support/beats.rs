@@ -9,6 +9,9 @@ use raftyard_groups::{
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// Of more messages that were put aside only their number is shown.
+const SHOWN_MAX: usize = 4;
+
 /// The nodes' own messages that were not delivered at once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Beats {
@@ -87,9 +90,6 @@ impl Cluster {
                     continue;
                 }
                 if self.beats.held.contains(&link) || self.is_frozen(to) {
-                    if self.beats.held.contains(&link) {
-                        self.event(|| format!("{from}→{to} {message} (held)"));
-                    }
                     self.beats.aside.entry(link).or_default().push(message);
                     continue;
                 }
@@ -144,8 +144,16 @@ impl Cluster {
     }
 
     fn bring_beats(&mut self, link: Link) {
-        for message in self.beats.aside.remove(&link).unwrap_or_default() {
-            self.event(|| format!("{}→{} {message}", link.0, link.1));
+        let aside = self.beats.aside.remove(&link).unwrap_or_default();
+        let (from, to) = link;
+        if aside.len() > SHOWN_MAX {
+            self.event(|| format!("{from}→{to} {} messages of the nodes", aside.len()));
+        }
+        let are_shown = aside.len() <= SHOWN_MAX;
+        for message in aside {
+            if are_shown {
+                self.event(|| format!("{from}→{to} {message}"));
+            }
             let effects = self.deliver_beat(link, message);
             self.carry_out_beats(link.1, effects);
         }
