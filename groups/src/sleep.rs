@@ -48,11 +48,7 @@ impl Group {
     /// To be called at the start of every step: what it slept on may be gone.
     pub(crate) fn look_around(&mut self) {
         match &self.role {
-            Role::Leader(leader) if leader.is_asleep => {
-                if !self.is_all_said(leader) {
-                    self.wake_leader(self.now);
-                }
-            }
+            Role::Leader(leader) if leader.is_asleep && !self.is_all_said(leader) => self.wake_leader(self.now),
             Role::Follower(follower) if follower.is_asleep && !self.is_promised() => {
                 let deadline = self.soon();
                 if let Role::Follower(follower) = &mut self.role {
