@@ -60,3 +60,37 @@ impl LivenessTuning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits_until(longest_promise_ms_before: u64) -> Moment {
+        let boot = Boot {
+            counter: 4,
+            longest_promise_ms_before,
+        };
+        let config = LivenessTuning::default().config(NodeId(1), boot, 7, Moment(50));
+        assert_eq!(config.incarnation, NodeIncarnation { boot: 4, random: 7 });
+        config.starts_waiting_until
+    }
+
+    #[test]
+    fn a_start_waits_as_long_as_any_promise_of_an_earlier_life_holds() {
+        assert_eq!(waits_until(0), Moment(50), "nothing was promised");
+        assert!(waits_until(9_000) > Moment(50 + 9_000 + 9), "and the clocks may differ");
+    }
+
+    #[test]
+    fn promises_outlast_some_heartbeats() {
+        let check = |heartbeat_interval_ms, promise_ms| {
+            let tuning = LivenessTuning {
+                heartbeat_interval_ms,
+                promise_ms,
+            };
+            tuning.check().is_ok()
+        };
+        assert!(check(100, 600) && check(1, 3) && check(100, 300));
+        assert!(!check(0, 600) && !check(100, 299) && !check(100, 0));
+    }
+}
