@@ -12,7 +12,7 @@ use crate::router::Router;
 use crate::snapshot::{SnapshotActor, remove_strays};
 use crate::storage::StorageActor;
 use crate::store::{
-    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, PeerBook, SnapshotStore, StoreContents,
+    DirectorySnapshotStore, SegmentLogStore, LogStore, MemorySnapshotStore, PeerBook, SnapshotStore, StoreContents,
     StoreError, StoreIdentity,
 };
 use crate::transport::BoundTransport;
@@ -182,7 +182,7 @@ fn open_store(
     let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
         StoreChoice::Directory(dir) => {
             // In this order: the log store checks whose directory it is, and locks it.
-            let logs = FjallLogStore::open(&dir, identity)?;
+            let logs = SegmentLogStore::open(&dir, identity)?;
             let snapshots = DirectorySnapshotStore::open(&dir.join("snapshots"))?;
             book = PeerBook::open(&dir)?;
             (Box::new(logs), Box::new(snapshots))

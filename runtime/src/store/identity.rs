@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const IDENTITY_FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
 
@@ -28,6 +28,11 @@ impl fmt::Display for StoreIdentity {
 }
 
 impl StoreIdentity {
+    /// What checksums begin with, so that what another node wrote is told from what this one did.
+    pub(super) fn seed(&self) -> u32 {
+        crc32fast::hash(self.to_text().as_bytes())
+    }
+
     /// The text that stands in the identity file. Two identities are equal if, and only if, their texts are.
     fn to_text(&self) -> String {
         seal(format!(
