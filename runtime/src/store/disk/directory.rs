@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 /// Small, so that little is kept for the sake of little; large, so that a new one is rare.
 const SEGMENT_BYTES: u64 = 8 << 20;
-/// A file is filled with zeros so far ahead of what is written. An fdatasync is twice as quick if the file does not
-/// grow.
-const AHEAD_BYTES: u64 = 1 << 20;
+/// A file is filled with zeros so far ahead of what is written: an fdatasync is quicker if the file does not grow.
+const AHEAD_BYTES: u64 = 256 << 10;
+/// Writes of this length and more bear the cost of growing better than that of writing zeros.
+const LARGE_BYTES: usize = 128 << 10;
 /// Files that are kept open for reading.
 const OPEN_MAX: usize = 32;
 const MARK: &str = "mark";
@@ -108,8 +109,7 @@ impl Disk for Directory {
         head.file.seek(SeekFrom::Start(at))?;
         head.file.write_all(bytes)?;
         let end = at + bytes.len() as u64;
-        // What comes next begins another segment, or is large enough to bear the cost.
-        if end > head.len && end < SEGMENT_BYTES {
+        if end > head.len && end < SEGMENT_BYTES && bytes.len() < LARGE_BYTES {
             head.file.write_all(&zeros)?;
         }
         head.len = head.len.max(head.file.stream_position()?);
