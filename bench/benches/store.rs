@@ -1,6 +1,7 @@
 //! The log stores under the loads that decide their design: through [`LogStore`], as the storage actor uses it.
 //!
-//! `cargo bench -p raftyard-bench --bench store` measures; recovery and disk use are printed first.
+//! `cargo bench -p raftyard-bench --bench store` measures; CPU time, recovery and disk use are printed first, each alone
+//! by its name: `-- cpu`.
 #![allow(missing_docs)]
 #![allow(clippy::panic, reason = "a bench that does not do what it says must not report")]
 
@@ -132,6 +133,53 @@ impl Appender {
     }
 }
 
+/// Whether a bench is to run: all of them, or those that are named.
+fn is_wanted(name: &str) -> bool {
+    let mut named = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .peekable();
+    named.peek().is_none() || named.any(|argument| argument == name)
+}
+
+/// Criterion's `--test` runs each bench once, to see that it works.
+fn is_trial() -> bool {
+    std::env::args().any(|argument| argument == "--test")
+}
+
+/// CPU time of this thread, in nanoseconds; none where the system does not say.
+fn cpu_ns() -> Option<u64> {
+    let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    schedule.split(' ').next()?.parse().ok()
+}
+
+/// CPU time of a flush, which a busy machine or disk does not change.
+fn cpu(_: &mut Criterion) {
+    if !is_wanted("cpu") {
+        return;
+    }
+    for (name, load) in FLUSHES {
+        let dir = must(tempfile::tempdir());
+        let mut appender = Appender::new(on_disk(dir.path()), load);
+        let rounds = if is_trial() { 2 } else { 400 };
+        let mut took = Vec::new();
+        for _ in 0..rounds {
+            let batch = appender.batch(0..load.groups);
+            let start = cpu_ns();
+            must(appender.store.write(&batch));
+            took.extend(cpu_ns().zip(start).map(|(end, start)| end - start));
+        }
+        took.sort_unstable();
+        if let Some(median) = took.get(took.len() / 2) {
+            println!(
+                "cpu: {name}: {} us per flush, {} ns per entry",
+                median / 1000,
+                median / (load.groups * load.entries)
+            );
+        }
+    }
+}
+
 fn flushes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store");
     for (name, load) in FLUSHES {
@@ -166,7 +214,9 @@ fn read_back(criterion: &mut Criterion) {
     group.bench_function("disk/read 1 MiB of one group", |bencher| {
         let mut from = 1;
         bencher.iter(|| {
-            let read = appender.store.read(GroupId(7), LogIndex(from), LogIndex(u64::MAX), 1 << 20);
+            let read = appender
+                .store
+                .read(GroupId(7), LogIndex(from), LogIndex(u64::MAX), 1 << 20);
             from = from % 8_000 + 100;
             must(read)
         });
@@ -176,10 +226,11 @@ fn read_back(criterion: &mut Criterion) {
 
 /// Opening a store with 10,000 groups and a million entries, each group's written one at a time; or less, to see that
 /// it works.
-fn recovery(criterion: &mut Criterion) {
-    // Criterion's `--test` runs each bench once.
-    let is_trial = std::env::args().any(|argument| argument == "--test");
-    let (groups, rounds) = if is_trial { (100, 10) } else { (10_000, 100) };
+fn recovery(_: &mut Criterion) {
+    if !is_wanted("recovery") {
+        return;
+    }
+    let (groups, rounds) = if is_trial() { (100, 10) } else { (10_000, 100) };
     let load = Load {
         groups,
         entries: 1,
@@ -202,28 +253,26 @@ fn recovery(criterion: &mut Criterion) {
         size(dir.path()) >> 20,
         start.elapsed().as_secs_f64()
     );
-    let _ = criterion;
 }
 
 /// Ten million writes to logs that are compacted, beside groups that wrote once.
-fn disk_use(criterion: &mut Criterion) {
-    let is_trial = std::env::args().any(|argument| argument == "--test");
-    let load = Load {
-        groups: 100,
-        ..load(100, 64, 100)
-    };
+fn disk_use(_: &mut Criterion) {
+    if !is_wanted("disk_use") {
+        return;
+    }
+    let load = load(100, 64, 100);
     let dir = must(tempfile::tempdir());
     let mut appender = Appender::new(on_disk(dir.path()), load);
     let everyone = appender.batch(0..100);
     must(appender.store.write(&everyone));
     let (mut largest, mut writes) = (0, 0);
     let start = Instant::now();
-    let all = if is_trial { 10_000 } else { 10_000_000 };
+    let all = if is_trial() { 10_000 } else { 10_000_000 };
     while writes < all {
         let busy = appender.batch(0..50);
         must(appender.store.write(&busy));
         writes += 50 * load.entries;
-        if writes % 16_000 == 0 || is_trial {
+        if writes % 16_000 == 0 {
             largest = largest.max(size(dir.path()));
         }
     }
@@ -231,9 +280,8 @@ fn disk_use(criterion: &mut Criterion) {
         "disk use: {writes} writes in {:.1} s, at most {} MiB on disk, up to {} MiB needed",
         start.elapsed().as_secs_f64(),
         largest >> 20,
-        50 * (load.entries_max + load.entries) * 105 >> 20
+        (50 * load.entries_max * 105) >> 20
     );
-    let _ = criterion;
 }
 
 /// Bytes that the files below a directory take.
@@ -251,6 +299,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(3));
-    targets = recovery, disk_use, flushes, read_back
+    targets = cpu, recovery, disk_use, flushes, read_back
 }
 criterion_main!(benches);

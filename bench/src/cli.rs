@@ -10,7 +10,7 @@ const ON_THEIR_WAY_MAX: u64 = 1_000_000;
 
 /// Loads three raftyard nodes in this process and reports throughput, latency and cost.
 ///
-/// The nodes talk tarpc over loopback and keep their logs in fjall, with every fsync honoured; the state
+/// The nodes talk tarpc over loopback and keep their logs on disk, with every fsync honoured; the state
 /// machines are in memory. Each client keeps a fixed number of writes on their way (a closed loop), follows
 /// its group's leader, and asks again when a write was refused. Figures go to standard output, progress to
 /// standard error.

@@ -22,7 +22,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// With logs in fjall under `data`, one directory per node, and tarpc over loopback. Returns once every
+    /// With logs on disk under `data`, one directory per node, and tarpc over loopback. Returns once every
     /// group has a leader.
     ///
     /// # Errors

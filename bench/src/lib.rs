@@ -1,4 +1,4 @@
-//! The load generator: three nodes in this process, tarpc over loopback, logs in fjall with fsync honoured,
+//! The load generator: three nodes in this process, tarpc over loopback, logs on disk with fsync honoured,
 //! state machines in memory, and clients that keep a fixed number of writes on their way (a closed loop).
 //!
 //! The criterion benches (`benches/`) build their clusters with the same [`Cluster`] and [`Kv`].

@@ -12,7 +12,7 @@ use crate::router::Router;
 use crate::snapshot::{SnapshotActor, remove_strays};
 use crate::storage::StorageActor;
 use crate::store::{
-    DirectorySnapshotStore, SegmentLogStore, LogStore, MemorySnapshotStore, PeerBook, SnapshotStore, StoreContents,
+    DirectorySnapshotStore, LogStore, MemorySnapshotStore, PeerBook, SegmentLogStore, SnapshotStore, StoreContents,
     StoreError, StoreIdentity,
 };
 use crate::transport::BoundTransport;

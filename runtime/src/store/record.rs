@@ -350,7 +350,9 @@ fn begin(out: &mut Vec<u8>, kind: Kind, owner: Owner) -> usize {
 }
 
 fn seal(out: &mut [u8], start: usize) {
-    let record = out.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut::<CHECKSUM_LEN>);
+    let record = out
+        .get_mut(start..)
+        .and_then(<[u8]>::split_first_chunk_mut::<CHECKSUM_LEN>);
     if let Some((checksum, rest)) = record {
         *checksum = crc32fast::hash(rest).to_le_bytes();
     }

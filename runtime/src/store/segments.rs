@@ -178,7 +178,12 @@ impl<D: Disk> LogStore for SegmentLogStore<D> {
         let groups = self.index.groups.values().map(Held::recovered);
         let mut groups = groups.collect::<Result<Vec<_>, _>>()?;
         groups.sort_unstable_by_key(|group| group.record.group);
-        let mut tombstones: Vec<_> = self.index.tombstones.values().map(|(tombstone, _)| *tombstone).collect();
+        let mut tombstones: Vec<_> = self
+            .index
+            .tombstones
+            .values()
+            .map(|(tombstone, _)| *tombstone)
+            .collect();
         tombstones.sort_unstable_by_key(|tombstone| tombstone.group);
         Ok(StoreContents { groups, tombstones })
     }

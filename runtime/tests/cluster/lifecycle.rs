@@ -2,7 +2,7 @@
 
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read};
 use futures::FutureExt;
-use raftyard::store::{SegmentLogStore, MemoryLogStore, StoreIdentity};
+use raftyard::store::{MemoryLogStore, SegmentLogStore, StoreIdentity};
 use raftyard::{
     Consistency, Group, GroupId, Limits, NodeId, OpenError, Placement, ProposeError, RaftHost, RoleKind, StateMachine,
     Timestamp, Tuning,

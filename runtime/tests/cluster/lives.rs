@@ -2,7 +2,7 @@
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{
-    SegmentLogStore, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError,
+    GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SegmentLogStore, SnapshotStore, StoreContents, StoreError,
     StoreIdentity, Tombstone,
 };
 use raftyard::{

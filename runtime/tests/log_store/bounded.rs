@@ -1,6 +1,6 @@
 //! A log that is compacted does not grow on disk, however much is written to it; nor do groups that come and go.
 
-use crate::harness::{Disk, DirectoryDisk, append, compact, record};
+use crate::harness::{DirectoryDisk, Disk, append, compact, record};
 use bytes::Bytes;
 use raftyard::store::{GroupRecord, LogStore};
 use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Payload, Term};

@@ -3,12 +3,17 @@
 use crate::harness::{Disk, Harness, append, compact, entries, hard_state, record, vote};
 use crate::tame_disk::TameDisk;
 use raftyard::store::{GroupRecord, LogStore, StoreContents, StoreError};
-use raftyard_groups::{GroupId, Incarnation, LogIndex, Persist};
+use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Persist};
 
 /// One after the other: what the store is asked to do.
-type Steps = Vec<Box<dyn Fn(&mut dyn LogStore) -> Result<(), StoreError>>>;
+type Steps = Vec<Step>;
 
-fn writes(batch: Vec<Persist>) -> Box<dyn Fn(&mut dyn LogStore) -> Result<(), StoreError>> {
+type Step = Box<dyn Fn(&mut dyn LogStore) -> Result<(), StoreError>>;
+
+/// What a store says, and all entries of its groups.
+type Contents = (StoreContents, Vec<Vec<Entry>>);
+
+fn writes(batch: Vec<Persist>) -> Step {
     Box::new(move |store| store.write(&batch))
 }
 
@@ -42,8 +47,7 @@ fn steps() -> Steps {
     steps
 }
 
-/// What a store holds: what it says, and all entries.
-fn contents(disk: &TameDisk) -> Result<(StoreContents, Vec<Vec<raftyard_groups::Entry>>), StoreError> {
+fn contents(disk: &TameDisk) -> Result<Contents, StoreError> {
     let mut store = disk.open();
     let contents = store.recover()?;
     let read = |group| store.read(group, LogIndex(1), LogIndex(u64::MAX), usize::MAX);
@@ -91,7 +95,11 @@ fn stop_at_every_step(keep: impl Fn(u64, usize) -> bool) {
         disk.files().crash(|byte| keep(stop, byte));
         let found = contents(&disk).unwrap_or_else(|error| panic!("stopped at step {stop}: {error}"));
         let is_next = failed.is_some() && held.get(done + 1) == Some(&found);
-        assert!(found == held[done] || is_next, "stopped at step {stop}, after write {done}: {:?}", found.0);
+        assert!(
+            found == held[done] || is_next,
+            "stopped at step {stop}, after write {done}: {:?}",
+            found.0
+        );
         // It goes on from there.
         let mut store = disk.open();
         store.recover().unwrap();
@@ -99,7 +107,11 @@ fn stop_at_every_step(keep: impl Fn(u64, usize) -> bool) {
             step(&mut store).unwrap_or_else(|error| panic!("stopped at step {stop}: {error}"));
         }
         drop(store);
-        assert_eq!(contents(&disk).unwrap(), *held.last().unwrap(), "stopped at step {stop}");
+        assert_eq!(
+            contents(&disk).unwrap(),
+            *held.last().unwrap(),
+            "stopped at step {stop}"
+        );
     }
 }
 
@@ -161,7 +173,8 @@ fn a_torn_tail_is_dropped_whatever_is_left_of_it() {
             assert_eq!(read.unwrap(), entries(4, 1, 2));
             assert_eq!(contents(&disk).unwrap().0.groups[0].state.last, LogIndex(4));
         }
-    }    assert!(whole < 12, "{whole}");
+    }
+    assert!(whole < 12, "{whole}");
 }
 
 fn torn() -> [Persist; 2] {

@@ -47,7 +47,12 @@ fn a_flipped_bit_is_noticed_by_what_stands_behind_it() {
     let disk = closed();
     disk.files().mark.clear();
     let whole = disk.open().recover().unwrap();
-    let (number, segment) = disk.files().segments.last_key_value().map(|(n, s)| (*n, s.clone())).unwrap();
+    let (number, segment) = disk
+        .files()
+        .segments
+        .last_key_value()
+        .map(|(n, s)| (*n, s.clone()))
+        .unwrap();
     let mut lost_from = None;
     for at in 0..segment.len() {
         disk.files().segments.get_mut(&number).unwrap()[at] ^= 0x10;
@@ -56,7 +61,11 @@ fn a_flipped_bit_is_noticed_by_what_stands_behind_it() {
             Ok(found) => {
                 lost_from.get_or_insert(at);
                 let last = |contents: &raftyard::store::StoreContents| contents.groups[0].state.last;
-                assert_eq!(last(&found), LogIndex(last(&whole).0 - 5), "all but the last batch is there");
+                assert_eq!(
+                    last(&found),
+                    LogIndex(last(&whole).0 - 5),
+                    "all but the last batch is there"
+                );
             }
             Err(other) => panic!("{other}"),
         }
@@ -81,7 +90,12 @@ fn a_flipped_bit_is_noticed_by_who_reads_later() {
 #[test]
 fn a_log_that_ends_too_early_is_noticed() {
     let disk = closed();
-    let (number, segment) = disk.files().segments.last_key_value().map(|(n, s)| (*n, s.clone())).unwrap();
+    let (number, segment) = disk
+        .files()
+        .segments
+        .last_key_value()
+        .map(|(n, s)| (*n, s.clone()))
+        .unwrap();
     for len in 0..segment.len() {
         disk.files().segments.get_mut(&number).unwrap().truncate(len);
         let error = open_error(&disk).unwrap_or_else(|| panic!("{len} bytes were enough"));
@@ -157,7 +171,13 @@ fn a_damaged_record_is_never_moved() {
         h.store().write(&[write]).unwrap();
     }
     assert!(disk.files().segments.contains_key(&first));
-    let error = h.store().read(GroupId(2), LogIndex(1), LogIndex(9), usize::MAX).unwrap_err();
-    assert!(matches!(error, StoreError::Corrupt { group: GroupId(2), .. }), "{error}");
+    let error = h
+        .store()
+        .read(GroupId(2), LogIndex(1), LogIndex(9), usize::MAX)
+        .unwrap_err();
+    assert!(
+        matches!(error, StoreError::Corrupt { group: GroupId(2), .. }),
+        "{error}"
+    );
     h.store().create(&[record(3)]).unwrap();
 }

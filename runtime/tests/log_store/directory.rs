@@ -1,7 +1,7 @@
 //! Whose data directory it is, and what a store finds in it.
 
-use crate::harness::{Disk, DirectoryDisk, Harness, append, entries, identity, record};
-use raftyard::store::{SegmentLogStore, LogStore, StoreContents, StoreError, StoreIdentity};
+use crate::harness::{DirectoryDisk, Disk, Harness, append, entries, identity, record};
+use raftyard::store::{LogStore, SegmentLogStore, StoreContents, StoreError, StoreIdentity};
 use raftyard_groups::{GroupId, LogIndex, NodeId};
 use std::fs;
 use std::path::Path;

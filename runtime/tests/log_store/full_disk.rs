@@ -1,7 +1,7 @@
 //! Writes that the disk does not take. The real thing, in a process whose files may not grow beyond a limit.
 #![cfg(unix)]
 
-use crate::harness::{Disk, DirectoryDisk, Harness, append, entries, hard_state, vote};
+use crate::harness::{DirectoryDisk, Disk, Harness, append, entries, hard_state, vote};
 use bytes::Bytes;
 use raftyard::store::{LogStore, StoreError};
 use raftyard_groups::{Entry, GroupId, LogIndex, Payload, Persist};

@@ -1,6 +1,6 @@
 //! Random steps against the model. `RAFTYARD_SEED` takes a printed seed back.
 
-use crate::harness::{Disk, DirectoryDisk, Harness, MemoryDisk, entries, hard_state, membership, record};
+use crate::harness::{DirectoryDisk, Disk, Harness, MemoryDisk, entries, hard_state, membership, record};
 use crate::tame_disk::TameDisk;
 use raftyard::store::GroupRecord;
 use raftyard_groups::{Entry, GroupId, Incarnation, LogBase, LogId, Persist, PersistSeq};

@@ -57,8 +57,14 @@ fn the_disk_stays_within_a_multiple_of_what_is_needed() {
         slow_beside_busy(&mut h, 100);
         largest = largest.max(h.disk().files().bytes());
     }
-    assert!(largest <= 4 * live + 2 * 2_000, "{largest} bytes, {live} of them needed");
-    assert!(largest > 2 * live, "{largest} bytes, {live} of them needed: not what this test is for");
+    assert!(
+        largest <= 4 * live + 2 * 2_000,
+        "{largest} bytes, {live} of them needed"
+    );
+    assert!(
+        largest > 2 * live,
+        "{largest} bytes, {live} of them needed: not what this test is for"
+    );
     h.check_logs();
     h.reopen();
     h.check_logs();

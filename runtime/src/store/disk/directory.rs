@@ -1,7 +1,7 @@
 //! Segments as files.
 
-use super::super::identity::sync_dir;
 use super::super::StoreError;
+use super::super::identity::sync_dir;
 use super::Disk;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -48,7 +48,12 @@ impl Directory {
     /// [`StoreError::Io`].
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let file = path.join(MARK);
-        let mark = File::options().create(true).truncate(false).read(true).write(true).open(&file);
+        let mark = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&file);
         Ok(Self {
             path: path.to_owned(),
             mark: mark.map_err(|e| StoreError::io(format!("open {}", file.display()), e))?,
@@ -131,9 +136,8 @@ impl Disk for Directory {
         }
         let mut file = open.get(&segment).ok_or(ErrorKind::NotFound)?;
         file.seek(SeekFrom::Start(at))?;
-        let mut bytes = Vec::new();
         // A length that was never written is no reason to take memory for it.
-        bytes.reserve(len.min(1 << 20));
+        let mut bytes = Vec::with_capacity(len.min(1 << 20));
         file.take(len as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }

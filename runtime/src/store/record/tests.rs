@@ -114,7 +114,10 @@ fn records_come_back_as_they_were() {
         let reader = EntriesReader::open(record.into()).unwrap();
         assert_eq!((reader.kind(), reader.owner()), (kind, OWNER));
         let runs: Vec<_> = reader.runs().collect();
-        assert_eq!((reader.first(), runs), (LogIndex(200), vec![(Term(3), 2), (Term(5), 1), (Term(700), 2)]));
+        assert_eq!(
+            (reader.first(), runs),
+            (LogIndex(200), vec![(Term(3), 2), (Term(5), 1), (Term(700), 2)])
+        );
     }
     let record = encoded(|out| encode_tombstone(out, &sample_tombstone()));
     assert_eq!(peek(&record), Ok((Kind::Tombstone, OWNER)));
@@ -177,7 +180,10 @@ fn a_record_of_another_owner_is_refused() {
         ..OWNER
     };
     for other in [other_group, other_life] {
-        assert_eq!(decode_entries(other, &entries), Err(RecordError::Owner { found: OWNER }));
+        assert_eq!(
+            decode_entries(other, &entries),
+            Err(RecordError::Owner { found: OWNER })
+        );
     }
     assert_eq!(decode_tombstone(&entries), Err(RecordError::Kind(3)));
 }

@@ -137,7 +137,10 @@ impl<D: Disk> Journal<D> {
         let (segment, at) = self.usage.head();
         let start = u32::try_from(at + len).map(|_| at).and_then(u32::try_from);
         let start = start.map_err(|_| {
-            let what = format!("write {len} bytes in one batch to {}", self.disk.place(segment).display());
+            let what = format!(
+                "write {len} bytes in one batch to {}",
+                self.disk.place(segment).display()
+            );
             StoreError::io(what, std::io::ErrorKind::FileTooLarge.into())
         })?;
         let header = BatchHeader {
@@ -292,7 +295,10 @@ impl<D: Disk> Journal<D> {
     }
 
     fn check_mark(&self, head: u32) -> Result<(), StoreError> {
-        let mark = self.disk.mark().map_err(|e| self.failed("read the mark beside", head, e))?;
+        let mark = self
+            .disk
+            .mark()
+            .map_err(|e| self.failed("read the mark beside", head, e))?;
         match decode_mark(self.seed, &mark) {
             Some(durable) if durable >= self.next.number => {
                 let what = format!("batch {} was durable and is gone or damaged", self.next.number);

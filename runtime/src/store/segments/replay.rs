@@ -26,7 +26,10 @@ impl<D: Disk> SegmentLogStore<D> {
         // In order, so that the same damage is named each time.
         let lost = index.groups.values().filter(|held| held.place.is_none());
         if let Some(group) = lost.map(|held| held.owner().group).min() {
-            return Err(StoreError::corrupt(group, &"it has entries, but no record of its state"));
+            return Err(StoreError::corrupt(
+                group,
+                &"it has entries, but no record of its state",
+            ));
         }
         let mut groups: Vec<_> = index.groups.values_mut().collect();
         groups.sort_unstable_by_key(|held| held.owner().group);
@@ -65,7 +68,10 @@ impl Index {
         if is_other {
             self.forget(usage, group);
         }
-        let held = self.groups.entry(group).or_insert_with(|| Held::new(state.clone(), None));
+        let held = self
+            .groups
+            .entry(group)
+            .or_insert_with(|| Held::new(state.clone(), None));
         held.state = state;
         if begins_anew {
             held.clear(usage);
@@ -74,7 +80,12 @@ impl Index {
         held.place_state(usage, place);
     }
 
-    fn replay_entries(&mut self, usage: &mut Usage, place: Place, mut reader: EntriesReader) -> Result<(), RecordError> {
+    fn replay_entries(
+        &mut self,
+        usage: &mut Usage,
+        place: Place,
+        mut reader: EntriesReader,
+    ) -> Result<(), RecordError> {
         let (owner, kind) = (reader.owner(), reader.kind());
         let runs = runs(place, &reader);
         let mut memberships: Vec<Configuration> = Vec::new();

@@ -111,7 +111,9 @@ impl<D: Disk> SegmentLogStore<D> {
             let mut at = 0;
             while at < data.len() {
                 if cursor.left == 0 {
-                    let Some(header) = data.get(at..at + BATCH_HEADER_BYTES) else { break };
+                    let Some(header) = data.get(at..at + BATCH_HEADER_BYTES) else {
+                        break;
+                    };
                     cursor.left = self.journal.batch_len(header).ok_or("a batch is damaged")?;
                     at += BATCH_HEADER_BYTES;
                     continue;
@@ -121,7 +123,9 @@ impl<D: Disk> SegmentLogStore<D> {
                 };
                 cursor.left = cursor.left.saturating_sub((record.end - at) as u64);
                 at = record.end;
-                let start = cursor.at.saturating_add(u32::try_from(record.start).unwrap_or(u32::MAX));
+                let start = cursor
+                    .at
+                    .saturating_add(u32::try_from(record.start).unwrap_or(u32::MAX));
                 let place = Place {
                     segment: cursor.segment,
                     at: start,
@@ -136,7 +140,9 @@ impl<D: Disk> SegmentLogStore<D> {
             }
             // A record that is larger than the piece.
             let record = frame(&data, 0).map(|record| record.end);
-            piece = record.filter(|end| *end > piece && *end <= left).ok_or("a record has a bad length")?;
+            piece = record
+                .filter(|end| *end > piece && *end <= left)
+                .ok_or("a record has a bad length")?;
         }
     }
 
@@ -230,7 +236,9 @@ impl Needed {
         let Some(held) = held else { return Ok(()) };
         let mut reader = EntriesReader::open_of(owner, record)?;
         let runs = held.runs.get(held.position(reader.first())..).unwrap_or_default();
-        let end = reader.runs().fold(reader.first().0, |end, (_, len)| end.saturating_add(len));
+        let end = reader
+            .runs()
+            .fold(reader.first().0, |end, (_, len)| end.saturating_add(len));
         let runs = runs.iter().take_while(|run| run.first.0 < end);
         for run in runs.filter(|run| run.place == place) {
             for index in run.first.0..=run.last().0 {

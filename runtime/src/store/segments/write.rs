@@ -59,7 +59,9 @@ impl<D: Disk> SegmentLogStore<D> {
         held.write = self.write;
         let base = check(held, persist)?;
         let owner = held.owner();
-        let is_rebased = persist.base.is_some_and(|new| new != LogBase::Compacted(held.state.base));
+        let is_rebased = persist
+            .base
+            .is_some_and(|new| new != LogBase::Compacted(held.state.base));
         let mut put = Put {
             state: None,
             parts: parts.len()..parts.len(),
@@ -82,13 +84,7 @@ impl<D: Disk> SegmentLogStore<D> {
 }
 
 /// Puts records of entries together.
-pub(super) fn put_entries(
-    batch: &mut Batch,
-    kind: Kind,
-    owner: Owner,
-    entries: &[Entry],
-    parts: &mut Vec<Part>,
-) {
+pub(super) fn put_entries(batch: &mut Batch, kind: Kind, owner: Owner, entries: &[Entry], parts: &mut Vec<Part>) {
     for entries in records(entries) {
         parts.push(Part {
             record: batch.add(|out| encode_entries(out, kind, owner, entries)),
@@ -110,7 +106,8 @@ fn check(held: &Held, persist: &Persist) -> Result<LogId, StoreError> {
         } else {
             held.term_at(index).map(|term| LogId { term, index })
         };
-        let before = before.ok_or_else(|| StoreError::corrupt(persist.group, &format!("no record holds entry {index}")))?;
+        let before =
+            before.ok_or_else(|| StoreError::corrupt(persist.group, &format!("no record holds entry {index}")))?;
         check_follows(before, first.id()).map_err(|reason| StoreError::refused(persist.group, reason))?;
     }
     Ok(base)
@@ -119,7 +116,9 @@ fn check(held: &Held, persist: &Persist) -> Result<LogId, StoreError> {
 impl Index {
     /// Notes a write that is durable.
     fn apply(&mut self, usage: &mut Usage, persist: &Persist, put: Put, parts: &[Part], written: Written) {
-        let state = put.state.map(|(state, record)| (self.interned(state), written.place(&record)));
+        let state = put
+            .state
+            .map(|(state, record)| (self.interned(state), written.place(&record)));
         let Some(held) = self.groups.get_mut(&persist.group) else {
             return;
         };
@@ -180,4 +179,3 @@ fn records(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
         (!record.is_empty()).then_some(record)
     })
 }
-
