@@ -1,6 +1,6 @@
 //! A write from the proposal to its answer, through the whole runtime: three nodes, one group.
 //!
-//! In memory: connected in memory, logs in memory. On disk: tarpc over loopback, logs in fjall, every fsync
+//! In memory: connected in memory, logs in memory. On disk: tarpc over loopback, logs on disk, every fsync
 //! honoured.
 #![allow(missing_docs)]
 #![allow(clippy::panic, reason = "a bench that does not do what it says must not report")]

@@ -12,7 +12,7 @@ const IN_FLIGHT_MAX: u64 = 1_000_000;
 
 /// Loads raftyard nodes in this process and reports throughput, latency and cost.
 ///
-/// Unless told otherwise three nodes talk tarpc over loopback and keep their logs in fjall, with every fsync
+/// Unless told otherwise three nodes talk tarpc over loopback and keep their logs on disk, with every fsync
 /// honoured; the state machines are in memory. Figures go to standard output, progress to standard error.
 #[derive(Parser)]
 #[command(name = "raftyard-bench", version)]

@@ -42,7 +42,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Three nodes with logs in fjall under `data`, one directory per node, and tarpc over loopback. Returns once
+    /// Three nodes with logs on disk under `data`, one directory per node, and tarpc over loopback. Returns once
     /// every group has a leader.
     ///
     /// # Errors

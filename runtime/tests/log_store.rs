@@ -1,4 +1,4 @@
-//! What every log store owes, checked against both; then what only the one on a disk owes.
+//! What every log store owes, checked against all; then what only the one on a disk owes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "log_store/boot.rs"]
@@ -7,6 +7,8 @@ mod boot;
 mod bounded;
 #[path = "log_store/conformance.rs"]
 mod conformance;
+#[path = "log_store/crash.rs"]
+mod crash;
 #[path = "log_store/damage.rs"]
 mod damage;
 #[path = "log_store/directory.rs"]
@@ -21,5 +23,7 @@ mod lives;
 mod model;
 #[path = "log_store/random.rs"]
 mod random;
-#[path = "log_store/tables.rs"]
-mod tables;
+#[path = "log_store/tame_disk.rs"]
+mod tame_disk;
+#[path = "log_store/tidy.rs"]
+mod tidy;

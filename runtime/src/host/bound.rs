@@ -15,8 +15,8 @@ use crate::router::Router;
 use crate::snapshot::{SnapshotActor, remove_strays};
 use crate::storage::StorageActor;
 use crate::store::{
-    Boot, DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, PeerBook, SnapshotStore, StoreContents,
-    StoreError, StoreIdentity,
+    Boot, DirectorySnapshotStore, LogStore, MemorySnapshotStore, PeerBook, SegmentLogStore, SnapshotStore,
+    StoreContents, StoreError, StoreIdentity,
 };
 use crate::transport::BoundTransport;
 use crate::turns::TurnActor;
@@ -229,7 +229,7 @@ fn open_store(
     let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
         StoreChoice::Directory(dir) => {
             // In this order: the log store checks whose directory it is, and locks it.
-            let logs = FjallLogStore::open(&dir, identity)?;
+            let logs = SegmentLogStore::open(&dir, identity)?;
             let snapshots = DirectorySnapshotStore::open(&dir.join("snapshots"))?;
             book = PeerBook::open(&dir)?;
             (Box::new(logs), Box::new(snapshots))

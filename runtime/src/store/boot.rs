@@ -2,10 +2,8 @@
 //! what they promised may hold.
 
 use super::StoreError;
-use super::identity::{read_sealed, write_sealed};
-use std::path::Path;
-
-const BOOT_FILE: &str = "boot";
+use super::disk::Disk;
+use super::identity::{seal, unseal};
 
 /// A start of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,21 +45,29 @@ impl Boot {
     }
 }
 
-/// Counts a start of the node whose data directory this is. Durable when it returns.
+/// Counts a start of the node whose disk this is. Durable when it returns.
 ///
 /// # Errors
 ///
-/// [`StoreError::Damaged`] if the file is not what was written; [`StoreError::Io`]. The start may be counted
+/// [`StoreError::Damaged`] if the note is not what was written; [`StoreError::Io`]. The start may be counted
 /// then, which does no harm.
-pub(super) fn count_boot(dir: &Path, promise_ms: u64) -> Result<Boot, StoreError> {
-    let before = match read_sealed(dir, BOOT_FILE)? {
+pub(super) fn count_boot(disk: &mut impl Disk, promise_ms: u64) -> Result<Boot, StoreError> {
+    let place = disk.note_place();
+    let failed = |what: &str, error| StoreError::io(format!("{what} {}", place.display()), error);
+    let before = match disk.note().map_err(|error| failed("read", error))? {
         None => Boot::default(),
-        Some(lines) => Boot::from_lines(&lines).ok_or_else(|| StoreError::Damaged {
-            path: dir.join(BOOT_FILE),
+        Some(note) => read(&note).ok_or_else(|| StoreError::Damaged {
+            path: place.clone(),
             what: "it does not say how often the node was started".to_owned(),
         })?,
     };
     let (boot, noted) = before.next(promise_ms);
-    write_sealed(dir, BOOT_FILE, noted.to_lines())?;
+    let note = seal(noted.to_lines());
+    disk.set_note(note.as_bytes()).map_err(|error| failed("write", error))?;
     Ok(boot)
+}
+
+fn read(note: &[u8]) -> Option<Boot> {
+    let text = std::str::from_utf8(note).ok()?;
+    Boot::from_lines(unseal(text)?)
 }

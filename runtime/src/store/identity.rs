@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const IDENTITY_FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
 
@@ -28,6 +28,11 @@ impl fmt::Display for StoreIdentity {
 }
 
 impl StoreIdentity {
+    /// What checksums begin with, so that what another node wrote is told from what this one did.
+    pub(super) fn seed(&self) -> u32 {
+        crc32fast::hash(self.to_text().as_bytes())
+    }
+
     /// The text that stands in the identity file. Two identities are equal if, and only if, their texts are.
     fn to_text(&self) -> String {
         seal(format!(
@@ -173,13 +178,13 @@ fn write_text(dir: &Path, name: &str, text: &str) -> Result<(), StoreError> {
 }
 
 /// Adds the checksum as the last line.
-fn seal(body: String) -> String {
+pub(super) fn seal(body: String) -> String {
     let checksum = crc32fast::hash(body.as_bytes());
     body + &format!("crc32 {checksum:08x}\n")
 }
 
 /// What stands above the checksum, if that holds.
-fn unseal(text: &str) -> Option<&str> {
+pub(super) fn unseal(text: &str) -> Option<&str> {
     let body = text.get(..text.rfind("crc32 ")?)?;
     (seal(body.to_owned()) == text).then_some(body)
 }

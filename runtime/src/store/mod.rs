@@ -1,26 +1,28 @@
 //! Where logs live: one store for all groups of a node.
 //!
-//! [`LogStore`] is what the storage actor needs. [`FjallLogStore`] keeps logs on a disk, [`MemoryLogStore`]
+//! [`LogStore`] is what the storage actor needs. [`SegmentLogStore`] keeps logs on a disk, [`MemoryLogStore`]
 //! in memory, for simulations and clusters inside one process. Both pass one conformance suite
 //! (`tests/log_store.rs`).
 
 mod boot;
-mod fjall;
+mod disk;
 mod identity;
 mod memory;
 mod peer_book;
 mod record;
 mod refusal;
+mod segments;
 mod shape;
 mod snapshots;
 
-pub use self::fjall::FjallLogStore;
 pub use boot::Boot;
+pub use disk::{Directory, Disk};
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
 pub(crate) use peer_book::{PeerBook, is_address};
 pub(crate) use refusal::first_recovered;
 pub use refusal::{ENTRY_BYTES_MAX, Refusal};
+pub use segments::SegmentLogStore;
 pub use snapshots::{DirectorySnapshotStore, MemorySnapshotStore, SnapshotStore};
 
 use raftyard_groups::{Entry, GroupId, HardState, Incarnation, LogId, LogIndex, Membership, Persist, Recovered};

@@ -2,23 +2,26 @@
 //!
 //! ```text
 //! crc32 (4 bytes, little endian, over all that follows) | version (1) | kind (1) | group | incarnation | ...
-//!   group       membership | 1 of a witness, 0 of any other replica
-//!   hard state  term | 0 without a vote, or 1 and the node voted for
-//!   base        term | index of the entry that the log begins after | membership in force there
-//!   tombstone   hard state, as above | term and index of the last entry that was held
-//!   forgotten   term | index of the last entry that an earlier life held
+//!   state       1 if nothing of what stands before it counts any more, else 0 | first membership
+//!               | 1 of a witness, 0 of any other replica | hard state | last entry that an earlier life held
+//!               | what the log begins after | 0, or 1 and the membership in force there
+//!   tombstone   hard state | last entry that was held
 //!   entries     first index | count of runs | term and length of each run | entries: 0 for a no-op,
 //!               or 1, length and bytes of a command, or 2 and a membership
+//!   moved       the same, of entries that stand elsewhere already
+//!
+//! hard state := term | 0 without a vote, or 1 and the node voted for
+//! an entry's place := term | index
 //! ```
 //!
 //! Numbers are LEB128 varints, memberships as in `crate::membership`. A record names its owner and, if it holds
-//! entries, their place, so that one that was written to or read from the wrong place is noticed: what lies below checks neither.
+//! entries, their place, so that one that was written to or read from the wrong place is noticed.
 
 mod fields;
 #[cfg(test)]
 mod tests;
 
-use super::{GroupRecord, Tombstone};
+use super::Tombstone;
 use crate::membership::{self, BadMembership};
 use bytes::Bytes;
 use fields::{Fields, put};
@@ -27,7 +30,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const CHECKSUM_LEN: usize = 4;
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
@@ -36,12 +39,10 @@ const MEMBERSHIP: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    Group = 1,
-    HardState = 2,
+    State = 1,
+    Tombstone = 2,
     Entries = 3,
-    Base = 4,
-    Tombstone = 5,
-    Forgotten = 6,
+    Moved = 4,
 }
 
 /// Which life of which group a record belongs to.
@@ -58,14 +59,12 @@ pub(super) enum RecordError {
     Checksum,
     #[error("a record has version {0}, known is {VERSION}")]
     Version(u8),
-    #[error("a record is of kind {found}, expected {}", *wanted as u8)]
-    Kind { found: u8, wanted: Kind },
-    #[error("a record belongs to {0}")]
-    Group(GroupId),
-    #[error("a record belongs to incarnation {found}, the group is {wanted}")]
-    Incarnation { found: Incarnation, wanted: Incarnation },
-    #[error("a record of entries from {wanted} on starts at {found}")]
-    FirstIndex { found: LogIndex, wanted: LogIndex },
+    #[error("a record is of kind {0}, which is not known here")]
+    Kind(u8),
+    #[error("a record belongs to {} of {}", found.incarnation, found.group)]
+    Owner { found: Owner },
+    #[error("a record does not hold the entries from {0} on")]
+    FirstIndex(LogIndex),
     #[error("a record ends before its {0}")]
     Short(&'static str),
     #[error("a record has a bad {0}")]
@@ -76,131 +75,108 @@ pub(super) enum RecordError {
     Membership(#[from] BadMembership),
 }
 
-/// What stands in the place of a group's own record.
+/// All that a group has beside its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Own {
-    Group(GroupRecord),
-    Tombstone(Tombstone),
+pub(super) struct State {
+    pub(super) owner: Owner,
+    /// As it was created.
+    pub(super) membership: Arc<Membership>,
+    pub(super) is_witness: bool,
+    pub(super) hard_state: HardState,
+    /// The last entry that an earlier life of the replica held.
+    pub(super) forgotten: LogId,
+    /// What the log begins after.
+    pub(super) base: LogId,
+    /// The configuration in force there; none if no base was ever written.
+    pub(super) base_membership: Option<Arc<Membership>>,
 }
 
-/// The own record of `group`.
-pub(super) fn decode_own(group: GroupId, record: &[u8]) -> Result<Own, RecordError> {
-    // After the version. What is checked is checked by who decodes the rest.
-    if record.get(CHECKSUM_LEN + 1) == Some(&(Kind::Tombstone as u8)) {
-        decode_tombstone(group, record).map(Own::Tombstone)
-    } else {
-        decode_group(group, record).map(Own::Group)
+/// Whose record it is, and of which kind, as it says itself. Nothing of it is checked.
+pub(super) fn peek(record: &[u8]) -> Result<(Kind, Owner), RecordError> {
+    let mut fields = Fields::new(record, CHECKSUM_LEN);
+    match fields.byte("version")? {
+        VERSION => (),
+        version => return Err(RecordError::Version(version)),
     }
+    let kind = match fields.byte("kind")? {
+        1 => Kind::State,
+        2 => Kind::Tombstone,
+        3 => Kind::Entries,
+        4 => Kind::Moved,
+        kind => return Err(RecordError::Kind(kind)),
+    };
+    Ok((kind, take_owner(&mut fields)?))
 }
 
-/// Writes the record of a tombstone into `out`, replacing what is there.
+/// Appends the record of a tombstone to `out`.
 pub(super) fn encode_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
     let owner = Owner {
         group: tombstone.group,
         incarnation: tombstone.incarnation,
     };
-    begin(out, Kind::Tombstone, owner);
+    let start = begin(out, Kind::Tombstone, owner);
     put_hard_state(out, &tombstone.hard_state);
     put_log_id(out, tombstone.last);
-    seal(out);
+    seal(out, start);
 }
 
-fn decode_tombstone(group: GroupId, record: &[u8]) -> Result<Tombstone, RecordError> {
-    let mut fields = open(Kind::Tombstone, group, record)?;
-    let incarnation = Incarnation(fields.number("incarnation")?);
+/// What [`encode_tombstone`] wrote.
+pub(super) fn decode_tombstone(record: &[u8]) -> Result<Tombstone, RecordError> {
+    let (_, owner, mut fields) = open(record, &[Kind::Tombstone])?;
     let hard_state = take_hard_state(&mut fields)?;
     let last = take_log_id(&mut fields)?;
     fields.end()?;
     Ok(Tombstone {
-        group,
-        incarnation,
+        group: owner.group,
+        incarnation: owner.incarnation,
         hard_state,
         last,
     })
 }
 
-/// Writes the record of a group into `out`, replacing what is there.
-pub(super) fn encode_group(out: &mut Vec<u8>, record: &GroupRecord) {
-    let owner = Owner {
-        group: record.group,
-        incarnation: record.incarnation,
+/// Appends the record of a state to `out`. If it `begins_anew`, nothing of what stands before it counts any more.
+pub(super) fn encode_state(out: &mut Vec<u8>, state: &State, begins_anew: bool) {
+    let start = begin(out, Kind::State, state.owner);
+    out.push(u8::from(begins_anew));
+    out.extend_from_slice(&membership::encode(&state.membership));
+    out.push(u8::from(state.is_witness));
+    put_hard_state(out, &state.hard_state);
+    put_log_id(out, state.forgotten);
+    put_log_id(out, state.base);
+    match &state.base_membership {
+        None => out.push(0),
+        Some(membership) => {
+            out.push(1);
+            out.extend_from_slice(&membership::encode(membership));
+        }
+    }
+    seal(out, start);
+}
+
+/// What [`encode_state`] wrote, and whether it begins anew.
+pub(super) fn decode_state(record: &[u8]) -> Result<(State, bool), RecordError> {
+    let (_, owner, mut fields) = open(record, &[Kind::State])?;
+    let begins_anew = fields.flag("beginning")?;
+    let state = State {
+        owner,
+        membership: Arc::new(fields.membership()?),
+        is_witness: fields.flag("kind of replica")?,
+        hard_state: take_hard_state(&mut fields)?,
+        forgotten: take_log_id(&mut fields)?,
+        base: take_log_id(&mut fields)?,
+        base_membership: match fields.flag("membership at the base")? {
+            true => Some(Arc::new(fields.membership()?)),
+            false => None,
+        },
     };
-    begin(out, Kind::Group, owner);
-    out.extend_from_slice(&membership::encode(&record.membership));
-    out.push(u8::from(record.is_witness));
-    seal(out);
-}
-
-/// The record of `group`.
-pub(super) fn decode_group(group: GroupId, record: &[u8]) -> Result<GroupRecord, RecordError> {
-    let mut fields = open(Kind::Group, group, record)?;
-    let incarnation = Incarnation(fields.number("incarnation")?);
-    let membership = fields.membership()?;
-    let is_witness = match fields.byte("kind of replica")? {
-        0 => false,
-        1 => true,
-        _ => return Err(RecordError::Bad("kind of replica")),
-    };
     fields.end()?;
-    Ok(GroupRecord {
-        group,
-        incarnation,
-        membership,
-        is_witness,
-    })
+    Ok((state, begins_anew))
 }
 
-/// Writes the record of a hard state into `out`, replacing what is there.
-pub(super) fn encode_hard_state(out: &mut Vec<u8>, owner: Owner, state: &HardState) {
-    begin(out, Kind::HardState, owner);
-    put_hard_state(out, state);
-    seal(out);
-}
-
-/// The hard state of `owner`.
-pub(super) fn decode_hard_state(owner: Owner, record: &[u8]) -> Result<HardState, RecordError> {
-    let mut fields = open_of(Kind::HardState, owner, record)?;
-    let state = take_hard_state(&mut fields)?;
-    fields.end()?;
-    Ok(state)
-}
-
-/// Writes the record of what a log begins after into `out`, replacing what is there.
-pub(super) fn encode_base(out: &mut Vec<u8>, owner: Owner, base: LogId, membership: &Membership) {
-    begin(out, Kind::Base, owner);
-    put_log_id(out, base);
-    out.extend_from_slice(&membership::encode(membership));
-    seal(out);
-}
-
-/// What the log of `owner` begins after, and the configuration in force there.
-pub(super) fn decode_base(owner: Owner, record: &[u8]) -> Result<(LogId, Arc<Membership>), RecordError> {
-    let mut fields = open_of(Kind::Base, owner, record)?;
-    let base = take_log_id(&mut fields)?;
-    let membership = Arc::new(fields.membership()?);
-    fields.end()?;
-    Ok((base, membership))
-}
-
-/// Writes the record of what an earlier life held into `out`, replacing what is there.
-pub(super) fn encode_forgotten(out: &mut Vec<u8>, owner: Owner, last: LogId) {
-    begin(out, Kind::Forgotten, owner);
-    put_log_id(out, last);
-    seal(out);
-}
-
-/// The last entry that an earlier life of `owner` held.
-pub(super) fn decode_forgotten(owner: Owner, record: &[u8]) -> Result<LogId, RecordError> {
-    let mut fields = open_of(Kind::Forgotten, owner, record)?;
-    let last = take_log_id(&mut fields)?;
-    fields.end()?;
-    Ok(last)
-}
-
-/// Writes one record of `entries` into `out`, replacing what is there. They must be consecutive and their
-/// terms must not fall.
-pub(super) fn encode_entries(out: &mut Vec<u8>, owner: Owner, entries: &[Entry]) {
-    begin(out, Kind::Entries, owner);
+/// Appends one record of `entries` to `out`: [`Kind::Entries`], or [`Kind::Moved`] if they stand elsewhere
+/// already. They must be consecutive and their terms must not fall.
+pub(super) fn encode_entries(out: &mut Vec<u8>, kind: Kind, owner: Owner, entries: &[Entry]) {
+    let start = begin(out, kind, owner);
     let first = entries.first().map_or(LogIndex::ZERO, |entry| entry.index);
     put(out, first.0);
     let runs = || entries.chunk_by(|one, next| one.term == next.term);
@@ -223,7 +199,7 @@ pub(super) fn encode_entries(out: &mut Vec<u8>, owner: Owner, entries: &[Entry])
             }
         }
     }
-    seal(out);
+    seal(out, start);
 }
 
 /// Goes through the entries of one record, whose header has been checked. Each step can still fail: a
@@ -231,6 +207,9 @@ pub(super) fn encode_entries(out: &mut Vec<u8>, owner: Owner, entries: &[Entry])
 #[derive(Debug)]
 pub(super) struct EntriesReader {
     record: Bytes,
+    owner: Owner,
+    kind: Kind,
+    first: LogIndex,
     /// Where the next entry starts.
     at: usize,
     next: LogIndex,
@@ -254,12 +233,12 @@ pub(super) enum SpanPayload {
 }
 
 impl EntriesReader {
-    /// Checks all of a record but its entries: it must be `owner`'s, and start at `first`.
-    pub(super) fn open(owner: Owner, first: LogIndex, record: Bytes) -> Result<Self, RecordError> {
-        let mut fields = open_of(Kind::Entries, owner, &record)?;
+    /// Checks all of a record but its entries.
+    pub(super) fn open(record: Bytes) -> Result<Self, RecordError> {
+        let (kind, owner, mut fields) = open(&record, &[Kind::Entries, Kind::Moved])?;
         let found = LogIndex(fields.number("first index")?);
-        if found != first || found == LogIndex::ZERO {
-            return Err(RecordError::FirstIndex { found, wanted: first });
+        if found == LogIndex::ZERO {
+            return Err(RecordError::FirstIndex(LogIndex(1)));
         }
         let mut end = found.0;
         let mut runs: VecDeque<(Term, u64)> = VecDeque::new();
@@ -281,10 +260,39 @@ impl EntriesReader {
         let at = fields.at();
         Ok(Self {
             record,
+            owner,
+            kind,
+            first: found,
             at,
             next: found,
             runs,
         })
+    }
+
+    /// The same, of a record that must be `owner`'s.
+    pub(super) fn open_of(owner: Owner, record: Bytes) -> Result<Self, RecordError> {
+        match Self::open(record)? {
+            reader if reader.owner == owner => Ok(reader),
+            reader => Err(RecordError::Owner { found: reader.owner }),
+        }
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The index of the first entry.
+    pub(super) fn first(&self) -> LogIndex {
+        self.first
+    }
+
+    /// The runs of one term that are left, each with its length.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (Term, u64)> {
+        self.runs.iter().copied()
     }
 
     /// Steps over the next entry; none at the end of the record, which must be all there is.
@@ -330,56 +338,53 @@ impl EntriesReader {
     }
 }
 
-fn begin(out: &mut Vec<u8>, kind: Kind, owner: Owner) {
-    out.clear();
+/// Where the record begins in `out`.
+fn begin(out: &mut Vec<u8>, kind: Kind, owner: Owner) -> usize {
+    let start = out.len();
     out.extend_from_slice(&[0; CHECKSUM_LEN]);
     out.push(VERSION);
     out.push(kind as u8);
     put(out, owner.group.0);
     put(out, owner.incarnation.0);
+    start
 }
 
-fn seal(out: &mut [u8]) {
-    if let Some((checksum, rest)) = out.split_first_chunk_mut::<CHECKSUM_LEN>() {
+fn seal(out: &mut [u8], start: usize) {
+    let record = out
+        .get_mut(start..)
+        .and_then(<[u8]>::split_first_chunk_mut::<CHECKSUM_LEN>);
+    if let Some((checksum, rest)) = record {
         *checksum = crc32fast::hash(rest).to_le_bytes();
     }
 }
 
-/// Checks what all records have in common, up to the group.
-fn open(kind: Kind, group: GroupId, record: &[u8]) -> Result<Fields<'_>, RecordError> {
-    let (checksum, rest) = record
-        .split_first_chunk::<CHECKSUM_LEN>()
-        .ok_or(RecordError::Short("checksum"))?;
-    if *checksum != crc32fast::hash(rest).to_le_bytes() {
-        return Err(RecordError::Checksum);
-    }
-    let mut fields = Fields::new(record, CHECKSUM_LEN);
-    match fields.byte("version")? {
-        VERSION => (),
-        version => return Err(RecordError::Version(version)),
-    }
-    match fields.byte("kind")? {
-        found if found == kind as u8 => (),
-        found => {
-            return Err(RecordError::Kind { found, wanted: kind });
-        }
-    }
-    match GroupId(fields.number("group")?) {
-        found if found == group => Ok(fields),
-        found => Err(RecordError::Group(found)),
-    }
+/// Whether the checksum of a record holds.
+pub(super) fn is_whole(record: &[u8]) -> bool {
+    let parts = record.split_first_chunk::<CHECKSUM_LEN>();
+    parts.is_some_and(|(checksum, rest)| *checksum == crc32fast::hash(rest).to_le_bytes())
 }
 
-/// Checks what all records but a group's own have in common.
-fn open_of(kind: Kind, owner: Owner, record: &[u8]) -> Result<Fields<'_>, RecordError> {
-    let mut fields = open(kind, owner.group, record)?;
-    match Incarnation(fields.number("incarnation")?) {
-        found if found == owner.incarnation => Ok(fields),
-        found => Err(RecordError::Incarnation {
-            found,
-            wanted: owner.incarnation,
-        }),
+/// Checks what all records have in common.
+fn open<'a>(record: &'a [u8], kinds: &[Kind]) -> Result<(Kind, Owner, Fields<'a>), RecordError> {
+    if record.len() < CHECKSUM_LEN {
+        return Err(RecordError::Short("checksum"));
     }
+    if !is_whole(record) {
+        return Err(RecordError::Checksum);
+    }
+    let (kind, _) = peek(record)?;
+    if !kinds.contains(&kind) {
+        return Err(RecordError::Kind(kind as u8));
+    }
+    let mut fields = Fields::new(record, CHECKSUM_LEN + 2);
+    let owner = take_owner(&mut fields)?;
+    Ok((kind, owner, fields))
+}
+
+fn take_owner(fields: &mut Fields<'_>) -> Result<Owner, RecordError> {
+    let group = GroupId(fields.number("group")?);
+    let incarnation = Incarnation(fields.number("incarnation")?);
+    Ok(Owner { group, incarnation })
 }
 
 fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {

@@ -1,7 +1,7 @@
 //! What a replica is told of its log when it starts: not the entries, only where each term begins.
 
 use super::refusal::{Refusal, check_follows};
-use raftyard_groups::{HardState, LogId, LogIndex, Membership, Recovered};
+use raftyard_groups::{HardState, LogId, LogIndex, Membership, Recovered, Term};
 use std::sync::Arc;
 
 /// The shape of a log, gathered entry by entry from its base on.
@@ -27,16 +27,6 @@ impl LogShape {
         }
     }
 
-    /// What the log begins after.
-    pub(super) fn base(&self) -> LogId {
-        self.base
-    }
-
-    /// The last entry; the base if there is none.
-    pub(super) fn last(&self) -> LogId {
-        self.last
-    }
-
     /// Takes in the next entry, with the configuration that it carries, if it does; if it can't be the next, says
     /// why. One up to the base, which still stands in a record with later ones, does not count.
     pub(super) fn push(&mut self, id: LogId, membership: Option<&Arc<Membership>>) -> Result<(), Refusal> {
@@ -52,6 +42,18 @@ impl LogShape {
             self.memberships.push((id.index, membership.clone()));
         }
         Ok(())
+    }
+
+    /// Takes in the next entries, all of one term.
+    pub(super) fn push_run(&mut self, term: Term, first: LogIndex, last: LogIndex) -> Result<(), Refusal> {
+        self.push(LogId { term, index: first }, None)?;
+        self.last.index = last;
+        Ok(())
+    }
+
+    /// Adds the next configuration that an entry carries.
+    pub(super) fn push_membership(&mut self, index: LogIndex, membership: Arc<Membership>) {
+        self.memberships.push((index, membership));
     }
 
     /// With the hard state, and what an earlier life of the replica held, what a replica starts from.

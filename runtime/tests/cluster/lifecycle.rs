@@ -2,7 +2,7 @@
 
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read};
 use futures::FutureExt;
-use raftyard::store::{FjallLogStore, MemoryLogStore, StoreIdentity};
+use raftyard::store::{MemoryLogStore, SegmentLogStore, StoreIdentity};
 use raftyard::{
     Consistency, Group, GroupId, Limits, NodeId, OpenError, Placement, ProposeError, RaftHost, RoleKind, StateMachine,
     Timestamp, Tuning,
@@ -191,7 +191,7 @@ async fn open_patiently(cluster: &Cluster, id: NodeId, dir: &Path) -> RaftHost {
         node: id,
     };
     loop {
-        let opened = match FjallLogStore::open(dir, &identity) {
+        let opened = match SegmentLogStore::open(dir, &identity) {
             Ok(store) => cluster.builder(id).log_store(store).open().await,
             Err(error) => Err(error.into()),
         };

@@ -2,7 +2,7 @@
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{
-    Boot, FjallLogStore, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents,
+    Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SegmentLogStore, SnapshotStore, StoreContents,
     StoreError, StoreIdentity, Tombstone,
 };
 use raftyard::{
@@ -280,7 +280,7 @@ async fn tombstones_outlive_a_restart_and_strays_do_not() {
         cluster: "raftyard".to_owned(),
         node: NodeId(1),
     };
-    let contents = FjallLogStore::open(dir.path(), &identity).unwrap().recover().unwrap();
+    let contents = SegmentLogStore::open(dir.path(), &identity).unwrap().recover().unwrap();
     assert_eq!((contents.groups.len(), contents.tombstones.len()), (1, 0));
 }
 

@@ -1,6 +1,7 @@
 //! What a node finds of its earlier lives.
 
-use crate::harness::{Disk, FjallDisk, MemoryDisk};
+use crate::harness::{DirectoryDisk, Disk, MemoryDisk};
+use crate::tame_disk::TameDisk;
 use raftyard::store::{Boot, LogStore, StoreError};
 use std::fs;
 
@@ -33,29 +34,30 @@ fn starts_are_counted_and_the_longest_promise_is_remembered_in_memory() {
 
 #[test]
 fn starts_are_counted_and_the_longest_promise_is_remembered_on_disk() {
-    starts_are_counted::<FjallDisk>();
+    starts_are_counted::<DirectoryDisk>();
+    starts_are_counted::<TameDisk>();
 }
 
 #[test]
 fn a_directory_from_before_starts_were_counted_begins_to_count() {
-    let disk = FjallDisk::blank();
+    let disk = DirectoryDisk::blank();
     disk.open().recover().unwrap();
     assert_eq!(boot(&disk, 600), (1, 0));
 }
 
 #[test]
 fn what_a_crash_left_of_a_count_is_replaced() {
-    let disk = FjallDisk::blank();
+    let disk = DirectoryDisk::blank();
     boot(&disk, 600);
-    fs::write(disk.path().join("boot.new"), "bo").unwrap();
+    fs::write(disk.path().join("log/boot.new"), "bo").unwrap();
     assert_eq!(boot(&disk, 600), (2, 600));
 }
 
 #[test]
 fn every_flipped_bit_of_the_count_is_noticed() {
-    let disk = FjallDisk::blank();
+    let disk = DirectoryDisk::blank();
     boot(&disk, 600);
-    let file = disk.path().join("boot");
+    let file = disk.path().join("log/boot");
     let text = fs::read(&file).unwrap();
     let mut store = disk.open();
     for bit in 0..text.len() * 8 {

@@ -1,6 +1,6 @@
 //! A log that is compacted does not grow on disk, however much is written to it; nor do groups that come and go.
 
-use crate::harness::{Disk, FjallDisk, append, compact, record};
+use crate::harness::{DirectoryDisk, Disk, append, compact, record};
 use bytes::Bytes;
 use raftyard::store::{GroupRecord, LogStore};
 use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Payload, Term};
@@ -13,7 +13,7 @@ const DISK_BYTES_MAX: u64 = 250 << 20;
 
 #[test]
 fn a_compacted_log_stays_small() {
-    let disk = FjallDisk::blank();
+    let disk = DirectoryDisk::blank();
     let mut store = disk.open();
     store.recover().unwrap();
     store.create(&[record(1)]).unwrap();
@@ -43,7 +43,7 @@ fn a_compacted_log_stays_small() {
 
 #[test]
 fn destroyed_groups_leave_no_bytes_behind() {
-    let disk = FjallDisk::blank();
+    let disk = DirectoryDisk::blank();
     let mut store = disk.open();
     store.recover().unwrap();
     let mut largest = 0;

@@ -1,7 +1,7 @@
 //! What every log store owes.
 
 use crate::harness::{
-    Disk, FjallDisk, Harness, MemoryDisk, append, compact, conformance, entries, hard_state, install, membership,
+    DirectoryDisk, Disk, Harness, MemoryDisk, append, compact, conformance, entries, hard_state, install, membership,
     record, vote,
 };
 use bytes::Bytes;

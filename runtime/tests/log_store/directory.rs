@@ -1,7 +1,7 @@
 //! Whose data directory it is, and what a store finds in it.
 
-use crate::harness::{Disk, FjallDisk, Harness, append, entries, identity, record};
-use raftyard::store::{FjallLogStore, LogStore, StoreContents, StoreError, StoreIdentity};
+use crate::harness::{DirectoryDisk, Disk, Harness, append, entries, identity, record};
+use raftyard::store::{LogStore, SegmentLogStore, StoreContents, StoreError, StoreIdentity};
 use raftyard_groups::{GroupId, LogIndex, NodeId};
 use std::fs;
 use std::path::Path;
@@ -38,12 +38,12 @@ fn a_directory_of_another_format_is_refused() {
     let h = with_a_log();
     let file = h.path().join("identity");
     let text = fs::read_to_string(&file).unwrap();
-    let body = text[..text.find("crc32").unwrap()].replace("format 1", "format 2");
+    let body = text[..text.find("crc32").unwrap()].replace("format 2", "format 9");
     let checksum = crc32fast::hash(body.as_bytes());
     fs::write(&file, format!("{body}crc32 {checksum:08x}\n")).unwrap();
     let error = open_error(h.path(), &identity());
     assert!(
-        matches!(&error, StoreError::NotOurs { found, .. } if found.contains("format 2")),
+        matches!(&error, StoreError::NotOurs { found, .. } if found.contains("format 9")),
         "{error}"
     );
 }
@@ -77,7 +77,7 @@ fn logs_without_an_identity_are_nobodys() {
 
 #[test]
 fn a_directory_in_use_is_refused_until_it_is_given_up() {
-    let disk = FjallDisk::blank();
+    let disk = DirectoryDisk::blank();
     let store = disk.open();
     let error = open_error(disk.path(), &identity());
     assert!(
@@ -106,16 +106,16 @@ fn a_directory_that_cant_be_made_is_named() {
 fn missing_directories_are_made() {
     let dir = TempDir::new().unwrap();
     let deep = dir.path().join("a/b/c");
-    let mut store = FjallLogStore::open(&deep, &identity()).unwrap();
+    let mut store = SegmentLogStore::open(&deep, &identity()).unwrap();
     assert_eq!(store.recover().unwrap(), StoreContents::default());
 }
 
 #[test]
 fn a_first_start_that_was_cut_short_is_done_again() {
-    let disk = FjallDisk::blank();
+    let disk = DirectoryDisk::blank();
     fs::write(disk.path().join("identity.new"), b"form").unwrap();
     fs::create_dir(disk.path().join("log.new")).unwrap();
-    fs::write(disk.path().join("log.new/0.jnl"), b"half").unwrap();
+    fs::write(disk.path().join("log.new/00000001.segment"), b"half").unwrap();
     let mut store = disk.open();
     store.create(&[record(1)]).unwrap();
     drop(store);
@@ -132,13 +132,13 @@ fn emptied_logs_are_not_taken_for_new_ones() {
 }
 
 /// A closed store with something in it.
-fn with_a_log() -> FjallDisk {
-    let mut h = Harness::<FjallDisk>::with_groups(&[1]);
+fn with_a_log() -> DirectoryDisk {
+    let mut h = Harness::<DirectoryDisk>::with_groups(&[1]);
     h.write(&[append(1, entries(1, 3, 1))]);
     h.into_disk()
 }
 
-fn still_there(disk: &FjallDisk) {
+fn still_there(disk: &DirectoryDisk) {
     let mut store = disk.open();
     store.recover().unwrap();
     let found = store.read(GroupId(1), LogIndex(1), LogIndex(9), usize::MAX);
@@ -146,7 +146,7 @@ fn still_there(disk: &FjallDisk) {
 }
 
 fn open_error(dir: &Path, identity: &StoreIdentity) -> StoreError {
-    match FjallLogStore::open(dir, identity) {
+    match SegmentLogStore::open(dir, identity) {
         Ok(_) => panic!("{} was opened", dir.display()),
         Err(error) => error,
     }

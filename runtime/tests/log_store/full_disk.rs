@@ -1,7 +1,7 @@
 //! Writes that the disk does not take. The real thing, in a process whose files may not grow beyond a limit.
 #![cfg(unix)]
 
-use crate::harness::{Disk, FjallDisk, Harness, append, entries, hard_state, vote};
+use crate::harness::{DirectoryDisk, Disk, Harness, append, entries, hard_state, vote};
 use bytes::Bytes;
 use raftyard::store::{LogStore, StoreError};
 use raftyard_groups::{Entry, GroupId, LogIndex, Payload, Persist};
@@ -35,7 +35,7 @@ fn inside_the_limit() {
     if std::env::var_os(INSIDE).is_none() {
         return;
     }
-    let mut h = Harness::<FjallDisk>::with_groups(&[1]);
+    let mut h = Harness::<DirectoryDisk>::with_groups(&[1]);
     h.write(&[append(1, entries(1, 5, 1))]);
 
     let error = h.store().write(&[too_much()]).unwrap_err();

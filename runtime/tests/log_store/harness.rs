@@ -3,7 +3,7 @@
 use crate::model::Model;
 use bytes::Bytes;
 use raftyard::store::{
-    FjallLogStore, GroupRecord, LogStore, MemoryLogStore, StoreContents, StoreError, StoreIdentity, Tombstone,
+    GroupRecord, LogStore, MemoryLogStore, SegmentLogStore, StoreContents, StoreError, StoreIdentity, Tombstone,
 };
 use raftyard_groups::{
     Entry, GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq,
@@ -34,23 +34,23 @@ impl Disk for MemoryDisk {
     }
 }
 
-pub(crate) struct FjallDisk(TempDir);
+pub(crate) struct DirectoryDisk(TempDir);
 
-impl FjallDisk {
+impl DirectoryDisk {
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }
 
-impl Disk for FjallDisk {
-    type Store = FjallLogStore;
+impl Disk for DirectoryDisk {
+    type Store = SegmentLogStore;
 
     fn blank() -> Self {
         Self(TempDir::new().unwrap())
     }
 
-    fn open(&self) -> FjallLogStore {
-        FjallLogStore::open(self.path(), &identity()).unwrap()
+    fn open(&self) -> SegmentLogStore {
+        SegmentLogStore::open(self.path(), &identity()).unwrap()
     }
 }
 
@@ -63,7 +63,11 @@ pub(crate) struct Harness<D: Disk> {
 
 impl<D: Disk> Harness<D> {
     pub(crate) fn new() -> Self {
-        let disk = D::blank();
+        Self::on(D::blank())
+    }
+
+    /// On a disk with nothing on it.
+    pub(crate) fn on(disk: D) -> Self {
         let mut store = disk.open();
         assert_eq!(store.recover().unwrap(), StoreContents::default());
         Self {
@@ -240,16 +244,19 @@ pub(crate) fn vote(group: u64, hard_state: HardState) -> Persist {
     Persist::new(GroupId(group), PersistSeq(1), Some(hard_state), Vec::new())
 }
 
-/// Each check as a test of its own, against both stores.
+/// Each check as a test of its own, against all stores.
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod memory {
             use super::*;
             $(#[test] fn $name() { super::$name::<MemoryDisk>(); })*
         }
-        mod fjall {
+        mod directory {
             use super::*;
-            $(#[test] fn $name() { super::$name::<FjallDisk>(); })*
+            $(#[test] fn $name() { super::$name::<DirectoryDisk>(); })*
+        }
+        mod small_segments {
+            $(#[test] fn $name() { super::$name::<$crate::tame_disk::TameDisk>(); })*
         }
     };
 }

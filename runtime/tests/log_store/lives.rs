@@ -1,7 +1,9 @@
 //! What every log store owes to groups that come and go.
 
 use crate::conformance::{refusal, three_records};
-use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, append, compact, conformance, entries, hard_state, record};
+use crate::harness::{
+    DirectoryDisk, Disk, Harness, MemoryDisk, append, compact, conformance, entries, hard_state, record,
+};
 use raftyard::store::{GroupRecord, LogStore, Refusal, StoreError};
 use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Recovered};
 

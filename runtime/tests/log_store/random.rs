@@ -1,6 +1,7 @@
 //! Random steps against the model. `RAFTYARD_SEED` takes a printed seed back.
 
-use crate::harness::{Disk, FjallDisk, Harness, MemoryDisk, entries, hard_state, membership, record};
+use crate::harness::{DirectoryDisk, Disk, Harness, MemoryDisk, entries, hard_state, membership, record};
+use crate::tame_disk::TameDisk;
 use raftyard::store::GroupRecord;
 use raftyard_groups::{Entry, GroupId, Incarnation, LogBase, LogId, Persist, PersistSeq};
 use std::sync::Arc;
@@ -12,8 +13,14 @@ fn memory_agrees_with_the_model() {
 }
 
 #[test]
-fn fjall_agrees_with_the_model() {
-    agrees_with_the_model::<FjallDisk>(2, 300);
+fn a_directory_agrees_with_the_model() {
+    agrees_with_the_model::<DirectoryDisk>(2, 300);
+}
+
+/// Segments so small that they are given up all the time.
+#[test]
+fn small_segments_agree_with_the_model() {
+    agrees_with_the_model::<TameDisk>(20, 300);
 }
 
 fn agrees_with_the_model<D: Disk>(rounds: u64, steps: u64) {

@@ -95,9 +95,9 @@ fn a_node_that_missed_200_000_keys_serves_follower_reads_that_see_the_last_write
     );
 }
 
-/// What a data directory may take beside a small multiple of what lives in it: fjall starts a new journal only every
-/// 64 MB, and keeps the one before until its memtable is flushed.
-const JOURNALS_MAX: u64 = 160 << 20;
+/// What a data directory may take beside a small multiple of what lives in it: logs lie in segments of 8 MiB, of which
+/// the oldest goes when the next but one begins.
+const SEGMENTS_MAX: u64 = 25 << 20;
 /// Logs since the last snapshot, their tails, and up to two snapshots of each group.
 const LIVE_FACTOR: u64 = 8;
 
@@ -133,5 +133,5 @@ fn overwriting_the_same_keys_lets_nothing_grow() {
         largest >> 10,
         largest / live
     );
-    assert!(largest <= JOURNALS_MAX + LIVE_FACTOR * live);
+    assert!(largest <= SEGMENTS_MAX + LIVE_FACTOR * live);
 }

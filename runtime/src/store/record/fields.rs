@@ -42,6 +42,15 @@ impl<'a> Fields<'a> {
         Ok(*byte)
     }
 
+    /// 0 or 1.
+    pub(super) fn flag(&mut self, what: &'static str) -> Result<bool, RecordError> {
+        match self.byte(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(RecordError::Bad(what)),
+        }
+    }
+
     /// What [`put`] wrote.
     pub(super) fn number(&mut self, what: &'static str) -> Result<u64, RecordError> {
         let mut number = 0;

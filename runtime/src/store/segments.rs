@@ -1,0 +1,229 @@
+//! A store on a disk, in segments that are only appended to.
+//!
+//! All that the groups of a node write at the same time is one batch: one write and one fsync, whatever the number of
+//! groups. Where each group's entries stand is in memory, and found again by reading all segments when the store is
+//! opened. Segments are given up from the oldest on: what somebody still needs of it is written once more, behind
+//! what is new, a little with every batch.
+
+mod header;
+mod index;
+mod journal;
+mod lives;
+mod read;
+mod replay;
+mod tidy;
+mod usage;
+mod write;
+
+use super::boot::{Boot, count_boot};
+use super::disk::{Directory, Disk};
+use super::identity::{claim, create_dir_durably, lock_dir, sync_dir};
+use super::refusal::Refusal;
+use super::{GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, StoreIdentity, Tombstone};
+use index::{Held, Index};
+use journal::{Batch, Journal, Written};
+use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Persist};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+use tidy::Tidy;
+
+/// What a batch may keep of its memory.
+const BATCH_BYTES_KEPT: usize = 4 << 20;
+
+/// Logs on a disk; in one data directory:
+///
+/// ```text
+/// identity   whose directory it is
+/// lock       held while a store has it open
+/// log/       the segments, a mark, and a count of starts
+/// ```
+pub struct SegmentLogStore<D = Directory> {
+    journal: Journal<D>,
+    index: Index,
+    batch: Batch,
+    /// Bytes of the batch that are moved, before those that are new.
+    moved: usize,
+    tidy: Tidy,
+    /// Number of the last write, to notice a group that appears twice in one.
+    write: u64,
+    is_loaded: bool,
+    /// A write failed: whether it is on disk is unknown, and so is what a later fsync would say of it. Barriers
+    /// fail too from then on, because they wait for that write.
+    is_poisoned: bool,
+    _lock: Option<File>,
+}
+
+impl SegmentLogStore {
+    /// Opens the store of `identity` in the data directory `dir`, creating both if there is nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// - [`StoreError::Io`], naming the path, if the directory can't be created, read or written
+    /// - [`StoreError::InUse`] if another store has it open
+    /// - [`StoreError::NotOurs`] if it belongs to another node or cluster, or is of another format
+    /// - [`StoreError::Damaged`] if it is not what was written
+    pub fn open(dir: &Path, identity: &StoreIdentity) -> Result<Self, StoreError> {
+        let lock = lock_dir(dir)?;
+        let path = dir.join("log");
+        let is_new = !path
+            .try_exists()
+            .map_err(|e| StoreError::io(format!("look for {}", path.display()), e))?;
+        claim(dir, identity, is_new)?;
+        if is_new {
+            create(dir, &path, identity)?;
+        }
+        let mut store = Self::with(Directory::open(&path)?, identity);
+        store._lock = Some(lock);
+        if store.segments()? == 0 {
+            let what = "its segments are gone".to_owned();
+            return Err(StoreError::Damaged { path, what });
+        }
+        Ok(store)
+    }
+}
+
+/// Creates an empty log at `path`, all of it or nothing, so that one whose segments are gone is never taken for new.
+fn create(dir: &Path, path: &Path, identity: &StoreIdentity) -> Result<(), StoreError> {
+    let new = dir.join("log.new");
+    match fs::remove_dir_all(&new) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            return Err(StoreError::io(format!("remove {}", new.display()), e));
+        }
+        _ => create_dir_durably(&new)?,
+    }
+    journal::found(&mut Directory::open(&new)?, identity.seed())?;
+    fs::rename(&new, path).map_err(|e| StoreError::io(format!("create {}", path.display()), e))?;
+    sync_dir(dir)
+}
+
+impl<D: Disk> SegmentLogStore<D> {
+    /// Opens the store of `identity` on a disk, creating it if that is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub fn on(disk: D, identity: &StoreIdentity) -> Result<Self, StoreError> {
+        let mut store = Self::with(disk, identity);
+        if store.segments()? == 0 {
+            journal::found(&mut store.journal.disk, identity.seed())?;
+        }
+        Ok(store)
+    }
+
+    fn with(disk: D, identity: &StoreIdentity) -> Self {
+        Self {
+            journal: Journal::new(disk, identity.seed()),
+            index: Index::default(),
+            batch: Batch::default(),
+            moved: 0,
+            tidy: Tidy::default(),
+            write: 0,
+            is_loaded: false,
+            is_poisoned: false,
+            _lock: None,
+        }
+    }
+
+    fn segments(&self) -> Result<usize, StoreError> {
+        let listed = self.journal.disk.list();
+        let listed = listed.map_err(|e| {
+            let place = self.journal.disk.place(1);
+            StoreError::io(format!("list the segments beside {}", place.display()), e)
+        })?;
+        Ok(listed.len())
+    }
+
+    fn held(&self, group: GroupId) -> Result<&Held, StoreError> {
+        let held = self.index.groups.get(&group);
+        held.ok_or_else(|| StoreError::refused(group, Refusal::UnknownGroup))
+    }
+
+    /// Before anything is put together for a write.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if self.is_poisoned {
+            return Err(StoreError::Poisoned);
+        }
+        if !self.is_loaded {
+            self.load()?;
+        }
+        self.batch.clear();
+        self.plan_moves();
+        self.moved = self.batch.len();
+        self.write += 1;
+        Ok(())
+    }
+
+    /// Whether something was put together since [`SegmentLogStore::begin`].
+    fn has_news(&self) -> bool {
+        self.batch.len() > self.moved
+    }
+
+    /// Writes what was put together. What fails may have left something on disk: nothing is written after it.
+    fn commit(&mut self) -> Result<Written, StoreError> {
+        let written = self.journal.append(&mut self.batch).inspect_err(|error| {
+            tracing::error!(%error, "log store poisoned");
+            self.is_poisoned = true;
+        })?;
+        self.apply_moves(written, self.batch.len() - self.moved);
+        self.batch.shrink(BATCH_BYTES_KEPT);
+        Ok(written)
+    }
+}
+
+impl<D: Disk> LogStore for SegmentLogStore<D> {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        count_boot(&mut self.journal.disk, promise_ms)
+    }
+
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
+        if !self.is_loaded {
+            self.load()?;
+        }
+        let groups = self.index.groups.values().map(Held::recovered);
+        let mut groups = groups.collect::<Result<Vec<_>, _>>()?;
+        groups.sort_unstable_by_key(|group| group.record.group);
+        let mut tombstones: Vec<_> = self
+            .index
+            .tombstones
+            .values()
+            .map(|(tombstone, _)| *tombstone)
+            .collect();
+        tombstones.sort_unstable_by_key(|tombstone| tombstone.group);
+        Ok(StoreContents { groups, tombstones })
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.held(group)?.recovered()
+    }
+
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        self.create_groups(records)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.import_group(record, base)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.destroy_groups(groups)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.rebuild_group(record)
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        self.write_batch(batch)
+    }
+
+    fn read(
+        &self,
+        group: GroupId,
+        from: LogIndex,
+        through: LogIndex,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.read_entries(group, from, through, bytes_max)
+    }
+}

@@ -1,0 +1,153 @@
+//! What stands at the beginning of a segment, of a batch, and in the mark. Numbers are little endian.
+
+/// Bytes of a segment's header.
+pub(super) const SEGMENT_HEADER: usize = 32;
+/// Bytes of a batch's header.
+pub(super) const BATCH_HEADER: usize = 40;
+/// What a batch's header begins with; also its version.
+pub(super) const BATCH_MAGIC: [u8; 4] = *b"RYB\x01";
+const SEGMENT_MAGIC: [u8; 8] = *b"RYSEG\0\0\x01";
+
+/// Where the chain of batches stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Number of the next batch.
+    pub(super) number: u64,
+    /// Checksum of the one before it.
+    pub(super) chain: u32,
+}
+
+/// The header of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    /// The segment.
+    pub(super) segment: u32,
+    /// Its first batch.
+    pub(super) first: Link,
+}
+
+/// What a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum BatchKind {
+    /// It holds records.
+    Records = 1,
+    /// It is the last of its segment, and another one follows.
+    Seal = 2,
+}
+
+/// The header of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BatchHeader {
+    pub(super) kind: BatchKind,
+    pub(super) link: Link,
+    /// No segment before this one is needed any more, once the batch is durable.
+    pub(super) oldest: u32,
+    /// Checksum of the lengths and checksums of its records.
+    pub(super) digest: u32,
+    /// Bytes of its records.
+    pub(super) len: u64,
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self, seed: u32) -> [u8; SEGMENT_HEADER] {
+        let mut out = [0; SEGMENT_HEADER];
+        put(&mut out, 0, &SEGMENT_MAGIC);
+        put(&mut out, 8, &self.first.number.to_le_bytes());
+        put(&mut out, 16, &self.first.chain.to_le_bytes());
+        put(&mut out, 20, &self.segment.to_le_bytes());
+        let checksum = checksum(seed, &out[..28]);
+        put(&mut out, 28, &checksum.to_le_bytes());
+        out
+    }
+
+    /// The header that `bytes` begin with; none if it is not what was written for this store.
+    pub(super) fn decode(seed: u32, bytes: &[u8]) -> Option<Self> {
+        let header = Self {
+            segment: u32_at(bytes, 20)?,
+            first: Link {
+                number: u64_at(bytes, 8)?,
+                chain: u32_at(bytes, 16)?,
+            },
+        };
+        (header.encode(seed) == bytes.get(..SEGMENT_HEADER)?).then_some(header)
+    }
+}
+
+impl BatchHeader {
+    /// With its checksum, which the next batch names.
+    pub(super) fn encode(&self, seed: u32) -> ([u8; BATCH_HEADER], u32) {
+        let mut out = [0; BATCH_HEADER];
+        put(&mut out, 0, &BATCH_MAGIC);
+        put(&mut out, 8, &(self.kind as u32).to_le_bytes());
+        put(&mut out, 12, &self.link.chain.to_le_bytes());
+        put(&mut out, 16, &self.link.number.to_le_bytes());
+        put(&mut out, 24, &self.oldest.to_le_bytes());
+        put(&mut out, 28, &self.digest.to_le_bytes());
+        put(&mut out, 32, &self.len.to_le_bytes());
+        let checksum = checksum(seed, &out[8..]);
+        put(&mut out, 4, &checksum.to_le_bytes());
+        (out, checksum)
+    }
+
+    /// The header that `bytes` begin with, and its checksum; none if it is not what was written for this store.
+    pub(super) fn decode(seed: u32, bytes: &[u8]) -> Option<(Self, u32)> {
+        if !bytes.starts_with(&BATCH_MAGIC) {
+            return None;
+        }
+        let header = Self {
+            kind: match u32_at(bytes, 8)? {
+                1 => BatchKind::Records,
+                2 => BatchKind::Seal,
+                _ => return None,
+            },
+            link: Link {
+                number: u64_at(bytes, 16)?,
+                chain: u32_at(bytes, 12)?,
+            },
+            oldest: u32_at(bytes, 24)?,
+            digest: u32_at(bytes, 28)?,
+            len: u64_at(bytes, 32)?,
+        };
+        let (encoded, checksum) = header.encode(seed);
+        (encoded == bytes.get(..BATCH_HEADER)?).then_some((header, checksum))
+    }
+}
+
+/// The mark: the number of a batch that is durable.
+pub(super) fn encode_mark(seed: u32, number: u64) -> [u8; 12] {
+    let mut out = [0; 12];
+    put(&mut out, 0, &number.to_le_bytes());
+    let checksum = checksum(seed, &out[..8]);
+    put(&mut out, 8, &checksum.to_le_bytes());
+    out
+}
+
+/// The number in a mark; none if it is not what was written for this store.
+pub(super) fn decode_mark(seed: u32, bytes: &[u8]) -> Option<u64> {
+    let number = u64_at(bytes, 0)?;
+    (encode_mark(seed, number) == bytes).then_some(number)
+}
+
+/// A CRC-32 that begins with `seed`.
+pub(super) fn checksum(seed: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let (found, _) = bytes.get(at..)?.split_first_chunk()?;
+    Some(u32::from_le_bytes(*found))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    let (found, _) = bytes.get(at..)?.split_first_chunk()?;
+    Some(u64::from_le_bytes(*found))
+}
+
+fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
+    for (to, from) in out.iter_mut().skip(at).zip(bytes) {
+        *to = *from;
+    }
+}

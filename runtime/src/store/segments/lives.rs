@@ -1,0 +1,141 @@
+//! Groups that come and go. Each change is put together first, which may refuse, and then written as one batch: what
+//! fails before that has left nothing.
+
+use super::super::disk::Disk;
+use super::super::record::{Kind, Owner, State, encode_state, encode_tombstone};
+use super::super::refusal::{check_rebuild, first_state, forget_configuration, imported_state};
+use super::index::{Held, Index};
+use super::write::{place_entries, put_entries};
+use super::{GroupRecord, Refusal, SegmentLogStore, StoreError, Tombstone};
+use raftyard_groups::{GroupId, HardState, LogId, LogIndex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl<D: Disk> SegmentLogStore<D> {
+    pub(super) fn create_groups(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        self.begin()?;
+        let mut seen = BTreeSet::new();
+        let mut states = Vec::with_capacity(records.len());
+        for record in records {
+            let tombstone = self.index.tombstone(record.group)?;
+            if !seen.insert(record.group) {
+                return Err(StoreError::refused(record.group, Refusal::Exists));
+            }
+            let (hard_state, forgotten) = first_state(record, tombstone.as_ref())?;
+            states.push(State {
+                forgotten,
+                ..new_state(record, hard_state, LogId::ZERO)
+            });
+        }
+        self.add_new(states)
+    }
+
+    pub(super) fn import_group(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.begin()?;
+        let tombstone = self.index.tombstone(record.group)?;
+        let hard_state = imported_state(record, base, tombstone.as_ref())?;
+        self.add_new(vec![new_state(record, hard_state, base)])
+    }
+
+    /// Writes the states of groups that are not there yet.
+    fn add_new(&mut self, states: Vec<State>) -> Result<(), StoreError> {
+        let batch = &mut self.batch;
+        let add = |state: &State| batch.add(|out| encode_state(out, state, true));
+        let records: Vec<_> = states.iter().map(add).collect();
+        if records.is_empty() {
+            return Ok(());
+        }
+        let written = self.commit()?;
+        for (state, record) in states.into_iter().zip(records) {
+            self.index.forget(&mut self.journal.usage, state.owner.group);
+            let mut held = Held::new(self.index.interned(state), None);
+            held.place_state(&mut self.journal.usage, written.place(&record));
+            self.index.groups.insert(held.owner().group, held);
+        }
+        Ok(())
+    }
+
+    pub(super) fn destroy_groups(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.begin()?;
+        let mut tombstones = Vec::with_capacity(groups.len());
+        let mut seen = BTreeSet::new();
+        for group in groups.iter().copied() {
+            if !seen.insert(group) {
+                return Err(StoreError::refused(group, Refusal::TwiceInBatch));
+            }
+            let held = self.held(group)?;
+            tombstones.push(Tombstone {
+                group,
+                incarnation: held.owner().incarnation,
+                hard_state: held.state.hard_state,
+                last: held.last().max(held.state.forgotten),
+            });
+        }
+        let batch = &mut self.batch;
+        let add = |tombstone| batch.add(|out| encode_tombstone(out, tombstone));
+        let records: Vec<_> = tombstones.iter().map(add).collect();
+        if !records.is_empty() {
+            let written = self.commit()?;
+            for (tombstone, record) in tombstones.iter().zip(records) {
+                let place = written.place(&record);
+                self.index.bury(&mut self.journal.usage, *tombstone, place);
+            }
+        }
+        Ok(tombstones)
+    }
+
+    /// Every record names its owner, so all are written anew.
+    pub(super) fn rebuild_group(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.begin()?;
+        let held = self.held(record.group)?;
+        check_rebuild(held.owner().incarnation, record)?;
+        let old = &held.state;
+        let hard_state = HardState {
+            vote: None,
+            ..old.hard_state
+        };
+        let mut state = new_state(record, hard_state, old.base);
+        state.base_membership = old.base_membership.as_ref().map(|_| state.membership.clone());
+        let first = old.base.index.next();
+        let mut entries = self.read_entries(record.group, first, LogIndex(u64::MAX), usize::MAX)?;
+        entries.iter_mut().for_each(forget_configuration);
+        let place = self.batch.add(|out| encode_state(out, &state, true));
+        let mut parts = Vec::new();
+        put_entries(&mut self.batch, Kind::Entries, state.owner, &entries, &mut parts);
+        let written = self.commit()?;
+        let usage = &mut self.journal.usage;
+        self.index.forget(usage, record.group);
+        let mut held = Held::new(self.index.interned(state), None);
+        held.place_state(usage, written.place(&place));
+        place_entries(&mut held, usage, &entries, &parts, written);
+        self.index.groups.insert(record.group, held);
+        Ok(())
+    }
+}
+
+impl Index {
+    /// What is left of a group that must not be there.
+    fn tombstone(&self, group: GroupId) -> Result<Option<Tombstone>, StoreError> {
+        if self.groups.contains_key(&group) {
+            return Err(StoreError::refused(group, Refusal::Exists));
+        }
+        Ok(self.tombstones.get(&group).map(|(tombstone, _)| *tombstone))
+    }
+}
+
+/// The state of a new replica whose log begins after `base`, in its first configuration.
+fn new_state(record: &GroupRecord, hard_state: HardState, base: LogId) -> State {
+    let membership = Arc::new(record.membership.clone());
+    State {
+        owner: Owner {
+            group: record.group,
+            incarnation: record.incarnation,
+        },
+        is_witness: record.is_witness,
+        hard_state,
+        forgotten: LogId::ZERO,
+        base,
+        base_membership: (base != LogId::ZERO).then(|| membership.clone()),
+        membership,
+    }
+}

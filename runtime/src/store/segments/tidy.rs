@@ -1,0 +1,262 @@
+//! Giving up the oldest segments.
+//!
+//! When the segments hold far more than somebody needs, what is needed of the oldest one is written once more, a
+//! piece of it with every batch and before what is new; then nobody needs that segment. It goes through the segment
+//! record by record and asks the index of each whether it counts.
+//!
+//! With `L` bytes that are needed, this begins at `3 L` and a segment. A pass over all segments then writes at most
+//! `L` bytes again for every `2 L` that are new: on average, 1.5 bytes are written for each that is new, at most.
+
+use super::super::disk::Disk;
+use super::super::record::{EntriesReader, Kind, Owner, RecordError, encode_state, encode_tombstone, peek};
+use super::SegmentLogStore;
+use super::index::{Index, Place};
+use super::journal::{BATCH_HEADER_BYTES, Written, frame};
+use super::read::entry_at;
+use super::write::{Part, place_entries, put_entries};
+use crate::registry::IdMap;
+use bytes::Bytes;
+use raftyard_groups::{Entry, GroupId};
+use std::ops::Range;
+
+/// How many times what is needed the segments may hold, beside one segment.
+const FACTOR: u64 = 3;
+/// A batch looks at as many times its own bytes of the oldest segment, and at this many bytes more.
+const PACE: usize = 2;
+const PIECE_BYTES: usize = 32 << 10;
+
+/// How far the oldest segment was gone through.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    segment: u32,
+    at: u32,
+    /// Bytes that are left of the batch that it is in.
+    left: u64,
+}
+
+/// What is moved with the next batch.
+#[derive(Debug, Default)]
+pub(super) struct Tidy {
+    cursor: Cursor,
+    /// Where the cursor is once the moves are durable.
+    next: Cursor,
+    moves: Vec<Move>,
+    /// Bytes that the last batch had beside what it moved.
+    pace: usize,
+    /// A segment that can't be given up, because something in it is damaged.
+    stuck: Option<u32>,
+}
+
+#[derive(Debug)]
+enum Move {
+    State(GroupId, Range<usize>),
+    Tombstone(GroupId, Range<usize>),
+    Entries(GroupId, Vec<Entry>, Vec<Part>),
+}
+
+/// What of a piece of the segment counts.
+#[derive(Default)]
+struct Needed {
+    states: Vec<GroupId>,
+    tombstones: Vec<GroupId>,
+    entries: Vec<(Owner, Vec<Entry>)>,
+    /// The last of `entries` of each group.
+    positions: IdMap<GroupId, usize>,
+}
+
+impl<D: Disk> SegmentLogStore<D> {
+    /// Puts together what the next batch moves, if there is need.
+    pub(super) fn plan_moves(&mut self) {
+        self.tidy.moves.clear();
+        self.tidy.next = self.tidy.cursor;
+        let usage = &self.journal.usage;
+        let is_needed = usage.total() > FACTOR * usage.live() + self.journal.disk.segment_bytes();
+        let Some((segment, len)) = usage.tail().filter(|_| is_needed) else {
+            return;
+        };
+        if self.tidy.stuck == Some(segment) || usage.oldest_needed() != segment {
+            return;
+        }
+        let mut cursor = self.tidy.cursor;
+        if cursor.segment != segment {
+            cursor = Cursor {
+                segment,
+                at: super::journal::SEGMENT_HEADER_BYTES,
+                left: 0,
+            };
+        }
+        match self.look(&mut cursor, len) {
+            Ok(needed) => {
+                self.put_moves(needed);
+                self.tidy.next = cursor;
+            }
+            Err(what) => {
+                let path = self.journal.disk.place(segment);
+                tracing::error!(path = %path.display(), at = cursor.at, %what, "a segment can't be given up");
+                self.tidy.stuck = Some(segment);
+            }
+        }
+    }
+
+    /// Goes through a piece of a segment, up to `len`.
+    fn look(&self, cursor: &mut Cursor, len: u64) -> Result<Needed, String> {
+        let left = usize::try_from(len.saturating_sub(u64::from(cursor.at))).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Err("it was gone through, and something in it is needed still".to_owned());
+        }
+        let mut piece = (PACE * self.tidy.pace + PIECE_BYTES).min(left);
+        loop {
+            let data = self.piece(*cursor, piece)?;
+            let mut needed = Needed::default();
+            let mut at = 0;
+            while at < data.len() {
+                if cursor.left == 0 {
+                    let Some(header) = data.get(at..at + BATCH_HEADER_BYTES) else {
+                        break;
+                    };
+                    cursor.left = self.journal.batch_len(header).ok_or("a batch is damaged")?;
+                    at += BATCH_HEADER_BYTES;
+                    continue;
+                }
+                let Some(record) = frame(&data, at).filter(|record| record.end <= data.len()) else {
+                    break;
+                };
+                cursor.left = cursor.left.saturating_sub((record.end - at) as u64);
+                at = record.end;
+                let start = cursor
+                    .at
+                    .saturating_add(u32::try_from(record.start).unwrap_or(u32::MAX));
+                let place = Place {
+                    segment: cursor.segment,
+                    at: start,
+                    len: u32::try_from(record.len()).unwrap_or(u32::MAX),
+                };
+                let added = needed.add(&self.index, place, data.slice(record));
+                added.map_err(|error| error.to_string())?;
+            }
+            if at > 0 {
+                cursor.at = cursor.at.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
+                return Ok(needed);
+            }
+            // A record that is larger than the piece.
+            let record = frame(&data, 0).map(|record| record.end);
+            piece = record
+                .filter(|end| *end > piece && *end <= left)
+                .ok_or("a record has a bad length")?;
+        }
+    }
+
+    fn piece(&self, cursor: Cursor, len: usize) -> Result<Bytes, String> {
+        let place = Place {
+            segment: cursor.segment,
+            at: cursor.at,
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+        };
+        let data = self.journal.read(place).map_err(|error| error.to_string())?;
+        if data.len() == len {
+            Ok(data)
+        } else {
+            Err("it is shorter than what was written".to_owned())
+        }
+    }
+
+    fn put_moves(&mut self, needed: Needed) {
+        let (batch, moves) = (&mut self.batch, &mut self.tidy.moves);
+        for group in needed.states {
+            if let Some(held) = self.index.groups.get(&group) {
+                let record = batch.add(|out| encode_state(out, &held.state, false));
+                moves.push(Move::State(group, record));
+            }
+        }
+        for group in needed.tombstones {
+            if let Some((tombstone, _)) = self.index.tombstones.get(&group) {
+                let record = batch.add(|out| encode_tombstone(out, tombstone));
+                moves.push(Move::Tombstone(group, record));
+            }
+        }
+        for (owner, entries) in needed.entries {
+            let mut parts = Vec::new();
+            put_entries(batch, Kind::Moved, owner, &entries, &mut parts);
+            moves.push(Move::Entries(owner.group, entries, parts));
+        }
+    }
+
+    /// Notes what was moved, now that it is durable.
+    pub(super) fn apply_moves(&mut self, written: Written, pace: usize) {
+        let usage = &mut self.journal.usage;
+        for moved in self.tidy.moves.drain(..) {
+            match moved {
+                Move::State(group, record) => {
+                    if let Some(held) = self.index.groups.get_mut(&group) {
+                        held.place_state(usage, written.place(&record));
+                    }
+                }
+                Move::Tombstone(group, record) => {
+                    if let Some((tombstone, _)) = self.index.tombstones.get(&group).copied() {
+                        self.index.bury(usage, tombstone, written.place(&record));
+                    }
+                }
+                Move::Entries(group, entries, parts) => {
+                    if let Some(held) = self.index.groups.get_mut(&group) {
+                        place_entries(held, usage, &entries, &parts, written);
+                    }
+                }
+            }
+        }
+        self.tidy.cursor = self.tidy.next;
+        self.tidy.pace = pace;
+    }
+}
+
+impl Needed {
+    /// Takes what counts of a record.
+    fn add(&mut self, index: &Index, place: Place, record: Bytes) -> Result<(), RecordError> {
+        let (kind, owner) = peek(&record)?;
+        match kind {
+            Kind::State => {
+                let held = index.groups.get(&owner.group);
+                if held.is_some_and(|held| held.place == Some(place)) {
+                    self.states.push(owner.group);
+                }
+                Ok(())
+            }
+            Kind::Tombstone => {
+                let held = index.tombstones.get(&owner.group);
+                if held.is_some_and(|(_, held)| *held == place) {
+                    self.tombstones.push(owner.group);
+                }
+                Ok(())
+            }
+            Kind::Entries | Kind::Moved => self.add_entries(index, place, owner, record),
+        }
+    }
+
+    fn add_entries(&mut self, index: &Index, place: Place, owner: Owner, record: Bytes) -> Result<(), RecordError> {
+        let held = index.groups.get(&owner.group).filter(|held| held.owner() == owner);
+        let Some(held) = held else { return Ok(()) };
+        let mut reader = EntriesReader::open_of(owner, record)?;
+        let runs = held.runs.get(held.position(reader.first())..).unwrap_or_default();
+        let end = reader
+            .runs()
+            .fold(reader.first().0, |end, (_, len)| end.saturating_add(len));
+        let runs = runs.iter().take_while(|run| run.first.0 < end);
+        for run in runs.filter(|run| run.place == place) {
+            for index in run.first.0..=run.last().0 {
+                let entry = entry_at(&mut reader, run, index.into())?;
+                self.push(owner, entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, owner: Owner, entry: Entry) {
+        let position = self.positions.get(&owner.group).copied();
+        if let Some((_, entries)) = position.and_then(|position| self.entries.get_mut(position))
+            && entries.last().is_some_and(|last| last.index.next() == entry.index)
+        {
+            return entries.push(entry);
+        }
+        self.positions.insert(owner.group, self.entries.len());
+        self.entries.push((owner, vec![entry]));
+    }
+}

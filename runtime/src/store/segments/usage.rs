@@ -1,0 +1,95 @@
+//! How much of each segment is in use.
+
+use super::index::Place;
+use std::collections::VecDeque;
+
+/// The segments that are there, the oldest first. Their numbers have no gaps.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    segments: VecDeque<Segment>,
+    live: u64,
+    total: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    number: u32,
+    /// Up to where it is written.
+    len: u64,
+    /// Bytes of it that somebody needs.
+    live: u64,
+}
+
+impl Usage {
+    /// Adds the next segment, of which so many bytes are written.
+    pub(super) fn begin(&mut self, number: u32, len: u64) {
+        self.total += len;
+        let live = 0;
+        self.segments.push_back(Segment { number, len, live });
+    }
+
+    /// The newest segment, and up to where it is written.
+    pub(super) fn head(&self) -> (u32, u64) {
+        self.segments.back().map_or((0, 0), |head| (head.number, head.len))
+    }
+
+    pub(super) fn extend_head(&mut self, bytes: u64) {
+        self.total += bytes;
+        if let Some(head) = self.segments.back_mut() {
+            head.len += bytes;
+        }
+    }
+
+    /// The oldest segment and up to where it is written; none if it is the only one.
+    pub(super) fn tail(&self) -> Option<(u32, u64)> {
+        let tail = self.segments.front().filter(|_| self.segments.len() > 1);
+        tail.map(|tail| (tail.number, tail.len))
+    }
+
+    /// The oldest segment that somebody needs, or the newest.
+    pub(super) fn oldest_needed(&self) -> u32 {
+        let needed = self.segments.iter().find(|segment| segment.live > 0);
+        needed.map_or(self.head().0, |segment| segment.number)
+    }
+
+    /// Forgets the oldest segment.
+    pub(super) fn drop_tail(&mut self) {
+        if let Some(tail) = self.segments.pop_front() {
+            debug_assert_eq!(tail.live, 0, "somebody needs segment {}", tail.number);
+            self.total -= tail.len;
+        }
+    }
+
+    /// Somebody needs so many bytes at this place.
+    pub(super) fn take(&mut self, place: Place, bytes: u32) {
+        self.live += u64::from(bytes);
+        if let Some(segment) = self.segment(place.segment) {
+            segment.live += u64::from(bytes);
+        }
+    }
+
+    /// Nobody needs so many bytes at this place any more.
+    pub(super) fn free(&mut self, place: Place, bytes: u32) {
+        self.live = self.live.saturating_sub(u64::from(bytes));
+        if let Some(segment) = self.segment(place.segment) {
+            debug_assert!(segment.live >= u64::from(bytes), "freed twice");
+            segment.live = segment.live.saturating_sub(u64::from(bytes));
+        }
+    }
+
+    /// Bytes that somebody needs.
+    pub(super) fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// Bytes that are written.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn segment(&mut self, number: u32) -> Option<&mut Segment> {
+        let oldest = self.segments.front()?.number;
+        let at = usize::try_from(number.checked_sub(oldest)?).ok()?;
+        self.segments.get_mut(at)
+    }
+}

@@ -1,0 +1,192 @@
+//! A disk in memory that does what a test wants: it stops at any step, loses what was not synced, and flips bits.
+
+use crate::harness::{self, identity};
+use raftyard::store::{Disk, SegmentLogStore};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// So small that segments begin, and are given up, all the time.
+const SEGMENT_BYTES: u64 = 2_000;
+
+/// A clone is another handle on the same disk.
+#[derive(Clone, Default)]
+pub(crate) struct TameDisk(Arc<Mutex<Files>>);
+
+#[derive(Clone, Default)]
+pub(crate) struct Files {
+    pub(crate) segments: BTreeMap<u32, Vec<u8>>,
+    pub(crate) mark: Vec<u8>,
+    note: Option<Vec<u8>>,
+    /// What was written since the last sync, and what stood there before.
+    unsynced: Vec<Unsynced>,
+    /// How many steps the disk still does; then every one fails.
+    pub(crate) steps_left: Option<u64>,
+    /// Steps done so far: creating, writing, syncing, removing.
+    pub(crate) steps: u64,
+    /// Segments that were removed.
+    pub(crate) removed: Vec<u32>,
+}
+
+#[derive(Clone)]
+struct Unsynced {
+    segment: u32,
+    at: usize,
+    new: Vec<u8>,
+    old: Vec<u8>,
+}
+
+impl TameDisk {
+    pub(crate) fn files(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap()
+    }
+
+    /// Another disk, with the same on it.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.files().clone())))
+    }
+}
+
+impl Files {
+    fn step(&mut self) -> io::Result<()> {
+        self.steps += 1;
+        match &mut self.steps_left {
+            Some(0) => Err(io::Error::other("the disk is gone")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The machine stops. Of what was not synced, `keep` says of each byte whether it is there, by its number.
+    pub(crate) fn crash(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        self.steps_left = None;
+        for write in std::mem::take(&mut self.unsynced).into_iter().rev() {
+            let Some(segment) = self.segments.get_mut(&write.segment) else {
+                continue;
+            };
+            for at in 0..write.new.len() {
+                if !keep(at) {
+                    segment[write.at + at] = write.old.get(at).copied().unwrap_or(0);
+                }
+            }
+        }
+    }
+
+    /// Bytes that were written and not synced.
+    pub(crate) fn unsynced_bytes(&self) -> usize {
+        self.unsynced.iter().map(|write| write.new.len()).sum()
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.len() as u64).sum()
+    }
+}
+
+impl harness::Disk for TameDisk {
+    type Store = SegmentLogStore<Self>;
+
+    fn blank() -> Self {
+        Self::default()
+    }
+
+    fn open(&self) -> Self::Store {
+        SegmentLogStore::on(self.clone(), &identity()).unwrap()
+    }
+}
+
+impl Disk for TameDisk {
+    fn segment_bytes(&self) -> u64 {
+        SEGMENT_BYTES
+    }
+
+    fn list(&self) -> io::Result<Vec<u32>> {
+        Ok(self.files().segments.keys().copied().collect())
+    }
+
+    fn create(&mut self, segment: u32, head: &[u8]) -> io::Result<()> {
+        let mut files = self.files();
+        files.step()?;
+        files.segments.insert(segment, head.to_vec());
+        Ok(())
+    }
+
+    fn write(&mut self, segment: u32, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut files = self.files();
+        let stops = files.step();
+        let at = usize::try_from(at).unwrap();
+        let file = files.segments.get_mut(&segment).ok_or(io::ErrorKind::NotFound)?;
+        let end = at + bytes.len();
+        if file.len() < end {
+            file.resize(end, 0);
+        }
+        let old = file[at..end].to_vec();
+        file[at..end].copy_from_slice(bytes);
+        let new = bytes.to_vec();
+        files.unsynced.push(Unsynced { segment, at, new, old });
+        stops
+    }
+
+    fn sync(&mut self, segment: u32) -> io::Result<()> {
+        let mut files = self.files();
+        files.step()?;
+        files.unsynced.retain(|write| write.segment != segment);
+        Ok(())
+    }
+
+    fn read(&self, segment: u32, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let files = self.files();
+        let file = files.segments.get(&segment).ok_or(io::ErrorKind::NotFound)?;
+        let at = usize::try_from(at).unwrap().min(file.len());
+        Ok(file[at..file.len().min(at + len)].to_vec())
+    }
+
+    fn len(&self, segment: u32) -> io::Result<u64> {
+        let files = self.files();
+        let file = files.segments.get(&segment).ok_or(io::ErrorKind::NotFound)?;
+        Ok(file.len() as u64)
+    }
+
+    fn remove(&mut self, segment: u32) -> io::Result<()> {
+        let mut files = self.files();
+        files.step()?;
+        files.segments.remove(&segment).ok_or(io::ErrorKind::NotFound)?;
+        files.unsynced.retain(|write| write.segment != segment);
+        files.removed.push(segment);
+        Ok(())
+    }
+
+    fn set_mark(&mut self, mark: &[u8]) -> io::Result<()> {
+        let mut files = self.files();
+        files.step()?;
+        files.mark = mark.to_vec();
+        Ok(())
+    }
+
+    fn mark(&self) -> io::Result<Vec<u8>> {
+        Ok(self.files().mark.clone())
+    }
+
+    fn set_note(&mut self, note: &[u8]) -> io::Result<()> {
+        let mut files = self.files();
+        files.step()?;
+        files.note = Some(note.to_vec());
+        Ok(())
+    }
+
+    fn note(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.files().note.clone())
+    }
+
+    fn note_place(&self) -> PathBuf {
+        "memory/boot".into()
+    }
+
+    fn place(&self, segment: u32) -> PathBuf {
+        format!("memory/{segment}").into()
+    }
+}
