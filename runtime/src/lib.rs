@@ -58,8 +58,11 @@ pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
 pub use time::Timestamp;
 pub use transport::{
-    ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, SnapshotTransfer, TcpNetwork, TransportError,
+    ByteStream, Connection, HandshakeCounts, HandshakeError, HandshakeRefusal, Listener, MemoryNetwork, Network,
+    NetworkFuture, SnapshotTransfer, TcpNetwork, TransportError,
 };
+#[cfg(feature = "tls")]
+pub use transport::{TlsError, TlsFiles, TlsNetwork};
 pub use witness::Witness;
 
 /// Runs the README's example as a test.

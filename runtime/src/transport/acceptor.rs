@@ -2,6 +2,7 @@
 
 use super::codec::{self, ServerTransport};
 use super::config::TransportLimits;
+use super::handshake::HandshakeError;
 use super::network::{ByteStream, Listener};
 use super::service::Peer;
 use super::session::{Reception, Session, SessionService};
@@ -38,11 +39,15 @@ pub(crate) async fn accept(
                 Ok(_) if connections.len() >= limits.connections_max => {
                     tracing::warn!(connections = connections.len(), "connection closed, there are too many");
                 }
-                Ok(stream) => {
-                    let session = Rc::new(Session::new(Rc::clone(&reception)));
-                    connections.spawn_local(serve(stream, session, limits.clone()));
+                Ok(connection) => {
+                    let session = Rc::new(Session::new(Rc::clone(&reception), connection.node));
+                    connections.spawn_local(serve(connection.stream, session, limits.clone()));
                 }
                 Err(error) => {
+                    if let Some(HandshakeError { peer, refusal }) = HandshakeError::of(&error) {
+                        reception.counters.refusals.note(peer, refusal);
+                        continue;
+                    }
                     tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }

@@ -28,6 +28,7 @@ mod config;
 mod counters;
 mod frame;
 mod handle;
+mod handshake;
 mod lane;
 mod link;
 mod network;
@@ -50,6 +51,9 @@ pub use config::TransportError;
 pub(crate) use config::{TransportConfig, TransportLimits};
 pub(crate) use counters::TransportCounts;
 pub(crate) use handle::TransportHandle;
-pub use network::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork};
+pub use handshake::{HandshakeCounts, HandshakeError, HandshakeRefusal};
+pub use network::{ByteStream, Connection, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork};
+#[cfg(feature = "tls")]
+pub use network::{TlsError, TlsFiles, TlsNetwork};
 pub(crate) use service::{SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 pub(crate) use session::Inbound;

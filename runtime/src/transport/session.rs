@@ -3,6 +3,7 @@
 use super::counters::Counters;
 use super::frame::Frame;
 use super::handle::TransportHandle;
+use super::handshake::HandshakeRefusal;
 use super::lane::Lane;
 use super::service::{
     Hello, PROTOCOL, Peer, Receipt, Refusal, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, Welcome,
@@ -46,6 +47,8 @@ pub(crate) struct Reception {
 /// What a connection has become.
 pub(crate) struct Session {
     reception: Rc<Reception>,
+    /// Who the caller has proved to be, where callers do.
+    proved: Option<NodeId>,
     open: RefCell<Option<Opened>>,
     /// Ends the session: a newer connection of the same peer and lane takes its place. Without this a
     /// connection whose other end vanished would stay for ever, and its late frames could follow newer ones.
@@ -62,9 +65,10 @@ struct Opened {
 }
 
 impl Session {
-    pub(crate) fn new(reception: Rc<Reception>) -> Self {
+    pub(crate) fn new(reception: Rc<Reception>, proved: Option<NodeId>) -> Self {
         Self {
             reception,
+            proved,
             open: RefCell::new(None),
             replaced: CancellationToken::new(),
         }
@@ -80,6 +84,16 @@ impl Session {
         let from = NodeId(hello.from);
         if hello.protocol != PROTOCOL {
             return Err(Refusal::Protocol(PROTOCOL));
+        }
+        if let Some(proved) = self.proved
+            && proved != from
+        {
+            let claimed = format!("who claims to be node {from}");
+            reception
+                .counters
+                .refusals
+                .note(&claimed, &HandshakeRefusal::Node(proved));
+            return Err(Refusal::Certificate(proved.0));
         }
         if hello.cluster != reception.cluster {
             return Err(Refusal::Cluster(reception.cluster.clone()));

@@ -36,7 +36,7 @@ async fn node_two(hello_deadline: Duration) -> Node {
 }
 
 async fn caller(of: &Node) -> PeerClient {
-    let stream = TcpNetwork.connect(&of.address).await.unwrap();
+    let stream = TcpNetwork.connect(of.id, &of.address).await.unwrap();
     let transport = codec::client(stream, quick().frame_bytes_max);
     let NewClient { client, dispatch } = PeerClient::new(Config::default(), transport);
     tokio::task::spawn_local(dispatch);
@@ -240,7 +240,7 @@ fn misaddressed_messages_are_dropped_alone() {
 fn who_says_no_hello_is_closed() {
     run(async {
         let node = node_two(Duration::from_millis(50)).await;
-        let mut silent = TcpNetwork.connect(&node.address).await.unwrap();
+        let mut silent = TcpNetwork.connect(node.id, &node.address).await.unwrap();
         let mut byte = [0];
         let closed = tokio::time::timeout(Duration::from_secs(20), silent.read(&mut byte));
         assert_eq!(closed.await.expect("never closed").unwrap_or(0), 0);
@@ -272,7 +272,7 @@ fn garbage_does_not_end_the_accept_loop() {
             &[0, 0, 0, 4, 9, 9, 9, 9],
         ];
         for bytes in garbage {
-            let mut stream = TcpNetwork.connect(&nodes[1].address).await.unwrap();
+            let mut stream = TcpNetwork.connect(nodes[1].id, &nodes[1].address).await.unwrap();
             stream.write_all(bytes).await.unwrap();
             // Closed at once, or when the time for a hello is over: not waited for.
             drop(stream);
