@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::connection;
 use crate::node::Node;
+use crate::stream::Stream;
+use crate::tls::Acceptor;
 
 /// How long to wait after an accept that failed for a reason that may last, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -17,15 +20,30 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections have at the end to answer what they received.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Serves clients on `listener` until `stop` becomes true, then lets the connections finish what they received.
-pub(crate) async fn run(listener: TcpListener, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
+/// How long a client has to come to speak TLS and to say the password.
+const STRANGER_FOR: Duration = Duration::from_secs(10);
+
+/// A client that has still to prove who it is, until this is dropped.
+pub(crate) struct Stranger {
+    /// When that ends.
+    pub(crate) until: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Serves clients on `listener`, over TLS if there is `tls`, until `stop` becomes true, then lets the connections finish what they received.
+pub(crate) async fn run(
+    listener: TcpListener,
+    tls: Option<Arc<Acceptor>>,
+    node: Arc<Node>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     let for_connections = stop.clone();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
-                    connections.spawn(admit(socket, Arc::clone(&node), for_connections.clone()));
+                    connections.spawn(admit(socket, tls.clone(), Arc::clone(&node), for_connections.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a client");
@@ -58,13 +76,47 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Serves the client if there is room for one more.
-async fn admit(mut socket: TcpStream, node: Arc<Node>, stop: watch::Receiver<bool>) {
+async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let Ok(_permit) = Arc::clone(node.connection_permits()).try_acquire_owned() else {
+        return reject(socket, tls.is_some(), &node).await;
+    };
+    let stranger = if tls.is_some() || node.access().has_password() {
+        let Ok(permit) = Arc::clone(node.stranger_permits()).try_acquire_owned() else {
+            return reject(socket, tls.is_some(), &node).await;
+        };
+        Some(Stranger {
+            until: Instant::now() + STRANGER_FOR,
+            _permit: permit,
+        })
+    } else {
+        None
+    };
+    let served = async {
+        let (client, server) = (socket.peer_addr()?, socket.local_addr()?);
+        socket.set_nodelay(true)?;
+        let stream = match (&tls, &stranger) {
+            (Some(tls), Some(stranger)) => {
+                let accepted = tokio::select! {
+                    accepted = timeout_at(stranger.until, tls.accept(socket)) => accepted,
+                    () = stopped(&mut stop) => return Ok(()),
+                };
+                accepted
+                    .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+                    .inspect_err(|_| node.count_tls_failure())?
+            }
+            _ => Stream::Plain(socket),
+        };
+        connection::serve(stream, [client, server], stranger, &node, stop).await
+    };
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "client connection lost");
+    }
+}
+
+async fn reject(mut socket: TcpStream, is_tls: bool, node: &Node) {
+    node.count_rejected();
+    if !is_tls {
         // The client may be gone already.
         let _ = socket.write_all(b"-ERR max number of clients reached\r\n").await;
-        return;
-    };
-    if let Err(error) = connection::serve(socket, &node, stop).await {
-        tracing::debug!(%error, "client connection lost");
     }
 }

@@ -382,7 +382,7 @@ fn what_is_wrong_with_files_is_said() {
     );
     let keyless = TlsFiles {
         key: files.cert.clone(),
-        ..files.clone()
+        ..files
     };
     assert!(
         open(&keyless).contains("node.pem: no private key in PEM"),
