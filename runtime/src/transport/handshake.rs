@@ -1,4 +1,4 @@
-//! Connections that are refused because of who their other end is, or does not prove to be.
+//! Connections that are refused because of who their other end is, says that it is, or does not prove to be.
 
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
@@ -30,11 +30,20 @@ pub enum HandshakeRefusal {
     #[error("it does not speak TLS")]
     PlainText,
     /// It is a node of another cluster.
-    #[error("its certificate is of cluster {0:?}")]
+    #[error("it is of cluster {0:?}")]
     Cluster(String),
     /// It is another node than it claims to be, or than was to be reached.
-    #[error("its certificate is of node {0}")]
+    #[error("it is node {0}")]
     Node(NodeId),
+    /// It is no peer of this node: one that this node was not told of, or that was removed.
+    #[error("it is not among the peers")]
+    UnknownNode,
+    /// It meant to reach another node.
+    #[error("it meant node {0}")]
+    Target(NodeId),
+    /// It is of another version.
+    #[error("it speaks protocol {0}")]
+    Protocol(u16),
     /// It is too slow.
     #[error("it did not end the handshake in time")]
     Deadline,
@@ -87,10 +96,12 @@ pub struct HandshakeCounts {
     pub no_identity: u64,
     /// Not TLS.
     pub plain_text: u64,
-    /// Certificates of another cluster.
+    /// Nodes of another cluster.
     pub wrong_cluster: u64,
-    /// Certificates of another node.
+    /// Nodes that are not the one they say they are, or not the one that was to be reached.
     pub wrong_node: u64,
+    /// Nodes that are no peers.
+    pub unknown_node: u64,
     /// Handshakes that took too long, or were given up for newer ones.
     pub late: u64,
     /// All others.
@@ -108,6 +119,7 @@ impl HandshakeCounts {
             + self.plain_text
             + self.wrong_cluster
             + self.wrong_node
+            + self.unknown_node
             + self.late
             + self.other
     }
@@ -121,6 +133,7 @@ impl HandshakeCounts {
             plain_text: with(self.plain_text, other.plain_text),
             wrong_cluster: with(self.wrong_cluster, other.wrong_cluster),
             wrong_node: with(self.wrong_node, other.wrong_node),
+            unknown_node: with(self.unknown_node, other.unknown_node),
             late: with(self.late, other.late),
             other: with(self.other, other.other),
         }
@@ -134,9 +147,12 @@ impl HandshakeCounts {
             HandshakeRefusal::NoIdentity => &mut self.no_identity,
             HandshakeRefusal::PlainText => &mut self.plain_text,
             HandshakeRefusal::Cluster(_) => &mut self.wrong_cluster,
-            HandshakeRefusal::Node(_) => &mut self.wrong_node,
+            HandshakeRefusal::Node(_) | HandshakeRefusal::Target(_) => &mut self.wrong_node,
+            HandshakeRefusal::UnknownNode => &mut self.unknown_node,
             HandshakeRefusal::Deadline | HandshakeRefusal::Crowded => &mut self.late,
-            HandshakeRefusal::Refused(_) | HandshakeRefusal::Other(_) => &mut self.other,
+            HandshakeRefusal::Protocol(_) | HandshakeRefusal::Refused(_) | HandshakeRefusal::Other(_) => {
+                &mut self.other
+            }
         };
         *count += 1;
     }

@@ -27,6 +27,7 @@ mod codec;
 mod config;
 mod counters;
 mod frame;
+mod guard;
 mod handle;
 mod handshake;
 mod lane;

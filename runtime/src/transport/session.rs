@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tarpc::context::Context;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,8 @@ pub(crate) struct Session {
     reception: Rc<Reception>,
     /// Who the caller has proved to be, where callers do.
     proved: Option<NodeId>,
+    /// Whether it has said an acceptable hello.
+    pub(crate) welcomed: Arc<AtomicBool>,
     open: RefCell<Option<Opened>>,
     /// Ends the session: a newer connection of the same peer and lane takes its place. Without this a
     /// connection whose other end vanished would stay for ever, and its late frames could follow newer ones.
@@ -69,6 +72,7 @@ impl Session {
         Self {
             reception,
             proved,
+            welcomed: Arc::default(),
             open: RefCell::new(None),
             replaced: CancellationToken::new(),
         }
@@ -88,11 +92,6 @@ impl Session {
         if let Some(proved) = self.proved
             && proved != from
         {
-            let claimed = format!("who claims to be node {from}");
-            reception
-                .counters
-                .refusals
-                .note(&claimed, &HandshakeRefusal::Node(proved));
             return Err(Refusal::Certificate(proved.0));
         }
         if hello.cluster != reception.cluster {
@@ -116,6 +115,7 @@ impl Session {
             lane: hello.lane,
             next_seq: 0,
         });
+        self.welcomed.store(true, Relaxed);
         Ok(Welcome)
     }
 
@@ -214,13 +214,18 @@ impl Peer for SessionService {
             Ok(Welcome) => {
                 tracing::debug!(peer = hello.from, lane = ?hello.lane, "peer connected");
             }
-            Err(_) => tracing::warn!(
-                peer = hello.from,
-                cluster = hello.cluster,
-                protocol = hello.protocol,
-                target_node = hello.to,
-                "peer refused"
-            ),
+            Err(refusal) => {
+                let claimed = format!("who says that it is node {} of {:?}", hello.from, hello.cluster);
+                let refusal = match refusal {
+                    Refusal::Certificate(node) => HandshakeRefusal::Node(NodeId(*node)),
+                    Refusal::Cluster(_) => HandshakeRefusal::Cluster(hello.cluster),
+                    Refusal::UnknownNode => HandshakeRefusal::UnknownNode,
+                    Refusal::Target(_) => HandshakeRefusal::Target(NodeId(hello.to)),
+                    Refusal::Protocol(_) => HandshakeRefusal::Protocol(hello.protocol),
+                    other => HandshakeRefusal::Other(other.to_string()),
+                };
+                self.0.reception.counters.refusals.note(&claimed, &refusal);
+            }
         }
         answer
     }

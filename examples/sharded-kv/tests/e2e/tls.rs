@@ -72,15 +72,16 @@ fn clients_speak_tls_and_nodes_forward_over_it() {
     // Who speaks plain text, and who trusts somebody else.
     let mut plain = Connection::open(&address(0)).unwrap();
     plain.send(b"PING\r\n").unwrap();
-    assert!(plain.receive().is_err());
     let other = tempfile::tempdir().unwrap();
     certificates(other.path(), "dev", "1");
     assert!(Connection::open_tls(&address(0), &other.path().join("ca.pem")).is_err());
     let mut client = Connection::open_tls(&address(0), &ca(data.path())).unwrap();
     client.command(&["AUTH", "secret"]).unwrap();
-    let info = client.command(&["INFO", "stats"]).unwrap().text();
-    assert!(info.contains("\r\ntls_handshakes_failed:2\r\n"), "{info}");
-    assert!(info.contains("\r\nraft_peers_refused:0\r\n"), "{info}");
+    let mut stats = || client.command(&["INFO", "stats"]).unwrap().text();
+    eventually("both are counted", || {
+        stats().contains("\r\ntls_handshakes_failed:2\r\n").then_some(())
+    });
+    assert!(stats().contains("\r\nraft_peers_refused:0\r\n"));
 }
 
 /// Skipped, aloud, where there is no redis-cli that speaks TLS.
@@ -168,7 +169,7 @@ fn nodes_prove_who_they_are_and_certificates_are_renewed() {
     });
     eventually("node 1 says so", || {
         let said = cluster.stderr(1);
-        said.contains("its certificate is of cluster \"other\"").then_some(())
+        said.contains("it is of cluster \"other\"").then_some(())
     });
     cluster.kill(3);
     std::fs::remove_dir_all(cluster.data_dir(3)).unwrap();
