@@ -1,8 +1,10 @@
 //! Accepts client connections.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -22,6 +24,10 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a client has to come to speak TLS and to say the password.
 const STRANGER_FOR: Duration = Duration::from_secs(10);
+
+/// A client of which nothing was heard for so long is asked whether it is there (as in Redis). Otherwise one that vanished
+/// would take the room of another for ever.
+const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// A client that has still to prove who it is, until this is dropped.
 pub(crate) struct Stranger {
@@ -93,7 +99,7 @@ async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, m
     };
     let served = async {
         let (client, server) = (socket.peer_addr()?, socket.local_addr()?);
-        socket.set_nodelay(true)?;
+        prepare(&socket)?;
         let stream = match (&tls, &stranger) {
             (Some(tls), Some(stranger)) => {
                 let accepted = tokio::select! {
@@ -101,7 +107,7 @@ async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, m
                     () = stopped(&mut stop) => return Ok(()),
                 };
                 accepted
-                    .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
                     .inspect_err(|_| node.count_tls_failure())?
             }
             _ => Stream::Plain(socket),
@@ -113,10 +119,33 @@ async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, m
     }
 }
 
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
 async fn reject(mut socket: TcpStream, is_tls: bool, node: &Node) {
     node.count_rejected();
     if !is_tls {
         // The client may be gone already.
         let _ = socket.write_all(b"-ERR max number of clients reached\r\n").await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_vanishes_is_missed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        prepare(&socket).unwrap();
+        let set = SockRef::from(&socket);
+        assert!(set.keepalive().unwrap() && socket.nodelay().unwrap());
+        assert_eq!(set.tcp_keepalive_time().unwrap(), KEEPALIVE);
     }
 }

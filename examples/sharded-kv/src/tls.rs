@@ -37,7 +37,7 @@ pub(crate) enum TlsFileError {
     Unusable { path: PathBuf, problem: String },
 }
 
-fn unusable(path: &Path, problem: impl ToString) -> TlsFileError {
+fn unusable(path: &Path, problem: &dyn ToString) -> TlsFileError {
     TlsFileError::Unusable {
         path: path.to_owned(),
         problem: problem.to_string(),
@@ -53,9 +53,9 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsFileError> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
-    let found = found.map_err(|error| unusable(path, error))?;
+    let found = found.map_err(|error| unusable(path, &error))?;
     if found.is_empty() {
-        return Err(unusable(path, "no certificate in PEM"));
+        return Err(unusable(path, &"no certificate in PEM"));
     }
     Ok(found)
 }
@@ -143,13 +143,13 @@ fn stamp(files: &RespTls) -> Stamp {
 
 fn server_config(files: &RespTls) -> Result<Arc<ServerConfig>, TlsFileError> {
     let chain = certificates(&files.cert)?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| unusable(&files.key, error))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| unusable(&files.key, &error))?;
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(&files.cert, error))?
+        .map_err(|error| unusable(&files.cert, &error))?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|error| unusable(&files.key, error))?;
+        .map_err(|error| unusable(&files.key, &error))?;
     Ok(Arc::new(config))
 }
 
@@ -162,11 +162,11 @@ impl Connector {
     pub(crate) fn open(ca: &Path) -> Result<Self, TlsFileError> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(ca)? {
-            roots.add(certificate).map_err(|error| unusable(ca, error))?;
+            roots.add(certificate).map_err(|error| unusable(ca, &error))?;
         }
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| unusable(ca, error))?
+            .map_err(|error| unusable(ca, &error))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))

@@ -168,16 +168,20 @@ struct Noted {
     reported: BTreeSet<(String, String)>,
 }
 
+impl Noted {
+    /// Whether it is to be reported.
+    fn add(&mut self, peer: &str, refusal: &HandshakeRefusal) -> bool {
+        self.counts.add(refusal);
+        if self.reported.len() >= REPORTS_MAX {
+            self.reported.clear();
+        }
+        self.reported.insert((peer.to_owned(), refusal.to_string()))
+    }
+}
+
 impl Refusals {
     pub(crate) fn note(&self, peer: &str, refusal: &HandshakeRefusal) {
-        let is_news = {
-            let mut noted = self.0.lock();
-            noted.counts.add(refusal);
-            if noted.reported.len() >= REPORTS_MAX {
-                noted.reported.clear();
-            }
-            noted.reported.insert((peer.to_owned(), refusal.to_string()))
-        };
+        let is_news = self.0.lock().add(peer, refusal);
         if is_news {
             tracing::warn!(peer, reason = %refusal, "connection refused, further refusals of this kind are only counted");
         } else {
@@ -187,5 +191,27 @@ impl Refusals {
 
     pub(crate) fn counts(&self) -> HandshakeCounts {
         self.0.lock().counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_peer_is_reported_once_for_each_reason_and_counted_always() {
+        let mut noted = Noted::default();
+        let other = HandshakeRefusal::Cluster("other".to_owned());
+        assert!(noted.add("a", &HandshakeRefusal::Expired));
+        assert!(!noted.add("a", &HandshakeRefusal::Expired));
+        assert!(noted.add("b", &HandshakeRefusal::Expired));
+        assert!(noted.add("a", &other));
+        assert!(!noted.add("a", &other));
+        assert_eq!((noted.counts.expired, noted.counts.wrong_cluster), (3, 2));
+        assert_eq!(noted.counts.total(), 5);
+        for number in 0..3 * REPORTS_MAX {
+            noted.add(&number.to_string(), &other);
+        }
+        assert!(noted.reported.len() <= REPORTS_MAX);
     }
 }

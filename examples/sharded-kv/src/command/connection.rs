@@ -159,11 +159,11 @@ fn hello(session: &mut Session, arguments: &[Bytes]) -> Parsed {
         };
     }
     let mut rest = arguments_from(arguments, 2);
-    let mut name = None;
+    let (mut name, mut credentials) = (None, None);
     while let [option, values @ ..] = rest {
         rest = match values {
             [user, password, rest @ ..] if option.eq_ignore_ascii_case(b"AUTH") => {
-                admit(session, user, password)?;
+                credentials = Some((user, password));
                 rest
             }
             [value, rest @ ..] if option.eq_ignore_ascii_case(b"SETNAME") => {
@@ -175,6 +175,9 @@ fn hello(session: &mut Session, arguments: &[Bytes]) -> Parsed {
                 return Err(CommandError::Other(text));
             }
         };
+    }
+    if let Some((user, password)) = credentials {
+        admit(session, user, password)?;
     }
     if !session.authenticated {
         return Err(CommandError::other(HELLO_NEEDS_AUTH));

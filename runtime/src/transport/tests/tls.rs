@@ -359,6 +359,26 @@ fn renewed_certificates_are_used_without_a_restart() {
 }
 
 #[test]
+fn two_authorities_are_trusted_while_one_takes_the_others_place() {
+    run(async {
+        let mut yard = Yard::new();
+        let old = yard.files(1);
+        yard.authority = Authority::new("next");
+        let new = yard.files(2);
+        let both = fs::read_to_string(&old.ca).unwrap() + &fs::read_to_string(&new.ca).unwrap();
+        fs::write(&old.ca, &both).unwrap();
+        fs::write(&new.ca, &both).unwrap();
+        let network = |node, files| Arc::new(TlsNetwork::open(CLUSTER, NodeId(node), files).unwrap());
+        let nodes = cluster(vec![
+            config(1, network(1, old), LOOPBACK),
+            config(2, network(2, new), LOOPBACK),
+        ])
+        .await;
+        connected(&nodes[0], &nodes[1]).await;
+    });
+}
+
+#[test]
 fn what_is_wrong_with_files_is_said() {
     let mut yard = Yard::new();
     let files = yard.files(1);

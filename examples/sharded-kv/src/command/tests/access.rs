@@ -74,7 +74,12 @@ fn any_other_does_not() {
     }
     assert_eq!(session.access.refusals(), wrong.len() as u64);
     assert_eq!(session.protocol, Protocol::Resp2);
-    for line in ["AUTH a b c", "HELLO 3 AUTH default"] {
+    for line in [
+        "AUTH a b c",
+        "HELLO 3 AUTH default",
+        "HELLO 3 AUTH default secret FOO",
+        "HELLO 4 AUTH default secret",
+    ] {
         assert!(matches!(reply_in(&mut session, line), Reply::Error(_)), "{line}");
         assert!(!session.authenticated);
     }
