@@ -10,7 +10,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use raftyard_groups::{
     Effects, Group, GroupId, Incarnation, Input, Membership, Message, Moment, NodeId, ProposalId, Recovered,
-    ReplicaConfig, RoleKind, Tuning,
+    ReplicaConfig, RoleKind, Sessions, Tuning,
 };
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ impl Trio {
 
     /// One step; what it wants done waits in `effects`.
     fn step(&mut self, at: usize, inputs: impl IntoIterator<Item = Input>) {
-        self.replicas[at].step_all(self.now, inputs, &mut self.effects);
+        self.replicas[at].step_all(self.now, &Sessions::default(), inputs, &mut self.effects);
     }
 
     /// Puts the messages of the step before into the mail. Answers its write and says what it committed is

@@ -11,6 +11,9 @@ use crate::quorum::VoteResult;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+/// Refusals that still lengthen the pause before the next campaign.
+const REFUSALS_MAX: u32 = 3;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// Who said what.
@@ -48,12 +51,17 @@ impl Group {
     /// replica that is cut off disturbs nobody when it comes back (thesis §9.6).
     pub(crate) fn pre_campaign(&mut self, effects: &mut Effects) {
         let me = self.config.node;
-        if !self.may_campaign() {
+        if !self.may_campaign() || self.is_promised() || self.is_barred() {
             return;
         }
         if !self.is_up_to_date(self.log.last_id()) {
             self.abandon_forwarded_reads(effects);
             return self.become_follower(self.hard.term, None, effects);
+        }
+        if let Role::PreCandidate(candidate) = &self.role
+            && candidate.votes.values().any(|granted| !granted)
+        {
+            self.note_refusal();
         }
         let deadline = self.next_election_deadline();
         self.role = Role::PreCandidate(Candidate {
@@ -87,7 +95,7 @@ impl Group {
         self.abandon_forwarded_reads(effects);
         let last = self.log.last_id();
         for peer in self.voting_peers() {
-            self.promise(peer, Promise::Vote { last, transfer }, effects);
+            self.promise_after_write(peer, Promise::Vote { last, transfer }, effects);
         }
     }
 
@@ -135,7 +143,17 @@ impl Group {
             VoteResult::Pending => {}
             VoteResult::Won if campaigns => self.become_leader(effects),
             VoteResult::Won => self.campaign(false, effects),
-            VoteResult::Lost => self.become_follower(self.hard.term, None, effects),
+            VoteResult::Lost => {
+                self.note_refusal();
+                self.become_follower(self.hard.term, None, effects);
+            }
+        }
+    }
+
+    /// Promised peers refuse as long as their promises last: it asks them less and less often, up to a bound.
+    fn note_refusal(&mut self) {
+        if !self.sessions.is_empty() {
+            self.refusals = (self.refusals + 1).min(REFUSALS_MAX);
         }
     }
 

@@ -39,6 +39,11 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
+    /// Whether nothing is left to be done about the newest configuration, which is at `index`.
+    pub(crate) fn has_ended(&self, index: LogIndex) -> bool {
+        self.ended == Some(index)
+    }
+
     /// This replica stopped leading.
     pub(crate) fn conclude(self, leader: Option<NodeId>, effects: &mut Effects) {
         let asked = self.asked.into_iter().chain(self.abandon);
@@ -165,8 +170,11 @@ impl Group {
         }
         if !membership.may_lead(self.config.node) {
             // The last word: those who leave too learn now that it is committed, or never.
-            self.send_heartbeats(effects);
+            self.send_heartbeats(true, effects);
             if let Some(successor) = self.best_successor() {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.handed_over = true;
+                }
                 self.send(successor, Prompt::TimeoutNow, effects);
             }
             self.become_follower(self.hard.term, None, effects);

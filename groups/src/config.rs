@@ -3,6 +3,7 @@
 use crate::entry::HardState;
 use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
+use crate::promise::PromiseRecord;
 use std::sync::Arc;
 
 /// Which replica this is, and of whom the group consists.
@@ -85,6 +86,15 @@ pub struct Recovered {
     /// its log was destroyed; zero if there was none. It may have acknowledged all up to there: so it helps
     /// nobody to be elected whose log does not reach there, itself neither, just as if it still held it.
     pub forgotten: LogId,
+    /// What the replica promised in whose place this one comes, in the same life of the node
+    /// ([`Group::promise`](crate::Group::promise)).
+    pub promise: Option<PromiseRecord>,
+    /// There was such a replica, and what it promised is not known: this one neither votes nor campaigns until every
+    /// session has ended that lives when it is told of the first.
+    pub promise_lost: bool,
+    /// The replica was created in this life of the node, so that nothing can have been promised in an earlier one. If
+    /// not, it was found on disk, and does not vote while its node has just started ([`Sessions::may_vote`](crate::Sessions::may_vote)).
+    pub created: bool,
 }
 
 impl Recovered {

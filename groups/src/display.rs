@@ -33,7 +33,11 @@ impl fmt::Display for Group {
             self.durable(),
             self.commit(),
             self.applied()
-        )
+        )?;
+        if self.is_asleep() {
+            write!(f, " asleep")?;
+        }
+        Ok(())
     }
 }
 
@@ -117,10 +121,24 @@ impl fmt::Display for Prompt {
             }
             Self::AppendRejected { refused, hint } => write!(f, "append rejected at={refused} hint={hint}"),
             Self::Heartbeat { commit, round } => write!(f, "heartbeat commit={commit} round={}", round.0),
-            Self::HeartbeatReply { round, priority: 0 } => write!(f, "heartbeat reply round={}", round.0),
-            Self::HeartbeatReply { round, priority } => {
-                write!(f, "heartbeat reply round={} priority={priority}", round.0)
+            Self::HeartbeatReply {
+                round,
+                priority,
+                commit,
+                session,
+            } => {
+                write!(f, "heartbeat reply round={}", round.0)?;
+                if *priority > 0 {
+                    write!(f, " priority={priority}")?;
+                }
+                match session {
+                    Some(session) => write!(f, " commit={commit} session={session}"),
+                    None => Ok(()),
+                }
             }
+            Self::Sleep { last, commit, session } => write!(f, "sleep last={last} commit={commit} session={session}"),
+            Self::Resigned => write!(f, "resigned"),
+            Self::ResignedAck => write!(f, "resigned, heard"),
             Self::TimeoutNow => write!(f, "timeout now"),
             Self::ReadIndex { .. } => write!(f, "read index?"),
             Self::ReadIndexIs { index, .. } => write!(f, "read index is {index}"),
@@ -134,7 +152,13 @@ impl fmt::Display for Promise {
             Self::Vote { last, transfer: false } => write!(f, "vote last={last}"),
             Self::Vote { last, transfer: true } => write!(f, "vote last={last} (transfer)"),
             Self::VoteGranted => write!(f, "vote granted"),
-            Self::AppendAccepted { matched } => write!(f, "append accepted matched={matched}"),
+            Self::AppendAccepted { matched, session } => {
+                write!(f, "append accepted matched={matched}")?;
+                match session {
+                    Some(session) => write!(f, " session={session}"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

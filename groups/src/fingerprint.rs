@@ -57,6 +57,10 @@ impl Group {
             now: _,
             rng: _,
             forwarded,
+            promises,
+            resignations,
+            refusals,
+            sessions: _,
             persist_seq,
             #[cfg(debug_assertions)]
                 seen: _,
@@ -71,6 +75,9 @@ impl Group {
         log.fingerprint(reference, state);
         memberships.hash(state);
         forwarded.fingerprint(state);
+        promises.fingerprint(state);
+        resignations.fingerprint(now, state);
+        refusals.hash(state);
         match role {
             Role::Follower(follower) => {
                 state.write_u8(0);

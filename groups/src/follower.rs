@@ -15,17 +15,24 @@ pub(crate) struct Follower {
     leader: Option<(NodeId, Moment)>,
     /// When it campaigns unless it hears from a leader.
     pub(crate) deadline: Moment,
+    /// Its leader said that all is said.
+    pub(crate) is_asleep: bool,
 }
 
 impl Follower {
     pub(crate) fn without_leader(deadline: Moment) -> Self {
-        Self { leader: None, deadline }
+        Self {
+            leader: None,
+            deadline,
+            is_asleep: false,
+        }
     }
 
     pub(crate) fn of(leader: NodeId, heard: Moment, deadline: Moment) -> Self {
         Self {
             leader: Some((leader, heard)),
             deadline,
+            is_asleep: false,
         }
     }
 
@@ -36,7 +43,12 @@ impl Follower {
 
 impl Follower {
     pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
-        let Self { leader, deadline: _ } = self;
+        let Self {
+            leader,
+            deadline: _,
+            is_asleep,
+        } = self;
+        is_asleep.hash(state);
         leader
             .map(|(leader, heard)| (leader, reference.is_long_ago(heard)))
             .hash(state);
@@ -65,21 +77,26 @@ impl Group {
     /// Would it vote for `from` in `term`? Changes nothing (thesis §9.6). The answer carries the asked term
     /// if it is yes, and its own, for the asker to catch up with, if it is no.
     pub(crate) fn on_pre_vote(&mut self, from: NodeId, term: Term, last: LogId, effects: &mut Effects) {
-        let granted = term > self.hard.term && !self.hears_leader() && self.is_up_to_date(last);
+        let granted = term > self.hard.term
+            && !self.refuses(from, term, false)
+            && !self.hears_leader()
+            && self.is_up_to_date(last);
         let term = if granted { term } else { self.hard.term };
         let body = Body::Prompt(Prompt::PreVoteReply { granted });
         effects.send.push(self.message(from, term, body));
     }
 
     /// A vote in the current term: for the first who asks with a log as new as ours (paper §5.2, §5.4.1).
-    pub(crate) fn on_vote(&mut self, from: NodeId, last: LogId, effects: &mut Effects) {
+    pub(crate) fn on_vote(&mut self, from: NodeId, last: LogId, transfer: bool, effects: &mut Effects) {
         let free = match self.hard.vote {
             Some(vote) => vote == from,
             None => self.leader().is_none(),
         };
-        if !free || !self.is_up_to_date(last) {
+        if !free || !self.is_up_to_date(last) || self.refuses(from, self.hard.term, transfer) {
             return self.send(from, Prompt::VoteRefused, effects);
         }
+        self.free_of_older();
+        self.refusals = 0;
         if self.hard.vote.is_none() {
             self.set_hard(
                 HardState {
@@ -94,7 +111,7 @@ impl Group {
         if let Role::Follower(follower) = &mut self.role {
             follower.deadline = deadline;
         }
-        self.promise(from, Promise::VoteGranted, effects);
+        self.promise_after_write(from, Promise::VoteGranted, effects);
     }
 
     /// Follows `leader`, which proved by its message that it leads the current term. False if this replica
@@ -103,6 +120,8 @@ impl Group {
         if self.leader() != Some(leader) {
             self.forwarded.ask_again();
         }
+        self.free_of_older();
+        self.refusals = 0;
         let deadline = self.next_election_deadline();
         match &mut self.role {
             Role::Leader(_) => {
@@ -134,7 +153,7 @@ impl Group {
         let end = prev.index.plus(entries.len());
         if end <= self.commit {
             // All of it is committed here, hence equal. What comes after may not be.
-            return self.promise(from, Promise::AppendAccepted { matched: self.commit }, effects);
+            return self.accept(from, self.commit, effects);
         }
         if prev.index > self.commit && self.log.term_at(prev.index) != Some(prev.term) {
             let hint = self.log.newest_not_after(LogId {
@@ -158,21 +177,21 @@ impl Group {
             self.append(&entries, effects);
         }
         self.commit = self.commit.max(leader_commit.min(end));
-        self.promise(from, Promise::AppendAccepted { matched: end }, effects);
+        self.accept(from, end, effects);
     }
 
     /// The leader lives. What it says is committed, it knows from our own acknowledgement that we hold.
     pub(crate) fn on_heartbeat(&mut self, from: NodeId, commit: LogIndex, round: ReadRound, effects: &mut Effects) {
         if self.follow(from, effects) {
             self.commit = self.commit.max(commit.min(self.log.last()));
-            self.send(
-                from,
-                Prompt::HeartbeatReply {
-                    round,
-                    priority: self.config.priority,
-                },
-                effects,
-            );
+            let session = self.stamp(from);
+            let reply = Prompt::HeartbeatReply {
+                round,
+                priority: self.config.priority,
+                commit: session.map_or(LogIndex::ZERO, |_| self.commit),
+                session,
+            };
+            self.send(from, reply, effects);
             self.retry_forwarded_reads(from, effects);
         }
     }

@@ -8,11 +8,14 @@ use crate::follower::Follower;
 use crate::ids::{LogId, LogIndex, NodeId, Term};
 use crate::input::{Input, Moment};
 use crate::leader::Leader;
+use crate::liveness::Sessions;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
-use crate::message::{Body, Message, Promise, Prompt};
+use crate::message::{Body, Message, Promise, Prompt, ReadRound};
+use crate::promise::Promises;
 use crate::reads::ForwardedReads;
+use crate::resign::Resignations;
 use crate::rng::Rng;
 use crate::transfer::Transfer;
 use std::sync::Arc;
@@ -43,6 +46,13 @@ pub struct Group {
     pub(crate) rng: Rng,
     /// Reads here that wait for the leader's read index.
     pub(crate) forwarded: ForwardedReads,
+    /// What keeps it from voting.
+    pub(crate) promises: Promises,
+    pub(crate) resignations: Resignations,
+    /// Campaigns that promised peers refused, one after the other.
+    pub(crate) refusals: u32,
+    /// As they were handed to the step that is under way; of nobody outside of a step.
+    pub(crate) sessions: Sessions,
     pub(crate) persist_seq: PersistSeq,
     /// What [`Group::check`] saw last: none of it may regress.
     #[cfg(debug_assertions)]
@@ -101,6 +111,10 @@ impl Group {
             now,
             rng,
             forwarded: ForwardedReads::default(),
+            promises: Promises::new(recovered.promise, recovered.promise_lost, !recovered.created),
+            resignations: Resignations::default(),
+            refusals: 0,
+            sessions: Sessions::default(),
             persist_seq: PersistSeq::default(),
             #[cfg(debug_assertions)]
             seen: crate::invariants::Seen::default(),
@@ -110,15 +124,26 @@ impl Group {
 
     /// Tells the replica of one thing that happened; what it wants done is added to `effects`.
     ///
-    /// `now` never goes back; an earlier one than before is taken as the same.
-    pub fn step(&mut self, now: Moment, input: Input, effects: &mut Effects) {
-        self.step_all(now, [input], effects);
+    /// `now` never goes back; an earlier one than before is taken as the same. `now` and the node's `sessions` are
+    /// read after the input arrived, and the sessions are never older than in the step before.
+    pub fn step(&mut self, now: Moment, sessions: &Sessions, input: Input, effects: &mut Effects) {
+        self.step_all(now, sessions, [input], effects);
     }
 
     /// Like [`Group::step`] for several inputs in their order. What they cause is decided once, at the end:
     /// one append message per peer instead of one per input.
-    pub fn step_all(&mut self, now: Moment, inputs: impl IntoIterator<Item = Input>, effects: &mut Effects) {
+    pub fn step_all(
+        &mut self,
+        now: Moment,
+        sessions: &Sessions,
+        inputs: impl IntoIterator<Item = Input>,
+        effects: &mut Effects,
+    ) {
         self.now = self.now.max(now);
+        self.sessions = sessions.clone();
+        self.review_promises();
+        self.review_resignations();
+        self.look_around();
         for input in inputs {
             self.on_input(input, effects);
         }
@@ -129,6 +154,8 @@ impl Group {
             seen.check(self);
             self.seen = seen;
         }
+        // What sleeps keeps no old sessions in memory.
+        self.sessions = Sessions::default();
     }
 
     fn on_input(&mut self, input: Input, effects: &mut Effects) {
@@ -170,8 +197,13 @@ impl Group {
         if self.now < self.deadline() {
             return;
         }
+        self.repeat_resignations(effects);
+        if self.now < self.role_deadline() {
+            return;
+        }
         match self.role {
             Role::Leader(_) => self.on_leader_tick(effects),
+            _ if self.is_promised() || self.is_barred() => self.wait_on(effects),
             _ => self.pre_campaign(effects),
         }
     }
@@ -196,13 +228,27 @@ impl Group {
             Body::Prompt(Prompt::PreVoteReply { granted: true }) => {
                 return self.on_pre_vote_granted(from, term, effects);
             }
+            Body::Prompt(Prompt::Resigned) => return self.on_resigned(from, term, effects),
+            Body::Prompt(Prompt::ResignedAck) => return self.on_resigned_ack(from, term),
+            Body::Promise(Promise::Vote { transfer, .. })
+                if term > self.hard.term && self.refuses(from, term, *transfer) =>
+            {
+                // A promise is not given up for a term that somebody names.
+                return;
+            }
             Body::Promise(Promise::Vote { transfer: false, .. }) if term > self.hard.term && self.hears_leader() => {
                 // Leader stickiness (paper §6, thesis §4.2.3): who hears a leader neither votes against it
                 // nor adopts the term of one who does not.
                 return;
             }
+            Body::Promise(Promise::Vote { .. }) => {}
+            body if term > self.hard.term && !body.is_from_leader() && self.is_promised() => {
+                // A late refusal of an own campaign, most likely: neither is a promise given up for that.
+                return;
+            }
             _ => {}
         }
+        self.answer_stamp(from, term, &body, effects);
         if term > self.hard.term {
             let leader = body.is_from_leader().then_some(from);
             self.become_follower(term, leader, effects);
@@ -210,7 +256,7 @@ impl Group {
             return self.on_older_term(from, &body, effects);
         }
         match body {
-            Body::Promise(Promise::Vote { last, .. }) => self.on_vote(from, last, effects),
+            Body::Promise(Promise::Vote { last, transfer }) => self.on_vote(from, last, transfer, effects),
             Body::Promise(Promise::VoteGranted) => self.on_vote_reply(from, true, effects),
             Body::Prompt(Prompt::VoteRefused) => self.on_vote_reply(from, false, effects),
             Body::Prompt(Prompt::PreVoteReply { .. }) => self.on_pre_vote_refused(from, effects),
@@ -218,13 +264,23 @@ impl Group {
                 self.on_append(from, prev, entries, commit, effects);
             }
             Body::Prompt(Prompt::Heartbeat { commit, round }) => self.on_heartbeat(from, commit, round, effects),
-            Body::Promise(Promise::AppendAccepted { matched }) => self.on_append_accepted(from, matched),
+            Body::Promise(Promise::AppendAccepted { matched, session }) => {
+                self.on_append_accepted(from, matched, session);
+            }
             Body::Prompt(Prompt::AppendRejected { refused, hint }) => self.on_append_rejected(from, refused, hint),
-            Body::Prompt(Prompt::HeartbeatReply { round, priority }) => self.on_heartbeat_reply(from, round, priority),
+            Body::Prompt(Prompt::HeartbeatReply {
+                round,
+                priority,
+                commit,
+                session,
+            }) => self.on_heartbeat_reply(from, round, priority, commit, session),
+            Body::Prompt(Prompt::Sleep { last, commit, session }) => {
+                self.on_sleep(from, last, commit, session, effects);
+            }
             Body::Prompt(Prompt::TimeoutNow) => self.on_timeout_now(from, effects),
             Body::Prompt(Prompt::ReadIndex { request }) => self.on_read_index(from, request),
             Body::Prompt(Prompt::ReadIndexIs { request, index }) => self.on_read_index_is(request, index, effects),
-            Body::Prompt(Prompt::PreVote { .. }) => {}
+            Body::Prompt(Prompt::PreVote { .. } | Prompt::Resigned | Prompt::ResignedAck) => {}
         }
     }
 
@@ -236,14 +292,22 @@ impl Group {
                 refused: prev.index,
                 hint: self.log.last_id(),
             },
-            Body::Prompt(Prompt::Heartbeat { round, .. }) => Prompt::HeartbeatReply {
-                round: *round,
-                priority: self.config.priority,
-            },
+            Body::Prompt(Prompt::Heartbeat { round, .. }) => self.bare_reply(*round),
+            Body::Prompt(Prompt::Sleep { .. }) => self.bare_reply(ReadRound::default()),
             Body::Promise(Promise::Vote { .. }) => Prompt::VoteRefused,
             _ => return,
         };
         self.send(from, reply, effects);
+    }
+
+    /// Says nothing but which term this is.
+    fn bare_reply(&self, round: ReadRound) -> Prompt {
+        Prompt::HeartbeatReply {
+            round,
+            priority: self.config.priority,
+            commit: LogIndex::ZERO,
+            session: None,
+        }
     }
 
     /// Decides what follows from all the inputs of a step: what to send, commit, read and apply.
@@ -254,6 +318,7 @@ impl Group {
             self.advance_reads(effects);
             self.replicate(effects);
             self.advance_transfer(effects);
+            self.stay_asleep(effects);
         } else {
             self.forward_reads(effects);
         }
@@ -321,7 +386,12 @@ impl Group {
 
     /// Goes on as a follower: in `term`, whose vote is then still free if it is a newer one.
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, effects: &mut Effects) {
-        if let Role::Leader(old) = &mut self.role {
+        if let Role::Leader(_) = &self.role
+            && let Role::Leader(mut old) =
+                std::mem::replace(&mut self.role, Role::Follower(Follower::without_leader(self.now)))
+        {
+            // The lease is off before anybody hears of it.
+            self.owe_resignation(&old, effects);
             let (reads, transfer) = (old.reads.abandon(), old.transfer.take());
             let changes = std::mem::take(&mut old.changes);
             // After a transfer the likely leader is known before it is elected.
@@ -384,7 +454,7 @@ impl Group {
     }
 
     /// Sends what may leave only once all that was written up to now is durable.
-    pub(crate) fn promise(&mut self, to: NodeId, promise: Promise, effects: &mut Effects) {
+    pub(crate) fn promise_after_write(&mut self, to: NodeId, promise: Promise, effects: &mut Effects) {
         let message = self.message(to, self.hard.term, Body::Promise(promise));
         self.persist(effects).then.push(message);
     }
@@ -401,7 +471,9 @@ impl Group {
     }
 
     pub(crate) fn next_election_deadline(&mut self) -> Moment {
-        election_deadline(&self.config, &mut self.rng, self.now)
+        let deadline = election_deadline(&self.config, &mut self.rng, self.now);
+        let doubled = self.refusals.saturating_sub(1);
+        self.now.plus(deadline.since(self.now) << doubled)
     }
 
     /// The newest write.

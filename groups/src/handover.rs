@@ -33,7 +33,7 @@ impl Group {
     }
 
     /// The voter of the highest priority above this one's, of those that live and have all that is committed.
-    fn preferred(&self) -> Option<NodeId> {
+    pub(crate) fn preferred(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else {
             return None;
         };

@@ -69,6 +69,7 @@ impl Seen {
             }
         }
         check_memberships(group);
+        check_promises(group);
         *self = Self {
             term: group.hard.term,
             vote: group.hard.vote,
@@ -79,6 +80,48 @@ impl Seen {
             applied: group.applied(),
             led,
         };
+    }
+}
+
+/// What must hold of what a replica promised, and of what it counts on.
+fn check_promises(group: &Group) {
+    if let Some(given) = group.promise() {
+        assert!(
+            matches!(group.role, Role::Follower(_)),
+            "{group}: campaigns, though it promised {} not to",
+            given.leader
+        );
+        assert!(
+            group.sessions.is_live(given.leader, given.session),
+            "{group}: keeps a promise whose session ended"
+        );
+    }
+    if group.is_barred() {
+        assert!(
+            !matches!(group.role, Role::PreCandidate(_) | Role::Candidate(_)),
+            "{group}: campaigns, though it may have promised not to"
+        );
+    }
+    match &group.role {
+        Role::Leader(leader) => {
+            assert!(
+                !leader.handed_over || !group.holds_lease(),
+                "{group}: counts on promises that it gave up"
+            );
+            if leader.is_asleep {
+                assert!(
+                    group.commit() == group.last().index && !leader.reads.is_waiting() && leader.transfer.is_none(),
+                    "{group}: sleeps with something to do"
+                );
+            }
+        }
+        Role::Follower(follower) if follower.is_asleep => assert!(
+            group
+                .promise()
+                .is_some_and(|given| Some(given.leader) == follower.leader() && given.term == group.hard.term),
+            "{group}: sleeps without a promise that somebody counts on"
+        ),
+        _ => {}
     }
 }
 

@@ -7,6 +7,7 @@ use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::{LogIndex, NodeId};
 use crate::input::{Moment, ProposalId};
+use crate::liveness::SessionId;
 use crate::message::{Prompt, ReadRound};
 use crate::progress::Progress;
 use crate::reads::{Reader, Reads};
@@ -28,6 +29,16 @@ pub(crate) struct Leader {
     pub(crate) changes: Changes,
     /// Not before this it hands over by itself.
     pub(crate) next_handover: Moment,
+    /// It told another replica to campaign: whatever was promised to it, it counts on no more in this term.
+    pub(crate) handed_over: bool,
+    /// It says nothing until something happens.
+    pub(crate) is_asleep: bool,
+    /// Peers that asked a sleeping leader whether it still leads.
+    pub(crate) asking: Vec<NodeId>,
+    /// When it woke: before that it could hear nobody.
+    pub(crate) awake_since: Moment,
+    /// When something was proposed, or asked of others, last.
+    pub(crate) busy_at: Moment,
 }
 
 impl Leader {
@@ -38,6 +49,11 @@ impl Leader {
             .map(|progress| progress.matched)
             .min()
             .unwrap_or(LogIndex(u64::MAX))
+    }
+
+    /// Something happened: it does not sleep soon.
+    pub(crate) fn busy(&mut self, now: Moment) {
+        self.busy_at = now;
     }
 }
 
@@ -51,7 +67,17 @@ impl Leader {
             transfer,
             changes,
             next_handover,
+            handed_over,
+            is_asleep,
+            asking,
+            awake_since,
+            busy_at,
         } = self;
+        // Without promises nobody sleeps, nor did.
+        (handed_over, is_asleep, asking).hash(state);
+        if peers.values().any(|progress| progress.promised.is_some()) {
+            (reference.is_long_ago(*awake_since), reference.is_long_ago(*busy_at)).hash(state);
+        }
         (term_start, reads, changes).hash(state);
         reference.timeouts_until(*next_handover).hash(state);
         for (peer, progress) in peers {
@@ -82,11 +108,20 @@ impl Group {
             transfer: None,
             changes: Changes::default(),
             next_handover: self.now.plus(self.config.tuning.election_timeout_ms),
+            handed_over: false,
+            is_asleep: false,
+            asking: Vec::new(),
+            awake_since: self.now,
+            busy_at: self.now,
         }));
         self.append_payloads([Payload::Noop], effects);
     }
 
     pub(crate) fn append_payloads(&mut self, payloads: impl IntoIterator<Item = Payload>, effects: &mut Effects) {
+        let now = self.now;
+        if let Role::Leader(leader) = &mut self.role {
+            leader.busy(now);
+        }
         let mut index = self.log.last();
         let entries: Vec<Entry> = payloads
             .into_iter()
@@ -115,13 +150,17 @@ impl Group {
                     term: self.hard.term,
                 }
             }
-            _ => Proposed::NotLeader { leader: self.leader() },
+            _ => {
+                self.doubt(effects);
+                Proposed::NotLeader { leader: self.leader() }
+            }
         };
         effects.proposed.push((id, proposed));
     }
 
     /// Heartbeats, and whether a quorum still hears this leader (CheckQuorum, thesis §6.2).
     pub(crate) fn on_leader_tick(&mut self, effects: &mut Effects) {
+        self.note_backers();
         let (me, now) = (self.config.node, self.now);
         let Role::Leader(leader) = &mut self.role else {
             return;
@@ -131,15 +170,19 @@ impl Group {
             if node == me {
                 now
             } else {
-                progress.map_or(Moment(0), |progress| progress.contact)
+                progress.map_or(Moment(0), Progress::heard)
             }
         };
         let heard = self.memberships.in_force().quorum().reached(contact).unwrap_or(now);
+        let heard = heard.max(leader.awake_since);
         if now.since(heard) >= self.config.tuning.election_timeout_ms {
             return self.become_follower(self.hard.term, None, effects);
         }
         self.expire_transfer(effects);
         self.hand_over_if_due();
+        if self.fall_asleep(effects) {
+            return;
+        }
         let next_heartbeat = self.next_heartbeat();
         let Role::Leader(leader) = &mut self.role else {
             return;
@@ -150,7 +193,7 @@ impl Group {
             .iter_mut()
             .filter_map(|(peer, progress)| progress.is_stalled().then_some(*peer))
             .collect();
-        self.send_heartbeats(effects);
+        self.send_heartbeats(false, effects);
         for peer in stalled {
             self.ask_for_end(peer, effects);
         }
@@ -158,12 +201,15 @@ impl Group {
 
     /// The next multiple of the interval, so that all leaders of a node speak at the same moments, and what
     /// they say to one peer travels together.
-    fn next_heartbeat(&self) -> Moment {
+    pub(crate) fn next_heartbeat(&self) -> Moment {
         let interval = self.config.tuning.heartbeat_interval_ms.max(1);
         Moment((self.now.0 / interval).saturating_add(1).saturating_mul(interval))
     }
 
-    pub(crate) fn send_heartbeats(&mut self, effects: &mut Effects) {
+    /// To `all`, or only to those who don't just prove by what they acknowledge that they hear this leader anyway.
+    pub(crate) fn send_heartbeats(&mut self, all: bool, effects: &mut Effects) {
+        let (now, interval) = (self.now, self.config.tuning.heartbeat_interval_ms);
+        let sessions = &self.sessions;
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
@@ -171,6 +217,10 @@ impl Group {
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
         for (peer, progress) in &mut leader.peers {
             let commit = self.commit.min(progress.matched);
+            let backs = progress.promised.is_some() && progress.promised == sessions.believed_at(*peer, now);
+            if !all && backs && progress.is_in_touch(commit, now, interval) {
+                continue;
+            }
             progress.told(commit);
             heartbeats.push((*peer, commit));
         }
@@ -179,9 +229,25 @@ impl Group {
         }
     }
 
-    pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, round: ReadRound, priority: u8) {
+    pub(crate) fn on_heartbeat_reply(
+        &mut self,
+        from: NodeId,
+        round: ReadRound,
+        priority: u8,
+        commit: LogIndex,
+        session: Option<SessionId>,
+    ) {
         if let Some(progress) = self.progress(from) {
             progress.answered_heartbeat(round, priority);
+            if session.is_some() {
+                progress.commit_known = commit;
+            }
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.stamped(from, session);
+            if leader.is_asleep && !leader.asking.contains(&from) {
+                leader.asking.push(from);
+            }
         }
     }
 
@@ -220,18 +286,20 @@ impl Group {
     /// Answers the reads whose round a quorum confirmed, and starts a round for those that were asked since.
     pub(crate) fn advance_reads(&mut self, effects: &mut Effects) {
         self.confirm_reads(effects);
-        let commit = self.commit;
+        self.read_by_lease(effects);
+        let (commit, now) = (self.commit, self.now);
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
         // Before its first commit a leader does not know what is committed (thesis §6.4, step 1).
         if commit >= leader.term_start && leader.reads.start_round(commit) {
+            leader.busy(now);
             // One that is a quorum by itself needs nobody's answer.
             self.confirm_reads(effects);
             if let Role::Leader(leader) = &self.role
                 && leader.reads.is_waiting()
             {
-                self.send_heartbeats(effects);
+                self.send_heartbeats(true, effects);
             }
         }
     }
@@ -251,7 +319,24 @@ impl Group {
             }
         };
         let confirmed = self.memberships.in_force().quorum().reached(answered).unwrap_or(newest);
-        for (reader, index) in leader.reads.confirm(confirmed) {
+        let confirmed = leader.reads.confirm(confirmed);
+        self.answer_reads(confirmed, effects);
+    }
+
+    /// While it holds the lease it is sure that nobody else led when it was asked, without a round (thesis §6.4).
+    fn read_by_lease(&mut self, effects: &mut Effects) {
+        if !self.holds_lease() {
+            return;
+        }
+        let commit = self.commit;
+        if let Role::Leader(leader) = &mut self.role {
+            let ready = leader.reads.take_all(commit);
+            self.answer_reads(ready, effects);
+        }
+    }
+
+    fn answer_reads(&self, ready: Vec<(Reader, LogIndex)>, effects: &mut Effects) {
+        for (reader, index) in ready {
             match reader {
                 Reader::Here(id) => effects.reads.push((id, ReadOutcome::Ready { index })),
                 Reader::Peer(peer, request) => self.send(peer, Prompt::ReadIndexIs { request, index }, effects),

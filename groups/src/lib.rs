@@ -14,7 +14,11 @@
 //! indexes are answered from memory, from one record per leadership. What has to be sent or applied later is
 //! asked for ([`Load`]).
 //!
-//! Left out, because others do it: batching over groups, timers, sleeping, the wire and the disk.
+//! Which nodes live is known per pair of nodes, not per group ([`Liveness`]); a group is handed what is known
+//! ([`Sessions`]) with every step. Where there are sessions, a leader reads from its own state without asking anybody,
+//! and a group in which everything is said sleeps. Without any, heartbeats and read rounds do what they always did.
+//!
+//! Left out, because others do it: batching over groups, timers, the wire and the disk.
 
 mod candidate;
 mod change;
@@ -31,6 +35,8 @@ mod input;
 #[cfg(debug_assertions)]
 mod invariants;
 mod leader;
+mod lease;
+mod liveness;
 mod log;
 mod membership;
 mod membership_change;
@@ -39,10 +45,13 @@ mod memberships;
 mod message;
 mod peers;
 mod progress;
+mod promise;
 pub mod quorum;
 mod reads;
 mod replication;
+mod resign;
 mod rng;
+mod sleep;
 mod snapshot;
 mod status;
 mod transfer;
@@ -56,8 +65,13 @@ pub use entry::{Entry, HardState, Payload};
 pub use group::{Group, RoleKind};
 pub use ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
 pub use input::{Input, Moment, ProposalId, ReadId, TransferId};
+pub use liveness::{
+    Belief, Grant, Liveness, LivenessConfig, LivenessEffects, NodeIncarnation, NodeMessage, PairEvent, Probation,
+    ReplyId, SessionId, Sessions, start_wait_ms,
+};
 pub use membership::{Membership, MembershipError};
 pub use membership_change::{ChangeId, ChangeOutcome, ChangeRefusal, ChangeRequest, MemberRole, MembershipChange};
 pub use membership_target::MembershipTarget;
 pub use message::{Body, Message, Promise, Prompt, ReadRequest, ReadRound};
 pub use peers::{PeerMode, PeerProgress};
+pub use promise::PromiseRecord;

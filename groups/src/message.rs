@@ -7,6 +7,7 @@
 
 use crate::entry::Entry;
 use crate::ids::{GroupId, Incarnation, LogId, LogIndex, NodeId, Term};
+use crate::liveness::SessionId;
 
 /// One message between two replicas of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +21,7 @@ pub struct Message {
     /// The node that hosts the receiving replica.
     pub to: NodeId,
     /// The sender's term, but for [`Prompt::PreVote`] (the term it would campaign in) and the grant of
-    /// one ([`Prompt::PreVoteReply`]: that same term back).
+    /// one ([`Prompt::PreVoteReply`]: that same term back), and for [`Prompt::Resigned`] and its answer.
     pub term: Term,
     /// What it says.
     pub body: Body,
@@ -41,8 +42,18 @@ impl Body {
     pub fn is_from_leader(&self) -> bool {
         matches!(
             self,
-            Self::Prompt(Prompt::Append { .. } | Prompt::Heartbeat { .. } | Prompt::TimeoutNow)
+            Self::Prompt(Prompt::Append { .. } | Prompt::Heartbeat { .. } | Prompt::Sleep { .. } | Prompt::TimeoutNow)
         )
+    }
+
+    /// The session in which an acknowledgement promises something.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Prompt(Prompt::HeartbeatReply { session, .. })
+            | Self::Promise(Promise::AppendAccepted { session, .. }) => *session,
+            _ => None,
+        }
     }
 }
 
@@ -86,13 +97,30 @@ pub enum Prompt {
         /// The newest read round that the leader waits for.
         round: ReadRound,
     },
-    /// The answer to [`Prompt::Heartbeat`].
+    /// The answer to [`Prompt::Heartbeat`]. Sent without being asked, it is a question: do you still lead?
     HeartbeatReply {
         /// The round of the heartbeat that is answered.
         round: ReadRound,
         /// The priority of the one who answers.
         priority: u8,
+        /// The commit index of the one who answers; zero if there is no session.
+        commit: LogIndex,
+        /// The session in which it promises not to vote for others; `None` if its node grants none.
+        session: Option<SessionId>,
     },
+    /// "All is said, and I sleep": so may the receiver, if all of this is as it knows it.
+    Sleep {
+        /// The leader's last entry.
+        last: LogId,
+        /// The leader's commit index.
+        commit: LogIndex,
+        /// The session in which the receiver promised.
+        session: SessionId,
+    },
+    /// "I lead no more in the term of this message", which nobody adopts: what was promised to that leader is free.
+    Resigned,
+    /// The answer to [`Prompt::Resigned`], with its term.
+    ResignedAck,
     /// "Campaign at once": the receiver has the leader's whole log (thesis §3.10).
     TimeoutNow,
     /// A follower asks for the read index, for all the reads it has waiting (thesis §6.4).
@@ -126,6 +154,8 @@ pub enum Promise {
     AppendAccepted {
         /// The last index that is known to match.
         matched: LogIndex,
+        /// The session in which the sender promises not to vote for others; `None` if its node grants none.
+        session: Option<SessionId>,
     },
 }
 

@@ -45,7 +45,7 @@ impl Group {
                 Mode::Replicate { .. } => PeerMode::Replicating,
                 Mode::Snapshot => PeerMode::Snapshot,
             },
-            silent_ms: self.now.since(progress.contact),
+            silent_ms: self.now.since(progress.heard()),
             is_leaving: progress.is_leaving(),
         });
         peers.collect()

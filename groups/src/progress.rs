@@ -12,6 +12,7 @@ use crate::config::Tuning;
 use crate::fingerprint::Reference;
 use crate::ids::LogIndex;
 use crate::input::Moment;
+use crate::liveness::SessionId;
 use crate::log::Log;
 use crate::message::ReadRound;
 use std::collections::VecDeque;
@@ -26,6 +27,14 @@ pub(crate) struct Progress {
     pub(crate) mode: Mode,
     /// When it last said anything in this term. Contact, not a lease.
     pub(crate) contact: Moment,
+    /// When its node was last known to live, by a session in which it promised.
+    pub(crate) backed: Moment,
+    /// The newest session in which it promised in this term not to vote for others.
+    pub(crate) promised: Option<SessionId>,
+    /// Its commit index, as it said last.
+    pub(crate) commit_known: LogIndex,
+    /// The commit index it was told last.
+    pub(crate) commit_sent: LogIndex,
     /// The newest read round it answered.
     pub(crate) round: ReadRound,
     /// Its priority, as it said last.
@@ -102,6 +111,10 @@ impl Progress {
             next: last.next(),
             mode: Mode::Probe { paused: false },
             contact: now,
+            backed: Moment(0),
+            promised: None,
+            commit_known: LogIndex::ZERO,
+            commit_sent: LogIndex::ZERO,
             round: ReadRound::default(),
             priority: 0,
             is_witness,
@@ -118,6 +131,10 @@ impl Progress {
             next,
             mode,
             contact,
+            backed,
+            promised,
+            commit_known,
+            commit_sent,
             round,
             priority,
             is_witness,
@@ -128,6 +145,10 @@ impl Progress {
         } = self;
         (matched, next, mode, round, loading, matched_at_heartbeat).hash(state);
         (priority, is_witness, reference.is_long_ago(*contact)).hash(state);
+        promised.hash(state);
+        if promised.is_some() {
+            (commit_known, commit_sent, reference.is_long_ago(*backed)).hash(state);
+        }
         let round = catching_up.as_ref();
         round
             .map(|round| (round.through, reference.is_long_ago(round.since)))
@@ -136,6 +157,19 @@ impl Progress {
         leaving
             .map(|leaving| (leaving.index, leaving.until <= reference.now, leaving.told))
             .hash(state);
+    }
+
+    /// When it was last known to be there.
+    pub(crate) fn heard(&self) -> Moment {
+        self.contact.max(self.backed)
+    }
+
+    /// Whether a heartbeat that says `commit` would tell it, and the leader, nothing new.
+    pub(crate) fn is_in_touch(&self, commit: LogIndex, now: Moment, interval: u64) -> bool {
+        now.since(self.contact) < interval
+            && self.commit_sent >= commit
+            && matches!(self.mode, Mode::Replicate { .. })
+            && !self.is_leaving()
     }
 
     /// Whether an append may be sent now. In probe mode an empty one is worth sending too.
@@ -225,7 +259,7 @@ impl Progress {
         if self.matched >= round.through && now.since(round.since) >= timeout {
             *round = begin();
         }
-        self.matched >= round.through && now.since(self.contact) < timeout
+        self.matched >= round.through && now.since(self.heard()) < timeout
     }
 
     /// The configuration at `index` leaves it out.
@@ -247,6 +281,7 @@ impl Progress {
 
     /// A heartbeat says that all up to `commit`, which the peer holds, is committed.
     pub(crate) fn told(&mut self, commit: LogIndex) {
+        self.commit_sent = commit;
         if let Some(leaving) = &mut self.leaving {
             leaving.told |= leaving.index <= commit;
         }

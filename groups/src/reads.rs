@@ -74,6 +74,21 @@ impl Reads {
         ready
     }
 
+    /// All reads that were asked for: `commit` is as good an index for them as any before.
+    pub(crate) fn take_all(&mut self, commit: LogIndex) -> Vec<(Reader, LogIndex)> {
+        let mut ready = self.confirm(self.newest);
+        ready.extend(
+            std::mem::take(&mut self.asked)
+                .into_iter()
+                .map(|reader| (reader, commit)),
+        );
+        ready
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         !self.rounds.is_empty()
     }
@@ -109,6 +124,11 @@ impl ForwardedReads {
         self.waiting.append(&mut self.asked);
         std::mem::swap(&mut self.waiting, &mut self.asked);
     }
+
+    /// Whether no read waits for an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.asked.is_empty()
+    }
 }
 
 impl ForwardedReads {
@@ -134,6 +154,7 @@ impl Group {
             Role::Leader(leader) => leader.reads.ask(Reader::Here(id)),
             Role::Follower(follower) if forwarded && follower.leader().is_some() => self.forwarded.asked.push(id),
             _ => {
+                self.doubt(effects);
                 let leader = self.leader();
                 effects.reads.push((id, ReadOutcome::NotLeader { leader }));
             }
@@ -168,6 +189,21 @@ impl Group {
             self.forwarded.request = ReadRequest(self.rng.next());
             self.forwarded.waiting = std::mem::take(&mut self.forwarded.asked);
             self.forwarded.heartbeats = 0;
+            let request = self.forwarded.request;
+            self.send(leader, Prompt::ReadIndex { request }, effects);
+            // A leader that sleeps makes no heartbeats to ask again by.
+            let deadline = self.next_election_deadline();
+            if let Role::Follower(follower) = &mut self.role
+                && follower.is_asleep
+            {
+                follower.deadline = deadline;
+            }
+        }
+    }
+
+    /// An answer may have been lost.
+    pub(crate) fn ask_again_for_reads(&mut self, leader: NodeId, effects: &mut Effects) {
+        if self.leader() == Some(leader) && !self.forwarded.waiting.is_empty() {
             let request = self.forwarded.request;
             self.send(leader, Prompt::ReadIndex { request }, effects);
         }

@@ -4,6 +4,7 @@ use crate::effects::{Effects, Load, LoadPurpose};
 use crate::entry::Entry;
 use crate::group::{Group, Role};
 use crate::ids::{LogId, LogIndex, NodeId};
+use crate::liveness::SessionId;
 use crate::message::Prompt;
 
 impl Group {
@@ -45,6 +46,7 @@ impl Group {
                     entries.iter_mut().for_each(Entry::strip);
                 }
                 progress.sent(prev.index.plus(entries.len()), bytes);
+                progress.commit_sent = self.commit;
                 appends.push((*peer, prev, entries));
             }
         }
@@ -109,12 +111,15 @@ impl Group {
         self.send(peer, append, effects);
     }
 
-    pub(crate) fn on_append_accepted(&mut self, from: NodeId, matched: LogIndex) {
+    pub(crate) fn on_append_accepted(&mut self, from: NodeId, matched: LogIndex, session: Option<SessionId>) {
         let (base, last) = (self.log.base().index, self.log.last());
         if let Some(progress) = self.progress(from)
             && matched <= last
         {
             progress.accepted(matched, base);
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.stamped(from, session);
         }
     }
 

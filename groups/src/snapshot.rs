@@ -10,7 +10,7 @@ use crate::effects::Effects;
 use crate::group::{Group, Role};
 use crate::ids::{LogId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
-use crate::message::{Promise, Prompt};
+use crate::message::Prompt;
 use std::sync::Arc;
 
 impl Group {
@@ -38,7 +38,7 @@ impl Group {
             return;
         }
         if last.index <= self.commit {
-            return self.promise(from, Promise::AppendAccepted { matched: self.commit }, effects);
+            return self.accept(from, self.commit, effects);
         }
         self.commit = last.index;
         if self.log.term_at(last.index) != Some(last.term) {
@@ -51,7 +51,7 @@ impl Group {
         }
         // Otherwise it holds the snapshot's last entry, hence all before it (Log Matching): the snapshot only
         // tells that they are committed.
-        self.promise(from, Promise::AppendAccepted { matched: last.index }, effects);
+        self.accept(from, last.index, effects);
     }
 
     pub(crate) fn on_snapshot_done(&mut self, to: NodeId, through: Option<LogIndex>) {

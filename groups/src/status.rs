@@ -111,9 +111,18 @@ impl Group {
         self.applied
     }
 
-    /// When it wants an [`Input::Tick`](crate::Input::Tick) at the latest.
+    /// When it wants an [`Input::Tick`](crate::Input::Tick) at the latest; never while it sleeps.
     #[must_use]
     pub fn deadline(&self) -> Moment {
+        if self.is_asleep() {
+            return Moment(u64::MAX);
+        }
+        let resignations = self.resignations_due().unwrap_or(Moment(u64::MAX));
+        self.role_deadline().min(resignations)
+    }
+
+    /// When its role wants something done.
+    pub(crate) fn role_deadline(&self) -> Moment {
         match &self.role {
             Role::Follower(_) if !self.may_campaign() => Moment(u64::MAX),
             Role::Follower(follower) => follower.deadline,

@@ -75,6 +75,7 @@ impl Group {
         if to == Some(self.config.node) && matches!(self.role, Role::Leader(_)) {
             return Err(TransferOutcome::HandedOver { to: self.config.node });
         }
+        self.note_backers();
         let Some(to) = to.or_else(|| self.best_successor()) else {
             return refused(TransferRefusal::NoSuccessor);
         };
@@ -117,7 +118,7 @@ impl Group {
             _ => None,
         };
         let heard = peers.into_iter().flatten().filter(move |(peer, progress)| {
-            self.membership().may_lead(**peer) && now.since(progress.contact) < timeout
+            self.membership().may_lead(**peer) && now.since(progress.heard()) < timeout
         });
         heard.map(|(peer, _)| *peer)
     }
@@ -134,6 +135,7 @@ impl Group {
         let matched = leader.peers.get(&transfer.to).map(|progress| progress.matched);
         if !transfer.told && matched == Some(last) {
             transfer.told = true;
+            leader.handed_over = true;
             let to = transfer.to;
             self.send(to, Prompt::TimeoutNow, effects);
         }
@@ -158,7 +160,9 @@ impl Group {
 
     /// The leader, which has made sure that this replica holds its whole log, wants it to lead.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
-        if self.leader() == Some(from) && self.may_campaign() && self.is_up_to_date(self.log.last_id()) {
+        let is_able = self.may_campaign() && self.is_up_to_date(self.log.last_id()) && !self.is_barred();
+        if self.leader() == Some(from) && is_able {
+            self.free_for_transfer();
             self.campaign(true, effects);
         }
     }

@@ -7,7 +7,7 @@ mod support;
 
 use raftyard_groups::{
     Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LoadPurpose, LogIndex, Membership, Moment, NodeId,
-    Persist, PersistSeq, Promise, ProposalId, Proposed, Recovered, ReplicaConfig, RoleKind, Term, Tuning,
+    Persist, PersistSeq, Promise, ProposalId, Proposed, Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
 };
 use support::replica::{Replica, accepted, append, heartbeat, message, vote};
 use support::{entries_of_terms, n};
@@ -90,7 +90,9 @@ fn steps_that_share_their_effects_write_once() {
         message(3, 2, append((2, 1), &[2], 0)),
     ];
     for input in inputs {
-        replica.group.step(replica.now, Input::Message(input), &mut effects);
+        replica
+            .group
+            .step(replica.now, &Sessions::default(), Input::Message(input), &mut effects);
     }
     let write = effects.persist.unwrap();
     assert_eq!(terms(&write), [(2, 1), (3, 2)]);

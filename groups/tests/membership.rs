@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use raftyard_groups::{
     Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LogBase, LogId, LogIndex, MemberRole, Membership,
     MembershipChange, MembershipError, MembershipTarget, Moment, NodeId, Payload, Persist, PersistSeq, Recovered,
-    ReplicaConfig, Term, Tuning,
+    ReplicaConfig, Sessions, Term, Tuning,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -184,6 +184,7 @@ fn recovered(base: u64, last: u64, memberships: &[(u64, Membership)]) -> Recover
             .iter()
             .map(|(index, membership)| (LogIndex(*index), Arc::new(membership.clone())))
             .collect(),
+        ..Recovered::default()
     }
 }
 
@@ -217,7 +218,12 @@ fn a_replica_that_joins_campaigns_in_no_case() {
     let mut group = replica(Membership::default(), Recovered::default());
     assert_eq!(group.deadline(), Moment(u64::MAX));
     let mut effects = Effects::default();
-    group.step_all(Moment(1_000_000), [Input::Campaign, Input::Tick], &mut effects);
+    group.step_all(
+        Moment(1_000_000),
+        &Sessions::default(),
+        [Input::Campaign, Input::Tick],
+        &mut effects,
+    );
     assert!(effects.send.is_empty() && effects.persist.is_none());
     assert_eq!(group.term(), Term(0));
 }

@@ -24,6 +24,8 @@ fn reply(round: u64) -> Prompt {
     Prompt::HeartbeatReply {
         round: ReadRound(round),
         priority: 0,
+        commit: LogIndex::ZERO,
+        session: None,
     }
 }
 
@@ -600,8 +602,9 @@ fn every_citation_has_a_test() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
     let mut tests = citations(include_str!("paper.rs"));
     tests.extend(citations(include_str!("thesis.rs")));
-    for file in std::fs::read_dir(directory).unwrap() {
-        let path = file.unwrap().path();
+    let files = |directory: &str| std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let all = files(directory).chain(files(&format!("{directory}/liveness")));
+    for path in all.filter(|path| path.is_file()) {
         for citation in citations(&std::fs::read_to_string(&path).unwrap()) {
             assert!(
                 tests.contains(&citation),

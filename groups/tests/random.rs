@@ -14,6 +14,7 @@ use raftyard_groups::{
     ChangeOutcome, ChangeRequest, Input, LogIndex, MemberRole, Membership, MembershipChange, NodeId, Proposed, ReadId,
     ReadOutcome, Tuning,
 };
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use support::cluster::{Cluster, Trace};
 use support::rng::{Seed, TestRng, seeds};
@@ -25,6 +26,10 @@ struct Schedule {
     rng: TestRng,
     cluster: Cluster,
     reads: u64,
+    sessions: bool,
+    /// Replicas of which nobody knows what they promised: they vote only once their node has started anew, or the
+    /// others'.
+    lost: BTreeSet<NodeId>,
     /// Those that come and go as witnesses; none if the membership never changes.
     witness: Option<NodeId>,
     /// The one that forgets all now and then, though it is a voter: of three and more, another one still holds
@@ -65,8 +70,18 @@ impl Schedule {
             cluster.node_mut(id).priority = [0, 0, 0, 1, 2][rng.position(5)];
         }
         let forgets = (!changes && voters > 2 && rng.chance(30)).then(|| NodeId(1 + rng.below(voters)));
+        // Half of them on nodes that have sessions.
+        let sessions = seed % 2 == 1;
+        if sessions {
+            cluster.beats.are_on = true;
+            for id in cluster.ids() {
+                cluster.start_liveness(id, 1);
+            }
+        }
         Self {
             rng,
+            sessions,
+            lost: BTreeSet::new(),
             cluster,
             reads: 0,
             witness,
@@ -142,6 +157,32 @@ impl Schedule {
         }
         if self.rng.chance(50) {
             self.snapshots();
+        }
+        if self.sessions && self.rng.chance(15) {
+            self.disturb_nodes();
+        }
+    }
+
+    /// Nodes stand still and go on, their messages come late, and replicas start anew while their nodes live.
+    fn disturb_nodes(&mut self) {
+        let (id, other) = (self.any_node(), self.any_node());
+        match self.rng.below(12) {
+            0 => drop(self.cluster.beats.frozen.insert(id)),
+            1 => self.cluster.thaw(id),
+            2 => self.cluster.hold_beats((id, other)),
+            3 => self.cluster.free_beats((id, other)),
+            4 if self.cluster.is_up(id) => {
+                let lost = self.rng.chance(30);
+                self.cluster.reload(id, lost);
+                self.lost.extend(lost.then_some(id));
+            }
+            5 if self.cluster.is_up(id) => self.cluster.resign(id),
+            6 | 7 => {
+                let millis = [600, 1_500, 3_000][self.rng.position(3)];
+                self.cluster.pass(millis, true);
+            }
+            8 => self.cluster.now = self.cluster.now.plus(700),
+            _ => self.cluster.pass(300, true),
         }
     }
 
@@ -312,6 +353,10 @@ impl Schedule {
     /// Everything works again: the cluster must get on.
     fn heal(&mut self) {
         self.cluster.network.heal();
+        self.cluster.calm_beats();
+        for id in std::mem::take(&mut self.lost) {
+            self.cluster.crash(id, usize::MAX);
+        }
         for id in self.cluster.ids() {
             if !self.cluster.is_up(id) {
                 self.cluster.start(id);
@@ -344,10 +389,12 @@ impl Schedule {
         panic!("the healed cluster does not get on: {groups:#?} {peers:#?}");
     }
 
-    fn gets_on(&mut self) {
+    /// Where a leader of a lower priority hands over in the midst of it, it is tried again.
+    fn gets_on(&mut self, tries: u32) {
         // A transfer that is under way holds proposals until it comes to its end; a leader of a lower priority
         // than another starts one by itself.
-        self.cluster.pass(4_000, true);
+        // On nodes that have just started nobody votes at first: such a one is tried again.
+        self.cluster.pass(if self.sessions { 12_000 } else { 4_000 }, true);
         let leader = self.cluster.leader().expect("a leader");
         let proposal = self.cluster.propose(leader, &["last"]);
         let Some(Proposed::Appended { first, .. }) = self.cluster.proposed.get(&proposal).copied() else {
@@ -360,6 +407,9 @@ impl Schedule {
         let any = members[self.rng.position(members.len())];
         self.read(any, true);
         self.cluster.pass(300, true);
+        if self.sessions && tries > 0 && self.cluster.leader() != Some(leader) {
+            return self.gets_on(tries - 1);
+        }
         assert!(self.cluster.all_equal(), "a proposal does not reach everyone");
         assert!(
             self.cluster.group(leader).commit() >= first,
@@ -374,6 +424,18 @@ impl Schedule {
         }
     }
 
+    /// Nothing is left to be said: all members sleep, and go on sleeping.
+    fn sleeps(&mut self) {
+        self.cluster.pass(60_000, true);
+        let leader = self.cluster.leader().expect("a leader");
+        for id in self.cluster.group(leader).membership().nodes() {
+            let group = self.cluster.group(id);
+            let peers = self.cluster.group(leader).describe_peers();
+            let sessions = self.cluster.describe_sessions();
+            assert!(group.is_asleep(), "{group} does not sleep: {peers:#?} {sessions:#?}");
+        }
+    }
+
     fn run(&mut self) {
         if self.witness.is_some() && self.rng.chance(70) {
             // It needs a leader to get anywhere.
@@ -384,7 +446,10 @@ impl Schedule {
             self.act();
         }
         self.heal();
-        self.gets_on();
+        self.gets_on(5);
+        if self.sessions {
+            self.sleeps();
+        }
     }
 }
 

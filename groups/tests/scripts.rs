@@ -148,4 +148,25 @@ scripts! {
     h29_a_leader_whose_disk_stalls
     h30_who_leaves_is_told
     h31_a_witness_is_not_ahead_of_its_leader
+    i01_sleeping_and_waking
+    i02_a_lost_word_to_sleep
+    i03_a_minority_is_down
+    i04_leader_lost_while_all_sleep
+    i05_reads_by_lease
+    i06_lease_lost
+    i07_a_resignation
+    i08_a_resignation_is_lost
+    i09_transfer_under_lease
+    i10_a_promise_is_no_matter_of_terms
+    i11_a_change_moves_the_quorum
+    i12_an_earlier_term_of_the_same_leader
+    i13_a_delayed_append
+    i14_the_lease_is_off_at_once
+    i15_a_replica_starts_anew
+    i16_a_node_starts
+    i17_one_that_was_missed
+    i18_a_link_that_works_one_way
+    i19_heartbeats_of_an_older_life
+    i20_a_pause_longer_than_the_promise
+    i21_a_pair_that_flaps
 }

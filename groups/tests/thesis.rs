@@ -24,6 +24,8 @@ fn reply(round: u64) -> Prompt {
     Prompt::HeartbeatReply {
         round: ReadRound(round),
         priority: 0,
+        commit: LogIndex::ZERO,
+        session: None,
     }
 }
 

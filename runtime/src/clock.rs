@@ -2,32 +2,60 @@
 
 use crate::time::Timestamp;
 use raftyard_groups::Moment;
+use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Debug;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// A node's two clocks: a monotonic one, by which everything is timed, and a wall clock, which only stamps
 /// commands.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// Milliseconds since some start of its own; never earlier than at an earlier call.
+    /// Milliseconds since some start of its own; never earlier than at an earlier call. It goes on while the machine
+    /// is suspended, and at the speed of other nodes' clocks, to a thousandth: leases hang on that.
     fn now(&self) -> Moment;
+
+    /// The same time in nanoseconds, as finely as the clock has it: by which rates and the time that state machines
+    /// take are measured.
+    fn nanos(&self) -> u64 {
+        self.now().0.saturating_mul(1_000_000)
+    }
 
     /// What the wall clock says. It may jump: no promise hangs on it.
     fn wall(&self) -> Timestamp;
 }
 
-/// The machine's clocks.
+/// The machine's clocks. The monotonic one counts the time that the machine was suspended, as
+/// [`Instant`](std::time::Instant) does not everywhere.
 #[derive(Debug)]
-pub struct MonotonicClock(Instant);
+pub struct MonotonicClock(Duration);
+
+/// Counts suspended time, under this name.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const CLOCK: ClockId = ClockId::Boottime;
+/// Where the other does not exist, this one does.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const CLOCK: ClockId = ClockId::Monotonic;
+
+/// Since some start.
+fn elapsed() -> Duration {
+    // Not before its start, so there is nothing to be lost.
+    Duration::try_from(clock_gettime(CLOCK)).unwrap_or_default()
+}
 
 impl Default for MonotonicClock {
     fn default() -> Self {
-        Self(Instant::now())
+        Self(elapsed())
     }
 }
 
 impl Clock for MonotonicClock {
     fn now(&self) -> Moment {
-        Moment(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let millis = elapsed().saturating_sub(self.0).as_millis();
+        Moment(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    fn nanos(&self) -> u64 {
+        let nanos = elapsed().saturating_sub(self.0).as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 
     fn wall(&self) -> Timestamp {

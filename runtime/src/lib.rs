@@ -18,6 +18,7 @@ mod host;
 mod inbox;
 mod life;
 mod limits;
+mod liveness;
 mod machine;
 mod members;
 mod membership;
@@ -30,6 +31,7 @@ mod session;
 mod snapshot;
 mod storage;
 pub mod store;
+mod tenancy;
 mod time;
 mod transport;
 mod turns;
@@ -45,6 +47,7 @@ pub use error::{
 pub use group::{Consistency, Group};
 pub use host::{BoundHost, GroupOptions, HostBuilder, Placement, RaftHost, RebuildReport};
 pub use limits::Limits;
+pub use liveness::LivenessTuning;
 pub use machine::{DiskStateMachine, OnDisk, Record, Replicated, StateMachine};
 pub use members::MemberProgress;
 pub use metrics::HostMetrics;
@@ -56,6 +59,7 @@ pub use raftyard_groups::{
 pub use registry::{GroupStatus, ReplicaState};
 pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
+pub use tenancy::{GroupLimits, GroupUsage, OverloadReason};
 pub use time::Timestamp;
 pub use transport::{
     ByteStream, Connection, HandshakeCounts, HandshakeError, HandshakeRefusal, Listener, MemoryNetwork, Network,

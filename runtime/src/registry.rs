@@ -4,6 +4,7 @@ use crate::error::LeaderError;
 use crate::inbox::Inbox;
 use crate::life::Life;
 use crate::quarantine::QuarantineReason;
+use crate::tenancy::{GroupUsage, Tenancy};
 use crate::worker::{Transfer, Work};
 use dashmap::DashMap;
 use parking_lot::RwLock;
@@ -28,6 +29,8 @@ pub(crate) struct GroupSlot {
     /// The inbox of the worker that hosts it.
     pub(crate) inbox: Arc<Inbox<Work>>,
     pub(crate) status: StatusCell,
+    /// What it takes of the node.
+    pub(crate) tenancy: Tenancy,
 }
 
 impl GroupSlot {
@@ -64,6 +67,9 @@ pub(crate) struct StatusCell {
     destroyed: AtomicBool,
     /// The newest incarnation of the group that another node was heard of in, if it is newer than this one; or 0.
     newer: AtomicU64,
+    asleep: AtomicBool,
+    lease: AtomicBool,
+    turns: AtomicU64,
     /// Told when a leader becomes known, and when there is no more to wait for.
     leader_known: Notify,
 }
@@ -88,11 +94,20 @@ pub struct GroupStatus {
     /// What it is in that configuration; none if it waits to be added, or was removed: then
     /// [`destroy_group`](crate::RaftHost::destroy_group) gets rid of it.
     pub member: Option<MemberRole>,
+    /// It has nothing to do and says nothing, until it is asked for something or a node is lost.
+    pub asleep: bool,
+    /// It leads, and held the lease in its last turn: it answers reads without asking the others. While it sleeps
+    /// that goes on until a node is lost.
+    pub lease: bool,
+    /// How often it had something to do since it was opened.
+    pub turns: u64,
     /// Whether it runs.
     pub state: ReplicaState,
     /// The group goes on in this newer incarnation on another node, of which this replica is no part: it was
     /// destroyed and created again, or rebuilt there. Nobody of the newer one answers this replica.
     pub newer: Option<Incarnation>,
+    /// What it took of its node.
+    pub usage: GroupUsage,
 }
 
 /// Whether a replica runs.
@@ -125,6 +140,8 @@ pub(crate) struct Standing<'a> {
     pub(crate) applied: u64,
     pub(crate) membership: &'a Arc<Membership>,
     pub(crate) member: Option<MemberRole>,
+    pub(crate) asleep: bool,
+    pub(crate) lease: bool,
 }
 
 impl StatusCell {
@@ -142,6 +159,9 @@ impl StatusCell {
         self.last.store(status.last, Ordering::Relaxed);
         self.commit.store(status.commit, Ordering::Relaxed);
         self.applied.store(status.applied, Ordering::Relaxed);
+        self.asleep.store(status.asleep, Ordering::Relaxed);
+        self.lease.store(status.lease, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
         // Rarely another: a replica hands out one and the same for as long as it is in force.
         if !Arc::ptr_eq(&self.members.read().0, status.membership) {
             self.set_membership(status.membership, status.member);
@@ -227,6 +247,7 @@ impl StatusCell {
         self.leader_known.notify_waiters();
     }
 
+    /// All but what the group took.
     pub(crate) fn get(&self) -> GroupStatus {
         let (membership, member) = self.members.read().clone();
         GroupStatus {
@@ -243,6 +264,9 @@ impl StatusCell {
             applied: self.applied.load(Ordering::Relaxed),
             membership,
             member,
+            asleep: self.asleep.load(Ordering::Relaxed),
+            lease: self.lease.load(Ordering::Relaxed),
+            turns: self.turns.load(Ordering::Relaxed),
             state: if self.is_destroyed() {
                 ReplicaState::Destroyed
             } else {
@@ -252,6 +276,7 @@ impl StatusCell {
                 }
             },
             newer: self.newer(),
+            usage: GroupUsage::default(),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::budget::InboundPermit;
 use crate::inbox::Inbox;
+use crate::liveness::LivenessWork;
 use crate::snapshot::SnapshotWork;
 use crate::transport::{Inbound, SnapshotAnswer, SnapshotPart};
 use crate::worker::Work;
-use raftyard_groups::{GroupId, Message, NodeId};
+use raftyard_groups::{GroupId, Message, NodeId, NodeMessage};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -17,11 +18,20 @@ pub(crate) fn worker_of(group: GroupId, workers: usize) -> usize {
 pub(crate) struct Router {
     workers: Vec<Arc<Inbox<Work>>>,
     snapshots: Arc<Inbox<SnapshotWork>>,
+    liveness: Arc<Inbox<LivenessWork>>,
 }
 
 impl Router {
-    pub(crate) fn new(workers: Vec<Arc<Inbox<Work>>>, snapshots: Arc<Inbox<SnapshotWork>>) -> Self {
-        Self { workers, snapshots }
+    pub(crate) fn new(
+        workers: Vec<Arc<Inbox<Work>>>,
+        snapshots: Arc<Inbox<SnapshotWork>>,
+        liveness: Arc<Inbox<LivenessWork>>,
+    ) -> Self {
+        Self {
+            workers,
+            snapshots,
+            liveness,
+        }
     }
 }
 
@@ -42,6 +52,10 @@ impl Inbound for Router {
                 inbox.push(Work::Messages(part, permit.clone()));
             }
         }
+    }
+
+    fn between_nodes(&self, from: NodeId, message: NodeMessage) {
+        self.liveness.push(LivenessWork(from, message));
     }
 
     fn snapshot(&self, from: NodeId, part: SnapshotPart) -> oneshot::Receiver<SnapshotAnswer> {

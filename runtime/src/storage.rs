@@ -6,6 +6,7 @@
 use crate::budget::InboundPermit;
 use crate::inbox::Inbox;
 use crate::life::Life;
+use crate::liveness::Board;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
 use crate::router::worker_of;
@@ -13,18 +14,24 @@ use crate::store::{GroupRecord, LogStore, RecoveredGroup, StoreError, Tombstone}
 use crate::transport::TransportHandle;
 use crate::turns::TakesTurns;
 use crate::worker::{Loaded, Work};
-use raftyard_groups::{GroupId, Incarnation, Load, LogId, Persist};
+use raftyard_groups::{GroupId, Incarnation, Load, LogId, Moment, Persist};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+mod fair;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
+
+use fair::Pending;
 
 /// What the storage can be given.
 pub(crate) enum StorageWork {
     /// To be written, for a group in this incarnation.
     Persist(Incarnation, Persist),
+    /// Asked at this moment whether it still gets anything done: noted on the board once all that was queued before
+    /// is.
+    Moves(Moment, Arc<Board>),
     /// Of messages that are taken care of once all that was queued before is durable.
     Release(Vec<InboundPermit>),
     /// To be read, for a group of that worker.
@@ -53,6 +60,8 @@ pub(crate) struct StorageActor {
     /// The groups that are there: what comes for another incarnation is dropped.
     lives: IdMap<GroupId, Incarnation>,
     taken: Vec<StorageWork>,
+    /// What is yet to be written.
+    pending: Pending,
     failed: bool,
 }
 
@@ -73,6 +82,7 @@ impl StorageActor {
             transport,
             counters,
             taken: Vec::new(),
+            pending: Pending::default(),
             failed: false,
         }
     }
@@ -171,6 +181,16 @@ impl StorageActor {
         outcome
     }
 
+    /// Writes the next batch of what waits, and lets go of what waited for that.
+    fn write_next(&mut self) {
+        let batch = self.pending.take_batch();
+        if !self.pending.is_empty() {
+            self.counters.flushes_shared.add(1);
+        }
+        self.write(batch);
+        drop(self.pending.take_permits());
+    }
+
     fn write(&mut self, batch: Vec<Persist>) {
         if batch.is_empty() || self.failed {
             return;
@@ -263,8 +283,7 @@ impl TakesTurns for StorageActor {
     fn turn(&mut self) -> bool {
         let mut taken = std::mem::take(&mut self.taken);
         self.inbox.take(&mut taken);
-        let (mut batch, mut positions) = (Vec::<Persist>::new(), IdMap::<GroupId, usize>::default());
-        let (mut permits, mut loads) = (Vec::new(), Vec::new());
+        let (mut loads, mut asked) = (Vec::new(), None);
         let (mut creates, mut destroys, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for work in taken.drain(..) {
             match work {
@@ -275,18 +294,9 @@ impl TakesTurns for StorageActor {
                         "late write dropped"
                     );
                 }
-                StorageWork::Persist(_, persist) => match positions.get(&persist.group) {
-                    Some(position) => {
-                        if let Some(earlier) = batch.get_mut(*position) {
-                            earlier.absorb(persist);
-                        }
-                    }
-                    None => {
-                        positions.insert(persist.group, batch.len());
-                        batch.push(persist);
-                    }
-                },
-                StorageWork::Release(mut more) => permits.append(&mut more),
+                StorageWork::Persist(_, persist) => self.pending.push(persist),
+                StorageWork::Moves(moment, board) => asked = Some((moment, board)),
+                StorageWork::Release(permits) => self.pending.hold(permits),
                 StorageWork::Load { worker, life, load } => loads.push((worker, life, load)),
                 StorageWork::Create(record, reply) => creates.push((record, reply)),
                 StorageWork::Destroy(group, reply) => destroys.push((group, reply)),
@@ -295,9 +305,11 @@ impl TakesTurns for StorageActor {
         }
         self.taken = taken;
         self.create(creates);
-        self.write(batch);
-        drop(permits);
+        self.write_next();
         // After the writes: a group is changed only once it is ended, and these are what it wanted before.
+        while !self.pending.is_empty() && (!destroys.is_empty() || !changes.is_empty()) {
+            self.write_next();
+        }
         self.destroy(destroys);
         for change in changes {
             self.change(change);
@@ -305,7 +317,11 @@ impl TakesTurns for StorageActor {
         for (worker, life, load) in loads {
             self.load(worker, life, &load);
         }
-        self.inbox.end_turn()
+        if let Some((moment, board)) = asked.filter(|_| !self.failed) {
+            board.storage_moved(moment);
+        }
+        // What did not fit into the batch goes into the next one, with what came meanwhile.
+        !self.pending.is_empty() || self.inbox.end_turn()
     }
 }
 

@@ -1,15 +1,16 @@
 //! A simulated cluster around the real core: the driver's part, with disks, links, state machines and time
 //! that do only what a test tells them to.
 
+use super::beats::Beats;
 use super::disk::{Disk, State, end};
 use super::network::{Link, Network};
 use super::safety::Safety;
 use super::strip;
 use bytes::Bytes;
 use raftyard_groups::{
-    ChangeId, ChangeOutcome, ChangeRequest, Effects, Entry, Group, GroupId, Incarnation, Input, Load, LoadPurpose,
-    LogId, LogIndex, Membership, Message, Moment, NodeId, Payload, Persist, ProposalId, Proposed, ReadId, ReadOutcome,
-    ReplicaConfig, RoleKind, Term, TransferId, Tuning,
+    ChangeId, ChangeOutcome, ChangeRequest, Effects, Entry, Group, GroupId, Incarnation, Input, Liveness, Load,
+    LoadPurpose, LogId, LogIndex, Membership, Message, Moment, NodeId, Payload, Persist, ProposalId, Proposed, ReadId,
+    ReadOutcome, Recovered, ReplicaConfig, RoleKind, Term, TransferId, Tuning,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -35,7 +36,10 @@ pub(crate) struct Node {
     /// It waits to be added, and knows nothing of the group.
     pub(crate) joins: bool,
     pub(crate) priority: u8,
+    /// `None` while it is down, and where there are no sessions.
+    pub(crate) liveness: Option<Liveness>,
     lives: u64,
+    boots: u64,
 }
 
 /// A snapshot on its way.
@@ -60,6 +64,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Rc<Node>>,
     pub(crate) network: Network,
     pub(crate) now: Moment,
+    pub(crate) beats: Beats,
     pub(crate) safety: Safety,
     pub(crate) proposed: BTreeMap<ProposalId, Proposed>,
     pub(crate) reads: BTreeMap<ReadId, ReadOutcome>,
@@ -84,6 +89,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             network: Network::default(),
             now: Moment(0),
+            beats: Beats::default(),
             safety: Safety::new(membership.clone()),
             proposed: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -150,8 +156,29 @@ impl Cluster {
         leaders.max_by_key(|group| group.term()).map(Group::node)
     }
 
-    /// Starts a replica from its disk.
+    /// Starts a node, and its replica from its disk.
     pub(crate) fn start(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        node.boots += 1;
+        let boots = node.boots;
+        self.start_liveness(id, boots);
+        self.start_replica(id, |recovered| recovered.created = boots == 1);
+    }
+
+    /// Stops the replica of a node that lives on, and starts it anew from its disk. What it promised is handed on,
+    /// unless it is `lost`.
+    pub(crate) fn reload(&mut self, id: NodeId, lost: bool) {
+        let promise = self.group(id).promise();
+        let liveness = self.node(id).liveness.clone();
+        self.crash(id, usize::MAX);
+        self.node_mut(id).liveness = liveness;
+        self.start_replica(id, |recovered| {
+            recovered.promise = promise.filter(|_| !lost);
+            recovered.promise_lost = lost;
+        });
+    }
+
+    fn start_replica(&mut self, id: NodeId, knows: impl FnOnce(&mut Recovered)) {
         let (tuning, membership, seed, now) = (self.tuning, self.membership.clone(), self.seed, self.now);
         let node = self.node_mut(id);
         assert!(node.group.is_none(), "{id} is up already");
@@ -165,7 +192,8 @@ impl Cluster {
             seed: seed.wrapping_mul(1_000_003) + id.0 * 101 + node.lives,
             priority: node.priority,
         };
-        let (recovered, state) = node.disk.recover();
+        let (mut recovered, state) = node.disk.recover();
+        knows(&mut recovered);
         node.group = Some(Group::new(config, recovered, now));
         self.safety.restarted(id);
         self.safety.restores(id, &state);
@@ -177,6 +205,7 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId, durable: usize) {
         let node = self.node_mut(id);
         node.group = None;
+        node.liveness = None;
         for write in std::mem::take(&mut node.writes).iter().take(durable) {
             node.disk.write(write);
         }
@@ -196,6 +225,7 @@ impl Cluster {
             joins: true,
             priority: node.priority,
             lives: node.lives,
+            boots: node.boots,
             ..Node::default()
         };
         self.event(|| format!("{id} forgets all and comes back"));
@@ -230,6 +260,9 @@ impl Cluster {
 
     /// Takes the first message of a link to its receiver.
     pub(crate) fn deliver_one(&mut self, link: Link) -> bool {
+        if self.is_frozen(link.1) {
+            return false;
+        }
         let Some(message) = self.network.queue(link).pop_front() else {
             return false;
         };
@@ -253,6 +286,9 @@ impl Cluster {
     pub(crate) fn deliver_round(&mut self) -> usize {
         let mut count = 0;
         for link in self.network.busy_links() {
+            if self.is_frozen(link.1) {
+                continue;
+            }
             for message in std::mem::take(self.network.queue(link)) {
                 self.hand_over(message);
                 count += 1;
@@ -278,12 +314,15 @@ impl Cluster {
         let end = self.now.plus(millis);
         loop {
             let up = self.nodes.values().filter_map(|node| node.group.as_ref());
-            let Some(next) = up.map(Group::deadline).min().filter(|due| *due <= end) else {
+            let up = up.filter(|group| !self.is_frozen(group.node()));
+            let next = up.map(Group::deadline).chain(self.next_beat()).min();
+            let Some(next) = next.filter(|due| *due <= end) else {
                 break;
             };
             self.now = self.now.max(next);
+            self.beat();
             for id in self.ids() {
-                if self.is_up(id) && self.group(id).deadline() <= self.now {
+                if self.is_up(id) && !self.is_frozen(id) && self.group(id).deadline() <= self.now {
                     self.step(id, Input::Tick);
                 }
             }
@@ -440,20 +479,21 @@ impl Cluster {
     pub(crate) fn step(&mut self, id: NodeId, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            let now = self.now;
+            let (now, sessions) = (self.now, self.sessions(id));
             let Some(group) = &mut self.node_mut(id).group else {
                 return;
             };
-            let before = (group.role(), group.term(), group.leader());
+            let before = (group.role(), group.term(), group.leader(), group.is_asleep());
             let mut effects = Effects::default();
-            group.step(now, input, &mut effects);
-            let changed = before != (group.role(), group.term(), group.leader());
+            group.step(now, &sessions, input, &mut effects);
+            let changed = before != (group.role(), group.term(), group.leader(), group.is_asleep());
             let line = changed.then(|| group.to_string());
             if let Some(line) = line {
                 self.event(|| line);
             }
             self.carry_out(id, effects);
             self.safety.stepped(id, &self.nodes);
+            self.check_leases();
             while !self.node(id).hold_fsync
                 && let Some(done) = self.sync_one(id)
             {
@@ -468,6 +508,18 @@ impl Cluster {
                 inputs.push_back(done);
             }
         }
+    }
+
+    /// The replica stops leading.
+    pub(crate) fn resign(&mut self, id: NodeId) {
+        let mut effects = Effects::default();
+        if let Some(group) = &mut self.node_mut(id).group {
+            group.resign(&mut effects);
+        }
+        let line = self.group(id).to_string();
+        self.event(|| line);
+        self.carry_out(id, effects);
+        self.check_leases();
     }
 
     fn carry_out(&mut self, id: NodeId, effects: Effects) {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `cluster 3 [learners=n4] [outgoing=n1,n4] [witnesses=n3] [message_bytes=…] …` | replicas with empty disks start |
 //! | `cluster 3 preferred=n2,n3` | … of which `n2` has the highest priority, `n3` the next |
+//! | `cluster 3 sessions=on` | … on nodes that exchange heartbeats, whose messages arrive at once while time passes |
 //! | `join n4` | a replica starts that knows nothing of the group and waits to be added |
 //! | `log n1 1 1 4 [term=5] [vote=n2]` | starts a replica whose disk held entries of these terms |
 //! | `log n1 from=n2 through=4` | starts a replica whose disk holds the first entries of another's |
@@ -29,6 +30,11 @@
 //! | `prepare n1 n3` · `arrive` | a snapshot is on its way from now on · it arrives |
 //! | `status` · `peers n1` · `logs` | what each replica is · what a leader knows · terms in memory, on disk, applied |
 //! | `members` | the configuration in force at each replica, and the one it knows to be committed if that is another |
+//! | `hold beats n1 n2` · `free beats n1 n2` | what one node says to the other of its life is put aside · arrives |
+//! | `freeze n1` · `thaw n1` | a node stands still, while its clock goes on · goes on |
+//! | `reload n1 [lost]` | its replica starts anew in the same life of the node · and nobody knows what it promised |
+//! | `resign n1` | the replica stops leading |
+//! | `sessions` · `promises` | what each node grants and believes · what each replica promised, and who holds a lease |
 //! | `inject n1 n2 term=3 append …` | a message that nobody sent, see `inject.rs` |
 
 use super::cluster::{Cluster, Trace};
@@ -89,7 +95,11 @@ impl<'a> Args<'a> {
     }
 
     fn millis(&self) -> u64 {
-        parse(self.word(1).trim_end_matches("ms"))
+        let word = self.word(1);
+        match word.strip_suffix("ms") {
+            Some(millis) => parse(millis),
+            None => 1_000 * parse::<u64>(word.trim_end_matches('s')),
+        }
     }
 }
 
@@ -146,6 +156,12 @@ fn start(args: &Args<'_>) -> Cluster {
         ..usual
     };
     let mut cluster = Cluster::new(&membership, tuning, 1);
+    if args.named::<String>("sessions").is_some() {
+        cluster.beats.are_on = true;
+        for id in cluster.ids() {
+            cluster.start_liveness(id, 1);
+        }
+    }
     for (priority, id) in (1..).zip(args.nodes("preferred").into_iter().rev()) {
         cluster.crash(id, 0);
         cluster.node_mut(id).priority = priority;
@@ -207,6 +223,19 @@ fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
         "settle" => {
             cluster.settle();
         }
+        "freeze" => {
+            cluster.beats.frozen.insert(args.node(1));
+        }
+        "thaw" => cluster.thaw(args.node(1)),
+        "reload" => {
+            cluster.reload(args.node(1), args.words.len() > 2);
+            return vec![cluster.group(args.node(1)).to_string()];
+        }
+        "resign" => cluster.resign(args.node(1)),
+        "sessions" => return cluster.describe_sessions(),
+        "promises" => return cluster.describe_promises(),
+        "hold" if args.word(1) == "beats" => cluster.hold_beats((args.node(2), args.node(3))),
+        "free" if args.word(1) == "beats" => cluster.free_beats((args.node(2), args.node(3))),
         "drop" | "duplicate" | "reorder" | "delay" | "late" => disturb(cluster, args),
         "cut" => cut(cluster, args),
         "heal" => cluster.network.heal(),

@@ -110,6 +110,7 @@ impl Disk {
             applied: LogIndex::ZERO,
             memberships: self.memberships(),
             forgotten: self.forgotten,
+            ..Recovered::default()
         };
         let held = self.snapshots.iter().filter(|state| recovered.holds(end(state)));
         let state = held.max_by_key(|state| state.len()).cloned().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! `inject n1 n2 term=3 KIND` with `append prev=1@1 entries=2@1,3@3 commit=1`, `accepted matched=4`,
 //! `rejected refused=4 hint=2@1`, `heartbeat commit=2 round=0`, `heartbeat-reply round=1`, `vote last=4@2`,
-//! `vote-granted`, `pre-vote last=4@2`; `group=9` and `incarnation=9` make it a foreign one.
+//! `transfer-vote last=4@2`, `vote-granted`, `vote-refused`, `pre-vote last=4@2`, `resigned`; `group=9` and `incarnation=9` make it a foreign one.
 
 use super::commands::{Args, parse};
 use raftyard_groups::{
@@ -32,16 +32,25 @@ pub(crate) fn message(args: &Args<'_>) -> Message {
         "heartbeat-reply" => Body::Prompt(Prompt::HeartbeatReply {
             round,
             priority: args.named("priority").unwrap_or_default(),
+            commit: index("commit"),
+            session: None,
         }),
         "pre-vote" => Body::Prompt(Prompt::PreVote { last: id_of("last") }),
         "accepted" => Body::Promise(Promise::AppendAccepted {
             matched: index("matched"),
+            session: None,
         }),
+        "resigned" => Body::Prompt(Prompt::Resigned),
         "timeout-now" => Body::Prompt(Prompt::TimeoutNow),
         "vote" => Body::Promise(Promise::Vote {
             last: id_of("last"),
             transfer: false,
         }),
+        "transfer-vote" => Body::Promise(Promise::Vote {
+            last: id_of("last"),
+            transfer: true,
+        }),
+        "vote-refused" => Body::Prompt(Prompt::VoteRefused),
         "vote-granted" => Body::Promise(Promise::VoteGranted),
         other => panic!("no such message: {other}"),
     };

@@ -4,6 +4,7 @@
 // Every test target compiles this module for itself and uses a part of it.
 #![allow(dead_code)]
 
+pub(crate) mod beats;
 pub(crate) mod cluster;
 pub(crate) mod commands;
 pub(crate) mod disk;

@@ -4,7 +4,7 @@ use super::disk::Disk;
 use super::entries_of_terms;
 use raftyard_groups::{
     Body, Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LogId, LogIndex, Membership, Message, Moment,
-    NodeId, Persist, Promise, Prompt, ReplicaConfig, RoleKind, Term, Tuning,
+    NodeId, Persist, Promise, Prompt, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
 };
 
 /// Replica `n1`, whose clock stands where the test put it.
@@ -90,7 +90,8 @@ impl Replica {
 
     pub(crate) fn tell_all(&mut self, inputs: impl IntoIterator<Item = Input>) -> Said {
         let mut effects = Effects::default();
-        self.group.step_all(self.now, inputs, &mut effects);
+        self.group
+            .step_all(self.now, &Sessions::default(), inputs, &mut effects);
         Said {
             at_once: effects.send.iter().map(Message::to_string).collect(),
             write: effects.persist.take(),
@@ -189,5 +190,6 @@ pub(crate) fn vote(index: u64, term: u64) -> Promise {
 pub(crate) fn accepted(matched: u64) -> Promise {
     Promise::AppendAccepted {
         matched: LogIndex(matched),
+        session: None,
     }
 }

@@ -224,7 +224,7 @@ impl Safety {
                 );
                 self.voted(term, from, to);
             }
-            Promise::AppendAccepted { matched } => {
+            Promise::AppendAccepted { matched, .. } => {
                 let leader = nodes.get(&to).and_then(|node| node.group.as_ref());
                 let leader = leader.filter(|leader| leader.term() == term && leader.role() == RoleKind::Leader);
                 if let (true, Some(leader)) = (is_current, leader) {

@@ -4,22 +4,25 @@ use super::builder::{HostBuilder, StoreChoice};
 use super::placement::{Spots, Threads};
 use super::{Actors, Node, RaftHost};
 use crate::budget::{ByteBudget, InboundBudget};
+use crate::clock::Clock;
 use crate::error::OpenError;
 use crate::inbox::Inbox;
+use crate::liveness::{Board, LivenessActor, Surroundings};
 use crate::metrics::Counters;
+use crate::random::mix;
 use crate::registry::{IdMap, Registry};
 use crate::router::Router;
 use crate::snapshot::{SnapshotActor, remove_strays};
 use crate::storage::StorageActor;
 use crate::store::{
-    DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, PeerBook, SnapshotStore, StoreContents,
+    Boot, DirectorySnapshotStore, FjallLogStore, LogStore, MemorySnapshotStore, PeerBook, SnapshotStore, StoreContents,
     StoreError, StoreIdentity,
 };
 use crate::transport::BoundTransport;
 use crate::turns::TurnActor;
 use crate::worker::{Dispatcher, Shared};
 use parking_lot::Mutex;
-use raftyard_groups::NodeId;
+use raftyard_groups::{Liveness, Moment, NodeId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::OnceCell;
@@ -71,6 +74,7 @@ impl BoundHost {
             peers,
             workers,
             tuning,
+            liveness: liveness_tuning,
             limits,
             compaction,
             store,
@@ -81,13 +85,21 @@ impl BoundHost {
         } = self.builder;
         let identity = StoreIdentity { cluster, node };
         // On the storage's own thread: opening and checking a large log takes its time.
+        let storage_clock = clock.clone();
+        let promise_ms = liveness_tuning.promise_ms;
         let opened = self
             .spots
             .storage
-            .run(move || async move { open_store(store, snapshots, &identity) })
+            .run(move || async move { open_store(store, snapshots, &identity, &*storage_clock, promise_ms) })
             .await;
-        let (store, (snapshots, names), contents, book) =
-            opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
+        let Opened {
+            store,
+            taken_at,
+            boot,
+            snapshots: (snapshots, names),
+            contents,
+            book,
+        } = opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
 
         // What the configuration says wins.
         let mut known = book.peers().clone();
@@ -102,16 +114,29 @@ impl BoundHost {
         let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
         let storage_inbox = Arc::new(Inbox::new());
         let snapshot_inbox = Arc::new(Inbox::new());
-        let inbound = Arc::new(Router::new(inboxes.clone(), snapshot_inbox.clone()));
+        let liveness_inbox = Arc::new(Inbox::new());
+        let inbound = Arc::new(Router::new(
+            inboxes.clone(),
+            snapshot_inbox.clone(),
+            liveness_inbox.clone(),
+        ));
         let budget = InboundBudget::new(limits.inbound_bytes_max);
         let (transport_actor, handle) = self.transport.into_actor(known, inbound, budget);
+
+        // On the board before any replica looks: it says who must not vote yet.
+        let random = mix(mix(self.seed, node.0), boot.counter);
+        let config = liveness_tuning.config(node, boot, random, taken_at);
+        let now = clock.now();
+        let liveness = Liveness::new(config, now);
+        let board = Arc::new(Board::new(liveness.sessions(), workers, now));
 
         let dispatchers = (self.spots.workers.iter().zip(&inboxes).enumerate())
             .map(|(worker, (spot, inbox))| {
                 let (inbox, storage, handle) = (inbox.clone(), storage_inbox.clone(), handle.clone());
                 let (clock, counters, snapshots) = (clock.clone(), counters.clone(), snapshot_inbox.clone());
+                let board = board.clone();
                 spot.start(move || {
-                    let shared = Shared::new(clock, limits, counters, snapshots, compaction);
+                    let shared = Shared::new(clock, limits, counters, snapshots, compaction, board);
                     Dispatcher::new(worker, inbox, storage, handle, shared)
                 })
             })
@@ -131,6 +156,20 @@ impl BoundHost {
                 .start(move || TurnActor(SnapshotActor::new(snapshots, &names, inbox, workers, handle, counters)))
         };
         let transport = self.spots.transport.start(move || transport_actor);
+        let liveness = {
+            let surroundings = Surroundings {
+                clock: clock.clone(),
+                board,
+                inbox: liveness_inbox,
+                workers: inboxes.clone(),
+                storage: storage_inbox.clone(),
+                transport: handle.clone(),
+                counters: counters.clone(),
+            };
+            self.spots
+                .transport
+                .start(move || LivenessActor::new(config, liveness, surroundings))
+        };
 
         tracing::debug!(node = node.0, address, groups = recovered.len(), "node opened");
         Ok(RaftHost(Arc::new(Node {
@@ -143,6 +182,7 @@ impl BoundHost {
             snapshots: snapshot_inbox,
             transport: handle,
             counters,
+            clock,
             budget: ByteBudget::new(limits.request_bytes_max),
             limits,
             plain,
@@ -156,6 +196,7 @@ impl BoundHost {
                 storage,
                 snapshots,
                 transport,
+                liveness,
             },
             place: self.spots.transport.clone(),
             disk: self.spots.storage.clone(),
@@ -166,17 +207,23 @@ impl BoundHost {
     }
 }
 
-type Opened = (
-    Box<dyn LogStore>,
-    (Box<dyn SnapshotStore>, Vec<String>),
-    StoreContents,
-    PeerBook,
-);
+struct Opened {
+    store: Box<dyn LogStore>,
+    /// Nobody else wrote to it from then on.
+    taken_at: Moment,
+    boot: Boot,
+    /// With the names of those that are there.
+    snapshots: (Box<dyn SnapshotStore>, Vec<String>),
+    contents: StoreContents,
+    book: PeerBook,
+}
 
 fn open_store(
     choice: StoreChoice,
     snapshots: Option<Box<dyn SnapshotStore>>,
     identity: &StoreIdentity,
+    clock: &dyn Clock,
+    promise_ms: u64,
 ) -> Result<Opened, StoreError> {
     let mut book = PeerBook::default();
     let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
@@ -189,6 +236,9 @@ fn open_store(
         }
         StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),
     };
+    // Earlier than all that takes its time.
+    let taken_at = clock.now();
+    let boot = store.boot(promise_ms)?;
     let mut snapshots = snapshots.unwrap_or(default);
     let names = snapshots.list().map_err(|source| StoreError::Io {
         context: "list the snapshots".to_owned(),
@@ -196,5 +246,12 @@ fn open_store(
     })?;
     let contents = store.recover()?;
     let names = remove_strays(&mut *snapshots, names, &contents);
-    Ok((store, (snapshots, names), contents, book))
+    Ok(Opened {
+        store,
+        taken_at,
+        boot,
+        snapshots: (snapshots, names),
+        contents,
+        book,
+    })
 }

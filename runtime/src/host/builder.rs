@@ -6,6 +6,7 @@ use super::placement::{Placement, Spots, Threads};
 use crate::clock::{Clock, MonotonicClock};
 use crate::error::OpenError;
 use crate::limits::Limits;
+use crate::liveness::LivenessTuning;
 use crate::random::mix;
 use crate::snapshot::Compaction;
 use crate::store::{LogStore, SnapshotStore};
@@ -28,6 +29,7 @@ pub struct HostBuilder {
     pub(super) peers: BTreeMap<NodeId, String>,
     pub(super) workers: usize,
     pub(super) tuning: Tuning,
+    pub(super) liveness: LivenessTuning,
     pub(super) limits: Limits,
     pub(super) compaction: Compaction,
     seed: Option<u64>,
@@ -54,6 +56,7 @@ impl HostBuilder {
             peers: BTreeMap::new(),
             workers: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             tuning: Tuning::default(),
+            liveness: LivenessTuning::default(),
             limits: Limits::default(),
             compaction: Compaction::default(),
             seed: None,
@@ -144,6 +147,13 @@ impl HostBuilder {
     #[must_use]
     pub fn log_store(mut self, store: impl LogStore) -> Self {
         self.store = StoreChoice::Given(Box::new(store));
+        self
+    }
+
+    /// How nodes notice that others live.
+    #[must_use]
+    pub fn liveness(mut self, liveness: LivenessTuning) -> Self {
+        self.liveness = liveness;
         self
     }
 
@@ -240,6 +250,7 @@ impl HostBuilder {
             ..
         } = self.tuning;
         let refuse = |what: String| Err(OpenError::Config(what));
+        self.liveness.check().map_err(OpenError::Config)?;
         if self.workers == 0 {
             return refuse("a node needs at least one worker".to_owned());
         }

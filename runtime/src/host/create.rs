@@ -153,7 +153,9 @@ impl Node {
         }
         let tombstone = self.tombstones.lock().get(&group).copied();
         let record = wanted.record(tombstone.map(|tombstone| tombstone.incarnation))?;
-        let state = first_recovered(&record, tombstone.as_ref())?;
+        let mut state = first_recovered(&record, tombstone.as_ref())?;
+        // One that comes back in the same incarnation may have promised something in the node's last life.
+        state.created = tombstone.is_none_or(|tombstone| tombstone.incarnation != record.incarnation);
         let (reply, noted) = oneshot::channel();
         if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
             return Err(CreateGroupError::Closed);

@@ -128,6 +128,7 @@ impl Node {
             forgotten: LogId::ZERO,
             // As the store did: nothing but the new one counts.
             memberships: Vec::new(),
+            created: true,
             ..state
         };
         let incarnation = record.incarnation;

@@ -57,7 +57,7 @@ fn decode() -> Decode {
 impl Desk {
     async fn new(store: MemorySnapshotStore) -> Self {
         let (worker, inbox) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
-        let handle = transport::nowhere(Router::new(vec![worker.clone()], inbox.clone())).await;
+        let handle = transport::nowhere(Router::new(vec![worker.clone()], inbox.clone(), Arc::new(Inbox::new()))).await;
         let names = store.list().unwrap();
         let counters = Arc::new(Counters::default());
         let boxed = Box::new(store.clone());

@@ -53,7 +53,12 @@ fn load(incarnation: u64) -> StorageWork {
 impl Desk {
     async fn new(store: MemoryLogStore) -> Self {
         let (worker, inbox) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
-        let handle = transport::nowhere(Router::new(vec![worker.clone()], Arc::new(Inbox::new()))).await;
+        let handle = transport::nowhere(Router::new(
+            vec![worker.clone()],
+            Arc::new(Inbox::new()),
+            Arc::new(Inbox::new()),
+        ))
+        .await;
         let (workers, counters) = (vec![worker.clone()], Arc::new(Counters::default()));
         let store = Box::new(store);
         let actor = StorageActor::new(store, IdMap::default(), inbox.clone(), workers, handle, counters);

@@ -14,6 +14,7 @@ mod read;
 mod recover;
 mod write;
 
+use super::boot::{Boot, count_boot};
 use super::identity::{claim, create_dir_durably, lock_dir};
 use super::record::Owner;
 use super::refusal::Refusal;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 ///
 /// ```text
 /// identity   whose directory it is
+/// boot       how often it was opened, and the longest promise that was granted
 /// lock       held while a store has it open
 /// log/       the logs of all groups
 /// ```
@@ -43,6 +45,8 @@ pub struct FjallLogStore {
     poisoned: bool,
     /// A record while it is put together.
     scratch: Vec<u8>,
+    /// The data directory.
+    dir: PathBuf,
     path: PathBuf,
     /// Last, so that it is given up after the database is closed.
     _lock: File,
@@ -88,6 +92,7 @@ impl FjallLogStore {
             batch: 0,
             poisoned: false,
             scratch: Vec::new(),
+            dir: dir.to_owned(),
             path,
             _lock: lock,
         })
@@ -112,6 +117,10 @@ impl FjallLogStore {
 }
 
 impl LogStore for FjallLogStore {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        count_boot(&self.dir, promise_ms)
+    }
+
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.recover_all()
     }

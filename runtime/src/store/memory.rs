@@ -1,5 +1,6 @@
 //! A store that forgets when the process ends.
 
+use super::boot::Boot;
 use super::refusal::{
     Refusal, check_entries, check_rebuild, first_state, forget_configuration, imported_state, rebased,
 };
@@ -20,6 +21,7 @@ pub struct MemoryLogStore {
 
 #[derive(Debug, Default)]
 struct Disk {
+    boot: Boot,
     groups: BTreeMap<GroupId, MemoryGroup>,
     tombstones: BTreeMap<GroupId, Tombstone>,
 }
@@ -141,6 +143,13 @@ impl MemoryGroup {
 }
 
 impl LogStore for MemoryLogStore {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        let mut disk = self.disk.lock();
+        let (boot, noted) = disk.boot.next(promise_ms);
+        disk.boot = noted;
+        Ok(boot)
+    }
+
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         let disk = self.disk.lock();
         let groups = disk.groups.values().map(MemoryGroup::inspect);

@@ -4,6 +4,7 @@
 //! in memory, for simulations and clusters inside one process. Both pass one conformance suite
 //! (`tests/log_store.rs`).
 
+mod boot;
 mod fjall;
 mod identity;
 mod memory;
@@ -14,6 +15,7 @@ mod shape;
 mod snapshots;
 
 pub use self::fjall::FjallLogStore;
+pub use boot::Boot;
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
 pub(crate) use peer_book::{PeerBook, is_address};
@@ -27,6 +29,15 @@ use std::path::PathBuf;
 
 /// The log and hard state of every group of a node. Blocking: it lives on the storage actor's own thread.
 pub trait LogStore: Send + 'static {
+    /// Counts a start of the node, and notes that from now on it grants promises of up to `promise_ms`
+    /// milliseconds. To be called once, when the store was opened, before the node says anything to anybody;
+    /// what it says of the time before is what earlier calls were given. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] or [`StoreError::Io`]. The start may be counted then.
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError>;
+
     /// All that the disk holds. To be called once, before the first write: a store that was opened on an
     /// existing log knows none of its groups before.
     ///

@@ -64,6 +64,7 @@ impl LogShape {
             applied: LogIndex::ZERO,
             memberships: self.memberships,
             forgotten,
+            ..Recovered::default()
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub(crate) struct Counters {
     frames_sent: AtomicU64,
     messages_sent: AtomicU64,
+    node_messages_sent: AtomicU64,
     bytes_sent: AtomicU64,
     messages_dropped: AtomicU64,
     frames_received: AtomicU64,
@@ -23,8 +24,10 @@ pub(crate) struct Counters {
 pub(crate) struct TransportCounts {
     /// Frames handed to a connection.
     pub(crate) frames_sent: u64,
-    /// Messages in those frames. Whether they arrived is not known.
+    /// Messages of groups in those frames. Whether they arrived is not known.
     pub(crate) messages_sent: u64,
+    /// Messages between nodes in those frames.
+    pub(crate) node_messages_sent: u64,
     /// Payload bytes of those frames.
     pub(crate) bytes_sent: u64,
     /// Messages that never left: outbox full, peer not connected or unknown, or larger than a frame.
@@ -44,9 +47,10 @@ pub(crate) struct TransportCounts {
 }
 
 impl Counters {
-    pub(crate) fn add_sent(&self, messages: usize, bytes: usize) {
+    pub(crate) fn add_sent(&self, messages: usize, node_messages: usize, bytes: usize) {
         self.frames_sent.fetch_add(1, Relaxed);
         self.messages_sent.fetch_add(messages as u64, Relaxed);
+        self.node_messages_sent.fetch_add(node_messages as u64, Relaxed);
         self.bytes_sent.fetch_add(bytes as u64, Relaxed);
     }
 
@@ -72,6 +76,7 @@ impl Counters {
         TransportCounts {
             frames_sent: self.frames_sent.load(Relaxed),
             messages_sent: self.messages_sent.load(Relaxed),
+            node_messages_sent: self.node_messages_sent.load(Relaxed),
             bytes_sent: self.bytes_sent.load(Relaxed),
             messages_dropped: self.messages_dropped.load(Relaxed),
             frames_received: self.frames_received.load(Relaxed),

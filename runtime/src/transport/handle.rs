@@ -3,7 +3,8 @@
 use super::bulk::{BulkQueue, Outgoing, SnapshotTransfer};
 use super::counters::{Counters, TransportCounts};
 use super::lane::Lane;
-use super::outbox::{Outbox, OutboxBounds};
+use super::outbox::{Flow, Outbox, OutboxBounds};
+use super::wire::NodeParcel;
 use parking_lot::RwLock;
 use raftyard_groups::{GroupId, Message, NodeId};
 use std::collections::BTreeMap;
@@ -78,6 +79,19 @@ impl TransportHandle {
                 }
             }
         }
+    }
+
+    /// Queues a message between nodes, beside what the groups say that is as urgent.
+    pub(crate) fn send_node(&self, parcel: &NodeParcel) {
+        if let Some(way) = self.ways.read().get(&parcel.to) {
+            way.heartbeats.push_node(parcel);
+        }
+    }
+
+    /// By peer: how what groups want to have sent in bulk moves.
+    pub(crate) fn data_flows(&self) -> BTreeMap<NodeId, Flow> {
+        let ways = self.ways.read();
+        ways.iter().map(|(peer, way)| (*peer, way.data.flow())).collect()
     }
 
     /// Queues a snapshot. To an unknown peer it fails at once.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Order is kept within a lane only; Raft needs none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Lane {
-    /// Small and urgent: heartbeats, votes, read indexes and their answers.
+    /// Small and urgent: heartbeats, votes, resignations, read indexes and their answers.
     Heartbeat,
     /// Appends and their answers.
     Data,
@@ -28,6 +28,9 @@ impl Lane {
                 | Prompt::VoteRefused
                 | Prompt::Heartbeat { .. }
                 | Prompt::HeartbeatReply { .. }
+                | Prompt::Sleep { .. }
+                | Prompt::Resigned
+                | Prompt::ResignedAck
                 | Prompt::TimeoutNow
                 | Prompt::ReadIndex { .. }
                 | Prompt::ReadIndexIs { .. },

@@ -183,6 +183,7 @@ impl Link {
         progress.was_welcomed = true;
         progress.is_welcomed = true;
         self.outbox.open();
+        self.outbox.acknowledge(0);
         match self.send(&client, dispatch, backoff).await {
             Ok(never) => match never {},
             Err(error) => error,
@@ -206,14 +207,17 @@ impl Link {
                 && let Some(batch) = self.outbox.take()
             {
                 let bytes = batch.payload.len();
-                self.counters.add_sent(batch.messages, bytes);
+                self.counters.add_sent(batch.messages, batch.node_messages, bytes);
                 let frame = Frame::seal(next_seq, batch.payload);
                 next_seq += 1;
                 bytes_in_flight += bytes;
                 // The order of the calls is the order in which they are first polled.
                 let mut call = Box::pin(self.deliver(client, frame, bytes));
                 match futures::poll!(call.as_mut()) {
-                    Poll::Ready(received) => bytes_in_flight -= received?,
+                    Poll::Ready(received) => {
+                        bytes_in_flight -= received?;
+                        self.outbox.acknowledge(calls.len());
+                    }
                     Poll::Pending => calls.push(call),
                 }
             }
@@ -222,6 +226,7 @@ impl Link {
                 ended = &mut dispatch => return Err(ended_by(ended)),
                 Some(received) = calls.next(), if !calls.is_empty() => {
                     bytes_in_flight -= received?;
+                    self.outbox.acknowledge(calls.len());
                     backoff.reset();
                 }
                 () = self.outbox.filled(), if has_room(calls.len(), bytes_in_flight) => {}

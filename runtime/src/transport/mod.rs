@@ -26,6 +26,7 @@ mod bulk;
 mod codec;
 mod config;
 mod counters;
+mod fair;
 mod frame;
 mod guard;
 mod handle;
@@ -56,5 +57,7 @@ pub use handshake::{HandshakeCounts, HandshakeError, HandshakeRefusal};
 pub use network::{ByteStream, Connection, Listener, MemoryNetwork, Network, NetworkFuture, TcpNetwork};
 #[cfg(feature = "tls")]
 pub use network::{TlsError, TlsFiles, TlsNetwork};
+pub(crate) use outbox::Flow;
 pub(crate) use service::{SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 pub(crate) use session::Inbound;
+pub(crate) use wire::NodeParcel;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Version of the service and of all it carries. Nodes of different versions refuse each other.
-pub(crate) const PROTOCOL: u16 = 3;
+pub(crate) const PROTOCOL: u16 = 4;
 
 /// One node, as seen by another over one connection.
 #[tarpc::service]

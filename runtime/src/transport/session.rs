@@ -8,9 +8,9 @@ use super::lane::Lane;
 use super::service::{
     Hello, PROTOCOL, Peer, Receipt, Refusal, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, Welcome,
 };
-use super::wire;
+use super::wire::{self, Decoded};
 use crate::budget::{InboundBudget, InboundPermit};
-use raftyard_groups::{Message, NodeId};
+use raftyard_groups::{Message, NodeId, NodeMessage};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,6 +26,9 @@ pub(crate) trait Inbound: Send + Sync + 'static {
     /// The messages of one frame, in the order in which `from` sent them; never empty. The permit counts
     /// their bytes; it is to be kept until they are taken care of.
     fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: Option<InboundPermit>);
+
+    /// A message of that node as a node.
+    fn between_nodes(&self, from: NodeId, message: NodeMessage);
 
     /// A part of a snapshot. The answer comes once it is taken care of; the next part of that peer waits for it.
     fn snapshot(&self, from: NodeId, part: SnapshotPart) -> oneshot::Receiver<SnapshotAnswer>;
@@ -167,8 +170,11 @@ impl Session {
             Ok(payload) => payload,
             Err(error) => return refuse(Refusal::Checksum, &error),
         };
-        let mut messages = match wire::decode(&payload) {
-            Ok(messages) => messages,
+        let Decoded {
+            mut messages,
+            mut between_nodes,
+        } = match wire::decode(&payload) {
+            Ok(decoded) => decoded,
             Err(error) => return refuse(Refusal::Payload, &error),
         };
         *self.open.borrow_mut() = Some(Opened {
@@ -177,13 +183,17 @@ impl Session {
         });
 
         let reception = &self.reception;
-        let received = messages.len();
+        let received = messages.len() + between_nodes.len();
         messages.retain(|message| message.from == from && message.to == reception.node);
-        let misaddressed = received - messages.len();
+        between_nodes.retain(|parcel| parcel.from == from && parcel.to == reception.node);
+        let misaddressed = received - messages.len() - between_nodes.len();
         if misaddressed > 0 {
             tracing::warn!(peer = %from, ?lane, misaddressed, "misaddressed messages dropped");
         }
         reception.counters.add_received(received, misaddressed);
+        for parcel in between_nodes {
+            reception.inbound.between_nodes(from, parcel.message);
+        }
         if !messages.is_empty() {
             reception.inbound.deliver(from, messages, permit);
         }

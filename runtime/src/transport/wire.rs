@@ -1,31 +1,37 @@
 //! Messages as bytes: packed by hand, versioned, numbers little-endian and of fixed width.
 //!
 //! ```text
-//! payload := { length: u32, message }*
+//! payload := { length: u32, message | between_nodes }*
+//! between_nodes := version: u8, tag: u8, from, to: u64, body
 //! message := version: u8, tag: u8, group, incarnation, from, to, term: u64, body
 //! append  := prev, commit: u64, count: u32, { term: u64, length: u32, bytes }*
 //! ```
 //!
-//! The other bodies are their fields, in the order of their declaration. An append's entries are consecutive from `prev.index + 1` on, so their indexes are not sent: entries
+//! The other bodies are their fields, in the order of their declaration; before a field that may be missing stands
+//! whether it is there. An append's entries are consecutive from `prev.index + 1` on, so their indexes are not sent: entries
 //! that are not consecutive can't be said. Length `u32::MAX` stands for an entry without a command, the one below
 //! it for a configuration, which follows in its own form (`crate::membership`).
 
 mod decode;
 mod encode;
+mod node;
 
 use crate::membership::BadMembership;
-pub(crate) use decode::decode;
+pub(crate) use decode::{Decoded, decode};
 pub(crate) use encode::{encode, encoded_len};
+pub(crate) use node::{NodeParcel, encode_node, encoded_node_len};
 use raftyard_groups::LogIndex;
 
 /// The form described above.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Bytes of the length before each message.
 pub(crate) const PREFIX_BYTES: usize = 4;
 /// Version, tag and the five ids.
 const HEADER_BYTES: usize = 2 + 5 * 8;
 /// Bytes of a log id: term and index.
 const LOG_ID_BYTES: usize = 16;
+/// A session: the granting node's start counter and random number, and its own counter.
+const SESSION_BYTES: usize = 24;
 /// `prev`, `commit` and the count of entries.
 const APPEND_BYTES: usize = LOG_ID_BYTES + 8 + 4;
 /// An entry without its command.
@@ -50,6 +56,12 @@ mod tag {
     pub(super) const TIMEOUT_NOW: u8 = 11;
     pub(super) const READ_INDEX: u8 = 12;
     pub(super) const READ_INDEX_IS: u8 = 13;
+    pub(super) const SLEEP: u8 = 14;
+    pub(super) const RESIGNED: u8 = 15;
+    pub(super) const RESIGNED_ACK: u8 = 16;
+    /// Between nodes, from here on: they have no group.
+    pub(super) const NODE_HEARTBEAT: u8 = 128;
+    pub(super) const NODE_REPLY: u8 = 129;
 }
 
 /// Bytes that are not a message, or a message that can't be put into bytes.

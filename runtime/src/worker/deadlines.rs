@@ -1,34 +1,103 @@
 //! When each group of a worker wants to be ticked: an array, scanned by one timer, because a timer per group
-//! would cost more than the groups.
+//! would cost more than the groups. It is scanned only when something can be due: groups that sleep want nothing.
 
 use raftyard_groups::Moment;
 
 /// By a group's position on its worker.
-#[derive(Default)]
-pub(crate) struct Deadlines(Vec<u64>);
+pub(crate) struct Deadlines {
+    wanted: Vec<u64>,
+    /// None of them is earlier.
+    earliest: u64,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            wanted: Vec::new(),
+            earliest: u64::MAX,
+        }
+    }
+}
 
 impl Deadlines {
     pub(crate) fn set(&mut self, position: usize, deadline: Moment) {
-        if self.0.len() <= position {
-            self.0.resize(position + 1, u64::MAX);
+        if self.wanted.len() <= position {
+            self.wanted.resize(position + 1, u64::MAX);
         }
-        if let Some(slot) = self.0.get_mut(position) {
+        if let Some(slot) = self.wanted.get_mut(position) {
             *slot = deadline.0;
         }
+        self.earliest = self.earliest.min(deadline.0);
+    }
+
+    /// No later than this.
+    pub(crate) fn bring_forward(&mut self, position: usize, deadline: Moment) {
+        let wanted = self.wanted.get(position).copied().unwrap_or(u64::MAX);
+        self.set(position, Moment(wanted.min(deadline.0)));
     }
 
     /// Nobody is at this position any more.
     pub(crate) fn clear(&mut self, position: usize) {
-        if let Some(slot) = self.0.get_mut(position) {
+        if let Some(slot) = self.wanted.get_mut(position) {
             *slot = u64::MAX;
         }
     }
 
-    /// Positions whose deadline has come, in order.
-    pub(crate) fn due(&self, now: Moment) -> impl Iterator<Item = usize> + '_ {
-        self.0
-            .iter()
-            .enumerate()
-            .filter_map(move |(position, deadline)| (*deadline <= now.0).then_some(position))
+    /// Positions whose deadline has come, in order. They are due until they are set again.
+    pub(crate) fn due(&mut self, now: Moment) -> Vec<usize> {
+        if now.0 < self.earliest {
+            return Vec::new();
+        }
+        self.earliest = self.wanted.iter().copied().min().unwrap_or(u64::MAX);
+        let wanted = self.wanted.iter().enumerate();
+        wanted
+            .filter_map(|(position, deadline)| (*deadline <= now.0).then_some(position))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deadlines(wanted: &[u64]) -> Deadlines {
+        let mut deadlines = Deadlines::default();
+        for (position, deadline) in wanted.iter().enumerate() {
+            deadlines.set(position, Moment(*deadline));
+        }
+        deadlines
+    }
+
+    #[test]
+    fn what_is_due_stays_due_until_it_is_set_again() {
+        let mut deadlines = deadlines(&[5, 9, 5]);
+        assert_eq!(deadlines.due(Moment(4)), [0; 0]);
+        assert_eq!(deadlines.due(Moment(5)), [0, 2]);
+        assert_eq!(deadlines.due(Moment(5)), [0, 2]);
+        deadlines.set(0, Moment(20));
+        deadlines.clear(2);
+        assert_eq!(deadlines.due(Moment(8)), [0; 0]);
+        assert_eq!(deadlines.due(Moment(9)), [1]);
+    }
+
+    #[test]
+    fn a_deadline_that_is_brought_forward_is_never_put_off() {
+        let mut deadlines = deadlines(&[5]);
+        deadlines.bring_forward(0, Moment(9));
+        assert_eq!(deadlines.due(Moment(5)), [0]);
+        deadlines.bring_forward(0, Moment(2));
+        deadlines.bring_forward(3, Moment(2));
+        assert_eq!(deadlines.due(Moment(2)), [0, 3]);
+    }
+
+    #[test]
+    fn who_sleeps_is_never_due() {
+        let mut deadlines = deadlines(&[u64::MAX, 3]);
+        assert_eq!(deadlines.due(Moment(3)), [1]);
+        deadlines.set(1, Moment(u64::MAX));
+        assert_eq!(deadlines.due(Moment(u64::MAX - 1)), [0; 0]);
+        assert_eq!(deadlines.due(Moment(u64::MAX - 1)), [0; 0]);
+        deadlines.set(1, Moment(7));
+        assert_eq!(deadlines.due(Moment(7)), [1]);
     }
 }

@@ -5,13 +5,17 @@
 //! comes meanwhile makes the next turn larger instead of more frequent.
 
 use super::deadlines::Deadlines;
+use super::fair::{Line, Lines};
 use super::group_actor::{End, Ended, GroupActor};
+use super::resignations::Resignations;
+use super::sleepers::Sleepers;
 use super::turn::{GroupWork, Turn, TurnOutput};
 use super::{Create, Work};
 use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::life::Life;
 use crate::limits::Limits;
+use crate::liveness::Board;
 use crate::metrics::Counters;
 use crate::quarantine::QuarantineReason;
 use crate::registry::{GroupSlot, IdMap};
@@ -19,8 +23,8 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::GroupId;
-use std::cell::RefCell;
+use raftyard_groups::{Body, GroupId, Incarnation, Moment, PairEvent, PromiseRecord, Prompt, Sessions};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +45,16 @@ pub(crate) struct Shared {
     pub(crate) compaction: Compaction,
     pub(crate) output: RefCell<TurnOutput>,
     pub(crate) deadlines: RefCell<Deadlines>,
+    /// Other groups have work in this turn too.
+    pub(crate) is_contended: Cell<bool>,
+    pub(crate) sleepers: RefCell<Sleepers>,
+    pub(crate) resignations: RefCell<Resignations>,
+    /// What replicas promised that are gone: it binds those that take their places.
+    pub(crate) promises: RefCell<IdMap<GroupId, (Incarnation, PromiseRecord)>>,
+    board: Arc<Board>,
+    /// What was on the board when the turn began, after its work was taken: what changes later comes as work for a
+    /// later turn, and finds who fell asleep meanwhile.
+    sessions: RefCell<Sessions>,
 }
 
 impl Shared {
@@ -50,6 +64,7 @@ impl Shared {
         counters: Arc<Counters>,
         snapshots: Arc<Inbox<SnapshotWork>>,
         compaction: Compaction,
+        board: Arc<Board>,
     ) -> Self {
         Self {
             clock,
@@ -59,7 +74,48 @@ impl Shared {
             compaction,
             output: RefCell::default(),
             deadlines: RefCell::default(),
+            is_contended: Cell::default(),
+            sleepers: RefCell::default(),
+            resignations: RefCell::default(),
+            promises: RefCell::default(),
+            sessions: RefCell::new(board.sessions()),
+            board,
         }
+    }
+
+    /// What this turn's groups go by.
+    pub(crate) fn sessions(&self) -> Sessions {
+        self.sessions.borrow().clone()
+    }
+
+    fn look_at_board(&self) {
+        *self.sessions.borrow_mut() = self.board.sessions();
+    }
+
+    /// Answers a message in the place of a replica that can't.
+    pub(crate) fn answer_in_place(&self, message: &raftyard_groups::Message) {
+        let answer = self.resignations.borrow_mut().hear(message);
+        self.output.borrow_mut().send.extend(answer);
+    }
+
+    /// Says again what replicas that are gone owe.
+    fn repeat_resignations(&self, now: Moment) {
+        let due = self.resignations.borrow_mut().due(now, &self.sessions.borrow());
+        self.output.borrow_mut().send.extend(due);
+    }
+
+    /// Takes what a replica of this life promised before, if that still binds.
+    fn take_promise(&self, life: Life) -> Option<PromiseRecord> {
+        let (incarnation, promise) = self.promises.borrow_mut().remove(&life.group)?;
+        let sessions = self.sessions.borrow();
+        let binds = incarnation == life.incarnation && sessions.is_live(promise.leader, promise.session);
+        binds.then_some(promise)
+    }
+
+    fn forget_promises(&self) {
+        let sessions = self.sessions.borrow();
+        let is_live = |promise: &PromiseRecord| sessions.is_live(promise.leader, promise.session);
+        self.promises.borrow_mut().retain(|_, (_, promise)| is_live(promise));
     }
 }
 
@@ -68,13 +124,15 @@ pub(crate) struct Dispatcher {
     inbox: Arc<Inbox<Work>>,
     storage: Arc<Inbox<StorageWork>>,
     transport: TransportHandle,
-    shared: Rc<Shared>,
+    pub(super) shared: Rc<Shared>,
     /// By position. One whose group is gone is free for the next.
-    groups: Vec<Option<Local>>,
+    pub(super) groups: Vec<Option<Local>>,
     free: Vec<usize>,
     positions: IdMap<GroupId, usize>,
     /// Groups that have work in the turn that is being put together.
-    touched: Vec<usize>,
+    pub(super) touched: Vec<usize>,
+    /// Requests that did not fit into a turn.
+    pub(super) lines: Lines,
     /// Memory for what is taken from the inbox.
     taken: Vec<Work>,
     in_turn: bool,
@@ -86,10 +144,11 @@ pub(crate) struct Dispatcher {
 }
 
 /// A group of this worker.
-struct Local {
+pub(super) struct Local {
     actor: Addr<GroupActor>,
-    slot: Arc<GroupSlot>,
-    work: Vec<GroupWork>,
+    pub(super) slot: Arc<GroupSlot>,
+    pub(super) work: Vec<GroupWork>,
+    pub(super) line: Line,
 }
 
 #[derive(Message)]
@@ -123,6 +182,7 @@ impl Dispatcher {
             free: Vec::new(),
             positions: IdMap::default(),
             touched: Vec::new(),
+            lines: Lines::default(),
             taken: Vec::new(),
             in_turn: false,
             ticked: false,
@@ -135,6 +195,7 @@ impl Dispatcher {
         self.in_turn = true;
         let mut taken = std::mem::take(&mut self.taken);
         self.inbox.take(&mut taken);
+        self.shared.look_at_board();
         for work in taken.drain(..) {
             self.sort(work);
         }
@@ -142,10 +203,13 @@ impl Dispatcher {
         if std::mem::take(&mut self.ticked) {
             self.give_ticks();
         }
+        self.share_out();
         self.run_touched(ctx);
     }
 
     fn run_touched(&mut self, ctx: &mut Context<Self>) {
+        self.shared.is_contended.set(self.touched.len() > 1);
+        self.shared.counters.group_turns.add(self.touched.len() as u64);
         for position in self.touched.drain(..) {
             if let Some(Some(local)) = self.groups.get_mut(position) {
                 local.actor.do_send(Turn(std::mem::take(&mut local.work)));
@@ -175,8 +239,9 @@ impl Dispatcher {
                 }
             }
             Work::Loaded(loaded) => self.give(loaded.life, GroupWork::Loaded(loaded)),
-            Work::Propose(life, proposal) => self.give(life, GroupWork::Propose(proposal)),
-            Work::Read(life, job) => self.give(life, GroupWork::Read(job)),
+            Work::Propose(life, proposal) => self.ask(life, GroupWork::Propose(proposal)),
+            Work::Read(life, job) => self.ask(life, GroupWork::Read(job)),
+            Work::ProposeMany(life, proposals) => self.ask(life, GroupWork::ProposeMany(proposals)),
             Work::Snapshot(life, event) => self.give(life, GroupWork::Snapshot(event)),
             Work::Transfer(life, transfer) => self.give(life, GroupWork::Transfer(transfer)),
             Work::Change(life, change) => self.give(life, GroupWork::Change(change)),
@@ -184,6 +249,7 @@ impl Dispatcher {
             Work::Export(life, export) => self.give(life, GroupWork::Export(export)),
             Work::Continue(life) => self.give(life, GroupWork::Tick),
             Work::Unreadable(life) => self.give(life, GroupWork::Quarantine(QuarantineReason::LogDamaged)),
+            Work::Pairs(events) => self.note_pairs(&events),
             Work::StorageFailed => {
                 self.storage_failed = true;
                 for position in 0..self.groups.len() {
@@ -196,11 +262,21 @@ impl Dispatcher {
     fn give(&mut self, life: Life, work: GroupWork) {
         match self.position(life) {
             Some(position) => self.give_at(position, work),
-            None => {
-                self.shared.counters.strays.add(1);
-                work.refuse();
-            }
+            None => self.refuse(work),
         }
+    }
+
+    /// As [`give`](Self::give), for what clients ask: it waits if there is too much of it.
+    fn ask(&mut self, life: Life, request: GroupWork) {
+        match self.position(life) {
+            Some(position) => self.give_request(position, request),
+            None => self.refuse(request),
+        }
+    }
+
+    fn refuse(&self, work: GroupWork) {
+        self.shared.counters.strays.add(1);
+        work.refuse();
     }
 
     /// Hands on what a peer says to the very life of a group that is here. One of a later life tells that the
@@ -227,6 +303,10 @@ impl Dispatcher {
                 "the group goes on elsewhere in a newer incarnation"
             );
         }
+        let is_ack = message.body == Body::Prompt(Prompt::ResignedAck);
+        if is_ack || self.position(life).is_none() {
+            self.shared.answer_in_place(&message);
+        }
         self.give(life, GroupWork::Message(message));
     }
 
@@ -236,7 +316,7 @@ impl Dispatcher {
         (local.slot.incarnation == life.incarnation).then_some(position)
     }
 
-    fn give_at(&mut self, position: usize, work: GroupWork) {
+    pub(super) fn give_at(&mut self, position: usize, work: GroupWork) {
         if let Some(Some(local)) = self.groups.get_mut(position) {
             if local.work.is_empty() {
                 self.touched.push(position);
@@ -245,8 +325,9 @@ impl Dispatcher {
         }
     }
 
-    fn create(&mut self, create: Create) {
+    fn create(&mut self, mut create: Create) {
         let (slot, campaign) = (create.slot.clone(), create.campaign);
+        create.recovered.promise = self.shared.take_promise(slot.life());
         let position = self.free.pop().unwrap_or_else(|| {
             self.groups.push(None);
             self.groups.len() - 1
@@ -258,6 +339,7 @@ impl Dispatcher {
                 actor,
                 slot,
                 work: Vec::new(),
+                line: Line::default(),
             });
         }
         self.give_at(position, if campaign { GroupWork::Campaign } else { GroupWork::Tick });
@@ -273,10 +355,13 @@ impl Dispatcher {
         };
         self.positions.remove(&life.group);
         self.touched.retain(|touched| *touched != position);
+        self.lines.forget(position);
         self.shared.deadlines.borrow_mut().clear(position);
+        self.shared.sleepers.borrow_mut().clear(position);
         self.free.push(position);
         if let Some(local) = self.groups.get_mut(position).and_then(Option::take) {
-            local.work.into_iter().for_each(GroupWork::refuse);
+            let waiting = local.work.into_iter().chain(local.line.into_requests());
+            waiting.for_each(GroupWork::refuse);
             // Dropped with its proposals, whose outcome nobody knows then.
             local.actor.do_send(End(ended));
         }
@@ -284,23 +369,44 @@ impl Dispatcher {
 
     /// Time has passed: groups whose deadline has come need a turn.
     fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.shared.board.worker_moved(self.worker, self.shared.clock.now());
         if self.in_turn {
             self.ticked = true;
             return;
         }
+        self.shared.look_at_board();
         self.give_ticks();
-        if !self.touched.is_empty() {
+        let has_to_say = !self.shared.output.borrow().send.is_empty();
+        if has_to_say || !self.touched.is_empty() {
             self.in_turn = true;
             self.run_touched(ctx);
         }
     }
 
+    /// Groups that sleep on a node with which something changed have to look, soon, but not all at once. What woke
+    /// them before is not put off.
+    fn note_pairs(&mut self, events: &[PairEvent]) {
+        let now = self.shared.clock.now();
+        let (sleepers, mut deadlines) = (self.shared.sleepers.borrow(), self.shared.deadlines.borrow_mut());
+        for event in events {
+            for (position, moment) in sleepers.woken_by(event, now) {
+                deadlines.bring_forward(position, moment);
+            }
+        }
+        drop((sleepers, deadlines));
+        self.shared.forget_promises();
+        // The first of them in this turn.
+        self.ticked = true;
+    }
+
     fn give_ticks(&mut self) {
         let now = self.shared.clock.now();
-        let due: Vec<usize> = self.shared.deadlines.borrow().due(now).collect();
+        let due = self.shared.deadlines.borrow_mut().due(now);
+        self.shared.counters.timers.add(due.len() as u64);
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }
+        self.shared.repeat_resignations(now);
     }
 
     /// Hands on what the turn's groups want done.
@@ -354,9 +460,11 @@ impl Handler<EndTurn> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: EndTurn, ctx: &mut Context<Self>) {
+        self.shared.board.worker_moved(self.worker, self.shared.clock.now());
         self.hand_on();
         self.in_turn = false;
-        if self.inbox.end_turn() {
+        // What did not fit into the turn is in the next one, with what came meanwhile.
+        if !self.lines.is_empty() || self.inbox.end_turn() {
             self.start_turn(ctx);
         }
     }
@@ -367,6 +475,7 @@ impl Handler<Stop> for Dispatcher {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         for local in self.groups.drain(..).flatten() {
+            local.line.into_requests().for_each(GroupWork::refuse);
             local.actor.do_send(Stop);
         }
         self.positions.clear();

@@ -5,6 +5,7 @@ use super::changes::Changes;
 use super::dispatcher::{Shared, Stop};
 use super::proposals::{self, Proposals, Sealed};
 use super::reads::{self, Reads};
+use super::sleepers::Sleep;
 use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};
 use super::{Create, Export, Proposal, ReadJob, Transfer};
@@ -16,8 +17,8 @@ use crate::registry::{GroupSlot, Standing};
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Effects, Entry, Group, Input, LogId, LogIndex, Moment, Payload, ProposalId, Proposed, RoleKind, TransferId,
-    TransferOutcome,
+    Body, Effects, Entry, Group, Input, LogId, LogIndex, Message, Moment, Payload, Prompt, ProposalId, Proposed,
+    RoleKind, Sessions, TransferId, TransferOutcome,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,6 +39,10 @@ const FIRST_CAMPAIGN_MS: u64 = 500;
 /// other groups of the worker get theirs.
 const APPLY_BATCHES_PER_TURN: usize = 4;
 
+/// And how long it may do so if other groups have work in the turn, by its weight: after the batch that goes beyond
+/// it comes no other. Nanoseconds.
+const APPLY_NANOS_PER_TURN: u64 = 2_000_000;
+
 pub(crate) struct GroupActor {
     pub(super) core: Group,
     pub(super) effects: Effects,
@@ -52,12 +57,16 @@ pub(crate) struct GroupActor {
     transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
     changes: Changes,
     first_campaign: Option<FirstCampaign>,
+    /// How long it applied in this turn.
+    apply_nanos: u64,
     /// Names for what the core is asked.
     next_id: u64,
     pub(super) slot: Arc<GroupSlot>,
     pub(super) shared: Rc<Shared>,
     /// Where its deadline is kept.
     position: usize,
+    /// It is in the index of those who sleep.
+    asleep: bool,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
     pub(super) quarantined: bool,
     /// The last that is dropped: nothing of the state machine is left then.
@@ -105,10 +114,12 @@ impl GroupActor {
             transfers: Vec::new(),
             changes: Changes::default(),
             first_campaign: None,
+            apply_nanos: 0,
             next_id: 0,
             slot: create.slot,
             shared,
             position,
+            asleep: false,
             quarantined: false,
             ended: None,
         }
@@ -116,11 +127,13 @@ impl GroupActor {
 
     fn turn(&mut self, work: Vec<GroupWork>) {
         let now = self.shared.clock.now();
+        let sessions = self.shared.sessions();
         let role = self.core.role();
         let mut inputs = Vec::with_capacity(work.len().min(64));
         let (mut commands, mut jobs, mut exports) = (Vec::new(), Vec::new(), Vec::new());
         for work in work {
             match work {
+                GroupWork::Message(message) if self.quarantined => self.shared.answer_in_place(&message),
                 GroupWork::Message(message) => inputs.push(Input::Message(message)),
                 GroupWork::Persisted(seq) => {
                     inputs.push(Input::Persisted { seq });
@@ -134,6 +147,7 @@ impl GroupActor {
                     entries: loaded.entries,
                 }),
                 GroupWork::Propose(proposal) => commands.push(proposal),
+                GroupWork::ProposeMany(proposals) => commands.extend(proposals),
                 GroupWork::Read(job) => jobs.push(job),
                 GroupWork::Transfer(transfer) => inputs.push(self.transfer(transfer)),
                 GroupWork::Change(change) => inputs.push(self.changes.ask(change)),
@@ -155,10 +169,10 @@ impl GroupActor {
             self.refuse(commands, jobs, exports);
             return;
         }
-        inputs.extend(self.campaign_first(now));
+        inputs.extend(self.campaign_first(now, &sessions));
         inputs.extend(self.ask_for_reads(jobs, now));
         inputs.extend(self.propose(commands, now));
-        self.core.step_all(now, inputs, &mut self.effects);
+        self.core.step_all(now, &sessions, inputs, &mut self.effects);
         if self.is_of_other_kind() {
             self.quarantine(&QuarantineReason::OtherKind);
             return self.refuse(Vec::new(), Vec::new(), exports);
@@ -189,8 +203,12 @@ impl GroupActor {
     }
 
     /// The next try of a first campaign, if one is due and still makes sense.
-    fn campaign_first(&mut self, now: Moment) -> Option<Input> {
+    fn campaign_first(&mut self, now: Moment, sessions: &Sessions) -> Option<Input> {
         let first = self.first_campaign.as_mut()?;
+        if !sessions.may_vote() {
+            // Nobody can be elected before: it goes on asking for as long after that.
+            first.until = now.plus(FIRST_CAMPAIGN_MS);
+        }
         let is_asking = matches!(self.core.role(), RoleKind::Follower | RoleKind::PreCandidate);
         if self.core.leader().is_some() || !is_asking || now > first.until {
             self.first_campaign = None;
@@ -276,26 +294,31 @@ impl GroupActor {
             self.install(last);
         }
         self.restore_if_due();
+        self.snapshots.log.set_max(self.slot.tenancy.log_bytes_max());
         self.compact(now);
         let mut batches = 0;
+        self.apply_nanos = 0;
         loop {
             for (id, outcome) in self.effects.reads.drain(..) {
                 self.reads.decided(id, outcome);
             }
             self.answer_reads();
-            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN {
+            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN || self.has_applied_its_share() {
                 break;
             }
             let Some(through) = self.apply() else {
                 break;
             };
             batches += 1;
-            self.core.step(now, Input::Applied { through }, &mut self.effects);
+            let sessions = self.shared.sessions();
+            self.core
+                .step(now, &sessions, Input::Applied { through }, &mut self.effects);
         }
         for peer in std::mem::take(&mut self.effects.snapshots) {
             self.send_snapshot(peer);
         }
         self.snapshot_if_due();
+        self.slot.tenancy.set_log_bytes(self.snapshots.log.bytes());
         if let Some(before) = self.snapshots.note_write(self.effects.persist.as_ref()) {
             self.forget_snapshots(before);
         }
@@ -330,7 +353,9 @@ impl GroupActor {
     /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
     fn apply(&mut self) -> Option<LogIndex> {
         let entries = std::mem::take(&mut self.effects.apply);
-        let last = entries.last()?.id();
+        let (first, last) = (entries.first()?.index, entries.last()?.id());
+        let begun = self.shared.clock.nanos();
+        let (mut commands, mut bytes) = (0, 0);
         let is_on_disk = self.machine.is_on_disk();
         // What is not committed on disk is not answered.
         let mut held = Vec::new();
@@ -338,7 +363,8 @@ impl GroupActor {
             let id = LogId { term, index };
             let mut answer = None;
             if let Payload::Command(command) = payload {
-                self.snapshots.count_applied(Entry::OVERHEAD + command.len());
+                commands += 1;
+                bytes += Entry::OVERHEAD + command.len();
                 let wanted = if is_on_disk {
                     self.proposals.is_any_awaited()
                 } else {
@@ -373,7 +399,26 @@ impl GroupActor {
         for (id, answer) in held {
             self.proposals.applied(id, answer);
         }
+        self.snapshots.count_applied(first, last.index, bytes);
+        self.account(commands, bytes as u64, begun);
         Some(last.index)
+    }
+
+    /// Notes what applying took.
+    fn account(&mut self, commands: u64, bytes: u64, begun: u64) {
+        let nanos = self.shared.clock.nanos().saturating_sub(begun);
+        self.apply_nanos = self.apply_nanos.saturating_add(nanos);
+        self.slot.tenancy.applied(commands, bytes, nanos);
+        let counters = &self.shared.counters;
+        counters.commands_applied.add(commands);
+        counters.bytes_applied.add(bytes);
+        counters.apply_nanos.add(nanos);
+    }
+
+    /// Whether what else is to be applied has to wait for the next turn, for the sake of other groups.
+    fn has_applied_its_share(&self) -> bool {
+        let share = APPLY_NANOS_PER_TURN * u64::from(self.slot.tenancy.weight());
+        self.shared.is_contended.get() && self.apply_nanos >= share
     }
 
     /// Commits what was applied; `None` if the state machine failed.
@@ -393,6 +438,7 @@ impl GroupActor {
             tracing::error!(group = self.slot.group.0, replica = %self.core, %reason, "replica quarantined");
             self.quarantined = true;
             self.effects = Effects::default();
+            self.resign();
             self.slot.status.quarantine(reason.clone());
             self.publish();
             // Last, so that who is answered finds it so.
@@ -404,6 +450,34 @@ impl GroupActor {
             self.changes.abandon();
             self.proposals.abandon();
             self.reads.expire(Moment(u64::MAX));
+        }
+    }
+
+    /// Leads no more, and leaves it to its worker that those who promised it something hear of it.
+    fn resign(&mut self) {
+        let (core, effects) = (&mut self.core, &mut self.effects);
+        let resigned = catch_unwind(AssertUnwindSafe(|| core.resign(effects)));
+        self.effects = Effects::default();
+        let owed: Vec<_> = match resigned {
+            Ok(()) => self.core.resignations().collect(),
+            // It is what panicked before. Whoever promised nothing will not mind.
+            Err(_) => {
+                let (peers, term) = (self.core.membership().peers_of(self.core.node()), self.core.term());
+                peers.into_iter().map(|peer| (peer, term)).collect()
+            }
+        };
+        let (now, sessions) = (self.shared.clock.now(), self.shared.sessions());
+        for (to, term) in owed {
+            let message = Message {
+                group: self.slot.group,
+                incarnation: self.slot.incarnation,
+                from: self.core.node(),
+                to,
+                term,
+                body: Body::Prompt(Prompt::Resigned),
+            };
+            self.shared.output.borrow_mut().send.push(message.clone());
+            self.shared.resignations.borrow_mut().owe(message, now, &sessions);
         }
     }
 
@@ -421,6 +495,21 @@ impl GroupActor {
         }
     }
 
+    /// Says on whom it sleeps. What changes from now on comes as work for a later turn.
+    fn note_sleep(&mut self) {
+        let nodes = self.core.sleeps_on().filter(|_| !self.quarantined);
+        if !self.asleep && nodes.is_none() {
+            return;
+        }
+        self.asleep = nodes.is_some();
+        let sleep = match &nodes {
+            None => Sleep::None,
+            Some(nodes) if self.core.role() == RoleKind::Leader => Sleep::Leader(nodes),
+            Some(nodes) => Sleep::Follower(nodes),
+        };
+        self.shared.sleepers.borrow_mut().set(self.position, sleep);
+    }
+
     /// Says how it stands, and when it wants to be ticked.
     fn publish(&mut self) {
         self.slot.status.set(&Standing {
@@ -436,7 +525,10 @@ impl GroupActor {
             applied: self.core.applied().0,
             membership: self.core.membership(),
             member: self.core.membership().role_of(self.core.node()),
+            asleep: !self.quarantined && self.core.is_asleep(),
+            lease: !self.quarantined && self.core.has_lease(self.shared.clock.now(), &self.shared.sessions()),
         });
+        self.note_sleep();
         let deadline = if self.quarantined {
             Moment(u64::MAX)
         } else {
@@ -478,6 +570,12 @@ impl Handler<End> for GroupActor {
 
     fn handle(&mut self, End(ended): End, ctx: &mut Context<Self>) {
         self.ended = Some(ended);
+        self.resign();
+        if let Some(promise) = self.core.promise() {
+            let life = self.slot.life();
+            let promises = &self.shared.promises;
+            promises.borrow_mut().insert(life.group, (life.incarnation, promise));
+        }
         self.handle(Stop, ctx);
     }
 }

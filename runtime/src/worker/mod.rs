@@ -5,26 +5,32 @@
 mod changes;
 mod deadlines;
 mod dispatcher;
+mod fair;
 mod group_actor;
 mod group_snapshots;
+mod log_bytes;
 mod proposals;
 mod reads;
+mod reply;
+mod resignations;
+mod sleepers;
 mod snapshots;
 mod turn;
 
 pub(crate) use dispatcher::{Dispatcher, Shared, Stop};
+pub(crate) use reply::{Done, Reply};
 
 use crate::budget::{BytePermit, InboundPermit};
 use crate::error::{ExportError, ReadError};
 use crate::group::Consistency;
 use crate::life::Life;
-use crate::machine::{Answer, Machine};
+use crate::machine::Machine;
 use crate::registry::GroupSlot;
 use crate::session::{RequestId, SessionId};
 use crate::snapshot::SnapshotEvent;
 use raftyard_groups::{
-    ChangeOutcome, ChangeRequest, Entry, LoadPurpose, LogId, LogIndex, Message, NodeId, PeerProgress, PersistSeq,
-    Recovered, ReplicaConfig, TransferOutcome,
+    ChangeOutcome, ChangeRequest, Entry, LoadPurpose, LogId, LogIndex, Message, NodeId, PairEvent, PeerProgress,
+    PersistSeq, Recovered, ReplicaConfig, TransferOutcome,
 };
 use std::any::Any;
 use std::path::PathBuf;
@@ -46,6 +52,8 @@ pub(crate) enum Work {
     Loaded(Box<Loaded>),
     /// A command for a group.
     Propose(Life, Proposal),
+    /// Commands for a group, in this order.
+    ProposeMany(Life, Vec<Proposal>),
     /// A read of a group.
     Read(Life, ReadJob),
     /// What happened to a group's snapshots.
@@ -62,6 +70,8 @@ pub(crate) enum Work {
     Continue(Life),
     /// A group's log on disk is not what was written: this replica can't go on.
     Unreadable(Life),
+    /// What changed between this node and others. It is on the board already.
+    Pairs(Vec<PairEvent>),
     /// The store failed: nothing here can be made durable any more.
     StorageFailed,
 }
@@ -94,7 +104,7 @@ pub(crate) struct Proposal {
     /// With [`ROOM`](crate::machine::ROOM) in front; only that if the purpose needs no command.
     pub(crate) command: Vec<u8>,
     pub(crate) purpose: Purpose,
-    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) reply: Reply,
     pub(crate) permit: BytePermit,
 }
 

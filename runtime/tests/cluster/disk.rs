@@ -8,7 +8,7 @@ use super::support::memory_journal::{Fault, MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use parking_lot::{Condvar, Mutex};
 use raftyard::store::{
-    GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError, Tombstone,
+    Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError, Tombstone,
 };
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, GroupOptions,
@@ -317,6 +317,10 @@ impl Gate {
 }
 
 impl LogStore for Slow {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        self.0.boot(promise_ms)
+    }
+
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.0.recover()
     }
@@ -439,6 +443,10 @@ struct NoInstall {
 }
 
 impl LogStore for NoInstall {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        self.store.boot(promise_ms)
+    }
+
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.store.recover()
     }

@@ -1,7 +1,9 @@
 //! What happens when nodes and links fail.
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use raftyard::store::{GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreContents, StoreError, Tombstone};
+use raftyard::store::{
+    Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreContents, StoreError, Tombstone,
+};
 use raftyard::{
     Consistency, CreateGroupError, Group, LeaderError, Limits, NodeId, ProposeError, QuarantineReason, RaftHost,
     ReadError, ReplicaState, RoleKind, Timestamp, TransferError,
@@ -162,6 +164,10 @@ struct Breakable {
 }
 
 impl LogStore for Breakable {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        self.inner.boot(promise_ms)
+    }
+
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.inner.recover()
     }
@@ -286,6 +292,10 @@ struct Bad {
 }
 
 impl LogStore for Bad {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        self.inner.boot(promise_ms)
+    }
+
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.inner.recover()
     }

@@ -2,8 +2,8 @@
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{
-    FjallLogStore, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError,
-    StoreIdentity, Tombstone,
+    Boot, FjallLogStore, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents,
+    StoreError, StoreIdentity, Tombstone,
 };
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DestroyGroupError, ExportError, Group, GroupId, GroupOptions,
@@ -413,6 +413,10 @@ async fn a_state_machine_that_can_not_be_restored_is_reported() {
 struct Crashing(MemoryLogStore);
 
 impl LogStore for Crashing {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        self.0.boot(promise_ms)
+    }
+
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         self.0.recover()
     }

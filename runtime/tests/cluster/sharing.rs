@@ -1,7 +1,7 @@
 //! What groups share: messages and fsyncs are paid per node.
 
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read};
-use raftyard::{GroupId, NodeId, Placement, RaftHost, RuntimeClock};
+use raftyard::{GroupId, LivenessTuning, NodeId, Placement, RaftHost, RuntimeClock};
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
@@ -90,9 +90,15 @@ async fn many_writes_share_few_fsyncs_and_few_calls() {
     cluster.stop_all().await;
 }
 
+/// Of groups that are awake, since their nodes say too seldom that they live.
 #[tokio::test]
 async fn heartbeats_of_many_groups_share_frames() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::closed(3);
+    cluster.liveness = LivenessTuning {
+        heartbeat_interval_ms: 600_000,
+        promise_ms: 1_800_000,
+    };
+    cluster.open_all().await;
     let mut groups = Vec::new();
     for group in 0..200 {
         groups.push(cluster.create(group).await);

@@ -174,6 +174,7 @@ impl Model {
                     .log
                     .last_key_value()
                     .map_or(group.base.index, |(_, entry)| entry.index),
+                ..Recovered::default()
             },
         }
     }

@@ -7,8 +7,8 @@ pub mod memory_journal;
 
 use raftyard::store::{LogStore, MemoryLogStore, MemorySnapshotStore};
 use raftyard::{
-    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, MemoryNetwork, NodeId, RaftHost, Replicated,
-    StateMachine, Timestamp, Tuning,
+    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, LivenessTuning, MemoryNetwork, NodeId, RaftHost,
+    Replicated, StateMachine, Timestamp, Tuning,
 };
 use raftyard_groups::Recovered;
 use std::time::{Duration, Instant};
@@ -52,6 +52,7 @@ pub struct Cluster {
     pub limits: Limits,
     pub compaction: Compaction,
     pub tuning: Tuning,
+    pub liveness: LivenessTuning,
     stores: Vec<MemoryLogStore>,
     pub snapshots: Vec<MemorySnapshotStore>,
     hosts: Vec<Option<RaftHost>>,
@@ -76,6 +77,7 @@ impl Cluster {
             limits: Limits::default(),
             compaction: Compaction::default(),
             tuning: Tuning::default(),
+            liveness: LivenessTuning::default(),
             stores: (0..nodes).map(|_| MemoryLogStore::default()).collect(),
             snapshots: (0..nodes).map(|_| MemorySnapshotStore::default()).collect(),
             hosts: vec![None; nodes],
@@ -109,6 +111,7 @@ impl Cluster {
             .compaction(self.compaction)
             .snapshot_store(self.snapshots[slot(id)].clone())
             .tuning(self.tuning)
+            .liveness(self.liveness)
             .network(self.network.node(id));
         self.ids()
             .into_iter()

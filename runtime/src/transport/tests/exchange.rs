@@ -5,10 +5,11 @@ use super::harness::{
 };
 use crate::transport::wire::encoded_len;
 use crate::transport::{
-    MemoryNetwork, Network, TcpNetwork, TransportActor, TransportConfig, TransportError, TransportLimits, bind,
+    MemoryNetwork, Network, NodeParcel, TcpNetwork, TransportActor, TransportConfig, TransportError, TransportLimits,
+    bind,
 };
 use actix::Actor;
-use raftyard_groups::{Message, NodeId};
+use raftyard_groups::{Message, NodeId, NodeIncarnation, NodeMessage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -244,5 +245,34 @@ fn messages_to_nobody_are_counted() {
         let me = start(bind(config).await.unwrap(), 1, &BTreeMap::new());
         me.handle.send(&[heartbeat(&me, &me, 1), append(&me, &me, 2, 1)]);
         assert_eq!(me.handle.counts().messages_dropped, 2);
+    });
+}
+
+#[test]
+fn what_nodes_say_to_each_other_arrives_in_order_and_under_the_name_of_who_said_it() {
+    run(async {
+        let nodes = cluster(memory(2)).await;
+        let [one, two] = &nodes[..] else { panic!("two nodes") };
+        connected(one, two).await;
+        let says = |seq| NodeMessage::Heartbeat {
+            incarnation: NodeIncarnation::default(),
+            seq,
+            newest_reply: None,
+        };
+        let send = |from: &Node, message| {
+            let (from, to) = (from.id, two.id);
+            one.handle.send_node(&NodeParcel { from, to, message });
+        };
+        (0..3).for_each(|seq| send(one, says(seq)));
+        send(two, says(3));
+        send(one, says(4));
+        wait_until("all arrive", || two.inbox.between_nodes.lock().len() == 4).await;
+        let received = two.inbox.between_nodes.lock().clone();
+        assert_eq!(received, [0, 1, 2, 4].map(|seq| (one.id, says(seq))));
+        let (sent, counts) = (one.handle.counts(), two.handle.counts());
+        assert_eq!((sent.node_messages_sent, counts.messages_misaddressed), (5, 1));
+        for node in &nodes {
+            node.stop().await;
+        }
     });
 }

@@ -1,6 +1,7 @@
 //! Nodes with an inbox, and messages with a number.
 
 use crate::budget::{InboundBudget, InboundPermit};
+use crate::transport::wire::{self, WireError};
 use crate::transport::{
     BoundTransport, Inbound, Network, SnapshotAnswer, SnapshotPart, Stop, TransportActor, TransportConfig,
     TransportHandle, TransportLimits, bind,
@@ -9,7 +10,7 @@ use actix::{Actor, Addr};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raftyard_groups::{
-    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Prompt, ReadRound, Term,
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, NodeMessage, Payload, Prompt, ReadRound, Term,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -47,6 +48,7 @@ pub(crate) async fn wait_until(what: &str, condition: impl Fn() -> bool) {
 #[derive(Default)]
 pub(crate) struct Inbox {
     received: Mutex<Vec<(NodeId, Message)>>,
+    pub(crate) between_nodes: Mutex<Vec<(NodeId, NodeMessage)>>,
 }
 
 impl Inbound for Inbox {
@@ -54,6 +56,10 @@ impl Inbound for Inbox {
         assert!(!messages.is_empty());
         let mut received = self.received.lock();
         received.extend(messages.into_iter().map(|message| (from, message)));
+    }
+
+    fn between_nodes(&self, from: NodeId, message: NodeMessage) {
+        self.between_nodes.lock().push((from, message));
     }
 
     fn snapshot(&self, _: NodeId, _: SnapshotPart) -> oneshot::Receiver<SnapshotAnswer> {
@@ -163,6 +169,11 @@ fn message(from: &Node, to: &Node, group: u64, prompt: Prompt) -> Message {
         term: Term(3),
         body: Body::Prompt(prompt),
     }
+}
+
+/// The messages of groups in a payload.
+pub(crate) fn decode(payload: &Bytes) -> Result<Vec<Message>, WireError> {
+    wire::decode(payload).map(|decoded| decoded.messages)
 }
 
 /// A message of the heartbeat lane.

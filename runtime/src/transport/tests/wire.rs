@@ -1,12 +1,14 @@
 //! Messages survive the way to bytes and back; bytes that are no message are refused, never a panic.
 
-use super::harness::{Random, seed};
+use super::harness::{Random, decode, seed};
 use crate::membership::BadMembership;
-use crate::transport::wire::{PREFIX_BYTES, WireError, decode, encode, encoded_len};
+use crate::transport::wire::{
+    self, NodeParcel, PREFIX_BYTES, WireError, encode, encode_node, encoded_len, encoded_node_len,
+};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{
-    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Membership, Message, NodeId, Payload, Promise, Prompt,
-    ReadRequest, ReadRound, Term,
+    Body, Entry, Grant, GroupId, Incarnation, LogId, LogIndex, Membership, Message, NodeId, NodeIncarnation,
+    NodeMessage, Payload, Promise, Prompt, ReadRequest, ReadRound, ReplyId, SessionId, Term,
 };
 use std::sync::Arc;
 
@@ -42,6 +44,13 @@ fn membership() -> Payload {
 /// At least one of each variant.
 fn each_variant() -> Vec<Message> {
     let last = LogId::new(4, 41);
+    let session = SessionId {
+        granter: NodeIncarnation {
+            boot: 3,
+            random: u64::MAX,
+        },
+        counter: 7,
+    };
     let command = |bytes: &'static [u8]| Payload::Command(Bytes::from_static(bytes));
     let prompts = [
         Prompt::PreVote { last },
@@ -59,7 +68,22 @@ fn each_variant() -> Vec<Message> {
         Prompt::HeartbeatReply {
             round: ReadRound(9),
             priority: 3,
+            commit: LogIndex(40),
+            session: Some(session),
         },
+        Prompt::HeartbeatReply {
+            round: ReadRound(9),
+            priority: 3,
+            commit: LogIndex::ZERO,
+            session: None,
+        },
+        Prompt::Sleep {
+            last,
+            commit: LogIndex(41),
+            session,
+        },
+        Prompt::Resigned,
+        Prompt::ResignedAck,
         Prompt::TimeoutNow,
         Prompt::ReadIndex {
             request: ReadRequest(7),
@@ -73,7 +97,14 @@ fn each_variant() -> Vec<Message> {
         Promise::Vote { last, transfer: false },
         Promise::Vote { last, transfer: true },
         Promise::VoteGranted,
-        Promise::AppendAccepted { matched: LogIndex(41) },
+        Promise::AppendAccepted {
+            matched: LogIndex(41),
+            session: None,
+        },
+        Promise::AppendAccepted {
+            matched: LogIndex(41),
+            session: Some(session),
+        },
     ];
     let mut messages = vec![
         append(last, vec![]),
@@ -113,13 +144,13 @@ fn each_variant_survives_alone_and_among_others() {
     assert_eq!(decode(&Bytes::new()).unwrap(), []);
 }
 
-/// The form of version 2, byte for byte: nodes of one protocol version must agree on it.
+/// The form of version 3, byte for byte: nodes of one protocol version must agree on it.
 #[test]
 fn the_form_is_pinned() {
     let message = append(LogId::new(4, 41), vec![Payload::Command("ab".into()), Payload::Noop]);
     let id = |n: u64| n.to_le_bytes().to_vec();
     let expected = [
-        vec![96, 0, 0, 0, 2, 4],
+        vec![96, 0, 0, 0, 3, 4],
         [7, 2, 1, u64::MAX, 5].map(id).concat(),
         [4, 41, 40].map(id).concat(),
         vec![2, 0, 0, 0],
@@ -166,7 +197,7 @@ fn what_means_nothing_is_refused() {
     };
     assert_eq!(with(PREFIX_BYTES, 1), WireError::Version(1));
     assert_eq!(with(PREFIX_BYTES + 1, 0), WireError::Tag(0));
-    assert_eq!(with(PREFIX_BYTES + 1, 14), WireError::Tag(14));
+    assert_eq!(with(PREFIX_BYTES + 1, 17), WireError::Tag(17));
 
     let granted = message(Body::Prompt(Prompt::PreVoteReply { granted: true }));
     let mut bytes = packed(&[granted]).to_vec();
@@ -258,4 +289,90 @@ fn commands_share_the_payload_only_if_they_are_most_of_it() {
         })
         .collect();
     assert_eq!(shares, [true, false, false]);
+}
+
+/// One of each shape.
+fn between_nodes() -> Vec<NodeParcel> {
+    let life = |boot| NodeIncarnation { boot, random: !boot };
+    let reply = ReplyId {
+        incarnation: life(3),
+        number: 9,
+    };
+    let session = SessionId {
+        granter: life(4),
+        counter: u64::MAX,
+    };
+    let heartbeat = |newest_reply| NodeMessage::Heartbeat {
+        incarnation: life(1),
+        seq: 2,
+        newest_reply,
+    };
+    let answer = |granted| NodeMessage::Reply {
+        to: life(u64::MAX),
+        seq: 5,
+        id: reply,
+        granted,
+    };
+    let grant = Grant {
+        session,
+        promise_ms: 600,
+    };
+    [
+        heartbeat(None),
+        heartbeat(Some(reply)),
+        answer(None),
+        answer(Some(grant)),
+    ]
+    .map(|message| NodeParcel {
+        from: NodeId(1),
+        to: NodeId(u64::MAX),
+        message,
+    })
+    .to_vec()
+}
+
+fn packed_parcel(parcel: &NodeParcel) -> Vec<u8> {
+    let mut buf = BytesMut::new();
+    encode_node(parcel, &mut buf).unwrap();
+    assert_eq!(buf.len(), encoded_node_len(&parcel.message));
+    buf.to_vec()
+}
+
+#[test]
+fn messages_between_nodes_travel_among_those_of_groups() {
+    let messages = vec![message(Body::Prompt(Prompt::TimeoutNow)); 2];
+    let parcels = between_nodes();
+    let mut payload = packed(&messages[..1]).to_vec();
+    parcels.iter().for_each(|parcel| payload.extend(packed_parcel(parcel)));
+    payload.extend(packed(&messages[1..]));
+    let decoded = wire::decode(&payload.into()).unwrap();
+    assert_eq!((decoded.messages, decoded.between_nodes), (messages, parcels));
+}
+
+#[test]
+fn a_message_between_nodes_that_is_cut_or_too_long_is_refused() {
+    for parcel in between_nodes() {
+        let whole = packed_parcel(&parcel);
+        let body = &whole[PREFIX_BYTES..];
+        for len in 2..body.len() {
+            let refused = wire::decode(&prefixed(&body[..len])).unwrap_err();
+            assert!(is_truncated(&refused), "{len}: {refused}");
+        }
+        let longer = [body, &[0]].concat();
+        assert_eq!(wire::decode(&prefixed(&longer)).unwrap_err(), WireError::Trailing(1));
+    }
+}
+
+#[test]
+fn damage_to_a_message_between_nodes_is_refused_or_means_something_else() {
+    for parcel in between_nodes() {
+        let whole = packed_parcel(&parcel);
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(decoded) = wire::decode(&damaged.into()) {
+                assert_ne!(decoded.between_nodes, [parcel], "bit {bit} went unnoticed");
+            }
+        }
+    }
 }

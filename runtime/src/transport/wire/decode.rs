@@ -1,15 +1,25 @@
 //! From bytes to messages.
 
+use super::node::{NodeParcel, decode_node};
 use super::{ENTRY_BYTES, MEMBERSHIP, NOOP, VERSION, WireError, tag};
 use crate::membership;
 use bytes::Bytes;
 use raftyard_groups::{
-    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Promise, Prompt, ReadRequest,
-    ReadRound, Term,
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, NodeIncarnation, Payload, Promise, Prompt,
+    ReadRequest, ReadRound, SessionId, Term,
 };
 use std::sync::Arc;
 
-/// All messages of a frame's payload, in order.
+/// What a frame's payload holds: each kind in its order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Decoded {
+    /// From groups to groups.
+    pub(crate) messages: Vec<Message>,
+    /// From node to node.
+    pub(crate) between_nodes: Vec<NodeParcel>,
+}
+
+/// All messages of a frame's payload.
 ///
 /// Commands are slices, never copies of their own: of the payload itself where the message makes up at least
 /// half of it, else of one copy of that message's entries. So an entry that stays in a cache never keeps
@@ -19,15 +29,18 @@ use std::sync::Arc;
 ///
 /// A [`WireError`] if any of it is not a message. Memory used is proportional to the bytes present, never to
 /// what a count declares.
-pub(crate) fn decode(payload: &Bytes) -> Result<Vec<Message>, WireError> {
-    let mut messages = Vec::new();
+pub(crate) fn decode(payload: &Bytes) -> Result<Decoded, WireError> {
+    let mut decoded = Decoded::default();
     let mut reader = Reader { rest: payload };
     while !reader.rest.is_empty() {
         let len = reader.len()?;
         let message = reader.take(len)?;
-        messages.push(decode_message(message, payload)?);
+        match decode_node(message)? {
+            Some(parcel) => decoded.between_nodes.push(parcel),
+            None => decoded.messages.push(decode_message(message, payload)?),
+        }
     }
-    Ok(messages)
+    Ok(decoded)
 }
 
 fn decode_message(message: &[u8], payload: &Bytes) -> Result<Message, WireError> {
@@ -75,7 +88,16 @@ fn decode_message(message: &[u8], payload: &Bytes) -> Result<Message, WireError>
         tag::HEARTBEAT_REPLY => Body::Prompt(Prompt::HeartbeatReply {
             round: ReadRound(reader.u64()?),
             priority: reader.u8()?,
+            commit: LogIndex(reader.u64()?),
+            session: reader.perhaps_session()?,
         }),
+        tag::SLEEP => Body::Prompt(Prompt::Sleep {
+            last: reader.log_id()?,
+            commit: LogIndex(reader.u64()?),
+            session: reader.session()?,
+        }),
+        tag::RESIGNED => Body::Prompt(Prompt::Resigned),
+        tag::RESIGNED_ACK => Body::Prompt(Prompt::ResignedAck),
         tag::TIMEOUT_NOW => Body::Prompt(Prompt::TimeoutNow),
         tag::READ_INDEX => Body::Prompt(Prompt::ReadIndex {
             request: ReadRequest(reader.u64()?),
@@ -91,6 +113,7 @@ fn decode_message(message: &[u8], payload: &Bytes) -> Result<Message, WireError>
         tag::VOTE_GRANTED => Body::Promise(Promise::VoteGranted),
         tag::APPEND_ACCEPTED => Body::Promise(Promise::AppendAccepted {
             matched: LogIndex(reader.u64()?),
+            session: reader.perhaps_session()?,
         }),
         unknown => return Err(WireError::Tag(unknown)),
     };
@@ -147,12 +170,12 @@ fn to_usize(len: u32) -> usize {
 }
 
 /// What has not been read yet. Each method takes from its front, or says what is missing.
-struct Reader<'a> {
-    rest: &'a [u8],
+pub(super) struct Reader<'a> {
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(|| self.truncated(len))?;
         self.rest = rest;
         Ok(taken)
@@ -179,7 +202,7 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, WireError> {
+    pub(super) fn u64(&mut self) -> Result<u64, WireError> {
         self.array().map(u64::from_le_bytes)
     }
 
@@ -187,12 +210,26 @@ impl<'a> Reader<'a> {
         self.u32().map(to_usize)
     }
 
-    fn bool(&mut self) -> Result<bool, WireError> {
+    pub(super) fn bool(&mut self) -> Result<bool, WireError> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
             other => Err(WireError::Bool(other)),
         }
+    }
+
+    fn session(&mut self) -> Result<SessionId, WireError> {
+        Ok(SessionId {
+            granter: NodeIncarnation {
+                boot: self.u64()?,
+                random: self.u64()?,
+            },
+            counter: self.u64()?,
+        })
+    }
+
+    fn perhaps_session(&mut self) -> Result<Option<SessionId>, WireError> {
+        self.bool()?.then(|| self.session()).transpose()
     }
 
     fn log_id(&mut self) -> Result<LogId, WireError> {
@@ -202,7 +239,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn end(&self) -> Result<(), WireError> {
+    pub(super) fn end(&self) -> Result<(), WireError> {
         match self.rest.len() {
             0 => Ok(()),
             trailing => Err(WireError::Trailing(trailing)),

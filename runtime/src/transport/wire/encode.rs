@@ -1,11 +1,12 @@
 //! From messages to bytes.
 
 use super::{
-    APPEND_BYTES, ENTRY_BYTES, HEADER_BYTES, LOG_ID_BYTES, MEMBERSHIP, NOOP, PREFIX_BYTES, VERSION, WireError, tag,
+    APPEND_BYTES, ENTRY_BYTES, HEADER_BYTES, LOG_ID_BYTES, MEMBERSHIP, NOOP, PREFIX_BYTES, SESSION_BYTES, VERSION,
+    WireError, tag,
 };
 use crate::membership;
 use bytes::{BufMut, BytesMut};
-use raftyard_groups::{Body, Entry, LogId, Message, Payload, Promise, Prompt};
+use raftyard_groups::{Body, Entry, LogId, Message, Payload, Promise, Prompt, SessionId};
 
 /// Bytes that [`encode`] writes for `message`, its length prefix included.
 pub(crate) fn encoded_len(message: &Message) -> usize {
@@ -13,21 +14,27 @@ pub(crate) fn encoded_len(message: &Message) -> usize {
         Body::Prompt(prompt) => match prompt {
             Prompt::PreVote { .. } => LOG_ID_BYTES,
             Prompt::PreVoteReply { .. } => 1,
-            Prompt::VoteRefused | Prompt::TimeoutNow => 0,
+            Prompt::VoteRefused | Prompt::TimeoutNow | Prompt::Resigned | Prompt::ResignedAck => 0,
             Prompt::Append { entries, .. } => APPEND_BYTES + entries.iter().map(entry_len).sum::<usize>(),
             Prompt::AppendRejected { .. } => 8 + LOG_ID_BYTES,
             Prompt::Heartbeat { .. } => 16,
-            Prompt::HeartbeatReply { .. } => 9,
+            Prompt::HeartbeatReply { session, .. } => 17 + perhaps_len(*session),
+            Prompt::Sleep { .. } => LOG_ID_BYTES + 8 + SESSION_BYTES,
             Prompt::ReadIndex { .. } => 8,
             Prompt::ReadIndexIs { .. } => 16,
         },
         Body::Promise(promise) => match promise {
             Promise::Vote { .. } => LOG_ID_BYTES + 1,
             Promise::VoteGranted => 0,
-            Promise::AppendAccepted { .. } => 8,
+            Promise::AppendAccepted { session, .. } => 8 + perhaps_len(*session),
         },
     };
     PREFIX_BYTES + HEADER_BYTES + body
+}
+
+/// Bytes of a session that may be missing.
+fn perhaps_len(session: Option<SessionId>) -> usize {
+    1 + session.map_or(0, |_| SESSION_BYTES)
 }
 
 fn entry_len(entry: &Entry) -> usize {
@@ -68,7 +75,7 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
         Body::Prompt(prompt) => match prompt {
             Prompt::PreVote { last } => put_log_id(*last, buf),
             Prompt::PreVoteReply { granted } => buf.put_u8(u8::from(*granted)),
-            Prompt::VoteRefused | Prompt::TimeoutNow => {}
+            Prompt::VoteRefused | Prompt::TimeoutNow | Prompt::Resigned | Prompt::ResignedAck => {}
             Prompt::Append { prev, entries, commit } => {
                 put_log_id(*prev, buf);
                 buf.put_u64_le(commit.0);
@@ -97,9 +104,21 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
                 buf.put_u64_le(commit.0);
                 buf.put_u64_le(round.0);
             }
-            Prompt::HeartbeatReply { round, priority } => {
+            Prompt::HeartbeatReply {
+                round,
+                priority,
+                commit,
+                session,
+            } => {
                 buf.put_u64_le(round.0);
                 buf.put_u8(*priority);
+                buf.put_u64_le(commit.0);
+                put_perhaps(*session, buf);
+            }
+            Prompt::Sleep { last, commit, session } => {
+                put_log_id(*last, buf);
+                buf.put_u64_le(commit.0);
+                put_session(*session, buf);
             }
             Prompt::ReadIndex { request } => buf.put_u64_le(request.0),
             Prompt::ReadIndexIs { request, index } => {
@@ -113,7 +132,10 @@ pub(crate) fn encode(message: &Message, len: usize, bytes_max: usize, buf: &mut 
                 buf.put_u8(u8::from(*transfer));
             }
             Promise::VoteGranted => {}
-            Promise::AppendAccepted { matched } => buf.put_u64_le(matched.0),
+            Promise::AppendAccepted { matched, session } => {
+                buf.put_u64_le(matched.0);
+                put_perhaps(*session, buf);
+            }
         },
     }
     Ok(())
@@ -129,6 +151,9 @@ fn tag_of(body: &Body) -> u8 {
             Prompt::AppendRejected { .. } => tag::APPEND_REJECTED,
             Prompt::Heartbeat { .. } => tag::HEARTBEAT,
             Prompt::HeartbeatReply { .. } => tag::HEARTBEAT_REPLY,
+            Prompt::Sleep { .. } => tag::SLEEP,
+            Prompt::Resigned => tag::RESIGNED,
+            Prompt::ResignedAck => tag::RESIGNED_ACK,
             Prompt::TimeoutNow => tag::TIMEOUT_NOW,
             Prompt::ReadIndex { .. } => tag::READ_INDEX,
             Prompt::ReadIndexIs { .. } => tag::READ_INDEX_IS,
@@ -139,6 +164,19 @@ fn tag_of(body: &Body) -> u8 {
             Promise::AppendAccepted { .. } => tag::APPEND_ACCEPTED,
         },
     }
+}
+
+fn put_perhaps(session: Option<SessionId>, buf: &mut BytesMut) {
+    buf.put_u8(u8::from(session.is_some()));
+    if let Some(session) = session {
+        put_session(session, buf);
+    }
+}
+
+fn put_session(session: SessionId, buf: &mut BytesMut) {
+    buf.put_u64_le(session.granter.boot);
+    buf.put_u64_le(session.granter.random);
+    buf.put_u64_le(session.counter);
 }
 
 fn put_log_id(id: LogId, buf: &mut BytesMut) {

@@ -1,5 +1,7 @@
 //! A dispatcher between its turns.
 
+mod fair;
+
 use super::super::{Proposal, Purpose, ReadJob};
 use super::*;
 use crate::budget::ByteBudget;
@@ -9,10 +11,12 @@ use crate::group::Consistency;
 use crate::machine::{Answer, ROOM, Typed};
 use crate::registry::StatusCell;
 use crate::router::Router;
+use crate::tenancy::Tenancy;
 use crate::transport;
 use crate::witness::Witness;
 use raftyard_groups::{
-    Body, Incarnation, Membership, NodeId, Prompt, ReadRound, Recovered, ReplicaConfig, Term, Tuning,
+    Incarnation, Liveness, LivenessConfig, LivenessEffects, Membership, NodeId, NodeIncarnation, Promise, ReadRound,
+    Recovered, ReplicaConfig, Term, Tuning,
 };
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -26,13 +30,19 @@ fn life(group: u64, incarnation: u64) -> Life {
 
 async fn dispatcher() -> Dispatcher {
     let (inbox, snapshots) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
-    let handle = transport::nowhere(Router::new(vec![inbox.clone()], snapshots.clone())).await;
+    let handle = transport::nowhere(Router::new(
+        vec![inbox.clone()],
+        snapshots.clone(),
+        Arc::new(Inbox::new()),
+    ))
+    .await;
     let shared = Shared::new(
         Arc::new(MonotonicClock::default()),
         Limits::default(),
         Arc::new(Counters::default()),
         snapshots,
         Compaction::default(),
+        Arc::new(Board::new(Sessions::default(), 1, Moment(0))),
     );
     Dispatcher::new(0, inbox, Arc::new(Inbox::new()), handle, shared)
 }
@@ -47,6 +57,7 @@ impl Dispatcher {
             incarnation: life.incarnation,
             inbox: self.inbox.clone(),
             status: StatusCell::default(),
+            tenancy: Tenancy::unlimited(),
         });
         self.sort(Work::Create(Box::new(Create {
             config: ReplicaConfig {
@@ -74,7 +85,7 @@ impl Dispatcher {
         let proposal = Proposal {
             command: vec![0; ROOM],
             purpose: Purpose::Plain,
-            reply,
+            reply: reply.into(),
             permit,
         };
         self.sort(Work::Propose(life, proposal));
@@ -142,14 +153,10 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
         let mut late = dispatcher.propose(life(1, 1));
         assert_eq!(late.try_recv(), Ok(Err(ProposeError::Closed)));
         let due = |dispatcher: &Dispatcher| -> Vec<usize> {
-            let deadlines = dispatcher.shared.deadlines.borrow();
-            deadlines.due(raftyard_groups::Moment(u64::MAX - 1)).collect()
+            let mut deadlines = dispatcher.shared.deadlines.borrow_mut();
+            deadlines.due(Moment(u64::MAX - 1))
         };
-        dispatcher
-            .shared
-            .deadlines
-            .borrow_mut()
-            .set(1, raftyard_groups::Moment(5));
+        dispatcher.shared.deadlines.borrow_mut().set(1, Moment(5));
         assert_eq!(due(&dispatcher), [1]);
 
         // In the place that became free: what was said to the life before is not for it.
@@ -177,6 +184,91 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
             dispatcher.host(life(1, round));
         }
         assert_eq!(dispatcher.groups.len(), 2, "no place is left behind");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// What node 1 knows once it grants a session to node 2.
+fn granting() -> Sessions {
+    let node = |id| {
+        let incarnation = NodeIncarnation { boot: id, random: id };
+        let mut node = Liveness::new(LivenessConfig::new(NodeId(id), incarnation), Moment(0));
+        node.set_peers([NodeId(1), NodeId(2)], Moment(0));
+        node
+    };
+    let (mut one, mut two) = (node(1), node(2));
+    for round in 0..2 {
+        let now = Moment(round * 100);
+        let (mut heartbeats, mut replies) = (LivenessEffects::default(), LivenessEffects::default());
+        two.tick(now, |_| true, &mut heartbeats);
+        for (_, heartbeat) in heartbeats.send {
+            one.on_message(now, NodeId(2), heartbeat, &mut replies);
+        }
+        for (_, reply) in replies.send {
+            two.on_message(now, NodeId(1), reply, &mut LivenessEffects::default());
+        }
+    }
+    assert!(one.sessions().granted(NodeId(2)).is_some());
+    one.sessions()
+}
+
+#[tokio::test]
+async fn what_a_replica_promised_binds_the_one_that_comes_in_its_place() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        dispatcher.shared.board.publish(granting());
+        dispatcher.shared.look_at_board();
+        let session = granting().granted(NodeId(2)).unwrap();
+        let promise = |session| PromiseRecord {
+            leader: NodeId(2),
+            session,
+            term: Term(3),
+        };
+        let older = raftyard_groups::SessionId { counter: 0, ..session };
+        for (group, session) in [(1, session), (2, session), (3, older)] {
+            let kept = (Incarnation(1), promise(session));
+            dispatcher.shared.promises.borrow_mut().insert(GroupId(group), kept);
+        }
+        let take = |dispatcher: &Dispatcher, life| dispatcher.shared.take_promise(life);
+        assert_eq!(take(&dispatcher, life(1, 1)), Some(promise(session)));
+        assert_eq!(take(&dispatcher, life(1, 1)), None, "handed on");
+        assert_eq!(take(&dispatcher, life(3, 1)), None, "its session has ended");
+        dispatcher.note_pairs(&[]);
+        assert_eq!(dispatcher.shared.promises.borrow().len(), 1, "the one that still binds");
+        assert_eq!(take(&dispatcher, life(2, 2)), None, "of another incarnation");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn who_still_follows_a_replica_that_is_gone_is_told() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        dispatcher.host(life(1, 2));
+        let accepted = |group, incarnation| raftyard_groups::Message {
+            group: GroupId(group),
+            incarnation: Incarnation(incarnation),
+            from: NodeId(2),
+            to: NodeId(1),
+            term: Term(7),
+            body: Body::Promise(Promise::AppendAccepted {
+                matched: raftyard_groups::LogIndex(3),
+                session: Some(raftyard_groups::SessionId::default()),
+            }),
+        };
+        let told = [accepted(1, 1), accepted(5, 1)].map(|heard| raftyard_groups::Message {
+            from: NodeId(1),
+            to: NodeId(2),
+            body: Body::Prompt(Prompt::Resigned),
+            ..heard
+        });
+        let messages = vec![accepted(1, 1), accepted(1, 2), accepted(5, 1)];
+        dispatcher.sort(Work::Messages(messages, None));
+        assert_eq!(
+            dispatcher.shared.output.borrow().send,
+            told,
+            "the one that is here answers itself"
+        );
     };
     LocalSet::new().run_until(test).await;
 }

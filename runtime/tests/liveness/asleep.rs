@@ -1,0 +1,102 @@
+//! What groups without work cost, and what wakes them.
+
+use super::dormitory::{CALM, Dormitory, ONE, THREE, TWO};
+use super::support::{eventually, propose};
+use raftyard::{Consistency, MembershipChange, RoleKind};
+
+#[tokio::test]
+async fn groups_without_work_take_no_turn_and_say_nothing() {
+    let mut dormitory = Dormitory::new(20, CALM).await;
+    dormitory.silence().await;
+    let turns = dormitory.turns();
+    // Three nodes, two peers each: a hundred intervals, many election timeouts.
+    let done = dormitory.during(600).await;
+    assert_eq!(dormitory.turns(), turns);
+    assert_eq!(
+        (done.group_turns, done.messages_sent, done.fsyncs),
+        (0, 0, 0),
+        "{done:?}"
+    );
+    assert!(
+        done.node_messages_sent <= 2 * done.node_heartbeats + 12,
+        "a heartbeat and its answer, whatever the number of groups: {done:?}"
+    );
+    assert!(dormitory.replicas().all(|replica| replica.status().asleep));
+    dormitory.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_write_wakes_its_group_alone_and_it_sleeps_again() {
+    let mut dormitory = Dormitory::new(10, CALM).await;
+    dormitory.silence().await;
+    let before = dormitory.turns();
+    assert_eq!(dormitory.replica(7, ONE).propose("a line".to_owned()).await, Ok(1));
+    dormitory.silence().await;
+    let after = dormitory.turns();
+    for (group, (before, after)) in before.iter().zip(&after).enumerate() {
+        let woke = before.iter().zip(after).all(|(before, after)| before < after);
+        assert_eq!(woke, group == 6, "group {}: {before:?} {after:?}", group + 1);
+        assert!(
+            group == 6 || before == after,
+            "group {}: {before:?} {after:?}",
+            group + 1
+        );
+    }
+    for node in [ONE, TWO, THREE] {
+        let lines = dormitory.replica(7, node).read((), Consistency::Stale).await;
+        assert_eq!(lines, Ok(vec!["a line".to_owned()]), "they know that it is committed");
+    }
+    dormitory.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn reads_of_a_sleeping_group_cost_no_message_and_leave_it_asleep() {
+    let mut dormitory = Dormitory::new(1, CALM).await;
+    propose(&dormitory.groups[0], "a line").await;
+    dormitory.silence().await;
+    let leader = dormitory.replica(1, ONE);
+    assert!(leader.status().lease && leader.status().role == RoleKind::Leader);
+    assert!(!dormitory.replica(1, TWO).status().lease);
+    let before = dormitory.metrics();
+    for _ in 0..100 {
+        let lines = leader.read((), Consistency::Linearizable).await;
+        assert_eq!(lines, Ok(vec!["a line".to_owned()]));
+        assert!(leader.status().asleep);
+    }
+    let done = dormitory.metrics().since(&before);
+    assert_eq!((done.messages_sent, done.fsyncs), (0, 0), "{done:?}");
+    dormitory.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_read_at_a_sleeping_follower_is_answered() {
+    let mut dormitory = Dormitory::new(1, CALM).await;
+    propose(&dormitory.groups[0], "a line").await;
+    dormitory.silence().await;
+    let lines = dormitory.replica(1, THREE).read((), Consistency::Follower).await;
+    assert_eq!(lines, Ok(vec!["a line".to_owned()]));
+    dormitory.silence().await;
+    dormitory.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_sleeping_group_changes_its_leader_and_its_members() {
+    let mut dormitory = Dormitory::new(2, CALM).await;
+    dormitory.silence().await;
+    dormitory.lead(1, TWO).await;
+    let leader = dormitory.replica(1, TWO);
+    // A new leader takes none before it committed something.
+    eventually("it committed in its term", || leader.status().lease).await;
+    let change = MembershipChange::remove(THREE);
+    leader.change_membership(change).await.unwrap();
+    let left = dormitory.replica(1, THREE);
+    eventually("the third was told", || left.status().member.is_none()).await;
+    assert_eq!(leader.propose("without the third".to_owned()).await, Ok(1));
+    eventually("the others sleep", || {
+        [ONE, TWO]
+            .iter()
+            .all(|node| dormitory.replica(1, *node).status().asleep)
+    })
+    .await;
+    dormitory.cluster.stop_all().await;
+}

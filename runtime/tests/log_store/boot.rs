@@ -1,0 +1,71 @@
+//! What a node finds of its earlier lives.
+
+use crate::harness::{Disk, FjallDisk, MemoryDisk};
+use raftyard::store::{Boot, LogStore, StoreError};
+use std::fs;
+
+fn boot<D: Disk>(disk: &D, promise_ms: u64) -> (u64, u64) {
+    let mut store = disk.open();
+    let Boot {
+        counter,
+        longest_promise_ms_before,
+    } = store.boot(promise_ms).unwrap();
+    store.recover().unwrap();
+    (counter, longest_promise_ms_before)
+}
+
+fn starts_are_counted<D: Disk>() {
+    let disk = D::blank();
+    assert_eq!(boot(&disk, 600), (1, 0), "a new node promised nothing yet");
+    assert_eq!(boot(&disk, 900), (2, 600));
+    assert_eq!(
+        boot(&disk, 300),
+        (3, 900),
+        "a longer promise is known at the next start"
+    );
+    assert_eq!(boot(&disk, 300), (4, 900), "and never forgotten");
+}
+
+#[test]
+fn starts_are_counted_and_the_longest_promise_is_remembered_in_memory() {
+    starts_are_counted::<MemoryDisk>();
+}
+
+#[test]
+fn starts_are_counted_and_the_longest_promise_is_remembered_on_disk() {
+    starts_are_counted::<FjallDisk>();
+}
+
+#[test]
+fn a_directory_from_before_starts_were_counted_begins_to_count() {
+    let disk = FjallDisk::blank();
+    disk.open().recover().unwrap();
+    assert_eq!(boot(&disk, 600), (1, 0));
+}
+
+#[test]
+fn what_a_crash_left_of_a_count_is_replaced() {
+    let disk = FjallDisk::blank();
+    boot(&disk, 600);
+    fs::write(disk.path().join("boot.new"), "bo").unwrap();
+    assert_eq!(boot(&disk, 600), (2, 600));
+}
+
+#[test]
+fn every_flipped_bit_of_the_count_is_noticed() {
+    let disk = FjallDisk::blank();
+    boot(&disk, 600);
+    let file = disk.path().join("boot");
+    let text = fs::read(&file).unwrap();
+    let mut store = disk.open();
+    for bit in 0..text.len() * 8 {
+        let mut flipped = text.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, &flipped).unwrap();
+        let error = store.boot(600).expect_err("it is damaged");
+        assert!(
+            matches!(&error, StoreError::Damaged { path, .. } if *path == file),
+            "{error}"
+        );
+    }
+}
