@@ -8,6 +8,8 @@
 //! What a group decides is in `raftyard-groups`, which is pure. This crate is where groups live: it has the
 //! clock, the threads, the disk and the network, and each of them can be replaced
 //! ([`HostBuilder::clock`], [`HostBuilder::placement`], [`HostBuilder::log_store`], [`HostBuilder::network`]).
+//!
+//! With the feature `tls` there is `TlsNetwork`, on which nodes prove to each other who they are.
 
 mod budget;
 mod client;
@@ -62,8 +64,11 @@ pub use snapshot::{Compaction, SnapshotError};
 pub use tenancy::{GroupLimits, GroupUsage, OverloadReason};
 pub use time::Timestamp;
 pub use transport::{
-    ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, SnapshotTransfer, TcpNetwork, TransportError,
+    ByteStream, Connection, HandshakeCounts, HandshakeError, HandshakeRefusal, Listener, MemoryNetwork, Network,
+    NetworkFuture, SnapshotTransfer, TcpNetwork, TransportError,
 };
+#[cfg(feature = "tls")]
+pub use transport::{TlsError, TlsFiles, TlsNetwork};
 pub use witness::Witness;
 
 /// Runs the README's example as a test.

@@ -1,6 +1,6 @@
 //! Counts of what a node does.
 
-use crate::transport::TransportCounts;
+use crate::transport::{HandshakeCounts, TransportCounts};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A count that only grows.
@@ -89,6 +89,8 @@ pub struct HostMetrics {
     pub snapshot_bytes_sent: u64,
     /// Snapshots from peers that took the place of a log here.
     pub snapshots_installed: u64,
+    /// Connections to or from peers that were refused because of who their other end is or does not prove to be.
+    pub handshakes_refused: HandshakeCounts,
 }
 
 impl HostMetrics {
@@ -98,7 +100,7 @@ impl HostMetrics {
         self.combine(earlier, u64::saturating_sub)
     }
 
-    fn combine(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
+    fn combine(&self, other: &Self, with: impl Fn(u64, u64) -> u64 + Copy) -> Self {
         Self {
             fsyncs: with(self.fsyncs, other.fsyncs),
             entries_written: with(self.entries_written, other.entries_written),
@@ -124,6 +126,7 @@ impl HostMetrics {
             snapshots_sent: with(self.snapshots_sent, other.snapshots_sent),
             snapshot_bytes_sent: with(self.snapshot_bytes_sent, other.snapshot_bytes_sent),
             snapshots_installed: with(self.snapshots_installed, other.snapshots_installed),
+            handshakes_refused: self.handshakes_refused.combine(&other.handshakes_refused, with),
         }
     }
 
@@ -153,6 +156,7 @@ impl HostMetrics {
             snapshots_sent: counters.snapshots_sent.get(),
             snapshot_bytes_sent: transport.snapshot_bytes_sent,
             snapshots_installed: counters.snapshots_installed.get(),
+            handshakes_refused: transport.handshakes_refused,
         }
     }
 }

@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use raftyard::NodeId;
+use raftyard::{NodeId, TlsFiles};
 use serde::Deserialize;
 
+use crate::access::{Password, PasswordError};
 use crate::address::{AddressError, HostPort};
 use crate::slots::{SLOT_COUNT, ShardMap};
+use crate::tls::RespTls;
 
 /// Client connections of a node unless the configuration says otherwise (as in Redis).
 pub(crate) const DEFAULT_MAX_CLIENTS: usize = 10_000;
@@ -78,6 +80,12 @@ pub(crate) struct NodeConfig {
     pub(crate) reads: Reads,
     /// It hosts no group at its first start, and waits to be added to them.
     pub(crate) join: bool,
+    /// With it nodes prove to each other who they are.
+    pub(crate) tls: Option<TlsFiles>,
+    /// With it clients speak TLS.
+    pub(crate) resp_tls: Option<RespTls>,
+    /// What clients have to say first; the same on every node.
+    pub(crate) password: Option<Password>,
     /// The other nodes. At the first start of a cluster every group has a replica on every node.
     pub(crate) peers: Vec<PeerConfig>,
 }
@@ -130,8 +138,27 @@ struct File {
     reads: Reads,
     #[serde(default)]
     join: bool,
+    tls: Option<FileTls>,
+    resp_tls: Option<FileRespTls>,
+    password_file: Option<PathBuf>,
     #[serde(default)]
     peers: Vec<FilePeer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTls {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRespTls {
+    ca: Option<PathBuf>,
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,6 +223,11 @@ impl File {
             proxy: self.proxy,
             reads: self.reads,
             join: self.join,
+            tls: self.tls.map(|FileTls { ca, cert, key }| TlsFiles { ca, cert, key }),
+            resp_tls: self
+                .resp_tls
+                .map(|FileRespTls { ca, cert, key }| RespTls { cert, key, ca }),
+            password: password(self.password_file.as_deref())?,
             peers: self
                 .peers
                 .iter()
@@ -203,6 +235,10 @@ impl File {
                 .map(|(place, peer)| peer.check(place))
                 .collect::<Result<_, _>>()?,
         };
+        if config.proxy && config.resp_tls.as_ref().is_some_and(|tls| tls.ca.is_none()) {
+            let problem = "with proxy, this node needs to know whose certificates to trust";
+            return Err(("resp_tls.ca".to_owned(), problem.to_owned()));
+        }
         let mut seen = BTreeSet::from([config.node.0]);
         for (place, peer) in config.peers.iter().enumerate() {
             if !seen.insert(peer.node.0) {
@@ -277,6 +313,11 @@ fn snapshot_entries(entries: Option<u64>) -> Result<u64, Problem> {
         Some(entries) => Ok(entries),
         None => Ok(DEFAULT_SNAPSHOT_ENTRIES),
     }
+}
+
+fn password(file: Option<&Path>) -> Result<Option<Password>, Problem> {
+    let read = file.map(Password::read).transpose();
+    read.map_err(|error: PasswordError| ("password_file".to_owned(), error.to_string()))
 }
 
 fn cores() -> usize {

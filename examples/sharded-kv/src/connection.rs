@@ -4,11 +4,12 @@ mod all_keys;
 mod multi;
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use raftyard::Consistency;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::command::{self, Action};
@@ -16,8 +17,9 @@ use crate::node::{self, Node, Started};
 use crate::pipeline::{Begun, Finished, Pipeline, Touch};
 use crate::proxy::{self, Proxy, Request, Route, Work};
 use crate::resp::{Parser, Reply};
-use crate::server::stopped;
+use crate::server::{Stranger, stopped};
 use crate::session::Session;
+use crate::stream::Stream;
 use crate::transaction;
 use crate::wire::Wire;
 
@@ -31,34 +33,54 @@ enum Next {
     Close,
 }
 
-/// Serves `socket` until the client is gone, asks to be, or breaks the protocol, or `stop` becomes true; what was
+/// Serves a client until it is gone, asks to be, or breaks the protocol, or `stop` becomes true; what was
 /// received whole by then is answered first.
 ///
 /// # Errors
 ///
 /// The socket's. A write that was begun here goes on without its client; one that was forwarded does once it was sent.
-pub(crate) async fn serve(socket: TcpStream, node: &Node, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let session = Session::new(node.count_connection(), socket.peer_addr()?, socket.local_addr()?);
+pub(crate) async fn serve(
+    stream: Stream,
+    [client, server]: [SocketAddr; 2],
+    mut stranger: Option<Stranger>,
+    node: &Node,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let session = Session::new(node.count_connection(), client, server, Arc::clone(node.access()));
     let mut connection = Connection {
         node,
         session,
-        wire: Wire::new(socket),
+        wire: Wire::new(stream),
         pipeline: Pipeline::default(),
-        proxy: Proxy::default(),
+        proxy: Proxy::new(Arc::clone(node.dial())),
     };
     let (mut parser, mut arguments) = (Parser::default(), Vec::new());
     loop {
         if connection.round(&mut parser, &mut arguments).await? == Next::Close {
             return connection.wire.close_early().await;
         }
+        if connection.session.authenticated {
+            stranger = None;
+        }
         let more = tokio::select! {
             more = connection.wire.receive() => more?,
             () = stopped(&mut stop) => false,
+            () = strangers_end(stranger.as_ref()) => {
+                node.access().count_refusal();
+                false
+            }
         };
         if !more {
             return connection.wire.close().await;
         }
+    }
+}
+
+/// When the time is over in which a client has to say the password; never if it has.
+async fn strangers_end(stranger: Option<&Stranger>) {
+    match stranger {
+        Some(stranger) => tokio::time::sleep_until(stranger.until).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -76,6 +98,9 @@ impl<'a> Connection<'a> {
         let mut next = Next::Receive;
         let mut count = 0;
         while next == Next::Receive {
+            let is_strangers = !self.session.authenticated;
+            parser.set_strangers(is_strangers);
+            self.wire.set_strangers(is_strangers);
             match parser.next(&mut self.wire.input, arguments) {
                 Ok(false) => break,
                 Ok(true) => {

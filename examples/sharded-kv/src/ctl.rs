@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 use self::cluster::Cluster;
 use crate::address::HostPort;
+use crate::dial::Dial;
 use crate::resp::{Reply, ReplyError};
 
 #[derive(Debug, Subcommand)]
@@ -112,8 +113,8 @@ struct Plan {
 }
 
 /// Carries out `ctl` on the cluster that the node at `address` belongs to. `say` is told what was done.
-pub(crate) async fn run(address: &HostPort, ctl: Ctl, mut say: impl FnMut(&str)) -> Result<(), CtlError> {
-    let cluster = Cluster::ask(address).await?;
+pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl FnMut(&str)) -> Result<(), CtlError> {
+    let cluster = Cluster::ask(dial, address).await?;
     let plan = |groups, comes, change, nodes: &[u64], leaves| Plan {
         groups,
         comes,
@@ -155,7 +156,7 @@ pub(crate) async fn run(address: &HostPort, ctl: Ctl, mut say: impl FnMut(&str))
 }
 
 /// Groups in which there is nothing to give up are no mistake.
-async fn abandon(cluster: &Cluster, groups: &Groups, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
+async fn abandon(cluster: &Cluster<'_>, groups: &Groups, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
     for group in cluster.groups(groups).await? {
         match cluster.change(group, "ABANDON", &[]).await {
             Ok(done) => say(&format!("group {group}: {done}")),

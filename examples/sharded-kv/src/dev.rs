@@ -4,9 +4,15 @@ use std::path::{Path, PathBuf};
 
 use raftyard::NodeId;
 
+use crate::access::Password;
 use crate::address::HostPort;
+use crate::certificates;
 use crate::config::{DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads, StateKind};
 use crate::slots::ShardMap;
+use crate::tls::RespTls;
+
+/// What the cluster is called.
+pub(crate) const CLUSTER: &str = "dev";
 
 /// A node's peer port is its RESP port plus this.
 const PEER_PORT_OFFSET: u16 = 1000;
@@ -22,6 +28,9 @@ pub(crate) struct DevCluster {
     pub(crate) state: StateKind,
     pub(crate) proxy: bool,
     pub(crate) reads: Reads,
+    /// With TLS: where the certificates are.
+    pub(crate) certificates: Option<PathBuf>,
+    pub(crate) password: Option<Password>,
 }
 
 impl DevCluster {
@@ -42,8 +51,10 @@ impl DevCluster {
     }
 
     fn config(&self, me: &PeerConfig, all: &[PeerConfig]) -> NodeConfig {
+        let certificates = self.certificates.as_deref();
+        let tls = certificates.map(|dir| certificates::files(dir, me.node.0));
         NodeConfig {
-            cluster: "dev".into(),
+            cluster: CLUSTER.into(),
             node: me.node,
             listen_resp: me.resp.clone(),
             listen_peer: me.peer.clone(),
@@ -58,6 +69,13 @@ impl DevCluster {
             proxy: self.proxy,
             reads: self.reads,
             join: false,
+            resp_tls: tls.clone().map(|files| RespTls {
+                cert: files.cert,
+                key: files.key,
+                ca: Some(files.ca),
+            }),
+            tls,
+            password: self.password.clone(),
             peers: all.iter().filter(|peer| peer.node != me.node).cloned().collect(),
         }
     }
@@ -89,6 +107,8 @@ mod tests {
             state: StateKind::Disk,
             proxy: false,
             reads: Reads::Stale,
+            certificates: None,
+            password: None,
         }
     }
 

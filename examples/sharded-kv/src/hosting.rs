@@ -51,6 +51,11 @@ pub(crate) struct Hosting {
 }
 
 impl Hosting {
+    /// Connections between nodes that were refused because of who the other end is.
+    pub(crate) fn peers_refused(&self) -> u64 {
+        self.host.metrics().handshakes_refused.total()
+    }
+
     /// At the first start creates all groups, or none if the node joins a cluster; later opens what is on disk.
     pub(crate) async fn start(
         config: &NodeConfig,

@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raftyard::{Compaction, CreateGroupError, GroupId, NodeId, OpenError, RaftHost};
+use raftyard::{Compaction, CreateGroupError, GroupId, NodeId, OpenError, RaftHost, TlsError, TlsNetwork};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{NodeConfig, PeerConfig};
+use crate::dial::Dial;
 use crate::expiry::{self, FirstDeadlines};
 use crate::hosting::Hosting;
 use crate::node::Node;
@@ -17,6 +18,7 @@ use crate::nodes_file::{self, NodesFileError};
 use crate::server;
 use crate::shard_file::{self, ShardFileError};
 use crate::state::{self, State, StateError};
+use crate::tls::{Acceptor, Connector, TlsFileError};
 use crate::topology::{Member, Topology};
 
 /// Why a node did not start.
@@ -26,6 +28,10 @@ pub(crate) enum StartError {
     ShardFile(#[from] ShardFileError),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+    #[error("resp_tls: {0}")]
+    RespTls(#[from] TlsFileError),
     #[error("node {}: {source}", node.0)]
     Open { node: NodeId, source: OpenError },
     #[error("node {}: group {}: {source}", node.0, group.0)]
@@ -80,7 +86,17 @@ impl RunningNode {
         let mut learned = nodes_file::read(&config.data_dir)?;
         learned.retain(|node| node.node != config.node && config.peers.iter().all(|peer| peer.node != node.node));
         let hosting = Hosting::start(config, host, state, &deadlines).await?;
-        let node = Arc::new(Node::new(topology(config, &learned), hosting, learned, config));
+        let dial = Dial {
+            tls: config
+                .resp_tls
+                .as_ref()
+                .and_then(|tls| tls.ca.as_deref())
+                .map(Connector::open)
+                .transpose()?,
+            password: config.password.clone(),
+        };
+        let tls = config.resp_tls.as_ref().map(Acceptor::open).transpose()?;
+        let node = Arc::new(Node::new(topology(config, &learned), hosting, learned, config, dial));
         let address = config.listen_resp.to_string();
         let listen_error = |source| StartError::Listen {
             node: config.node,
@@ -91,7 +107,7 @@ impl RunningNode {
         let resp = listener.local_addr().map_err(listen_error)?.to_string();
         let (stop, stopped) = watch::channel(false);
         let expiry = tokio::spawn(expiry::run(Arc::clone(&node), deadlines, stopped.clone()));
-        let server = tokio::spawn(server::run(listener, Arc::clone(&node), stopped));
+        let server = tokio::spawn(server::run(listener, tls.map(Arc::new), Arc::clone(&node), stopped));
         Ok(Self {
             node,
             host: host.clone(),
@@ -148,6 +164,10 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
             tail_entries: config.snapshot_entries / 10,
             ..Compaction::default()
         });
+    if let Some(files) = &config.tls {
+        let network = TlsNetwork::open(&config.cluster, config.node, files.clone())?;
+        builder = builder.network(Arc::new(network));
+    }
     for peer in &config.peers {
         builder = builder.peer(peer.node, peer.peer.to_string());
     }

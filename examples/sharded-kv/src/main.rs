@@ -7,14 +7,17 @@
 //! keys ask every group ([`gather`]), transactions are put together per connection ([`transaction`]), and [`expiry`] lets
 //! keys expire when nobody writes.
 
+mod access;
 mod address;
 mod admin;
+mod certificates;
 mod clock;
 mod command;
 mod config;
 mod connection;
 mod ctl;
 mod dev;
+mod dial;
 mod expiry;
 mod gather;
 mod glob;
@@ -32,13 +35,16 @@ mod shard_file;
 mod slots;
 mod state;
 mod status;
+mod stream;
+mod tls;
 mod topology;
 mod transaction;
 mod upstream;
 mod wire;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -46,12 +52,19 @@ use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::access::{Password, PasswordError};
 use crate::address::HostPort;
+use crate::certificates::{CertificateError, Wanted};
 use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig, Reads, StateKind};
 use crate::ctl::{Ctl, CtlError};
 use crate::dev::DevCluster;
+use crate::dial::Dial;
 use crate::launch::{RunningNode, StartError};
 use crate::slots::{SLOT_COUNT, ShardMap};
+use crate::tls::{Connector, TlsFileError};
+
+/// Days for which the certificates of `dev --tls` are valid.
+const DEV_DAYS: u32 = 30;
 
 /// A sharded, replicated key-value store that Redis clients use as a Redis Cluster.
 #[derive(Debug, Parser)]
@@ -91,6 +104,13 @@ enum Mode {
         /// What reads answer after READONLY: as current as at the leader, or what the replica has.
         #[arg(long, value_enum, default_value_t)]
         reads: Reads,
+        /// Speak TLS with clients and between nodes, with certificates in DIR/certs that are made at each start; clients
+        /// trust DIR/certs/ca.pem.
+        #[arg(long)]
+        tls: bool,
+        /// What clients have to say first (AUTH): the line in this file.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
     },
     /// Run one node of a cluster.
     Server {
@@ -103,8 +123,35 @@ enum Mode {
         /// Where any of its nodes serves clients.
         #[arg(long, value_name = "HOST:PORT")]
         node: HostPort,
+        /// The password that the nodes ask of clients: the line in this file; otherwise what RAFTYARD_PASSWORD says, if it
+        /// is set.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Speak TLS, with nodes whose certificate is of the authority in this file and names their host.
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
         #[command(subcommand)]
         command: Ctl,
+    },
+    /// Write certificates for the nodes of a cluster, from an authority of its own.
+    ///
+    /// DIR gets ca.pem and ca-key.pem (unless they are there), and node-N.pem and node-N-key.pem for each node, which serve
+    /// both between nodes and for clients. Give it again to renew them or to add nodes. Who has ca-key.pem can be any node.
+    Cert {
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Their ids.
+        #[arg(long, value_delimiter = ',', required = true, value_parser = clap::value_parser!(u64).range(1..))]
+        nodes: Vec<u64>,
+        /// The `cluster` of their configuration.
+        #[arg(long, default_value = "raftyard")]
+        cluster: String,
+        /// Host names and addresses at which clients reach the nodes, beside localhost.
+        #[arg(long, value_delimiter = ',')]
+        hosts: Vec<String>,
+        /// How long the nodes' certificates are valid.
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
     },
 }
 
@@ -117,6 +164,14 @@ enum RunError {
     Start(#[from] StartError),
     #[error(transparent)]
     Ctl(#[from] CtlError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error("RAFTYARD_PASSWORD is empty or too long")]
+    PasswordVariable,
+    #[error(transparent)]
+    TlsFile(#[from] TlsFileError),
     #[error("--port {port}: the ports of {nodes} nodes would be above 65535")]
     Ports { port: u16, nodes: u16 },
     #[error("--groups {0} is not between 1 and {SLOT_COUNT}")]
@@ -152,7 +207,19 @@ fn run(mode: Mode) -> Result<(), RunError> {
             state,
             proxy,
             reads,
+            tls,
+            password_file,
         } => {
+            let certificates = tls.then(|| data.join("certs"));
+            if let Some(dir) = &certificates {
+                let wanted = Wanted {
+                    cluster: dev::CLUSTER,
+                    nodes: &(1..=u64::from(nodes)).collect::<Vec<_>>(),
+                    hosts: &[],
+                    days: DEV_DAYS,
+                };
+                certificates::write(dir, &wanted)?;
+            }
             let cluster = DevCluster {
                 nodes,
                 shard_map: ShardMap::new(groups).ok_or(RunError::Groups(groups))?,
@@ -161,17 +228,52 @@ fn run(mode: Mode) -> Result<(), RunError> {
                 state,
                 proxy,
                 reads,
+                certificates,
+                password: password_file.as_deref().map(Password::read).transpose()?,
             };
             let configs = cluster.configs().ok_or(RunError::Ports { port, nodes })?;
             (configs, true)
         }
-        Mode::Ctl { node, command } => {
-            let asked = ctl::run(&node, command, announce);
+        Mode::Cert {
+            out,
+            nodes,
+            cluster,
+            hosts,
+            days,
+        } => {
+            let wanted = Wanted {
+                cluster: &cluster,
+                nodes: &nodes,
+                hosts: &hosts,
+                days,
+            };
+            return Ok(certificates::write(&out, &wanted)?);
+        }
+        Mode::Ctl {
+            node,
+            password_file,
+            ca,
+            command,
+        } => {
+            let dial = Dial {
+                tls: ca.as_deref().map(Connector::open).transpose()?,
+                password: operators_password(password_file.as_deref())?,
+            };
+            let asked = ctl::run(&node, &dial, command, announce);
             return runtime()?.block_on(asked).map_err(RunError::Ctl);
         }
         Mode::Server { config } => (vec![NodeConfig::load(&config)?], false),
     };
     runtime()?.block_on(run_nodes(&configs, dev))
+}
+
+fn operators_password(file: Option<&Path>) -> Result<Option<Password>, RunError> {
+    if let Some(file) = file {
+        return Ok(Some(Password::read(file)?));
+    }
+    let variable = std::env::var_os("RAFTYARD_PASSWORD");
+    let password = variable.map(|text| Password::new(text.as_bytes()).ok_or(RunError::PasswordVariable));
+    password.transpose()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, RunError> {

@@ -12,7 +12,9 @@ use raftyard::{Consistency, NodeId, OverloadReason, ProposeError, ReadError, Rep
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::access::Access;
 use crate::config::{NodeConfig, PeerConfig, Reads};
+use crate::dial::Dial;
 use crate::hosting::Hosting;
 use crate::machine::{Answer, Command, Query, Response, Version};
 use crate::proxy::{self, Route, Work};
@@ -24,6 +26,10 @@ use crate::topology::{Member, Topology};
 
 /// How long a command waits for a group that has no leader to get one: longer than an election takes.
 const ELECTION: Duration = Duration::from_secs(2);
+
+/// The share (one in so many) of all client connections that strangers may take: those who flood a node with connections on
+/// which they say nothing keep no one out who is in.
+const STRANGERS_SHARE: usize = 4;
 
 /// The part of a node that all its connections share.
 pub(crate) struct Node {
@@ -42,8 +48,15 @@ pub(crate) struct Node {
     /// One permit per client connection that may still be opened.
     connection_permits: Arc<Semaphore>,
     clients_max: usize,
+    /// One permit per client that may still be on its way to prove who it is.
+    stranger_permits: Arc<Semaphore>,
+    access: Arc<Access>,
+    /// How to be a client of other nodes.
+    dial: Arc<Dial>,
     proxy: bool,
     replica_reads: Consistency,
+    rejected: AtomicU64,
+    tls_failures: AtomicU64,
     connections: AtomicU64,
     commands: AtomicU64,
 }
@@ -66,7 +79,13 @@ impl Started<'_> {
 
 impl Node {
     /// `learned` are the nodes that it was told of while it ran.
-    pub(crate) fn new(topology: Topology, hosting: Hosting, learned: Vec<PeerConfig>, config: &NodeConfig) -> Self {
+    pub(crate) fn new(
+        topology: Topology,
+        hosting: Hosting,
+        learned: Vec<PeerConfig>,
+        config: &NodeConfig,
+        dial: Dial,
+    ) -> Self {
         let clients_max = config.max_clients.min(Semaphore::MAX_PERMITS);
         Self {
             me: config.node,
@@ -80,6 +99,11 @@ impl Node {
             started: Instant::now(),
             connection_permits: Arc::new(Semaphore::new(clients_max)),
             clients_max,
+            stranger_permits: Arc::new(Semaphore::new(clients_max.div_ceil(STRANGERS_SHARE))),
+            access: Arc::new(Access::new(config.password.clone())),
+            dial: Arc::new(dial),
+            rejected: AtomicU64::new(0),
+            tls_failures: AtomicU64::new(0),
             proxy: config.proxy,
             replica_reads: match config.reads {
                 Reads::Linearizable => Consistency::Follower,
@@ -93,6 +117,31 @@ impl Node {
     /// Permits for client connections.
     pub(crate) fn connection_permits(&self) -> &Arc<Semaphore> {
         &self.connection_permits
+    }
+
+    /// Permits for those of them whose client has not proved yet who it is.
+    pub(crate) fn stranger_permits(&self) -> &Arc<Semaphore> {
+        &self.stranger_permits
+    }
+
+    /// What is asked of clients.
+    pub(crate) fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// How to be a client of other nodes.
+    pub(crate) fn dial(&self) -> &Arc<Dial> {
+        &self.dial
+    }
+
+    /// Notes a connection for which there was no room.
+    pub(crate) fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a connection that did not come to speak TLS.
+    pub(crate) fn count_tls_failure(&self) {
+        self.tls_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes a new connection and gives it its number, from 1.
@@ -217,6 +266,10 @@ impl Node {
             clients_max: self.clients_max,
             connections: self.connections.load(Ordering::Relaxed),
             commands: self.commands.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
+            tls_failures: self.tls_failures.load(Ordering::Relaxed),
+            access_refusals: self.access.refusals(),
+            peers_refused: self.hosting.peers_refused(),
         }
     }
 

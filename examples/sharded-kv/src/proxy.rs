@@ -6,11 +6,13 @@
 //! flight is bounded by its own pipeline, and a client that takes no replies holds up nobody else.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raftyard::{Consistency, NodeId};
 
+use crate::dial::Dial;
 use crate::machine::{Command, Query};
 use crate::resp::Reply;
 use crate::topology::Member;
@@ -89,16 +91,25 @@ impl Request {
 }
 
 /// A client connection's connections to other nodes.
-#[derive(Debug, Default)]
 pub(crate) struct Proxy {
+    dial: Arc<Dial>,
     upstreams: HashMap<NodeId, Upstream>,
 }
 
 impl Proxy {
+    /// Without any, until they are needed.
+    pub(crate) fn new(dial: Arc<Dial>) -> Self {
+        Self {
+            dial,
+            upstreams: HashMap::new(),
+        }
+    }
+
     /// Forwards `request` to `leader`, after those that were forwarded to it before. It is sent whether or not the reply is
     /// awaited, as long as the proxy lives.
     pub(crate) fn forward(&mut self, leader: &Member, request: &Request) -> impl Future<Output = Reply> + Send + use<> {
-        let open = || Upstream::open(leader.resp.clone(), PATIENCE);
+        let dial = &self.dial;
+        let open = || Upstream::open(Arc::clone(dial), leader.resp.clone(), PATIENCE);
         let upstream = self.upstreams.entry(leader.node).or_insert_with(open);
         if upstream.has_ended() {
             *upstream = open();

@@ -1,15 +1,20 @@
 //! Accepts client connections.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::connection;
 use crate::node::Node;
+use crate::stream::Stream;
+use crate::tls::Acceptor;
 
 /// How long to wait after an accept that failed for a reason that may last, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -17,15 +22,34 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections have at the end to answer what they received.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Serves clients on `listener` until `stop` becomes true, then lets the connections finish what they received.
-pub(crate) async fn run(listener: TcpListener, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
+/// How long a client has to come to speak TLS and to say the password.
+const STRANGER_FOR: Duration = Duration::from_secs(10);
+
+/// A client of which nothing was heard for so long is asked whether it is there (as in Redis). Otherwise one that vanished
+/// would take the room of another for ever.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+
+/// A client that has still to prove who it is, until this is dropped.
+pub(crate) struct Stranger {
+    /// When that ends.
+    pub(crate) until: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Serves clients on `listener`, over TLS if there is `tls`, until `stop` becomes true, then lets the connections finish what they received.
+pub(crate) async fn run(
+    listener: TcpListener,
+    tls: Option<Arc<Acceptor>>,
+    node: Arc<Node>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     let for_connections = stop.clone();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
-                    connections.spawn(admit(socket, Arc::clone(&node), for_connections.clone()));
+                    connections.spawn(admit(socket, tls.clone(), Arc::clone(&node), for_connections.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a client");
@@ -58,13 +82,70 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Serves the client if there is room for one more.
-async fn admit(mut socket: TcpStream, node: Arc<Node>, stop: watch::Receiver<bool>) {
+async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let Ok(_permit) = Arc::clone(node.connection_permits()).try_acquire_owned() else {
+        return reject(socket, tls.is_some(), &node).await;
+    };
+    let stranger = if tls.is_some() || node.access().has_password() {
+        let Ok(permit) = Arc::clone(node.stranger_permits()).try_acquire_owned() else {
+            return reject(socket, tls.is_some(), &node).await;
+        };
+        Some(Stranger {
+            until: Instant::now() + STRANGER_FOR,
+            _permit: permit,
+        })
+    } else {
+        None
+    };
+    let served = async {
+        let (client, server) = (socket.peer_addr()?, socket.local_addr()?);
+        prepare(&socket)?;
+        let stream = match (&tls, &stranger) {
+            (Some(tls), Some(stranger)) => {
+                let accepted = tokio::select! {
+                    accepted = timeout_at(stranger.until, tls.accept(socket)) => accepted,
+                    () = stopped(&mut stop) => return Ok(()),
+                };
+                accepted
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+                    .inspect_err(|_| node.count_tls_failure())?
+            }
+            _ => Stream::Plain(socket),
+        };
+        connection::serve(stream, [client, server], stranger, &node, stop).await
+    };
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "client connection lost");
+    }
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+async fn reject(mut socket: TcpStream, is_tls: bool, node: &Node) {
+    node.count_rejected();
+    if !is_tls {
         // The client may be gone already.
         let _ = socket.write_all(b"-ERR max number of clients reached\r\n").await;
-        return;
-    };
-    if let Err(error) = connection::serve(socket, &node, stop).await {
-        tracing::debug!(%error, "client connection lost");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_vanishes_is_missed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        prepare(&socket).unwrap();
+        let set = SockRef::from(&socket);
+        assert!(set.keepalive().unwrap() && socket.nodelay().unwrap());
+        assert_eq!(set.tcp_keepalive_time().unwrap(), KEEPALIVE);
     }
 }

@@ -1,10 +1,12 @@
 //! What a connection remembers between commands.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::access::Access;
 use crate::resp::Protocol;
 use crate::transaction::{Queue, Watched};
 
@@ -16,6 +18,9 @@ pub(crate) struct Session {
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
     pub(crate) since: Instant,
+    pub(crate) access: Arc<Access>,
+    /// The client has said the password, or there is none.
+    pub(crate) authenticated: bool,
     pub(crate) protocol: Protocol,
     /// `RAFTYARD DIRECT`: nothing that comes over this connection is forwarded.
     pub(crate) direct: bool,
@@ -35,12 +40,14 @@ pub(crate) struct Session {
 
 impl Session {
     /// A connection on which nothing was said yet.
-    pub(crate) fn new(id: u64, client: SocketAddr, server: SocketAddr) -> Self {
+    pub(crate) fn new(id: u64, client: SocketAddr, server: SocketAddr, access: Arc<Access>) -> Self {
         Self {
             id,
             client,
             server,
             since: Instant::now(),
+            authenticated: !access.has_password(),
+            access,
             protocol: Protocol::default(),
             direct: false,
             read_only: false,

@@ -26,4 +26,12 @@ pub(crate) struct Status {
     pub(crate) connections: u64,
     /// Commands since the start.
     pub(crate) commands: u64,
+    /// Connections closed at once because there were too many.
+    pub(crate) rejected: u64,
+    /// Connections that did not come to speak TLS.
+    pub(crate) tls_failures: u64,
+    /// Wrong passwords, and clients that gave none in time.
+    pub(crate) access_refusals: u64,
+    /// Connections between nodes that were refused because of who the other end is.
+    pub(crate) peers_refused: u64,
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::address::HostPort;
+use crate::dial::Dial;
 use crate::resp::{Reply, ReplyError, ReplyParser, encode_command};
+use crate::stream::Stream;
 
 /// Room made for each read, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -97,9 +97,9 @@ struct Delivered {
 
 impl Upstream {
     /// Begins to connect to the node that serves clients at `address`.
-    pub(crate) fn open(address: HostPort, patience: Patience) -> Self {
+    pub(crate) fn open(dial: Arc<Dial>, address: HostPort, patience: Patience) -> Self {
         let (commands, queued) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(address, patience, queued));
+        let task = tokio::spawn(run(dial, address, patience, queued));
         Self {
             commands,
             task: task.abort_handle(),
@@ -139,9 +139,10 @@ impl Drop for Upstream {
     }
 }
 
-async fn run(address: HostPort, patience: Patience, mut commands: UnboundedReceiver<Pending>) {
-    let result = match timeout(patience.connect, connect(&address)).await {
-        Ok(Ok(mut socket)) => forward(&mut socket, patience, &mut commands).await,
+async fn run(dial: Arc<Dial>, address: HostPort, patience: Patience, mut commands: UnboundedReceiver<Pending>) {
+    let result = match timeout(patience.connect, connect(&dial, &address)).await {
+        Ok(Ok(Stream::Plain(mut socket))) => forward(socket.split(), patience, &mut commands).await,
+        Ok(Ok(Stream::Tls(stream))) => forward(tokio::io::split(stream), patience, &mut commands).await,
         Ok(Err(error)) => Err(error),
         Err(_) => Err(UpstreamError::Silence),
     };
@@ -157,15 +158,20 @@ async fn run(address: HostPort, patience: Patience, mut commands: UnboundedRecei
 
 /// Connects and introduces itself: replies in version 3 of the protocol, which tells all types apart, and no command
 /// forwarded once more.
-async fn connect(address: &HostPort) -> Result<TcpStream, UpstreamError> {
-    let mut socket = TcpStream::connect((address.host.as_str(), address.port)).await?;
-    socket.set_nodelay(true)?;
-    socket.write_all(b"HELLO 3\r\nRAFTYARD DIRECT\r\n").await?;
+async fn connect(dial: &Dial, address: &HostPort) -> Result<Stream, UpstreamError> {
+    let mut socket = dial.connect(address).await?;
+    let mut output = BytesMut::new();
+    let mut welcomes = Vec::new();
+    if let Some(introduction) = dial.introduction() {
+        encode_command(&introduction, &mut output);
+        welcomes.push(is_ok as fn(&Reply) -> bool);
+    }
+    output.extend_from_slice(b"HELLO 3\r\nRAFTYARD DIRECT\r\n");
+    welcomes.extend([(|reply| matches!(reply, Reply::Map(_))) as fn(&Reply) -> bool, is_ok]);
+    socket.write_all(&output).await?;
+    socket.flush().await?;
     let (mut parser, mut input) = (ReplyParser::default(), BytesMut::new());
-    for welcome in [
-        |reply: &Reply| matches!(reply, Reply::Map(_)),
-        |reply: &Reply| *reply == Reply::OK,
-    ] {
+    for welcome in welcomes {
         let reply = loop {
             if let Some((reply, _)) = parser.next(&mut input)? {
                 break reply;
@@ -185,13 +191,16 @@ async fn connect(address: &HostPort) -> Result<TcpStream, UpstreamError> {
     }
 }
 
+fn is_ok(reply: &Reply) -> bool {
+    *reply == Reply::OK
+}
+
 /// Forwards commands until the connection breaks or nobody can send any more.
 async fn forward(
-    socket: &mut TcpStream,
+    (reader, writer): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     patience: Patience,
     commands: &mut UnboundedReceiver<Pending>,
 ) -> Result<(), UpstreamError> {
-    let (reader, writer) = socket.split();
     let (owed, awaited) = mpsc::unbounded_channel();
     tokio::select! {
         result = receive(reader, patience.silence, awaited) => result,
@@ -202,7 +211,7 @@ async fn forward(
 /// Sends what queues, and passes on who is owed a reply: before the first byte leaves, so that a command counts as sent
 /// from then on.
 async fn send(
-    mut socket: WriteHalf<'_>,
+    mut socket: impl AsyncWrite + Unpin,
     silence: Duration,
     commands: &mut UnboundedReceiver<Pending>,
     owed: UnboundedSender<ReplySender>,
@@ -226,6 +235,8 @@ async fn send(
                 return Err(UpstreamError::Closed);
             }
         }
+        let flushed = timeout(silence, socket.flush()).await;
+        flushed.map_err(|_| UpstreamError::Silence)??;
         // A large command's room is given back.
         output = BytesMut::new();
     }
@@ -234,7 +245,7 @@ async fn send(
 
 /// Receives replies and hands each to the next who is owed one.
 async fn receive(
-    mut socket: ReadHalf<'_>,
+    mut socket: impl AsyncRead + Unpin,
     silence: Duration,
     mut awaited: UnboundedReceiver<ReplySender>,
 ) -> Result<(), UpstreamError> {

@@ -4,8 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::stream::Stream;
 
 /// Room made for each read, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -13,6 +15,12 @@ const READ_BYTES: usize = 16 * 1024;
 /// While replies wait to be taken, requests are read until so many bytes of them wait. A client that sends a long
 /// pipeline before it reads the first reply is served that way instead of both sides waiting for each other.
 const READ_AHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The same for a client that has not said the password yet.
+const STRANGERS_READ_AHEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A client that takes nothing of its replies for so long loses its connection.
+const TAKE_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a client whose connection is closed has to take the last replies.
 const LINGER: Duration = Duration::from_millis(500);
@@ -22,7 +30,7 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// A socket and its two buffers.
 pub(crate) struct Wire {
-    socket: TcpStream,
+    stream: Stream,
     /// Received and not yet understood.
     pub(crate) input: BytesMut,
     /// To be sent with the next flush.
@@ -31,16 +39,20 @@ pub(crate) struct Wire {
     read_ahead: bool,
     /// The client sends nothing more.
     ended: bool,
+    read_ahead_bytes_max: usize,
+    take_within: Duration,
 }
 
 impl Wire {
-    pub(crate) fn new(socket: TcpStream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self {
-            socket,
+            stream,
             input: BytesMut::new(),
             output: BytesMut::new(),
             read_ahead: false,
             ended: false,
+            read_ahead_bytes_max: READ_AHEAD_BYTES_MAX,
+            take_within: TAKE_WITHIN,
         }
     }
 
@@ -51,30 +63,40 @@ impl Wire {
         }
         if !self.ended {
             make_room(&mut self.input);
-            self.ended = self.socket.read_buf(&mut self.input).await? == 0;
+            self.ended = self.stream.read_buf(&mut self.input).await? == 0;
         }
         Ok(!self.ended)
     }
 
+    /// Says whether the client has still to say the password: until then little of what it sends is held.
+    pub(crate) fn set_strangers(&mut self, is_strangers: bool) {
+        self.read_ahead_bytes_max = if is_strangers {
+            STRANGERS_READ_AHEAD_BYTES_MAX
+        } else {
+            READ_AHEAD_BYTES_MAX
+        };
+    }
+
     /// Sends the output, and receives while the client does not take it.
+    ///
+    /// # Errors
+    ///
+    /// The connection's; [`io::ErrorKind::TimedOut`] if the client takes nothing for too long.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        let (mut reader, mut writer) = self.socket.split();
-        while !self.output.is_empty() {
-            let may_read = !self.ended && self.input.len() < READ_AHEAD_BYTES_MAX;
-            if may_read {
-                make_room(&mut self.input);
+        let read_ahead = ReadAhead {
+            input: &mut self.input,
+            bytes_max: self.read_ahead_bytes_max,
+            has_come: &mut self.read_ahead,
+            ended: &mut self.ended,
+        };
+        match &mut self.stream {
+            Stream::Plain(socket) => {
+                let (reader, writer) = socket.split();
+                send(reader, writer, &mut self.output, read_ahead, self.take_within).await?;
             }
-            tokio::select! {
-                biased;
-                sent = writer.write_buf(&mut self.output) => {
-                    if sent? == 0 {
-                        return Err(io::ErrorKind::WriteZero.into());
-                    }
-                }
-                received = reader.read_buf(&mut self.input), if may_read => {
-                    self.ended = received? == 0;
-                    self.read_ahead |= !self.ended;
-                }
+            Stream::Tls(stream) => {
+                let (reader, writer) = tokio::io::split(stream);
+                send(reader, writer, &mut self.output, read_ahead, self.take_within).await?;
             }
         }
         if self.output.capacity() > KEPT_BYTES_MAX {
@@ -86,14 +108,14 @@ impl Wire {
     /// Ends the connection in an orderly way.
     pub(crate) async fn close(mut self) -> io::Result<()> {
         self.flush().await?;
-        self.socket.shutdown().await
+        self.stream.shutdown().await
     }
 
     /// Ends a connection on which more input may come. To close a socket with unread input resets it, and the
     /// client may lose what was sent before: so the input is taken and dropped until the client is gone.
     pub(crate) async fn close_early(mut self) -> io::Result<()> {
         self.flush().await?;
-        self.socket.shutdown().await?;
+        self.stream.shutdown().await?;
         let discard = async {
             while !self.ended {
                 self.input.clear();
@@ -102,6 +124,66 @@ impl Wire {
             Ok(())
         };
         tokio::time::timeout(LINGER, discard).await.unwrap_or(Ok(()))
+    }
+}
+
+/// What is received while output waits to be taken.
+struct ReadAhead<'a> {
+    input: &'a mut BytesMut,
+    bytes_max: usize,
+    has_come: &'a mut bool,
+    ended: &'a mut bool,
+}
+
+async fn send(
+    mut reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+    output: &mut BytesMut,
+    ahead: ReadAhead<'_>,
+    take_within: Duration,
+) -> io::Result<()> {
+    let ReadAhead {
+        input,
+        bytes_max,
+        has_come,
+        ended,
+    } = ahead;
+    let mut take_by = Instant::now() + take_within;
+    loop {
+        let may_read = !*ended && input.len() < bytes_max;
+        if may_read {
+            make_room(input);
+        }
+        let step = async {
+            tokio::select! {
+                biased;
+                done = send_some(&mut writer, output) => done.map(Some),
+                received = reader.read_buf(input), if may_read => {
+                    *ended = received? == 0;
+                    *has_come |= !*ended;
+                    Ok(None)
+                }
+            }
+        };
+        match timeout_at(take_by, step).await {
+            Ok(Ok(Some(true))) => return Ok(()),
+            Ok(Ok(Some(false))) => take_by = Instant::now() + take_within,
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no replies")),
+        }
+    }
+}
+
+/// One step towards having sent all of `output`, below TLS too. True: it is done.
+async fn send_some(writer: &mut (impl AsyncWrite + Unpin), output: &mut BytesMut) -> io::Result<bool> {
+    if output.is_empty() {
+        writer.flush().await?;
+        return Ok(true);
+    }
+    match writer.write_buf(output).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(false),
     }
 }
 
@@ -114,9 +196,9 @@ fn make_room(input: &mut BytesMut) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::*;
 
@@ -136,7 +218,7 @@ mod tests {
         let listener: TcpListener = server.listen(1).unwrap();
         let client = small().connect(listener.local_addr().unwrap());
         let (client, accepted) = tokio::join!(client, listener.accept());
-        (Wire::new(accepted.unwrap().0), client.unwrap())
+        (Wire::new(Stream::Plain(accepted.unwrap().0)), client.unwrap())
     }
 
     #[tokio::test]
@@ -214,5 +296,39 @@ mod tests {
         flushed.unwrap();
         read.unwrap();
         assert_eq!(wire.output.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_left() {
+        let (mut wire, mut client) = pair().await;
+        wire.take_within = Duration::from_millis(20);
+        wire.output.resize(LENGTH, b'r');
+        // It goes on sending, which is no excuse.
+        let chatter = async {
+            loop {
+                client.write_all(b"PING\r\n").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let flushed = tokio::select! {
+            flushed = wire.flush() => flushed,
+            () = chatter => unreachable!(),
+        };
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn little_is_held_for_a_stranger() {
+        let (mut wire, mut client) = pair().await;
+        wire.set_strangers(true);
+        wire.take_within = Duration::from_millis(200);
+        wire.output.resize(LENGTH, b'r');
+        let sent = vec![b'c'; LENGTH];
+        let flushed = tokio::select! {
+            flushed = wire.flush() => flushed,
+            sent = client.write_all(&sent) => panic!("all was taken: {sent:?}"),
+        };
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(wire.input.len() < 4 * STRANGERS_READ_AHEAD_BYTES_MAX);
     }
 }

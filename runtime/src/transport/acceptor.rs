@@ -2,11 +2,16 @@
 
 use super::codec::{self, ServerTransport};
 use super::config::TransportLimits;
+use super::guard::Guarded;
+use super::handshake::HandshakeError;
 use super::network::{ByteStream, Listener};
 use super::service::Peer;
 use super::session::{Reception, Session, SessionService};
 use futures::StreamExt;
-use std::rc::Rc;
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tarpc::server::{self, BaseChannel, Channel};
 use tokio::task::JoinSet;
@@ -25,6 +30,7 @@ pub(crate) async fn accept(
 ) {
     let reception = Rc::new(reception);
     let mut connections = JoinSet::new();
+    let mut strangers = Strangers::default();
     loop {
         tokio::select! {
             biased;
@@ -35,14 +41,19 @@ pub(crate) async fn accept(
                 }
             }
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= limits.connections_max => {
+                Ok(_) if connections.len() >= limits.connections_max && !strangers.end_oldest() => {
                     tracing::warn!(connections = connections.len(), "connection closed, there are too many");
                 }
-                Ok(stream) => {
-                    let session = Rc::new(Session::new(Rc::clone(&reception)));
-                    connections.spawn_local(serve(stream, session, limits.clone()));
+                Ok(connection) => {
+                    let session = Rc::new(Session::new(Rc::clone(&reception), connection.node));
+                    strangers.add(&session);
+                    connections.spawn_local(serve(connection.stream, session, limits.clone()));
                 }
                 Err(error) => {
+                    if let Some(HandshakeError { peer, refusal }) = HandshakeError::of(&error) {
+                        reception.counters.refusals.note(peer, refusal);
+                        continue;
+                    }
                     tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -52,9 +63,41 @@ pub(crate) async fn accept(
     connections.shutdown().await;
 }
 
+/// Sessions that may have had no hello yet, the oldest first. When there is no room they make it: who connects and says
+/// nothing keeps no peer out.
+#[derive(Default)]
+struct Strangers(VecDeque<Weak<Session>>);
+
+impl Strangers {
+    fn add(&mut self, session: &Rc<Session>) {
+        while self.0.front().is_some_and(|oldest| !is_stranger(oldest)) {
+            self.0.pop_front();
+        }
+        self.0.push_back(Rc::downgrade(session));
+    }
+
+    /// False if there is none.
+    fn end_oldest(&mut self) -> bool {
+        while let Some(oldest) = self.0.pop_front() {
+            if let Some(session) = oldest.upgrade()
+                && is_stranger(&oldest)
+            {
+                session.replaced.cancel();
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn is_stranger(session: &Weak<Session>) -> bool {
+    session.upgrade().is_some_and(|session| !session.welcomed.load(Relaxed))
+}
+
 /// Answers one connection's calls, one after the other, so that its frames keep their order.
 async fn serve(stream: Box<dyn ByteStream>, session: Rc<Session>, limits: TransportLimits) {
-    let transport: ServerTransport = codec::server(stream, limits.frame_bytes_max);
+    let stream = Guarded::new(stream, Arc::clone(&session.welcomed));
+    let transport: ServerTransport = codec::server(Box::new(stream), limits.frame_bytes_max);
     let config = server::Config {
         pending_response_buffer: limits.window_calls,
     };

@@ -7,6 +7,7 @@
 use super::codec;
 use super::config::TransportLimits;
 use super::counters::Counters;
+use super::handshake::HandshakeError;
 use super::lane::Lane;
 use super::network::Network;
 use super::service::{Hello, PROTOCOL, PeerClient, SnapshotAnswer, SnapshotChunk, SnapshotOffer, chunk_crc};
@@ -170,9 +171,16 @@ impl Bulk {
     /// Takes from `next` what was sent, then from the queue, until that is empty or something fails.
     async fn connection(&self, next: &mut Option<Outgoing>) {
         let address = self.address.borrow().clone();
-        let connecting = timeout(self.limits.connect_deadline, self.network.connect(&address));
-        let Ok(Ok(stream)) = connecting.await else {
-            return;
+        let connecting = timeout(self.limits.connect_deadline, self.network.connect(self.peer, &address));
+        let stream = match connecting.await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                if let Some(HandshakeError { peer, refusal }) = HandshakeError::of(&error) {
+                    self.counters.refusals.note(peer, refusal);
+                }
+                return;
+            }
+            Err(_) => return,
         };
         let transport = codec::client(stream, self.limits.frame_bytes_max);
         let client::NewClient { client, dispatch } = PeerClient::new(client::Config::default(), transport);

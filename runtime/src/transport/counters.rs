@@ -1,5 +1,6 @@
 //! What a node's transport has done.
 
+use super::handshake::{HandshakeCounts, Refusals};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counted by all threads, since the transport was bound.
@@ -15,6 +16,7 @@ pub(crate) struct Counters {
     messages_misaddressed: AtomicU64,
     reconnects: AtomicU64,
     snapshot_bytes_sent: AtomicU64,
+    pub(crate) refusals: Refusals,
 }
 
 /// A reading of the counters. Each is exact; together they are of about the same moment.
@@ -40,6 +42,8 @@ pub(crate) struct TransportCounts {
     pub(crate) reconnects: u64,
     /// Bytes of snapshots handed to a connection.
     pub(crate) snapshot_bytes_sent: u64,
+    /// Connections refused, in either direction, because of who their other end is.
+    pub(crate) handshakes_refused: HandshakeCounts,
 }
 
 impl Counters {
@@ -80,6 +84,7 @@ impl Counters {
             messages_misaddressed: self.messages_misaddressed.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
             snapshot_bytes_sent: self.snapshot_bytes_sent.load(Relaxed),
+            handshakes_refused: self.refusals.counts(),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::codec;
 use super::config::TransportLimits;
 use super::counters::Counters;
 use super::frame::Frame;
+use super::handshake::HandshakeError;
 use super::lane::Lane;
 use super::network::Network;
 use super::outbox::Outbox;
@@ -41,7 +42,9 @@ pub(crate) struct Link {
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
     #[error("can't connect: {0}")]
-    Connect(#[from] io::Error),
+    Connect(io::Error),
+    #[error("not who was meant: {0}")]
+    Handshake(HandshakeError),
     #[error("no answer within {0:?}")]
     ConnectDeadline(Duration),
     #[error("a frame was not acknowledged within {0:?}")]
@@ -54,6 +57,15 @@ enum LinkError {
     Ended(String),
     #[error("the peer moved to {0}")]
     Moved(String),
+}
+
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
+        match HandshakeError::of(&error) {
+            Some(refused) => Self::Handshake(refused.clone()),
+            None => Self::Connect(error),
+        }
+    }
 }
 
 /// How far attempts got.
@@ -95,7 +107,7 @@ impl Link {
                 Lane::Data | Lane::Snapshot => self.outbox.clear(),
             }
             match error {
-                LinkError::Refused(_) => backoff.jump_to_max(),
+                LinkError::Refused(_) | LinkError::Handshake(_) => backoff.jump_to_max(),
                 LinkError::Moved(_) => backoff.reset(),
                 _ => {}
             }
@@ -112,6 +124,9 @@ impl Link {
 
     /// Logs each new reason once, not at every attempt.
     fn report(&self, error: &LinkError, is_news: bool, reported: &mut String) {
+        if let LinkError::Handshake(HandshakeError { peer, refusal }) = error {
+            return self.counters.refusals.note(peer, refusal);
+        }
         let text = error.to_string();
         let Self { peer, lane, .. } = self;
         let address = self.address();
@@ -136,7 +151,7 @@ impl Link {
         let connect_by = tokio::time::Instant::now() + self.limits.connect_deadline;
         let too_late = || LinkError::ConnectDeadline(self.limits.connect_deadline);
         let address = self.address();
-        let connecting = self.network.connect(&address);
+        let connecting = self.network.connect(self.peer, &address);
         let stream = match tokio::time::timeout_at(connect_by, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return error.into(),

@@ -132,4 +132,7 @@ pub(crate) enum Refusal {
     /// The frame's payload does not hold messages.
     #[error("the peer can't read the frame")]
     Payload,
+    /// The caller's certificate is of another node than the caller says it is.
+    #[error("this node's certificate is of node {0}")]
+    Certificate(u64),
 }

@@ -3,6 +3,7 @@
 use super::counters::Counters;
 use super::frame::Frame;
 use super::handle::TransportHandle;
+use super::handshake::HandshakeRefusal;
 use super::lane::Lane;
 use super::service::{
     Hello, PROTOCOL, Peer, Receipt, Refusal, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, Welcome,
@@ -14,6 +15,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tarpc::context::Context;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +51,10 @@ pub(crate) struct Reception {
 /// What a connection has become.
 pub(crate) struct Session {
     reception: Rc<Reception>,
+    /// Who the caller has proved to be, where callers do.
+    proved: Option<NodeId>,
+    /// Whether it has said an acceptable hello.
+    pub(crate) welcomed: Arc<AtomicBool>,
     open: RefCell<Option<Opened>>,
     /// Ends the session: a newer connection of the same peer and lane takes its place. Without this a
     /// connection whose other end vanished would stay for ever, and its late frames could follow newer ones.
@@ -65,9 +71,11 @@ struct Opened {
 }
 
 impl Session {
-    pub(crate) fn new(reception: Rc<Reception>) -> Self {
+    pub(crate) fn new(reception: Rc<Reception>, proved: Option<NodeId>) -> Self {
         Self {
             reception,
+            proved,
+            welcomed: Arc::default(),
             open: RefCell::new(None),
             replaced: CancellationToken::new(),
         }
@@ -83,6 +91,11 @@ impl Session {
         let from = NodeId(hello.from);
         if hello.protocol != PROTOCOL {
             return Err(Refusal::Protocol(PROTOCOL));
+        }
+        if let Some(proved) = self.proved
+            && proved != from
+        {
+            return Err(Refusal::Certificate(proved.0));
         }
         if hello.cluster != reception.cluster {
             return Err(Refusal::Cluster(reception.cluster.clone()));
@@ -105,6 +118,7 @@ impl Session {
             lane: hello.lane,
             next_seq: 0,
         });
+        self.welcomed.store(true, Relaxed);
         Ok(Welcome)
     }
 
@@ -210,13 +224,18 @@ impl Peer for SessionService {
             Ok(Welcome) => {
                 tracing::debug!(peer = hello.from, lane = ?hello.lane, "peer connected");
             }
-            Err(_) => tracing::warn!(
-                peer = hello.from,
-                cluster = hello.cluster,
-                protocol = hello.protocol,
-                target_node = hello.to,
-                "peer refused"
-            ),
+            Err(refusal) => {
+                let claimed = format!("who says that it is node {} of {:?}", hello.from, hello.cluster);
+                let refusal = match refusal {
+                    Refusal::Certificate(node) => HandshakeRefusal::Node(NodeId(*node)),
+                    Refusal::Cluster(_) => HandshakeRefusal::Cluster(hello.cluster),
+                    Refusal::UnknownNode => HandshakeRefusal::UnknownNode,
+                    Refusal::Target(_) => HandshakeRefusal::Target(NodeId(hello.to)),
+                    Refusal::Protocol(_) => HandshakeRefusal::Protocol(hello.protocol),
+                    other => HandshakeRefusal::Other(other.to_string()),
+                };
+                self.0.reception.counters.refusals.note(&claimed, &refusal);
+            }
         }
         answer
     }

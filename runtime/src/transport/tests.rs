@@ -8,5 +8,7 @@ mod exchange;
 mod faults;
 mod harness;
 mod outbox;
+#[cfg(feature = "tls")]
+mod tls;
 mod window;
 mod wire;

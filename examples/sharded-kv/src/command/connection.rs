@@ -1,5 +1,7 @@
 //! `HELLO`, `PING` and the other commands about the connection itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::client::set_name;
@@ -46,7 +48,7 @@ pub(super) const COMMANDS: &[Spec] = &[
         flags: ALONE,
         keys: None,
         categories: FAST,
-        run: |_, _| Err(no_password()),
+        run: auth,
     },
     Spec {
         name: "quit",
@@ -103,13 +105,44 @@ fn ping(_: &mut Session, arguments: &[Bytes]) -> Parsed {
     }
 }
 
-/// There are no users and no passwords.
+/// All that a client can ask before it has said the password.
+pub(super) const BEFORE_AUTH: [&str; 4] = ["auth", "hello", "quit", "reset"];
+
+/// `AUTH [user] password`.
+fn auth(session: &mut Session, arguments: &[Bytes]) -> Parsed {
+    match arguments_from(arguments, 1) {
+        [_] if !session.access.has_password() => return Err(no_password()),
+        [password] => admit(session, b"default", password)?,
+        [user, password] => admit(session, user, password)?,
+        _ => return Err(CommandError::Syntax),
+    }
+    Ok(Action::Reply(Reply::OK))
+}
+
+/// There is one user, as Redis calls who is not named. A connection that was admitted stays so.
+fn admit(session: &mut Session, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    if user != b"default" {
+        session.access.count_refusal();
+        return Err(CommandError::WrongPassword);
+    }
+    if !session.access.admits(password) {
+        return Err(CommandError::WrongPassword);
+    }
+    session.authenticated = true;
+    Ok(())
+}
+
+/// Nothing is asked of clients.
 fn no_password() -> CommandError {
     CommandError::other(
         "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
          configuration is correct?",
     )
 }
+
+const HELLO_NEEDS_AUTH: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+                                <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+                                RESP protocol version at the same time";
 
 /// `HELLO [version [AUTH …] [SETNAME name]]`: chooses the protocol of all replies from this one on.
 fn hello(session: &mut Session, arguments: &[Bytes]) -> Parsed {
@@ -125,18 +158,32 @@ fn hello(session: &mut Session, arguments: &[Bytes]) -> Parsed {
             }
         };
     }
-    let mut rest = arguments_from(arguments, 2).iter();
-    while let Some(option) = rest.next() {
-        if option.eq_ignore_ascii_case(b"AUTH") {
-            return Err(no_password());
-        }
-        match (option.eq_ignore_ascii_case(b"SETNAME"), rest.next()) {
-            (true, Some(name)) => set_name(session, name)?,
+    let mut rest = arguments_from(arguments, 2);
+    let (mut name, mut credentials) = (None, None);
+    while let [option, values @ ..] = rest {
+        rest = match values {
+            [user, password, rest @ ..] if option.eq_ignore_ascii_case(b"AUTH") => {
+                credentials = Some((user, password));
+                rest
+            }
+            [value, rest @ ..] if option.eq_ignore_ascii_case(b"SETNAME") => {
+                name = Some(value);
+                rest
+            }
             _ => {
                 let text = format!("ERR Syntax error in HELLO option '{}'", quote(option, 64));
                 return Err(CommandError::Other(text));
             }
-        }
+        };
+    }
+    if let Some((user, password)) = credentials {
+        admit(session, user, password)?;
+    }
+    if !session.authenticated {
+        return Err(CommandError::other(HELLO_NEEDS_AUTH));
+    }
+    if let Some(name) = name {
+        set_name(session, name)?;
     }
     session.protocol = protocol;
     let id = i64::try_from(session.id).unwrap_or(i64::MAX);
@@ -159,7 +206,7 @@ fn greeting(status: &Status, protocol: Protocol, id: i64) -> Reply {
 }
 
 fn reset(session: &mut Session, _: &[Bytes]) -> Parsed {
-    *session = Session::new(session.id, session.client, session.server);
+    *session = Session::new(session.id, session.client, session.server, Arc::clone(&session.access));
     Ok(Action::Reply(Reply::status("RESET")))
 }
 

@@ -22,6 +22,10 @@ pub(crate) enum CommandError {
     DecrementOverflow,
     #[error("CROSSSLOT Keys in request don't hash to the same slot")]
     CrossSlot,
+    #[error("NOAUTH Authentication required.")]
+    NoAuth,
+    #[error("WRONGPASS invalid username-password pair or user is disabled.")]
+    WrongPassword,
     /// Anything else, with its whole text.
     #[error("{0}")]
     Other(String),

@@ -82,6 +82,10 @@ fn fields(section: &str, status: &Status, keys: Option<i64>) -> Vec<(&'static st
         "Stats" => vec![
             ("total_connections_received", status.connections.to_string()),
             ("total_commands_processed", status.commands.to_string()),
+            ("rejected_connections", status.rejected.to_string()),
+            ("acl_access_denied_auth", status.access_refusals.to_string()),
+            ("tls_handshakes_failed", status.tls_failures.to_string()),
+            ("raft_peers_refused", status.peers_refused.to_string()),
         ],
         "Replication" => {
             let led = |leader: &&Option<_>| **leader == Some(topology.me());

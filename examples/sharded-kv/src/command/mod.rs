@@ -144,6 +144,9 @@ pub(crate) fn parse(session: &mut Session, arguments: &[Bytes]) -> Action {
     let done = match find(arguments) {
         // A browser that was tricked into sending an HTTP request here must not reach the lines of its body.
         Ok(None) => return Action::Hang,
+        Ok(Some(spec)) if !session.authenticated && !connection::BEFORE_AUTH.contains(&spec.name) => {
+            Err(CommandError::NoAuth)
+        }
         Ok(Some(spec)) if session.queue.is_some() && !transaction::IMMEDIATE.contains(&spec.name) => {
             return transaction::queue(session, spec, arguments);
         }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod expiry;
 mod keyspace;
 mod transactions;
@@ -18,7 +19,7 @@ use crate::topology::{Member, Topology};
 
 fn session() -> Session {
     let address = "127.0.0.1:1".parse().unwrap();
-    Session::new(7, address, address)
+    Session::new(7, address, address, Arc::default())
 }
 
 /// The words of `line`, parted by single blanks (`""` is an empty word).
@@ -45,6 +46,10 @@ fn status() -> Status {
         clients_max: 100,
         connections: 3,
         commands: 4,
+        rejected: 5,
+        tls_failures: 6,
+        access_refusals: 7,
+        peers_refused: 8,
     }
 }
 
@@ -231,10 +236,7 @@ fn hello_that_fails_changes_nothing() {
     for (line, beginning) in [
         ("HELLO 4", "NOPROTO unsupported protocol version"),
         ("HELLO x", "ERR Protocol version is not an integer or out of range"),
-        (
-            "HELLO 3 AUTH user secret",
-            "ERR AUTH <password> called without any password",
-        ),
+        ("HELLO 3 AUTH user secret", "WRONGPASS invalid username-password pair"),
         ("HELLO 3 SETNAME", "ERR Syntax error in HELLO option 'SETNAME'"),
         ("HELLO 3 FOO bar", "ERR Syntax error in HELLO option 'FOO'"),
     ] {

@@ -122,3 +122,37 @@ fn unknown_fields_and_wrong_types_are_refused() {
     let missing = missing.unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/node.toml: "), "{missing}");
 }
+
+#[test]
+fn what_is_needed_for_tls_and_the_password_is_checked() {
+    let plain = parse(EXAMPLE).unwrap();
+    assert_eq!((plain.tls, plain.resp_tls, plain.password), (None, None, None));
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("password");
+    std::fs::write(&path, "secret\n").unwrap();
+    let lines = format!(
+        "tls = {{ ca = 'ca.pem', cert = 'n.pem', key = 'k.pem' }}\nresp_tls = {{ cert = 'c.pem', key = 'ck.pem' }}\n\
+         password_file = {path:?}\n"
+    );
+    let config = parse(&format!("{lines}{EXAMPLE}")).unwrap();
+    assert_eq!(config.tls.unwrap().key, Path::new("k.pem"));
+    let resp_tls = config.resp_tls.unwrap();
+    assert_eq!((resp_tls.cert.as_path(), resp_tls.ca), (Path::new("c.pem"), None));
+    assert!(config.password.unwrap().matches(b"secret"));
+
+    let proxy = EXAMPLE.replace("proxy = false", "proxy = true");
+    let error = parse(&format!("{lines}{proxy}")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "node.toml: resp_tls.ca: with proxy, this node needs to know whose certificates to trust"
+    );
+    let error = parse(&format!("password_file = '/nowhere/password'\n{EXAMPLE}")).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("node.toml: password_file: /nowhere/password: "),
+        "{error}"
+    );
+    let error = parse(&format!("tls = {{ ca = 'ca.pem', cert = 'n.pem' }}\n{EXAMPLE}")).unwrap_err();
+    assert!(error.to_string().contains("missing field `key`"), "{error}");
+}

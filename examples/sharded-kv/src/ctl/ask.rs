@@ -4,18 +4,23 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::CtlError;
 use crate::address::HostPort;
+use crate::dial::Dial;
 use crate::resp::{Reply, ReplyParser, encode_command};
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// Puts one command of `RAFTYARD ADMIN` to a node.
-pub(super) async fn ask(address: &HostPort, words: &[String], patience: Duration) -> Result<Reply, CtlError> {
+pub(super) async fn ask(
+    dial: &Dial,
+    address: &HostPort,
+    words: &[String],
+    patience: Duration,
+) -> Result<Reply, CtlError> {
     let failed = |source| CtlError::Io {
         address: address.clone(),
         source,
@@ -23,25 +28,36 @@ pub(super) async fn ask(address: &HostPort, words: &[String], patience: Duration
     let silence = || CtlError::Silence {
         address: address.clone(),
     };
-    let connecting = TcpStream::connect((address.host.as_str(), address.port));
-    let connected = timeout(CONNECT, connecting).await.map_err(|_| silence())?;
+    let connected = timeout(CONNECT, dial.connect(address)).await.map_err(|_| silence())?;
     let mut socket = connected.map_err(failed)?;
     let head = ["RAFTYARD", "ADMIN"].map(|word| Bytes::from_static(word.as_bytes()));
     let words = words.iter().map(|word| Bytes::from(word.clone()));
     let arguments: Vec<Bytes> = head.into_iter().chain(words).collect();
     let mut buffer = BytesMut::new();
+    let introduction = dial.introduction();
+    if let Some(introduction) = &introduction {
+        encode_command(introduction, &mut buffer);
+    }
     encode_command(&arguments, &mut buffer);
     socket.write_all(&buffer).await.map_err(failed)?;
+    socket.flush().await.map_err(failed)?;
     buffer.clear();
     let mut parser = ReplyParser::default();
+    // A password that is wrong, or too much, is answered first: that is what the operator has to know.
+    let mut is_introduced = introduction.is_none();
     let answer = async {
         loop {
             let parsed = parser.next(&mut buffer).map_err(|source| CtlError::Unreadable {
                 address: address.clone(),
                 source,
             })?;
-            if let Some((reply, _)) = parsed {
-                return Ok(reply);
+            match parsed {
+                Some((reply, _)) if reply == Reply::OK && !is_introduced => {
+                    is_introduced = true;
+                    continue;
+                }
+                Some((reply, _)) => return Ok(reply),
+                None => {}
             }
             if socket.read_buf(&mut buffer).await.map_err(failed)? == 0 {
                 return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::ask::ask;
 use super::{CtlError, Groups};
 use crate::address::HostPort;
+use crate::dial::Dial;
 use crate::resp::Reply;
 
 /// For an answer that needs nothing but the node itself.
@@ -23,7 +24,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 type Fields = BTreeMap<String, String>;
 
 /// The cluster as one node knows it.
-pub(super) struct Cluster {
+pub(super) struct Cluster<'a> {
+    dial: &'a Dial,
     /// Where clients find each node.
     pub(super) nodes: BTreeMap<u64, Known>,
 }
@@ -33,10 +35,10 @@ pub(super) struct Known {
     resp: HostPort,
 }
 
-impl Cluster {
-    pub(super) async fn ask(address: &HostPort) -> Result<Self, CtlError> {
+impl<'a> Cluster<'a> {
+    pub(super) async fn ask(dial: &'a Dial, address: &HostPort) -> Result<Self, CtlError> {
         let mut nodes = BTreeMap::new();
-        for line in lines(address, &["NODES"]).await? {
+        for line in lines(dial, address, &["NODES"]).await? {
             let field = |name: &str| line.get(name).cloned();
             let id = field("node").and_then(|node| node.parse().ok());
             let resp = field("resp").and_then(|resp| resp.parse().ok());
@@ -44,7 +46,7 @@ impl Cluster {
                 nodes.insert(id, Known { peer, resp });
             }
         }
-        Ok(Self { nodes })
+        Ok(Self { dial, nodes })
     }
 
     pub(super) fn resp(&self, node: u64) -> Result<&HostPort, CtlError> {
@@ -56,7 +58,7 @@ impl Cluster {
     pub(super) async fn replicas(&self) -> Vec<(u64, Result<Vec<Fields>, CtlError>)> {
         let mut all = Vec::new();
         for (node, known) in &self.nodes {
-            all.push((*node, lines(&known.resp, &["STATUS"]).await));
+            all.push((*node, lines(self.dial, &known.resp, &["STATUS"]).await));
         }
         all
     }
@@ -64,7 +66,7 @@ impl Cluster {
     pub(super) async fn status(&self, say: &mut impl FnMut(&str)) {
         let mut groups: BTreeMap<u64, Vec<Fields>> = BTreeMap::new();
         for (node, known) in &self.nodes {
-            match lines(&known.resp, &["STATUS"]).await {
+            match lines(self.dial, &known.resp, &["STATUS"]).await {
                 Ok(lines) => {
                     say(&format!(
                         "node {node} peer={} resp={} groups={}",
@@ -116,8 +118,20 @@ impl Cluster {
     ) -> Result<(), CtlError> {
         let set = |id: u64, peer: String, resp: String| ["SETNODE".to_owned(), id.to_string(), peer, resp];
         for (node, known) in self.nodes.iter().filter(|(node, _)| **node != id) {
-            ask(&known.resp, &set(id, peer.to_string(), resp.to_string()), ANSWER).await?;
-            ask(resp, &set(*node, known.peer.clone(), known.resp.to_string()), ANSWER).await?;
+            ask(
+                self.dial,
+                &known.resp,
+                &set(id, peer.to_string(), resp.to_string()),
+                ANSWER,
+            )
+            .await?;
+            ask(
+                self.dial,
+                resp,
+                &set(*node, known.peer.clone(), known.resp.to_string()),
+                ANSWER,
+            )
+            .await?;
             say(&format!("node {node} knows node {id}"));
         }
         Ok(())
@@ -152,17 +166,17 @@ impl Cluster {
         }
         let incarnation = incarnation.ok_or(CtlError::UnknownGroup(group))?;
         if there.is_some_and(|there| there < incarnation) {
-            ask(at, &["LEAVE".to_owned(), group.to_string()], ANSWER).await?;
+            ask(self.dial, at, &["LEAVE".to_owned(), group.to_string()], ANSWER).await?;
         }
         let words = ["JOIN".to_owned(), group.to_string(), incarnation.to_string()];
-        ask(at, &words, ANSWER).await.map(drop)
+        ask(self.dial, at, &words, ANSWER).await.map(drop)
     }
 
     /// Has `node` end its replica of a group that it was removed from, if it is there.
     pub(super) async fn leave(&self, group: u64, node: u64, say: &mut impl FnMut(&str)) {
         let words = ["LEAVE".to_owned(), group.to_string()];
         let left = match self.resp(node) {
-            Ok(at) => ask(at, &words, ANSWER).await.map(drop),
+            Ok(at) => ask(self.dial, at, &words, ANSWER).await.map(drop),
             Err(error) => Err(error),
         };
         if let Err(error) = left {
@@ -187,7 +201,7 @@ impl Cluster {
                 }
             }
         }
-        let report = ask(at, &["REBUILD".to_owned(), group.to_string()], CHANGE).await?;
+        let report = ask(self.dial, at, &["REBUILD".to_owned(), group.to_string()], CHANGE).await?;
         if let Reply::Bulk(report) = report {
             say(&String::from_utf8_lossy(&report));
         }
@@ -217,7 +231,7 @@ impl Cluster {
             let Ok(at) = self.resp(node) else {
                 continue;
             };
-            match ask(at, &words, CHANGE).await {
+            match ask(self.dial, at, &words, CHANGE).await {
                 Ok(Reply::Status(done)) => return Ok(done.into_owned()),
                 Ok(Reply::Bulk(done)) => return Ok(String::from_utf8_lossy(&done).into_owned()),
                 Ok(reply) => {
@@ -247,13 +261,13 @@ fn number(line: &Fields, name: &str) -> u64 {
 }
 
 /// The answer's lines, taken apart into `name=value`.
-async fn lines(address: &HostPort, words: &[&str]) -> Result<Vec<Fields>, CtlError> {
+async fn lines(dial: &Dial, address: &HostPort, words: &[&str]) -> Result<Vec<Fields>, CtlError> {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let odd = |reply| CtlError::Odd {
         address: address.clone(),
         reply,
     };
-    let Reply::Array(lines) = ask(address, &words, ANSWER).await? else {
+    let Reply::Array(lines) = ask(dial, address, &words, ANSWER).await? else {
         return Err(odd(Reply::Null));
     };
     lines

@@ -29,6 +29,10 @@ const MAX_INLINE_BYTES: usize = 64 * 1024;
 /// Longest line that holds a count or a length, in bytes. The longest that can be valid has 8.
 const MAX_HEADER_BYTES: usize = 32;
 
+/// What a client that has not said the password yet may send: longest argument, and most arguments (as in Redis).
+const STRANGERS_BULK_BYTES: usize = 16 * 1024;
+const STRANGERS_ARGUMENTS: usize = 10;
+
 /// What a client sent that is not RESP. The text is Redis's, sent after `ERR Protocol error: `; the connection
 /// can't be resynchronised and closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +55,10 @@ pub(crate) enum ProtocolError {
     InlineTooLarge,
     #[error("unbalanced quotes in request")]
     UnbalancedQuotes,
+    #[error("unauthenticated multibulk length")]
+    StrangersArgumentCount,
+    #[error("unauthenticated bulk length")]
+    StrangersBulkLength,
 }
 
 /// What is known of the command at the front of the buffer. All offsets count from the buffer's first byte.
@@ -66,9 +74,16 @@ pub(crate) struct Parser {
     cursor: usize,
     /// Everything before it holds no end of the line that starts at `cursor`.
     scanned: usize,
+    /// The client has not said the password yet: it may send little.
+    is_strangers: bool,
 }
 
 impl Parser {
+    /// Says whether the client whose commands come next has still to say the password.
+    pub(crate) fn set_strangers(&mut self, is_strangers: bool) {
+        self.is_strangers = is_strangers;
+    }
+
     /// Takes the first complete command off `buffer` and leaves its arguments in `arguments` (at least one; what
     /// was in there is gone). `false`: more bytes are needed. Empty commands (`\r\n`, `*0\r\n`) are skipped, as
     /// Redis does. After an error the connection must close.
@@ -120,6 +135,9 @@ impl Parser {
             .ok()
             .filter(|count| *count <= MAX_ARGUMENTS)
             .ok_or(ProtocolError::ArgumentCount)?;
+        if self.is_strangers && count > STRANGERS_ARGUMENTS {
+            return Err(ProtocolError::StrangersArgumentCount);
+        }
         self.missing = Some(count);
         self.move_to(end);
         Ok(true)
@@ -166,6 +184,9 @@ impl Parser {
             .and_then(|length| usize::try_from(length).ok())
             .filter(|length| *length <= MAX_BULK_BYTES)
             .ok_or(ProtocolError::BulkLength)?;
+        if self.is_strangers && length > STRANGERS_BULK_BYTES {
+            return Err(ProtocolError::StrangersBulkLength);
+        }
         let start = self.cursor + line.len() + 2;
         if start + length + 2 > MAX_COMMAND_BYTES {
             return Err(ProtocolError::CommandTooLarge);
@@ -191,7 +212,12 @@ impl Parser {
         let fresh = buffer.get(self.scanned..).unwrap_or_default();
         let end = fresh.iter().position(|byte| *byte == b'\n');
         let length = self.scanned + end.unwrap_or(fresh.len());
-        if length > MAX_INLINE_BYTES {
+        let longest = if self.is_strangers {
+            STRANGERS_BULK_BYTES
+        } else {
+            MAX_INLINE_BYTES
+        };
+        if length > longest {
             return Err(ProtocolError::InlineTooLarge);
         }
         if end.is_none() {

@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -27,7 +27,7 @@ impl Peer {
     async fn open(patience: Patience, welcome: &str) -> (Upstream, Self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let upstream = Upstream::open(address, patience);
+        let upstream = Upstream::open(Arc::default(), address, patience);
         let socket = BufReader::new(listener.accept().await.unwrap().0);
         let mut peer = Self { socket };
         assert_eq!(peer.line().await, "HELLO 3");
@@ -124,7 +124,9 @@ async fn nothing_is_sent_without_a_welcome() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: HostPort = listener.local_addr().unwrap().to_string().parse().unwrap();
     drop(listener);
-    let outcome = Upstream::open(address, PATIENT).send(words("INCR k")).await;
+    let outcome = Upstream::open(Arc::default(), address, PATIENT)
+        .send(words("INCR k"))
+        .await;
     assert!(matches!(outcome, Forwarded::NotSent), "{outcome:?}");
 
     for welcome in [

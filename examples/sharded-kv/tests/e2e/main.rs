@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod commands;
 mod crash;
 mod disk;
@@ -15,4 +16,5 @@ mod scale;
 mod scan;
 mod snapshots;
 mod support;
+mod tls;
 mod transactions;

@@ -1,6 +1,6 @@
 //! A network inside one process, whose links can be cut.
 
-use super::{ByteStream, Listener, Network, NetworkFuture};
+use super::{ByteStream, Connection, Listener, Network, NetworkFuture};
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
 use std::collections::BTreeMap;
@@ -125,7 +125,7 @@ impl Network for MemoryNode {
         })
     }
 
-    fn connect<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, Box<dyn ByteStream>> {
+    fn connect<'a>(&'a self, _: NodeId, address: &'a str) -> NetworkFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
             let (peer, _) = self.fabric.find(address)?;
             let there = self.fabric.direction(self.node, peer);
@@ -156,10 +156,10 @@ struct MemoryListener {
 }
 
 impl Listener for MemoryListener {
-    fn accept(&mut self) -> NetworkFuture<'_, Box<dyn ByteStream>> {
+    fn accept(&mut self) -> NetworkFuture<'_, Connection> {
         Box::pin(async move {
             match self.accepted.recv().await {
-                Some(stream) => Ok(Box::new(stream) as Box<dyn ByteStream>),
+                Some(stream) => Ok(Connection::unproved(stream)),
                 None => Err(io::Error::new(
                     io::ErrorKind::NotConnected,
                     "another listener took the address",

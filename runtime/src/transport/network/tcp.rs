@@ -1,6 +1,7 @@
 //! TCP.
 
-use super::{ByteStream, Listener, Network, NetworkFuture};
+use super::{ByteStream, Connection, Listener, Network, NetworkFuture};
+use raftyard_groups::NodeId;
 use std::io;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -16,16 +17,22 @@ impl Network for TcpNetwork {
         })
     }
 
-    fn connect<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, Box<dyn ByteStream>> {
-        Box::pin(async move { without_delay(TcpStream::connect(address).await?) })
+    fn connect<'a>(&'a self, _: NodeId, address: &'a str) -> NetworkFuture<'a, Box<dyn ByteStream>> {
+        Box::pin(async move {
+            let stream = without_delay(TcpStream::connect(address).await?)?;
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
+        })
     }
 }
 
 struct Tcp(TcpListener);
 
 impl Listener for Tcp {
-    fn accept(&mut self) -> NetworkFuture<'_, Box<dyn ByteStream>> {
-        Box::pin(async move { without_delay(self.0.accept().await?.0) })
+    fn accept(&mut self) -> NetworkFuture<'_, Connection> {
+        Box::pin(async move {
+            let stream = without_delay(self.0.accept().await?.0)?;
+            Ok(Connection::unproved(stream))
+        })
     }
 
     fn local_address(&self) -> io::Result<String> {
@@ -33,7 +40,7 @@ impl Listener for Tcp {
     }
 }
 
-fn without_delay(stream: TcpStream) -> io::Result<Box<dyn ByteStream>> {
+fn without_delay(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+    Ok(stream)
 }

@@ -10,7 +10,7 @@ use crate::transport::service::{
     Hello, PROTOCOL, PeerClient, Receipt, Refusal, SnapshotAnswer, SnapshotOffer, Welcome,
 };
 use crate::transport::wire::{encode, encoded_len};
-use crate::transport::{Done, Network, Outgoing, RemovePeer, TcpNetwork, bind};
+use crate::transport::{Done, HandshakeCounts, Network, Outgoing, RemovePeer, TcpNetwork, bind};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{Message, NodeId};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ async fn node_two(hello_deadline: Duration) -> Node {
 }
 
 async fn caller(of: &Node) -> PeerClient {
-    let stream = TcpNetwork.connect(&of.address).await.unwrap();
+    let stream = TcpNetwork.connect(of.id, &of.address).await.unwrap();
     let transport = codec::client(stream, quick().frame_bytes_max);
     let NewClient { client, dispatch } = PeerClient::new(Config::default(), transport);
     tokio::task::spawn_local(dispatch);
@@ -94,6 +94,14 @@ fn strangers_are_refused_by_name() {
             let answer = stranger.deliver(context::current(), frame).await.unwrap();
             assert_eq!(answer, Err(Refusal::NoHello));
         }
+        let refused = HandshakeCounts {
+            wrong_cluster: 1,
+            wrong_node: 1,
+            unknown_node: 2,
+            other: 1,
+            ..HandshakeCounts::default()
+        };
+        assert_eq!(node.handle.counts().handshakes_refused, refused);
         let known = caller(&node).await;
         let answer = known.hello(context::current(), hello()).await.unwrap();
         assert_eq!(answer, Ok(Welcome));
@@ -240,7 +248,7 @@ fn misaddressed_messages_are_dropped_alone() {
 fn who_says_no_hello_is_closed() {
     run(async {
         let node = node_two(Duration::from_millis(50)).await;
-        let mut silent = TcpNetwork.connect(&node.address).await.unwrap();
+        let mut silent = TcpNetwork.connect(node.id, &node.address).await.unwrap();
         let mut byte = [0];
         let closed = tokio::time::timeout(Duration::from_secs(20), silent.read(&mut byte));
         assert_eq!(closed.await.expect("never closed").unwrap_or(0), 0);
@@ -261,6 +269,54 @@ fn who_says_no_hello_is_closed() {
 }
 
 #[test]
+fn callers_without_a_hello_keep_no_peer_out() {
+    run(async {
+        let crowded = |node| {
+            let mut config = tcp(node);
+            config.limits.connections_max = 8;
+            // Longer than the test.
+            config.limits.connect_deadline = Duration::from_secs(600);
+            config
+        };
+        let one = bind(crowded(1)).await.unwrap();
+        let two = bind(crowded(2)).await.unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(TcpNetwork.connect(NodeId(2), two.address()).await.unwrap());
+        }
+        let peers = BTreeMap::from([
+            (NodeId(1), one.address().to_owned()),
+            (NodeId(2), two.address().to_owned()),
+        ]);
+        let (one, two) = (start(one, 1, &peers), start(two, 2, &peers));
+        connected(&one, &two).await;
+        // Those who were welcomed stay.
+        for _ in 0..20 {
+            silent.push(TcpNetwork.connect(NodeId(2), &two.address).await.unwrap());
+        }
+        let mut byte = [0];
+        let ended = tokio::time::timeout(Duration::from_secs(20), silent[30].read(&mut byte));
+        assert_eq!(ended.await.expect("never closed").unwrap_or(0), 0);
+        let last = append(&one, &two, 7, 16);
+        one.handle.send(std::slice::from_ref(&last));
+        wait_until("the peers talk on", || two.inbox.has(&last)).await;
+        assert_eq!((one.handle.counts().reconnects, two.handle.counts().reconnects), (0, 0));
+    });
+}
+
+#[test]
+fn a_long_call_before_the_hello_ends_the_connection() {
+    run(async {
+        let node = node_two(Duration::from_secs(600)).await;
+        let mut caller = TcpNetwork.connect(node.id, &node.address).await.unwrap();
+        caller.write_all(&(16_u32 << 20).to_be_bytes()).await.unwrap();
+        let mut byte = [0];
+        let ended = tokio::time::timeout(Duration::from_secs(20), caller.read(&mut byte));
+        assert_eq!(ended.await.expect("never closed").unwrap_or(0), 0);
+    });
+}
+
+#[test]
 fn garbage_does_not_end_the_accept_loop() {
     run(async {
         let nodes = cluster(vec![tcp(1), tcp(2)]).await;
@@ -272,7 +328,7 @@ fn garbage_does_not_end_the_accept_loop() {
             &[0, 0, 0, 4, 9, 9, 9, 9],
         ];
         for bytes in garbage {
-            let mut stream = TcpNetwork.connect(&nodes[1].address).await.unwrap();
+            let mut stream = TcpNetwork.connect(nodes[1].id, &nodes[1].address).await.unwrap();
             stream.write_all(bytes).await.unwrap();
             // Closed at once, or when the time for a hello is over: not waited for.
             drop(stream);

@@ -197,7 +197,7 @@ fn a_stopped_transport_has_closed_its_port() {
         connected(&nodes[0], &nodes[1]).await;
         let address = nodes[0].address.clone();
         nodes[0].stop().await;
-        assert!(TcpNetwork.connect(&address).await.is_err());
+        assert!(TcpNetwork.connect(NodeId(1), &address).await.is_err());
         assert!(nodes[0].actor.send(crate::transport::Stop).await.is_err());
     });
 }

@@ -33,9 +33,9 @@ impl<F: Fn() -> Fate + Send + Sync + 'static> Network for FatefulNetwork<F> {
         self.inner.bind(address)
     }
 
-    fn connect<'a>(&'a self, address: &'a str) -> NetworkFuture<'a, Box<dyn ByteStream>> {
+    fn connect<'a>(&'a self, peer: NodeId, address: &'a str) -> NetworkFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
-            let inner = self.inner.connect(address).await?;
+            let inner = self.inner.connect(peer, address).await?;
             let fate = (self.fate)();
             let stream = FatefulStream {
                 inner,

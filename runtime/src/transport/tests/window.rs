@@ -67,8 +67,8 @@ async fn frames_in_flight(limits: TransportLimits) -> (usize, usize) {
     let peers = [(NodeId(2), listener.local_address().unwrap())].into();
     let serving = peer.clone();
     tokio::task::spawn_local(async move {
-        while let Ok(stream) = listener.accept().await {
-            tokio::task::spawn_local(serving.clone().serve_connection(stream));
+        while let Ok(connection) = listener.accept().await {
+            tokio::task::spawn_local(serving.clone().serve_connection(connection.stream));
         }
     });
     let mut config = config(1, Arc::new(TcpNetwork), "127.0.0.1:0");

@@ -201,3 +201,24 @@ fn random_bytes_never_panic() {
         assert_eq!(whole, split, "seed {seed}: {}", input.escape_ascii());
     }
 }
+
+#[test]
+fn a_stranger_may_send_little() {
+    let attempt = |input: &str, is_strangers: bool| {
+        let mut parser = Parser::default();
+        parser.set_strangers(is_strangers);
+        parser.next(&mut BytesMut::from(input), &mut Vec::new())
+    };
+    let longest = format!("*2\r\n$4\r\nAUTH\r\n$16384\r\n{}\r\n", "x".repeat(16384));
+    for input in [longest.as_str(), "*10\r\n", "AUTH secret\r\n", &"x".repeat(16384)] {
+        assert!(attempt(input, true).is_ok(), "{input:.20}");
+    }
+    for (input, error) in [
+        ("*11\r\n", ProtocolError::StrangersArgumentCount),
+        ("*1\r\n$16385\r\n", ProtocolError::StrangersBulkLength),
+        (&"x".repeat(16385), ProtocolError::InlineTooLarge),
+    ] {
+        assert_eq!(attempt(input, true), Err(error), "{input:.20}");
+        assert!(attempt(input, false).is_ok(), "{input:.20}");
+    }
+}

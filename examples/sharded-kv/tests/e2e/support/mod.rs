@@ -6,6 +6,7 @@ mod node_config;
 mod ports;
 mod process;
 mod resp;
+mod tls;
 
 use std::time::{Duration, Instant};
 

@@ -74,11 +74,15 @@ impl ServerCluster {
     /// Adds a line to the configuration of every node.
     pub(crate) fn configure(&self, line: &str) {
         for node in 1..=self.processes.len() {
-            let path = self.config_path(node);
-            let text = std::fs::read_to_string(&path).unwrap();
-            // Before the peers.
-            std::fs::write(path, format!("{line}\n{text}")).unwrap();
+            self.configure_node(node, line);
         }
+    }
+
+    /// Adds lines to the configuration of one node, before its peers.
+    pub(crate) fn configure_node(&self, node: usize, lines: &str) {
+        let path = self.config_path(node);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{lines}\n{text}")).unwrap();
     }
 
     /// Adds a node that joins the cluster, and is told of nobody; returns its number. Nothing runs yet.
@@ -101,8 +105,13 @@ impl ServerCluster {
 
     /// Runs `ctl` against a node and returns what it printed.
     pub(crate) fn ctl(&self, node: usize, words: &[&str]) -> String {
+        self.ctl_with(node, &[], words)
+    }
+
+    /// The same with options.
+    pub(crate) fn ctl_with(&self, node: usize, options: &[&str], words: &[&str]) -> String {
         let at = self.resp(node);
-        let output = run_to_end(&[&["ctl", "--node", &at], words].concat());
+        let output = run_to_end(&[&["ctl", "--node", &at], options, words].concat());
         let (out, err) = (
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),

@@ -48,20 +48,33 @@ impl Value {
     }
 }
 
+/// Bytes, both ways.
+pub(super) trait Bytes: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Bytes for T {}
+
 /// One connection.
 pub(crate) struct Connection {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Box<dyn Bytes>>,
 }
 
 impl Connection {
     pub(crate) fn open(address: &str) -> io::Result<Self> {
+        Ok(Self::over(Box::new(Self::socket(address)?)))
+    }
+
+    pub(super) fn socket(address: &str) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            reader: BufReader::new(stream),
-        })
+        Ok(stream)
+    }
+
+    pub(super) fn over(bytes: Box<dyn Bytes>) -> Self {
+        Self {
+            reader: BufReader::new(bytes),
+        }
     }
 
     /// Sends a command and returns its reply.
