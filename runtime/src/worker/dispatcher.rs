@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) compaction: Compaction,
     pub(crate) output: RefCell<TurnOutput>,
     pub(crate) deadlines: RefCell<Deadlines>,
+    #[cfg(feature = "sim")]
+    pub(crate) watch: Option<crate::sim::Watch>,
 }
 
 impl Shared {
@@ -59,7 +61,16 @@ impl Shared {
             compaction,
             output: RefCell::default(),
             deadlines: RefCell::default(),
+            #[cfg(feature = "sim")]
+            watch: None,
         }
+    }
+
+    /// Lets a simulation see what groups do.
+    #[cfg(feature = "sim")]
+    pub(crate) fn watched(mut self, watch: Option<crate::sim::Watch>) -> Self {
+        self.watch = watch;
+        self
     }
 }
 
