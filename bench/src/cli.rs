@@ -1,40 +1,157 @@
 //! What the load generator can be told.
 
-use crate::kv::KEY_BYTES;
+use crate::plan::{ClientKind, ClientPlan, ClusterPlan, NetworkKind, Plan, StoreKind, Work};
 use crate::soak::SoakPlan;
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use raftyard::Consistency;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Writes on their way that a run may have, all clients together: more would only be refused by the nodes.
-const ON_THEIR_WAY_MAX: u64 = 1_000_000;
+/// Operations that a run may have on their way: more would only be refused by the nodes.
+const IN_FLIGHT_MAX: u64 = 1_000_000;
 
-/// Loads three raftyard nodes in this process and reports throughput, latency and cost.
+/// Loads raftyard nodes in this process and reports throughput, latency and cost.
 ///
-/// The nodes talk tarpc over loopback and keep their logs in fjall, with every fsync honoured; the state
-/// machines are in memory. Each client keeps a fixed number of writes on their way (a closed loop), follows
-/// its group's leader, and asks again when a write was refused. Figures go to standard output, progress to
-/// standard error.
+/// Unless told otherwise three nodes talk tarpc over loopback and keep their logs in fjall, with every fsync
+/// honoured; the state machines are in memory. Figures go to standard output, progress to standard error.
 #[derive(Parser)]
 #[command(name = "raftyard-bench", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    load: Load,
+    pub(crate) command: Command,
 }
 
 #[derive(Subcommand)]
-enum Load {
-    /// 48 groups, every write durable on a quorum before it is answered
-    Write48(Options),
-    /// One group, otherwise the same
-    Write1(Options),
-    /// Many groups that are written, left alone, destroyed and created again while nodes restart; replicas are
+pub(crate) enum Command {
+    /// Writes to one group, each durable on a quorum before it is answered
+    Write1(WriteArgs),
+    /// Writes to 48 groups
+    Write48(WriteArgs),
+    /// Writes of 128 bytes to 4,096 groups
+    Busy4096(WriteArgs),
+    /// Writes to 48 groups beside groups of which nobody wants anything
+    Sleepers {
+        /// Groups that sleep
+        #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=1_000_000))]
+        sleepers: u64,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Nothing but groups of which nobody wants anything: CPU, memory, messages
+    Idle(RunArgs),
+    /// Reads
+    Read {
+        /// How current the answers must be
+        #[arg(long, value_enum, default_value_t = ConsistencyArg::Linearizable)]
+        consistency: ConsistencyArg,
+        #[command(flatten)]
+        run: RunArgs,
+        #[command(flatten)]
+        clients: ClientArgs,
+    },
+    /// The node that leads a third of the groups is lost: how long until every group is led again
+    Failover(RunArgs),
+    /// A replica that has nothing is fed a large state beside writes to other groups
+    Snapshot {
+        /// Size of the state, in MiB
+        #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = value_parser!(u64).range(1..=1 << 16))]
+        mib: u64,
+        /// How fast a node sends snapshots, in MiB per second
+        #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = value_parser!(u64).range(1..=1 << 16))]
+        send_mib_per_second: u64,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Many groups that are written, left alone, destroyed and created again while nodes restart; the replicas are
     /// compared at the end
-    Soak(SoakOptions),
+    Soak(SoakArgs),
+    /// Makes one HTML page with plots of what runs left
+    Report {
+        /// Files that runs wrote with --json, or directories of such
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Directory that the page, report.html, is written to; made if it is not there
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Args)]
-struct SoakOptions {
+pub(crate) struct WriteArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    clients: ClientArgs,
+    /// Writes that a client asks together (`Group::propose_many`), at most; 1 asks each alone
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = value_parser!(u64).range(1..=100_000))]
+    batch: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// Seconds to measure in each round
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Rounds, each on a new cluster; with more than one, medians and the spread are reported
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=1000))]
+    rounds: u64,
+    /// Nodes, each with a replica of every group
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u64).range(1..=9))]
+    nodes: u64,
+    /// Groups [default: as the load's name says; read 48, idle and failover 10,000, snapshot 48]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1_000_000))]
+    groups: Option<u64>,
+    /// Worker threads of each node
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=256))]
+    workers: u64,
+    /// How the nodes are connected
+    #[arg(long, value_enum, default_value_t = NetworkKind::Tcp)]
+    network: NetworkKind,
+    /// Where logs are kept
+    #[arg(long, value_enum, default_value_t = StoreKind::Disk)]
+    store: StoreKind,
+    /// An existing directory, on the disk to be measured; what the nodes write in it is removed at the end
+    /// [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Write the figures to this file too, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Args)]
+pub(crate) struct ClientArgs {
+    /// Closed loop: operations on their way, all clients together [default: 128 per group of 48, 2 per group of
+    /// more, 1,024 for one]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=IN_FLIGHT_MAX))]
+    in_flight: Option<u64>,
+    /// Open loop: operations per second, whatever becomes of those before. Latencies count from when an operation
+    /// was due
+    #[arg(long, value_name = "N", conflicts_with = "in_flight", value_parser = value_parser!(u64).range(1..=10_000_000))]
+    rate: Option<u64>,
+    /// Where the clients run
+    #[arg(long, value_enum, default_value_t = ClientKind::Tasks)]
+    clients: ClientKind,
+    /// Threads that run the clients
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=256))]
+    client_threads: u64,
+    /// Bytes of a value; a key of 8 bytes comes on top [default: 16, busy4096 128]
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u64).range(0..=1 << 20))]
+    value_bytes: Option<u64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ConsistencyArg {
+    /// The leader answers after it made sure that it leads (ReadIndex)
+    Linearizable,
+    /// A follower asks the leader how far it has to be, and answers
+    Follower,
+    /// A follower answers with what it has
+    Stale,
+}
+
+#[derive(Args)]
+pub(crate) struct SoakArgs {
     /// Groups, each with a replica on all three nodes
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=100_000))]
     groups: u64,
@@ -53,7 +170,7 @@ struct SoakOptions {
     data: Option<PathBuf>,
 }
 
-impl SoakOptions {
+impl SoakArgs {
     fn plan(self) -> Result<SoakPlan, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(SoakPlan {
@@ -66,96 +183,129 @@ impl SoakOptions {
     }
 }
 
-/// What to do.
-pub(crate) enum Job {
-    Measure(Plan),
+/// What there is to do.
+pub(crate) enum Task {
+    Run(Box<Plan>),
     Soak(SoakPlan),
-}
-
-#[derive(Args)]
-struct Options {
-    /// Groups, each with a replica on all three nodes [default: 48 or 1, as the load's name says]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=100_000))]
-    groups: Option<u64>,
-    /// Clients; client i writes to group i modulo the number of groups
-    #[arg(long, value_name = "N", default_value_t = 96, value_parser = value_parser!(u64).range(1..=100_000))]
-    clients: u64,
-    /// Writes that each client keeps on their way
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u64).range(1..=100_000))]
-    depth: u64,
-    /// Seconds to measure in each round, after a warm-up of one second
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=3600))]
-    seconds: u64,
-    /// Rounds, each on a new cluster; with more than one, medians and the spread are reported
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=1000))]
-    rounds: u64,
-    /// Bytes of a write: 8 of them are the key, the rest is the value
-    #[arg(long, value_name = "BYTES", default_value_t = 16, value_parser = value_parser!(u64).range(8..=1 << 20))]
-    payload: u64,
-    /// Worker threads of each node
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=256))]
-    workers: u64,
-    /// Threads that run the clients
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=256))]
-    client_threads: u64,
-    /// An existing directory, on the disk to be measured; what the nodes write in it is removed at the end
-    /// [default: the system's temporary directory]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Write the figures to this file too, as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-/// What is run.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) load: &'static str,
-    pub(crate) groups: u64,
-    pub(crate) clients: u64,
-    pub(crate) depth: usize,
-    pub(crate) measure: Duration,
-    pub(crate) rounds: u64,
-    /// Bytes of a value; the payload is that and the key.
-    pub(crate) value_bytes: usize,
-    pub(crate) workers: usize,
-    pub(crate) client_threads: usize,
-    pub(crate) data: Option<PathBuf>,
-    pub(crate) json: Option<PathBuf>,
+    Report { files: Vec<PathBuf>, out: PathBuf },
 }
 
 impl Cli {
     /// # Errors
     ///
     /// What of it does not go together.
-    pub(crate) fn job(self) -> Result<Job, String> {
-        let (load, groups, options) = match self.load {
-            Load::Soak(options) => return options.plan().map(Job::Soak),
-            Load::Write48(options) => ("write48", 48, options),
-            Load::Write1(options) => ("write1", 1, options),
+    pub(crate) fn task(self) -> Result<Task, String> {
+        let nobody = || ClientArgs {
+            in_flight: Some(1),
+            rate: None,
+            clients: ClientKind::Tasks,
+            client_threads: 1,
+            value_bytes: None,
         };
-        let on_their_way = options.clients * options.depth;
-        if on_their_way > ON_THEIR_WAY_MAX {
-            return Err(format!(
-                "--clients {} times --depth {} is {on_their_way} writes on their way; {ON_THEIR_WAY_MAX} at most",
-                options.clients, options.depth
-            ));
-        }
-        let small = |value: u64| usize::try_from(value).map_err(|_| format!("{value} is too large for this machine"));
-        Ok(Job::Measure(Plan {
-            load,
-            groups: options.groups.unwrap_or(groups),
-            clients: options.clients,
-            depth: small(options.depth)?,
-            measure: Duration::from_secs(options.seconds),
-            rounds: options.rounds,
-            value_bytes: small(options.payload)?.saturating_sub(KEY_BYTES),
-            workers: small(options.workers)?,
-            client_threads: small(options.client_threads)?,
-            data: options.data,
-            json: options.json,
-        }))
+        let write = |load, groups, value_bytes, args: WriteArgs| {
+            plan(
+                load,
+                Work::Write,
+                (groups, value_bytes),
+                args.run,
+                args.clients,
+                args.batch,
+            )
+        };
+        let plan = match self.command {
+            Command::Write1(args) => write("write1", 1, 16, args),
+            Command::Write48(args) => write("write48", 48, 16, args),
+            Command::Busy4096(args) => write("busy4096", 4_096, 128, args),
+            Command::Sleepers { sleepers, write: args } => write("sleepers", 48, 16, args).map(|mut plan| {
+                plan.cluster.sleepers = sleepers;
+                plan
+            }),
+            Command::Idle(run) => plan("idle", Work::Idle, (10_000, 16), run, nobody(), 1),
+            Command::Read {
+                consistency,
+                run,
+                clients,
+            } => {
+                let consistency = match consistency {
+                    ConsistencyArg::Linearizable => Consistency::Linearizable,
+                    ConsistencyArg::Follower => Consistency::Follower,
+                    ConsistencyArg::Stale => Consistency::Stale,
+                };
+                plan("read", Work::Read(consistency), (48, 16), run, clients, 1)
+            }
+            Command::Failover(run) => plan("failover", Work::Failover, (10_000, 16), run, nobody(), 1),
+            Command::Snapshot {
+                mib,
+                send_mib_per_second,
+                write,
+            } => {
+                let work = Work::Snapshot { mib };
+                plan("snapshot", work, (48, 16), write.run, write.clients, write.batch).map(|mut plan| {
+                    plan.cluster.send_bytes_per_second = send_mib_per_second << 20;
+                    plan.cluster.tail_entries = Some(crate::load::tail_entries(mib));
+                    plan
+                })
+            }
+            Command::Soak(soak) => return soak.plan().map(Task::Soak),
+            Command::Report { files, out } => return Ok(Task::Report { files, out }),
+        }?;
+        Ok(Task::Run(Box::new(plan)))
     }
+}
+
+fn plan(
+    load: &'static str,
+    work: Work,
+    (groups, value_bytes): (u64, u64),
+    run: RunArgs,
+    clients: ClientArgs,
+    batch: u64,
+) -> Result<Plan, String> {
+    let small = |value: u64| usize::try_from(value).map_err(|_| format!("{value} is too large for this machine"));
+    let groups = run.groups.unwrap_or(groups);
+    let per_group = match groups {
+        1 => 1_024,
+        2..=48 => 128,
+        _ => 2,
+    };
+    let in_flight = clients.in_flight.unwrap_or((groups * per_group).min(IN_FLIGHT_MAX));
+    if clients.rate.is_some() && clients.clients != ClientKind::Tasks {
+        return Err("--rate needs --clients tasks: the others wait for answers before they ask again".to_owned());
+    }
+    if matches!(work, Work::Read(_)) && clients.clients == ClientKind::Workers {
+        return Err("reads are asked by --clients tasks or threads".to_owned());
+    }
+    if matches!(work, Work::Failover | Work::Snapshot { .. }) && run.nodes < 3 {
+        return Err(format!("with --nodes {} nobody can be missing", run.nodes));
+    }
+    if matches!(work, Work::Read(Consistency::Follower | Consistency::Stale)) && run.nodes < 2 {
+        return Err("with --nodes 1 there is no follower".to_owned());
+    }
+    Ok(Plan {
+        load,
+        work,
+        cluster: ClusterPlan {
+            nodes: run.nodes,
+            groups,
+            sleepers: 0,
+            workers: small(run.workers)?,
+            network: run.network,
+            store: run.store,
+            ..ClusterPlan::default()
+        },
+        clients: ClientPlan {
+            kind: clients.clients,
+            threads: small(clients.client_threads)?,
+            in_flight,
+            batch: small(batch)?,
+            rate: clients.rate,
+            value_bytes: small(clients.value_bytes.unwrap_or(value_bytes))?,
+        },
+        measure: Duration::from_secs(run.seconds),
+        rounds: run.rounds,
+        data: run.data,
+        json: run.json,
+    })
 }
 
 #[cfg(test)]
@@ -165,48 +315,76 @@ mod tests {
 
     fn plan(arguments: &str) -> Result<Plan, String> {
         let arguments = ["raftyard-bench"].into_iter().chain(arguments.split_whitespace());
-        let job = Cli::try_parse_from(arguments)
+        let task = Cli::try_parse_from(arguments)
             .map_err(|error| error.to_string())
-            .and_then(Cli::job)?;
-        match job {
-            Job::Measure(plan) => Ok(plan),
-            Job::Soak(_) => panic!("a soak is no load"),
+            .and_then(Cli::task);
+        match task? {
+            Task::Run(plan) => Ok(*plan),
+            Task::Soak(_) | Task::Report { .. } => Err("no run".to_owned()),
         }
     }
 
     #[test]
     fn a_load_is_what_its_name_says() {
-        let (write48, write1) = (plan("write48").unwrap(), plan("write1").unwrap());
-        assert_eq!((write48.load, write48.groups), ("write48", 48));
-        assert_eq!((write1.load, write1.groups), ("write1", 1));
-        assert_eq!(KEY_BYTES + write48.value_bytes, 16);
-        assert_eq!(write48.rounds, 1);
+        for (arguments, load, groups, sleepers, value_bytes, in_flight) in [
+            ("write1", "write1", 1, 0, 16, 1_024),
+            ("write48", "write48", 48, 0, 16, 6_144),
+            ("busy4096", "busy4096", 4_096, 0, 128, 8_192),
+            ("sleepers --sleepers 100000", "sleepers", 48, 100_000, 16, 6_144),
+            ("read", "read", 48, 0, 16, 6_144),
+        ] {
+            let plan = plan(arguments).unwrap();
+            assert_eq!((plan.load, plan.cluster.groups), (load, groups));
+            assert_eq!((plan.cluster.sleepers, plan.cluster.nodes), (sleepers, 3));
+            let clients = &plan.clients;
+            assert_eq!((clients.value_bytes, clients.in_flight), (value_bytes, in_flight));
+            assert_eq!(
+                (plan.cluster.store, plan.cluster.network),
+                (StoreKind::Disk, NetworkKind::Tcp)
+            );
+        }
+        assert_eq!(plan("failover").unwrap().cluster.groups, 10_000);
+        assert_eq!(plan("snapshot").unwrap().work, Work::Snapshot { mib: 1_024 });
+        assert_eq!(
+            plan("read --consistency stale").unwrap().work,
+            Work::Read(Consistency::Stale)
+        );
     }
 
     #[test]
-    fn options_change_the_load() {
-        let plan = plan("write48 --groups 7 --payload 128 --rounds 5 --seconds 2 --depth 3").unwrap();
-        assert_eq!((plan.groups, plan.rounds, plan.depth), (7, 5, 3));
-        assert_eq!(plan.value_bytes, 120);
+    fn options_change_the_load_and_are_told() {
+        let arguments = "write48 --groups 7 --value-bytes 128 --rounds 5 --seconds 2 --in-flight 3 --clients threads \
+                         --network memory --store memory --batch 4";
+        let plan = plan(arguments).unwrap();
+        assert_eq!((plan.cluster.groups, plan.rounds), (7, 5));
         assert_eq!(plan.measure, Duration::from_secs(2));
-    }
-
-    #[test]
-    fn the_smallest_payload_is_a_key_alone() {
-        assert_eq!(plan("write1 --payload 8").unwrap().value_bytes, 0);
+        let options = plan.options();
+        for (name, value) in [
+            ("groups", "7"),
+            ("value-bytes", "128"),
+            ("seconds", "2"),
+            ("in-flight", "3"),
+            ("clients", "threads"),
+            ("network", "memory"),
+            ("store", "memory"),
+            ("batch", "4"),
+        ] {
+            assert_eq!(options.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        assert!(!options.contains_key("rate"));
     }
 
     #[test]
     fn values_that_make_no_sense_are_refused_by_name() {
         for (option, value) in [
-            ("--payload", "4"),
-            ("--payload", "1048577"),
+            ("--value-bytes", "1048577"),
             ("--groups", "0"),
-            ("--clients", "0"),
-            ("--depth", "0"),
+            ("--in-flight", "0"),
+            ("--batch", "0"),
             ("--rounds", "0"),
             ("--seconds", "0"),
             ("--workers", "-1"),
+            ("--clients", "fibers"),
         ] {
             let error = match plan(&format!("write48 {option}={value}")) {
                 Err(error) => error,
@@ -214,8 +392,17 @@ mod tests {
             };
             assert!(error.contains(option) && error.contains(value), "{error}");
         }
-        let error = plan("write1 --clients 100000 --depth 100000").unwrap_err();
-        assert!(error.contains("--depth 100000"), "{error}");
-        assert!(plan("").is_err() && plan("write49").is_err());
+        for arguments in [
+            "",
+            "write49",
+            "write1 --rate 10 --in-flight 3",
+            "write1 --rate 10 --clients threads",
+            "read --clients workers",
+            "failover --nodes 2",
+            "read --nodes 1 --consistency follower",
+            "report",
+        ] {
+            assert!(plan(arguments).is_err(), "{arguments}");
+        }
     }
 }

@@ -1,20 +1,40 @@
-//! Three nodes in this process, as three processes would run them: each with its own threads and its own
-//! store.
+//! Nodes in this process, as processes of their own would run them: each with its own threads and its own store.
 
 use crate::Failure;
 use crate::kv::Kv;
-use raftyard::{Group, GroupId, HostMetrics, NodeId, RaftHost, Replicated};
+use crate::plan::{ClusterPlan, NetworkKind, StoreKind};
+use raftyard::store::MemoryLogStore;
+use raftyard::{Compaction, Group, GroupId, HostMetrics, MemoryNetwork, NodeId, RaftHost, Replicated};
 use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Nodes of a cluster.
-const NODES: u64 = 3;
-
-/// How long to wait until every group has a leader.
+/// How long to wait until every group has a leader, …
 const ELECTIONS: Duration = Duration::from_secs(60);
 
-/// Three nodes and their groups, each of which has a replica on every node.
+/// … and for each group.
+const ELECTIONS_PER_GROUP: Duration = Duration::from_millis(10);
+
+/// Groups that are created at once.
+const CREATED_AT_ONCE: u64 = 4_096;
+
+impl Default for ClusterPlan {
+    fn default() -> Self {
+        let compaction = Compaction::default();
+        Self {
+            nodes: 3,
+            groups: 1,
+            sleepers: 0,
+            workers: 1,
+            network: NetworkKind::Tcp,
+            store: StoreKind::Disk,
+            send_bytes_per_second: compaction.send_bytes_per_second,
+            tail_entries: None,
+        }
+    }
+}
+
+/// Nodes and their groups, each of which has a replica on every node.
 pub struct Cluster {
     hosts: Vec<RaftHost>,
     /// For each group its replicas, in the order of the hosts.
@@ -22,55 +42,83 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// With logs in fjall under `data`, one directory per node, and tarpc over loopback. Returns once every
-    /// group has a leader.
+    /// Three nodes with logs in fjall under `data`, one directory per node, and tarpc over loopback. Returns once
+    /// every group has a leader.
     ///
     /// # Errors
     ///
     /// What kept a node from opening or a group from being created; all nodes are shut down then.
     pub async fn on_disk(data: &Path, groups: u64, workers: usize) -> Result<Self, Failure> {
-        let mut cluster = Self::empty();
-        let filled = match cluster.open_hosts(data, workers).await {
-            Ok(()) => cluster.create_groups(groups).await,
-            Err(error) => Err(error),
+        let plan = ClusterPlan {
+            groups,
+            workers,
+            ..ClusterPlan::default()
         };
-        cluster.stop_unless(filled).await
+        Self::open(&plan, data).await
     }
 
-    /// With logs in memory and connected in memory, one worker thread per node. Returns once every group has
-    /// a leader.
+    /// Three nodes with logs in memory and connected in memory, one worker thread per node. Returns once every
+    /// group has a leader.
     ///
     /// # Errors
     ///
     /// As [`Cluster::on_disk`].
     pub async fn in_memory(groups: u64) -> Result<Self, Failure> {
-        let mut cluster = Self::empty();
-        cluster.hosts = RaftHost::in_memory(NODES).await?;
-        let filled = cluster.create_groups(groups).await;
-        cluster.stop_unless(filled).await
+        let plan = ClusterPlan {
+            groups,
+            network: NetworkKind::Memory,
+            store: StoreKind::Memory,
+            ..ClusterPlan::default()
+        };
+        Self::open(&plan, Path::new("")).await
     }
 
-    fn empty() -> Self {
-        Self {
-            hosts: Vec::new(),
-            replicas: Vec::new(),
-        }
-    }
-
-    async fn stop_unless(self, filled: Result<(), Failure>) -> Result<Self, Failure> {
-        match filled {
-            Ok(()) => Ok(self),
+    /// As planned, sleepers included. Returns once every group has a leader.
+    pub(crate) async fn open(plan: &ClusterPlan, data: &Path) -> Result<Self, Failure> {
+        let mut cluster = Self::open_empty(plan, data).await?;
+        match cluster.create_groups(plan.groups + plan.sleepers).await {
+            Ok(()) => Ok(cluster),
             Err(error) => {
-                self.stop().await;
+                cluster.stop().await;
                 Err(error)
             }
         }
     }
 
-    async fn open_hosts(&mut self, data: &Path, workers: usize) -> Result<(), Failure> {
+    /// The nodes alone.
+    pub(crate) async fn open_empty(plan: &ClusterPlan, data: &Path) -> Result<Self, Failure> {
+        let mut cluster = Self {
+            hosts: Vec::new(),
+            replicas: Vec::new(),
+        };
+        match cluster.open_hosts(plan, data).await {
+            Ok(()) => Ok(cluster),
+            Err(error) => {
+                cluster.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_hosts(&mut self, plan: &ClusterPlan, data: &Path) -> Result<(), Failure> {
+        let network = MemoryNetwork::new();
+        let mut compaction = Compaction {
+            send_bytes_per_second: plan.send_bytes_per_second,
+            ..Compaction::default()
+        };
+        compaction.tail_entries = plan.tail_entries.unwrap_or(compaction.tail_entries);
         let mut bound = Vec::new();
-        for id in (1..=NODES).map(NodeId) {
-            let builder = RaftHost::builder(data.join(id.to_string())).node(id).workers(workers);
+        for id in (1..=plan.nodes).map(NodeId) {
+            let mut builder = RaftHost::builder(data.join(id.to_string()))
+                .node(id)
+                .workers(plan.workers)
+                .compaction(compaction);
+            if plan.network == NetworkKind::Memory {
+                builder = builder.listen(id.to_string()).network(network.node(id));
+            }
+            if plan.store == StoreKind::Memory {
+                builder = builder.log_store(MemoryLogStore::default());
+            }
             bound.push((id, builder.bind().await?));
         }
         let addresses: Vec<(NodeId, String)> = bound
@@ -86,42 +134,63 @@ impl Cluster {
         Ok(())
     }
 
-    /// Creates the groups all at once, so that the nodes note many of them with one fsync.
-    async fn create_groups(&mut self, groups: u64) -> Result<(), Failure> {
+    /// Creates groups on all nodes, the next free ids, many at a time, so that the nodes note many of them with one
+    /// fsync. Returns once each has a leader.
+    pub(crate) async fn create_groups(&mut self, groups: u64) -> Result<(), Failure> {
+        let first = self.replicas.len() as u64;
+        let end = first + groups;
+        for from in (first..end).step_by(usize::try_from(CREATED_AT_ONCE)?) {
+            let through = end.min(from + CREATED_AT_ONCE);
+            let created = self.create(from..through).await?;
+            self.replicas.extend(created);
+        }
+        let elections = async {
+            for replicas in self.replicas.iter().skip(usize::try_from(first)?) {
+                if let Some(replica) = replicas.first() {
+                    replica.wait_for_leader().await?;
+                }
+            }
+            Ok(())
+        };
+        let patience = ELECTIONS + ELECTIONS_PER_GROUP * u32::try_from(groups)?;
+        tokio::time::timeout(patience, elections)
+            .await
+            .map_err(|_| "some groups elected no leader in time")?
+    }
+
+    async fn create(&self, groups: std::ops::Range<u64>) -> Result<Vec<Vec<Group<Kv>>>, Failure> {
         let mut creating = JoinSet::new();
-        for group in (0..groups).map(GroupId) {
-            for (position, host) in self.hosts.iter().cloned().enumerate() {
-                creating.spawn(async move {
-                    let created = host.create_group(group, (1..=NODES).map(NodeId), Kv::default).await;
-                    created.map(|replica| (group, position, replica))
-                });
+        let (nodes, count) = (self.hosts.len() as u64, groups.end - groups.start);
+        for group in groups.map(GroupId) {
+            for host in &self.hosts {
+                let host = host.clone();
+                creating.spawn(async move { host.create_group(group, (1..=nodes).map(NodeId), Kv::default).await });
             }
         }
         let mut created = Vec::new();
         while let Some(one) = creating.join_next().await {
             created.push(one??);
         }
-        created.sort_by_key(|(group, position, _)| (*group, *position));
-        let mut replicas = created.into_iter().map(|(_, _, replica)| replica);
-        let per_group = self.hosts.len();
-        for _ in 0..groups {
-            self.replicas.push(replicas.by_ref().take(per_group).collect());
-        }
-        let elections = async {
-            for replica in self.replicas.iter().filter_map(|replicas| replicas.first()) {
-                replica.wait_for_leader().await?;
-            }
-            Ok(())
-        };
-        tokio::time::timeout(ELECTIONS, elections)
-            .await
-            .map_err(|_| "some groups elected no leader in time")?
+        created.sort_by_key(|replica| (replica.id(), replica.node()));
+        let mut created = created.into_iter();
+        let groups = (0..count).map(|_| created.by_ref().take(self.hosts.len()).collect());
+        Ok(groups.collect())
+    }
+
+    /// The nodes, in the order of their ids.
+    pub(crate) fn hosts(&self) -> &[RaftHost] {
+        &self.hosts
     }
 
     /// The replicas of a group, counted from 0, in the order of their nodes; empty if there is no such group.
     #[must_use]
     pub fn replicas(&self, group: usize) -> &[Group<Kv>] {
         self.replicas.get(group).map_or(&[], Vec::as_slice)
+    }
+
+    /// The replicas of all groups.
+    pub(crate) fn groups(&self) -> &[Vec<Group<Kv>>] {
+        &self.replicas
     }
 
     /// The replica that leads a group, counted from 0, as far as that is known.
@@ -137,6 +206,16 @@ impl Cluster {
         self.hosts.iter().map(RaftHost::metrics).sum()
     }
 
+    /// Ends a node as a crash would, as soon as nobody else has a handle to it or to its replicas.
+    pub(crate) fn crash(&mut self, node: NodeId) {
+        for replicas in &mut self.replicas {
+            replicas.retain(|replica| replica.node() != node);
+        }
+        if let Some(position) = position_of(node).filter(|position| *position < self.hosts.len()) {
+            self.hosts.remove(position);
+        }
+    }
+
     /// Shuts all nodes down.
     pub async fn stop(&self) {
         for host in &self.hosts {
@@ -149,10 +228,11 @@ impl Cluster {
 pub(crate) fn leader_position<S: Replicated>(replicas: &[Group<S>]) -> Option<usize> {
     let known = replicas.iter().map(Group::status);
     let newest = known.filter_map(|status| Some((status.term, status.leader?)));
-    position_of(newest.max_by_key(|(term, _)| *term)?.1)
+    let leader = newest.max_by_key(|(term, _)| *term)?.1;
+    replicas.iter().position(|replica| replica.node() == leader)
 }
 
-/// Where a node's replica stands: nodes are numbered from 1.
-pub(crate) fn position_of(node: NodeId) -> Option<usize> {
+/// Where a node stands: nodes are numbered from 1.
+fn position_of(node: NodeId) -> Option<usize> {
     usize::try_from(node.0.checked_sub(1)?).ok()
 }

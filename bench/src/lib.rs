@@ -1,34 +1,38 @@
-//! The load generator: three nodes in this process, tarpc over loopback, logs in fjall with fsync honoured,
-//! state machines in memory, and clients that keep a fixed number of writes on their way (a closed loop).
+//! The load generator: nodes in this process, loads on them, and a report of what was measured.
 //!
 //! The criterion benches (`benches/`) build their clusters with the same [`Cluster`] and [`Kv`].
 
 mod cli;
 mod client;
 mod cluster;
-mod cpu;
-mod figures;
 mod interrupt;
 mod kv;
 mod load;
-mod memory;
+mod measure;
 mod output;
+mod plan;
+mod process;
 mod report;
+pub mod results;
 mod soak;
+mod spread;
 mod system;
+mod table;
 
 pub use cluster::Cluster;
 pub use kv::{Kv, Put};
 
 use clap::Parser;
-use cli::{Cli, Job, Plan};
+use cli::{Cli, Task};
 use interrupt::Interrupt;
 use output::{DataDir, JsonFile};
-use report::Report;
+use plan::{Plan, StoreKind};
+use results::{RoundResult, RunResult};
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use table::Table;
 
 /// Why there is no cluster, or no figures.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -40,9 +44,10 @@ pub fn run() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()))
         .with_writer(std::io::stderr)
         .init();
-    let done = Cli::parse().job().map_err(Failure::from).and_then(|job| match job {
-        Job::Measure(plan) => measure(&plan),
-        Job::Soak(plan) => soak(&plan),
+    let done = Cli::parse().task().map_err(Failure::from).and_then(|task| match task {
+        Task::Run(plan) => measure(&plan),
+        Task::Soak(plan) => soak(&plan),
+        Task::Report { files, out } => report::write(&files, &out).map(|()| true),
     });
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -76,39 +81,46 @@ fn measure(plan: &Plan) -> Result<bool, Failure> {
     // What is written to is tried before the run, not after it.
     let json = plan.json.as_deref().map(JsonFile::open).transpose()?;
     let parent = plan.data.clone().unwrap_or_else(std::env::temp_dir);
-    let system = system::System::read(&DataDir::create(&parent)?);
-    if matches!(system.data_filesystem.as_deref(), Some("tmpfs" | "ramfs")) {
+    let mut machine = system::machine(&DataDir::create(&parent)?);
+    if plan.cluster.store == StoreKind::Memory {
+        machine.data_filesystem = None;
+    } else if matches!(machine.data_filesystem.as_deref(), Some("tmpfs" | "ramfs")) {
         eprintln!(
             "warning: {} is in memory, where fsync costs nothing: use --data with a directory on a disk",
             parent.display()
         );
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(plan.client_threads)
-        .enable_all()
-        .build()?;
-    let rounds = runtime.block_on(async {
+    let mut result = RunResult {
+        load: plan.load.to_owned(),
+        system: "raftyard".to_owned(),
+        commit: system::commit(),
+        machine,
+        date: system::date(),
+        options: plan.options(),
+        rounds: Vec::new(),
+    };
+    // The clients have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let is_complete = runtime.block_on(async {
         let interrupt = Interrupt::listen()?;
-        let mut rounds = Vec::new();
         for number in 1..=plan.rounds {
             let Some(round) = one_round(plan, number, &parent, &interrupt).await? else {
-                return Ok::<_, Failure>(None);
+                return Ok::<_, Failure>(false);
             };
             if plan.rounds > 1 {
-                writeln!(std::io::stdout(), "{}", report::round_line(number, plan.rounds, &round))?;
+                writeln!(std::io::stdout(), "{}", table::round_line(number, plan.rounds, &round))?;
             }
-            rounds.push(round);
+            result.rounds.push(round);
         }
-        Ok(Some(rounds))
+        Ok(true)
     })?;
-    let Some(rounds) = rounds else {
+    if !is_complete {
         return Ok(false);
-    };
-    let report = Report::new(plan, system, rounds);
-    if let Some(json) = json {
-        json.write(&serde_json::to_vec_pretty(&report)?)?;
     }
-    write!(std::io::stdout(), "{report}")?;
+    if let Some(json) = json {
+        json.write(&serde_json::to_vec_pretty(&result)?)?;
+    }
+    write!(std::io::stdout(), "{}", Table(&result))?;
     Ok(true)
 }
 
@@ -117,16 +129,15 @@ async fn one_round(
     number: u64,
     parent: &Path,
     interrupt: &Interrupt,
-) -> Result<Option<figures::Round>, Failure> {
+) -> Result<Option<RoundResult>, Failure> {
     let data = DataDir::create(parent)?;
     eprintln!(
-        "round {number} of {}: starting {} groups on 3 nodes",
-        plan.rounds, plan.groups
+        "round {number} of {}: starting {} groups on {} nodes",
+        plan.rounds,
+        plan.cluster.groups + plan.cluster.sleepers,
+        plan.cluster.nodes
     );
-    let cluster = Cluster::on_disk(data.path(), plan.groups, plan.workers).await?;
-    let measured = load::run(&cluster, plan, interrupt).await;
-    cluster.stop().await;
-    drop(cluster);
+    let measured = load::round(plan, number, data.path(), interrupt).await;
     data.remove()?;
     measured
 }

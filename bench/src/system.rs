@@ -1,40 +1,45 @@
-//! The machine that the figures are of: without it they say nothing.
+//! What figures are of, and where and when: without it they say nothing.
 
 use crate::output::DataDir;
-use serde::Serialize;
+use crate::results::Machine;
 use std::fs::read_to_string;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is absent the system does not tell.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct System {
-    pub(crate) cpu_model: Option<String>,
-    pub(crate) cores: Option<usize>,
-    pub(crate) kernel: Option<String>,
-    /// Type of the file system that the nodes' data is on.
-    pub(crate) data_filesystem: Option<String>,
-    /// When the run began, ISO 8601.
-    pub(crate) date_utc: String,
+/// This machine, with what `data` is on.
+pub(crate) fn machine(data: &DataDir) -> Machine {
+    let path = data.path().canonicalize().ok();
+    Machine {
+        cpu_model: read_to_string("/proc/cpuinfo").ok().and_then(|info| cpu_model(&info)),
+        cores: std::thread::available_parallelism().ok().map(usize::from),
+        kernel: read_to_string("/proc/sys/kernel/osrelease")
+            .ok()
+            .map(|release| release.trim().to_owned()),
+        data_filesystem: read_to_string("/proc/self/mounts")
+            .ok()
+            .zip(path)
+            .and_then(|(mounts, path)| filesystem_of(&path, &mounts)),
+    }
 }
 
-impl System {
-    pub(crate) fn read(data: &DataDir) -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let path = data.path().canonicalize().ok();
-        Self {
-            cpu_model: read_to_string("/proc/cpuinfo").ok().and_then(|info| cpu_model(&info)),
-            cores: std::thread::available_parallelism().ok().map(usize::from),
-            kernel: read_to_string("/proc/sys/kernel/osrelease")
-                .ok()
-                .map(|release| release.trim().to_owned()),
-            data_filesystem: read_to_string("/proc/self/mounts")
-                .ok()
-                .zip(path)
-                .and_then(|(mounts, path)| filesystem_of(&path, &mounts)),
-            date_utc: iso_8601(since_1970.as_secs()),
-        }
-    }
+/// Now, ISO 8601.
+pub(crate) fn date() -> String {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    iso_8601(since_1970.as_secs())
+}
+
+/// The commit of the sources that this was built from, with `-dirty` if there are changes beside it; `unknown`
+/// where git does not tell.
+pub(crate) fn commit() -> String {
+    let described = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])
+        .args(["--abbrev=12", "--exclude=*"])
+        .stderr(Stdio::null())
+        .output();
+    let told = described.ok().filter(|output| output.status.success());
+    let commit = told.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    commit.unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn cpu_model(cpuinfo: &str) -> Option<String> {

@@ -2,7 +2,7 @@
 //! whatever their number.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// A budget in bytes, shared by all who clone it.
@@ -11,10 +11,29 @@ pub(crate) struct ByteBudget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
     idle: Notify,
+    /// What is taken here is taken there too.
+    whole: Option<ByteBudget>,
+    /// Its weight among the parts of the whole.
+    weight: AtomicU32,
 }
+
+/// Why a part of a budget gives nothing. With the limit that is in the way, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Its own limit.
+    Part(usize),
+    /// It has more than its share of a whole that is nearly used up.
+    Share(usize),
+    /// The limit of the whole.
+    Whole(usize),
+}
+
+/// How often what is left of a whole a part of weight 1 may have. So one part alone gets eight ninths of the whole,
+/// ten that want all get eight in 81 each, and there is always room left for one that has little.
+const SHARE_OF_FREE: usize = 8;
 
 /// Bytes taken from a budget; given back when it is dropped.
 #[derive(Debug)]
@@ -26,25 +45,77 @@ pub(crate) struct BytePermit {
 impl ByteBudget {
     pub(crate) fn new(limit: usize) -> Self {
         Self(Arc::new(Inner {
-            limit,
+            limit: AtomicUsize::new(limit),
             used: AtomicUsize::new(0),
             idle: Notify::new(),
+            whole: None,
+            weight: AtomicU32::new(1),
         }))
     }
 
+    /// A part of this budget, without a limit of its own yet.
+    pub(crate) fn part(&self) -> Self {
+        Self(Arc::new(Inner {
+            limit: AtomicUsize::new(usize::MAX),
+            used: AtomicUsize::new(0),
+            idle: Notify::new(),
+            whole: Some(self.clone()),
+            weight: AtomicU32::new(1),
+        }))
+    }
+
+    /// Changes a part's own limit and its weight. What was taken stays.
+    pub(crate) fn set_limit(&self, limit: usize, weight: u32) {
+        self.0.limit.store(limit, Ordering::Relaxed);
+        self.0.weight.store(weight, Ordering::Relaxed);
+    }
+
     /// Takes `bytes`, or `None` if they would exceed the limit.
+    #[cfg(test)]
     pub(crate) fn try_acquire(&self, bytes: usize) -> Option<BytePermit> {
-        let limit = self.0.limit;
-        self.0
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= limit)
-            })
-            .ok()?;
-        Some(BytePermit {
+        self.try_acquire_part(bytes).ok()
+    }
+
+    /// Takes `bytes` of a part, and of the whole.
+    pub(crate) fn try_acquire_part(&self, bytes: usize) -> Result<BytePermit, Full> {
+        let used = self.try_add(bytes).map_err(Full::Part)?;
+        if let Some(whole) = &self.0.whole
+            && let Err(full) = self.try_add_share(bytes, used, whole)
+        {
+            self.give_back(bytes);
+            return Err(full);
+        }
+        Ok(BytePermit {
             budget: self.clone(),
             bytes,
         })
+    }
+
+    /// Takes `bytes` of the whole, for a part that has taken `used` besides.
+    fn try_add_share(&self, bytes: usize, used: usize, whole: &Self) -> Result<(), Full> {
+        let weight = usize::try_from(self.0.weight.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let free = whole.limit().saturating_sub(whole.used());
+        let share = free.saturating_mul(SHARE_OF_FREE).saturating_mul(weight);
+        if used > 0 && used.saturating_add(bytes) > share {
+            return Err(Full::Share(whole.limit()));
+        }
+        whole.try_add(bytes).map(drop).map_err(Full::Whole)
+    }
+
+    /// What was taken before, or the limit that is in the way.
+    fn try_add(&self, bytes: usize) -> Result<usize, usize> {
+        let limit = self.limit();
+        let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        self.0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .map_err(|_| limit)
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if self.0.used.fetch_sub(bytes, Ordering::AcqRel) == bytes {
+            self.0.idle.notify_waiters();
+        }
     }
 
     /// Waits until nothing is taken.
@@ -65,15 +136,34 @@ impl ByteBudget {
 
     /// The most bytes that can be taken.
     pub(crate) fn limit(&self) -> usize {
-        self.0.limit
+        self.0.limit.load(Ordering::Relaxed)
+    }
+}
+
+impl BytePermit {
+    /// How many they are.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A part of it, to be given back on its own; all that is left of it if that is less.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            budget: self.budget.clone(),
+            bytes,
+        }
     }
 }
 
 impl Drop for BytePermit {
     fn drop(&mut self) {
-        let inner = &self.budget.0;
-        if inner.used.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes {
-            inner.idle.notify_waiters();
+        if self.bytes > 0 {
+            self.budget.give_back(self.bytes);
+            if let Some(whole) = &self.budget.0.whole {
+                whole.give_back(self.bytes);
+            }
         }
     }
 }
@@ -113,6 +203,7 @@ impl InboundBudget {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -128,5 +219,60 @@ mod tests {
         drop(most);
         assert_eq!(budget.used(), 10);
         assert!(budget.try_acquire(usize::MAX).is_none(), "no overflow");
+    }
+
+    /// Takes one byte after the other as long as it gets any.
+    fn fill(part: &ByteBudget) -> (Vec<BytePermit>, Option<Full>) {
+        let mut permits = Vec::new();
+        loop {
+            match part.try_acquire_part(1) {
+                Ok(permit) => permits.push(permit),
+                Err(full) => return (permits, Some(full)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_that_wants_all_leaves_room_for_the_others() {
+        let whole = ByteBudget::new(9_000);
+        let (hot, quiet) = (whole.part(), whole.part());
+        let (taken, full) = fill(&hot);
+        assert_eq!((taken.len(), full), (8_000, Some(Full::Share(9_000))));
+        let (some, _) = fill(&quiet);
+        assert!(some.len() > 800, "{} of what was left", some.len());
+        assert_eq!(whole.used(), taken.len() + some.len());
+        drop((taken, some));
+        assert_eq!((whole.used(), hot.used(), quiet.used()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_part_has_a_limit_of_its_own_and_one_that_has_nothing_gets_what_fits() {
+        let whole = ByteBudget::new(1_000);
+        let (small, large) = (whole.part(), whole.part());
+        small.set_limit(10, 1);
+        let (taken, full) = fill(&small);
+        assert_eq!((taken.len(), full), (10, Some(Full::Part(10))));
+        assert_eq!(whole.used(), 10, "what was refused was not taken");
+        assert!(
+            large
+                .try_acquire_part(991)
+                .is_err_and(|full| full == Full::Whole(1_000))
+        );
+        assert!(large.try_acquire_part(990).is_ok());
+        small.set_limit(5, 1);
+        assert!(small.try_acquire_part(1).is_err(), "what was let in before counts");
+    }
+
+    #[test]
+    fn what_is_split_is_given_back_part_by_part() {
+        let budget = ByteBudget::new(100);
+        let mut rest = budget.try_acquire(90).unwrap();
+        let (part, too_much) = (rest.split(50), rest.split(60));
+        drop(part);
+        assert_eq!(budget.used(), 40);
+        drop(rest);
+        assert_eq!(budget.used(), 40, "nothing was left of it");
+        drop(too_much);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -136,23 +136,24 @@ impl<S: Replicated> Client<S> {
         let mut last = ReadError::Closed;
         while let Some(replica) = self.replica().filter(|_| Instant::now() < end) {
             let read = replica.read(query.clone(), Consistency::Linearizable);
-            let hint = match within(self.attempt, read, replica.host()).await {
+            let next = match within(self.attempt, read, replica.host()).await {
                 Some(Ok(answer)) => return Ok(answer),
                 Some(Err(ReadError::Panicked)) => return Err(ReadError::Panicked),
                 Some(Err(error)) => {
-                    let hint = match error {
-                        ReadError::NotLeader { leader } => leader,
-                        _ => None,
+                    let next = match error {
+                        ReadError::NotLeader { leader } => Next::refused(&replica, leader),
+                        ReadError::Overloaded { retry_after, .. } => Next::overloaded(&replica, retry_after),
+                        _ => Next::default(),
                     };
                     last = error;
-                    hint
+                    next
                 }
                 None => {
                     last = ReadError::TimedOut;
-                    None
+                    Next::default()
                 }
             };
-            self.go_on(&replica, hint, end).await;
+            self.go_on(&replica, next, end).await;
         }
         Err(last)
     }
@@ -182,25 +183,26 @@ impl<S: Replicated> Client<S> {
     {
         let (mut last, mut is_open) = (ProposeError::Closed, false);
         while let Some(replica) = self.replica().filter(|_| Instant::now() < end) {
-            let hint = match within(self.attempt, call(&replica), replica.host()).await {
+            let next = match within(self.attempt, call(&replica), replica.host()).await {
                 Some(Ok(answer)) => return (Ok(answer), is_open),
                 Some(Err(error)) if is_final(&error) => return (Err(error), is_open),
                 Some(Err(error)) => {
-                    let hint = match error {
-                        ProposeError::NotLeader { leader } => leader,
-                        _ => None,
+                    let next = match error {
+                        ProposeError::NotLeader { leader } => Next::refused(&replica, leader),
+                        ProposeError::Overloaded { retry_after, .. } => Next::overloaded(&replica, retry_after),
+                        _ => Next::default(),
                     };
                     is_open |= matches!(error, ProposeError::OutcomeUnknown { .. });
                     last = error;
-                    hint
+                    next
                 }
                 None => {
                     is_open = true;
                     last = ProposeError::OutcomeUnknown { request: None };
-                    None
+                    Next::default()
                 }
             };
-            self.go_on(&replica, hint, end).await;
+            self.go_on(&replica, next, end).await;
         }
         (Err(last), is_open)
     }
@@ -214,10 +216,10 @@ impl<S: Replicated> Client<S> {
         named.or_else(|| replicas.values().next()).cloned()
     }
 
-    /// After a refusal: to whom it named, or, after a pause, to the next.
-    async fn go_on(&self, asked: &Group<S>, hint: Option<NodeId>, end: Instant) {
+    /// After a refusal: to whom it named, or to the one after it, after a pause.
+    async fn go_on(&self, asked: &Group<S>, Next { named, pause }: Next, end: Instant) {
         let (here, all) = (asked.node(), self.replicas.lock().keys().copied().collect::<Vec<_>>());
-        let named = hint.filter(|hint| *hint != here && all.contains(hint));
+        let named = named.filter(|named| all.contains(named));
         let next = all.iter().find(|node| **node > here).or(all.first()).copied();
         {
             let mut at = self.at.lock();
@@ -229,7 +231,7 @@ impl<S: Replicated> Client<S> {
         // A replica may name one that does not lead yet, or not any more: not too often.
         let awake = self.awake();
         if let Some(replica) = awake {
-            let pause = PAUSE.min(end.saturating_duration_since(Instant::now()));
+            let pause = pause.max(PAUSE).min(end.saturating_duration_since(Instant::now()));
             replica.host().sleep(pause).await;
         }
     }
@@ -237,6 +239,32 @@ impl<S: Replicated> Client<S> {
     fn awake(&self) -> Option<Group<S>> {
         let replicas = self.replicas.lock();
         replicas.values().find(|replica| !replica.host().is_closed()).cloned()
+    }
+}
+
+/// Whom to ask after a refusal, and when.
+#[derive(Default)]
+struct Next {
+    named: Option<NodeId>,
+    /// At least.
+    pause: Duration,
+}
+
+impl Next {
+    /// The replica does not lead.
+    fn refused<S: Replicated>(replica: &Group<S>, leader: Option<NodeId>) -> Self {
+        Self {
+            named: leader.filter(|leader| *leader != replica.node()),
+            pause: PAUSE,
+        }
+    }
+
+    /// The replica may lead, but not now take this.
+    fn overloaded<S: Replicated>(replica: &Group<S>, retry_after: Duration) -> Self {
+        Self {
+            named: Some(replica.node()),
+            pause: retry_after,
+        }
     }
 }
 

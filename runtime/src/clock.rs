@@ -11,6 +11,12 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// Milliseconds since some start of its own; never earlier than at an earlier call.
     fn now(&self) -> Moment;
 
+    /// The same time in nanoseconds, as finely as the clock has it: by which rates and the time that state machines
+    /// take are measured.
+    fn nanos(&self) -> u64 {
+        self.now().0.saturating_mul(1_000_000)
+    }
+
     /// What the wall clock says. It may jump: no promise hangs on it.
     fn wall(&self) -> Timestamp;
 }
@@ -28,6 +34,10 @@ impl Default for MonotonicClock {
 impl Clock for MonotonicClock {
     fn now(&self) -> Moment {
         Moment(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn wall(&self) -> Timestamp {

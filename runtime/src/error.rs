@@ -4,8 +4,10 @@ use crate::quarantine::QuarantineReason;
 use crate::session::RequestId;
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
+use crate::tenancy::OverloadReason;
 use crate::transport::TransportError;
 use raftyard_groups::{GroupId, Incarnation, LogId, MembershipError, NodeId};
+use std::time::Duration;
 
 /// Why a proposal has no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,11 +19,13 @@ pub enum ProposeError {
         /// Who does, as far as known.
         leader: Option<NodeId>,
     },
-    /// The node has as many bytes of proposals on their way as it may. **Not applied**: retry later.
-    #[error("overloaded: {bytes_limit} bytes of proposals are on their way")]
+    /// The node, or this group on it, has as much to do as it may. **Not applied**: retry later.
+    #[error("overloaded: {reason}")]
     Overloaded {
-        /// The limit, in bytes.
-        bytes_limit: usize,
+        /// Which limit is in the way.
+        reason: OverloadReason,
+        /// A hint: before that a retry is likely to be refused too.
+        retry_after: Duration,
     },
     /// The command is larger than any that is taken. **Not applied.**
     #[error("a command of {bytes} bytes exceeds the limit of {bytes_limit}")]
@@ -106,11 +110,13 @@ pub enum ReadError {
         /// Who does, as far as known.
         leader: Option<NodeId>,
     },
-    /// The node has as many reads waiting as it may.
-    #[error("overloaded: {bytes_limit} bytes of requests are on their way")]
+    /// The node, or this group on it, has as many requests waiting as it may.
+    #[error("overloaded: {reason}")]
     Overloaded {
-        /// The limit, in bytes.
-        bytes_limit: usize,
+        /// Which limit is in the way.
+        reason: OverloadReason,
+        /// A hint: before that a retry is likely to be refused too.
+        retry_after: Duration,
     },
     /// No answer in time, or the replica stopped while the read waited.
     #[error("no answer in time")]

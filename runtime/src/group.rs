@@ -1,10 +1,13 @@
 //! What users hold of a group.
 
+mod many;
+
 use crate::error::{ExportError, LeaderError, ProposeError, ReadError, TransferError};
 use crate::host::Node;
 use crate::machine::{APPLIED, Answer, FORGOTTEN, NOT_APPLIED, ROOM, Replicated};
 use crate::registry::{GroupSlot, GroupStatus};
 use crate::session::{RequestId, Resolution, Session, SessionId};
+use crate::tenancy::GroupLimits;
 use crate::worker::{Export, Proposal, Purpose, ReadJob, Work};
 use raftyard_groups::{GroupId, Incarnation, LogId, NodeId, TransferOutcome, TransferRefusal};
 use serde::Serialize;
@@ -118,7 +121,25 @@ impl<S: Replicated> Group<S> {
     /// How this replica stood at the end of its last turn. Who was just answered may find it one turn behind.
     #[must_use]
     pub fn status(&self) -> GroupStatus {
-        self.slot.status.get()
+        GroupStatus {
+            usage: self.slot.tenancy.usage(),
+            ..self.slot.status.get()
+        }
+    }
+
+    /// What this replica may take of its node.
+    #[must_use]
+    pub fn limits(&self) -> GroupLimits {
+        self.slot.tenancy.limits()
+    }
+
+    /// Changes what this replica may take of its node, from now on: what was let in before is carried out. Each node
+    /// has limits of its own, and those of the leader's replica count for proposals: set them on all. Forgotten when
+    /// the node ends.
+    pub fn set_limits(&self, limits: GroupLimits) {
+        self.slot.tenancy.set(limits, &*self.node.clock);
+        // For its log to be compacted, should it be longer than it may.
+        self.slot.inbox.push(Work::Continue(self.slot.life()));
     }
 
     /// Proposes a command: it is replicated, committed, and applied by every replica; the future is the
@@ -263,15 +284,14 @@ impl<S: Replicated> Group<S> {
         if self.is_closed() {
             return Err(ProposeError::Closed);
         }
-        let permit = self.node.budget.try_acquire(bytes + REQUEST_OVERHEAD);
-        let permit = permit.ok_or(ProposeError::Overloaded {
-            bytes_limit: self.node.budget.limit(),
-        })?;
+        let (tenancy, clock) = (&self.slot.tenancy, &*self.node.clock);
+        let permit = tenancy.admit_proposals(1, bytes, bytes + REQUEST_OVERHEAD, clock);
+        let permit = permit.inspect_err(|_| self.node.counters.requests_refused.add(1))?;
         let (reply, outcome) = oneshot::channel();
         let proposal = Proposal {
             command,
             purpose,
-            reply,
+            reply: reply.into(),
             permit,
         };
         if self.slot.inbox.push(Work::Propose(self.slot.life(), proposal)) {
@@ -303,10 +323,8 @@ impl<S: Replicated> Group<S> {
         if self.is_closed() {
             return Err(ReadError::Closed);
         }
-        let permit = self.node.budget.try_acquire(REQUEST_OVERHEAD);
-        let permit = permit.ok_or(ReadError::Overloaded {
-            bytes_limit: self.node.budget.limit(),
-        })?;
+        let permit = self.slot.tenancy.admit_read(REQUEST_OVERHEAD);
+        let permit = permit.inspect_err(|_| self.node.counters.requests_refused.add(1))?;
         let (reply, outcome) = oneshot::channel();
         let run = Box::new(move |machine: Result<&dyn Any, ReadError>| {
             let answer = machine.and_then(|machine| {

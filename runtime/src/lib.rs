@@ -32,6 +32,7 @@ pub mod sim;
 mod snapshot;
 mod storage;
 pub mod store;
+mod tenancy;
 mod time;
 mod transport;
 mod turns;
@@ -58,6 +59,7 @@ pub use raftyard_groups::{
 pub use registry::{GroupStatus, ReplicaState};
 pub use session::{RequestId, Resolution, Session, SessionId, SessionLimits};
 pub use snapshot::{Compaction, SnapshotError};
+pub use tenancy::{GroupLimits, GroupUsage, OverloadReason};
 pub use time::Timestamp;
 pub use transport::{
     ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, SnapshotTransfer, TcpNetwork, TransportError,

@@ -22,6 +22,13 @@ pub(crate) struct Counters {
     pub(crate) fsyncs: Counter,
     pub(crate) entries_written: Counter,
     pub(crate) turns: Counter,
+    pub(crate) turns_shared: Counter,
+    pub(crate) flushes_shared: Counter,
+    pub(crate) commands_applied: Counter,
+    pub(crate) bytes_applied: Counter,
+    pub(crate) apply_nanos: Counter,
+    pub(crate) requests_refused: Counter,
+    pub(crate) timers: Counter,
     pub(crate) strays: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) states_synced: Counter,
@@ -38,6 +45,20 @@ pub struct HostMetrics {
     pub entries_written: u64,
     /// Turns of all workers.
     pub turns: u64,
+    /// Turns in which there was more to do than fits one, so that it was shared out between the groups.
+    pub turns_shared: u64,
+    /// The same of batches made durable.
+    pub flushes_shared: u64,
+    /// Commands applied.
+    pub commands_applied: u64,
+    /// Bytes of their entries, as they count in the log.
+    pub bytes_applied: u64,
+    /// Nanoseconds that state machines took to apply them.
+    pub apply_nanos: u64,
+    /// Proposals and reads refused as [`Overloaded`](crate::ProposeError::Overloaded).
+    pub requests_refused: u64,
+    /// Times that a moment came that a group had waited for.
+    pub timers: u64,
     /// Things that came for groups that don't run here.
     pub strays: u64,
     /// Frames sent to peers, one tarpc call each.
@@ -74,6 +95,13 @@ impl HostMetrics {
             fsyncs: with(self.fsyncs, other.fsyncs),
             entries_written: with(self.entries_written, other.entries_written),
             turns: with(self.turns, other.turns),
+            turns_shared: with(self.turns_shared, other.turns_shared),
+            flushes_shared: with(self.flushes_shared, other.flushes_shared),
+            commands_applied: with(self.commands_applied, other.commands_applied),
+            bytes_applied: with(self.bytes_applied, other.bytes_applied),
+            apply_nanos: with(self.apply_nanos, other.apply_nanos),
+            requests_refused: with(self.requests_refused, other.requests_refused),
+            timers: with(self.timers, other.timers),
             strays: with(self.strays, other.strays),
             frames_sent: with(self.frames_sent, other.frames_sent),
             messages_sent: with(self.messages_sent, other.messages_sent),
@@ -93,6 +121,13 @@ impl HostMetrics {
             fsyncs: counters.fsyncs.get(),
             entries_written: counters.entries_written.get(),
             turns: counters.turns.get(),
+            turns_shared: counters.turns_shared.get(),
+            flushes_shared: counters.flushes_shared.get(),
+            commands_applied: counters.commands_applied.get(),
+            bytes_applied: counters.bytes_applied.get(),
+            apply_nanos: counters.apply_nanos.get(),
+            requests_refused: counters.requests_refused.get(),
+            timers: counters.timers.get(),
             strays: counters.strays.get(),
             frames_sent: transport.frames_sent,
             messages_sent: transport.messages_sent,

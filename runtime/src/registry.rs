@@ -4,6 +4,7 @@ use crate::error::LeaderError;
 use crate::inbox::Inbox;
 use crate::life::Life;
 use crate::quarantine::QuarantineReason;
+use crate::tenancy::{GroupUsage, Tenancy};
 use crate::worker::{Transfer, Work};
 use dashmap::DashMap;
 use parking_lot::RwLock;
@@ -28,6 +29,8 @@ pub(crate) struct GroupSlot {
     /// The inbox of the worker that hosts it.
     pub(crate) inbox: Arc<Inbox<Work>>,
     pub(crate) status: StatusCell,
+    /// What it takes of the node.
+    pub(crate) tenancy: Tenancy,
 }
 
 impl GroupSlot {
@@ -93,6 +96,8 @@ pub struct GroupStatus {
     /// The group goes on in this newer incarnation on another node, of which this replica is no part: it was
     /// destroyed and created again, or rebuilt there. Nobody of the newer one answers this replica.
     pub newer: Option<Incarnation>,
+    /// What it took of its node.
+    pub usage: GroupUsage,
 }
 
 /// Whether a replica runs.
@@ -227,6 +232,7 @@ impl StatusCell {
         self.leader_known.notify_waiters();
     }
 
+    /// All but what the group took.
     pub(crate) fn get(&self) -> GroupStatus {
         let (membership, member) = self.members.read().clone();
         GroupStatus {
@@ -252,6 +258,7 @@ impl StatusCell {
                 }
             },
             newer: self.newer(),
+            usage: GroupUsage::default(),
         }
     }
 }

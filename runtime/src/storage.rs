@@ -17,9 +17,12 @@ use raftyard_groups::{GroupId, Incarnation, Load, LogId, Persist};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+mod fair;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
+
+use fair::Pending;
 
 /// What the storage can be given.
 pub(crate) enum StorageWork {
@@ -53,6 +56,8 @@ pub(crate) struct StorageActor {
     /// The groups that are there: what comes for another incarnation is dropped.
     lives: IdMap<GroupId, Incarnation>,
     taken: Vec<StorageWork>,
+    /// What is yet to be written.
+    pending: Pending,
     failed: bool,
 }
 
@@ -73,6 +78,7 @@ impl StorageActor {
             transport,
             counters,
             taken: Vec::new(),
+            pending: Pending::default(),
             failed: false,
         }
     }
@@ -171,6 +177,16 @@ impl StorageActor {
         outcome
     }
 
+    /// Writes the next batch of what waits, and lets go of what waited for that.
+    fn write_next(&mut self) {
+        let batch = self.pending.take_batch();
+        if !self.pending.is_empty() {
+            self.counters.flushes_shared.add(1);
+        }
+        self.write(batch);
+        drop(self.pending.take_permits());
+    }
+
     fn write(&mut self, batch: Vec<Persist>) {
         if batch.is_empty() || self.failed {
             return;
@@ -263,8 +279,7 @@ impl TakesTurns for StorageActor {
     fn turn(&mut self) -> bool {
         let mut taken = std::mem::take(&mut self.taken);
         self.inbox.take(&mut taken);
-        let (mut batch, mut positions) = (Vec::<Persist>::new(), IdMap::<GroupId, usize>::default());
-        let (mut permits, mut loads) = (Vec::new(), Vec::new());
+        let mut loads = Vec::new();
         let (mut creates, mut destroys, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for work in taken.drain(..) {
             match work {
@@ -275,18 +290,8 @@ impl TakesTurns for StorageActor {
                         "late write dropped"
                     );
                 }
-                StorageWork::Persist(_, persist) => match positions.get(&persist.group) {
-                    Some(position) => {
-                        if let Some(earlier) = batch.get_mut(*position) {
-                            earlier.absorb(persist);
-                        }
-                    }
-                    None => {
-                        positions.insert(persist.group, batch.len());
-                        batch.push(persist);
-                    }
-                },
-                StorageWork::Release(mut more) => permits.append(&mut more),
+                StorageWork::Persist(_, persist) => self.pending.push(persist),
+                StorageWork::Release(permits) => self.pending.hold(permits),
                 StorageWork::Load { worker, life, load } => loads.push((worker, life, load)),
                 StorageWork::Create(record, reply) => creates.push((record, reply)),
                 StorageWork::Destroy(group, reply) => destroys.push((group, reply)),
@@ -295,9 +300,11 @@ impl TakesTurns for StorageActor {
         }
         self.taken = taken;
         self.create(creates);
-        self.write(batch);
-        drop(permits);
+        self.write_next();
         // After the writes: a group is changed only once it is ended, and these are what it wanted before.
+        while !self.pending.is_empty() && (!destroys.is_empty() || !changes.is_empty()) {
+            self.write_next();
+        }
         self.destroy(destroys);
         for change in changes {
             self.change(change);
@@ -305,7 +312,8 @@ impl TakesTurns for StorageActor {
         for (worker, life, load) in loads {
             self.load(worker, life, &load);
         }
-        self.inbox.end_turn()
+        // What did not fit into the batch goes into the next one, with what came meanwhile.
+        !self.pending.is_empty() || self.inbox.end_turn()
     }
 }
 

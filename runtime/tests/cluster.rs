@@ -27,6 +27,8 @@ mod leadership;
 mod lifecycle;
 #[path = "cluster/lives.rs"]
 mod lives;
+#[path = "cluster/many.rs"]
+mod many;
 #[path = "cluster/membership.rs"]
 mod membership;
 #[path = "cluster/membership_chaos.rs"]
@@ -41,6 +43,8 @@ mod sessions;
 mod sharing;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
+#[path = "cluster/tenants.rs"]
+mod tenants;
 #[path = "cluster/witnesses.rs"]
 mod witnesses;
 #[path = "cluster/yard.rs"]

@@ -1,94 +1,145 @@
-#![allow(clippy::unwrap_used)]
-
 use super::*;
-use crate::figures::tests::round;
-use std::time::Duration;
+use crate::results::{Machine, RoundResult};
 
-fn report(rounds: Vec<Round>) -> Report {
-    let plan = Plan {
-        load: "write48",
-        groups: 48,
-        clients: 96,
-        depth: 64,
-        measure: Duration::from_secs(2),
-        rounds: rounds.len() as u64,
-        value_bytes: 8,
-        workers: 1,
-        client_threads: 1,
-        data: None,
-        json: None,
+fn run(load: &str, system: &str, groups: u64, rates: &[f64]) -> RunResult {
+    let round = |ops_per_s: &f64| RoundResult {
+        ops: 1_000,
+        seconds: 1.0,
+        ops_per_s: *ops_per_s,
+        p50_us: Some(1_500.0),
+        p99_us: Some(9_000.0),
+        p999_us: None,
+        max_us: Some(20_000.0),
+        cpu_us_per_op: Some(8.5),
+        extra: [("fsyncs_per_op".to_owned(), 0.25)].into(),
     };
-    let machine = System {
-        cpu_model: Some("Some CPU".to_owned()),
-        cores: Some(2),
-        kernel: None,
-        data_filesystem: Some("ext4".to_owned()),
-        date_utc: "2026-01-01T00:00:00Z".to_owned(),
-    };
-    Report::new(&plan, machine, rounds)
-}
-
-#[test]
-fn one_round_is_a_table_of_one_column() {
-    let expected = "\
-write48: 3 nodes, 48 groups, 96 clients x 64 in flight, 16 B, durable on a quorum
-  on Some CPU, 2 cores, kernel unknown, data on ext4, 2026-01-01T00:00:00Z
-  throughput                      1000 writes/s
-  latency p50                     1.00 ms
-  latency p99                     1.00 ms
-  latency p99.9                   1.00 ms
-  latency max                     1.00 ms
-  CPU, nodes and clients       1500.00 us per write
-  CPU, nodes and clients          1.50 cores
-  fsyncs                       0.00500 per write
-  fsyncs, all nodes                  5 per second
-  entries                        600.0 per fsync
-  tarpc calls                  0.02000 per write
-  messages                     0.04000 per write
-";
-    assert_eq!(report(vec![round(2_000)]).to_string(), expected);
-}
-
-#[test]
-fn several_rounds_show_median_and_spread() {
-    let shown = report(vec![round(600), round(200), round(400)]).to_string();
-    let mut lines = shown.lines().skip(2);
-    assert_eq!(
-        lines.next().unwrap(),
-        "                                median         min         max"
-    );
-    assert_eq!(
-        lines.next().unwrap(),
-        "  throughput                       200         100         300 writes/s"
-    );
-}
-
-#[test]
-fn failures_are_shown_and_counted() {
-    let mut bad = round(100);
-    (bad.retried, bad.unknown, bad.did.messages_dropped) = (3, 2, 1);
-    let line = round_line(2, 2, &bad);
-    assert!(
-        line.contains("3 retried") && line.contains("2 OUTCOME UNKNOWN"),
-        "{line}"
-    );
-    let report = report(vec![round(100), bad]);
-    let shown = report.to_string();
-    for what in ["3 writes were refused", "2 writes FAILED", "1 messages"] {
-        assert!(shown.contains(what), "{shown}");
+    RunResult {
+        load: load.to_owned(),
+        system: system.to_owned(),
+        commit: "c0ffee".to_owned(),
+        machine: Machine {
+            cpu_model: Some("A <fast> CPU".to_owned()),
+            cores: Some(2),
+            ..Machine::default()
+        },
+        date: "2026-01-01T00:00:00Z".to_owned(),
+        options: [
+            ("groups".to_owned(), groups.to_string()),
+            ("value-bytes".to_owned(), "16".to_owned()),
+        ]
+        .into(),
+        rounds: rates.iter().map(round).collect(),
     }
-    let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["retried"], 3);
-    assert_eq!(json["outcome_unknown"], 2);
-    assert_eq!(json["messages_dropped"], 1);
-    assert_eq!(json["rounds"][1]["outcome_unknown"], 2);
+}
+
+fn runs() -> Vec<RunResult> {
+    vec![
+        run("write48", "raftyard", 48, &[100_000.0, 120_000.0, 90_000.0]),
+        run("write1", "raftyard", 1, &[50_000.0]),
+        run("write48", "raftyard", 1_000, &[70_000.0]),
+        run("write48", "another", 48, &[10_000.0]),
+    ]
 }
 
 #[test]
-fn a_round_without_writes_has_no_cost_per_write() {
-    let report = report(vec![round(0)]);
-    assert!(report.to_string().contains("n/a per write"), "{report}");
-    let json = serde_json::to_value(&report).unwrap();
-    assert!(json["figures"].get("fsyncs_per_write").is_none());
-    assert_eq!(json["figures"]["writes_per_second"]["median"], 0.0);
+fn the_same_files_make_the_same_page_whatever_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut pages = Vec::new();
+    for order in [[0, 1, 2, 3], [3, 1, 0, 2]] {
+        let (from, out) = (
+            dir.path().join(format!("{order:?}")),
+            dir.path().join(format!("out {order:?}")),
+        );
+        fs::create_dir(&from).unwrap();
+        for (position, number) in order.into_iter().enumerate() {
+            let json = serde_json::to_vec(&runs()[number]).unwrap();
+            fs::write(from.join(format!("{position}.json")), json).unwrap();
+        }
+        fs::write(from.join("notes.txt"), "not a run").unwrap();
+        write(&[from], &out).unwrap();
+        pages.push(fs::read_to_string(out.join(PAGE)).unwrap());
+    }
+    assert_eq!(pages[0], pages[1]);
+}
+
+#[test]
+fn a_page_has_what_the_runs_have() {
+    let page = page::page(&sorted(runs()));
+    for part in [
+        "<h2>Scaling</h2>",
+        "raftyard c0ffee: value-bytes 16",
+        "<h2>write1</h2>",
+        "<h2>write48</h2>",
+        "Operations per second",
+        "CPU per operation",
+        "fsyncs per operation",
+        "raftyard, groups 1000",
+        "another, groups 48",
+        "<td>100000 (90000 to 120000)</td>",
+        "<title>p99 9000</title>",
+        "A &lt;fast&gt; CPU",
+    ] {
+        assert!(page.contains(part), "{part} is missing:\n{page}");
+    }
+    assert!(!page.contains("<title>p99.9"), "nobody measured it");
+    assert!(!page.contains("NaN") && !page.contains("inf\""), "{page}");
+    for outside in ["http:", "https:", "<script", "<img", "<link"] {
+        assert!(!page.contains(outside), "{outside}: it is not self-contained");
+    }
+    for tag in ["svg", "table", "details", "text", "circle"] {
+        let (open, closed) = (
+            page.matches(&format!("<{tag}")).count(),
+            page.matches(&format!("</{tag}>")).count(),
+        );
+        assert_eq!(open, closed, "{tag}");
+    }
+    let position = |part: &str| page.find(part).unwrap();
+    assert!(
+        position("raftyard, groups 48") < position("raftyard, groups 1000"),
+        "numbers are in their order"
+    );
+}
+
+#[test]
+fn runs_of_the_same_have_names_of_their_own() {
+    let same = [runs().remove(0), runs().remove(0)];
+    let same: Vec<&RunResult> = same.iter().collect();
+    assert_eq!(label::labels(&same), ["raftyard (1)", "raftyard (2)"]);
+    let mut other = runs().remove(0);
+    other.commit = "decade".to_owned();
+    assert_eq!(
+        label::labels(&[same[0], &other]),
+        ["raftyard c0ffee", "raftyard decade"]
+    );
+}
+
+#[test]
+fn a_run_without_operations_has_no_cost_of_one() {
+    let mut idle = run("idle", "raftyard", 10, &[0.0]);
+    idle.rounds = vec![RoundResult {
+        seconds: 1.0,
+        extra: [("cpu_cores".to_owned(), 0.5)].into(),
+        ..RoundResult::default()
+    }];
+    let page = page::page(&[idle]);
+    assert!(page.contains("CPU, cores kept busy"), "{page}");
+    assert!(
+        !page.contains("Operations per second") && !page.contains("Latency"),
+        "{page}"
+    );
+}
+
+#[test]
+fn what_is_no_run_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("odd.json");
+    let error = |files: &[PathBuf]| write(files, dir.path()).unwrap_err().to_string();
+    assert!(error(&[dir.path().to_owned()]).contains("no run"));
+    assert!(
+        error(std::slice::from_ref(&file)).contains("odd.json"),
+        "it is not there"
+    );
+    fs::write(&file, "{\"load\": 7}").unwrap();
+    assert!(error(&[dir.path().to_owned()]).contains("odd.json"));
+    assert!(!dir.path().join(PAGE).exists());
 }

@@ -2,7 +2,7 @@
 
 use super::SoakPlan;
 use super::world::World;
-use crate::memory;
+use crate::process;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(crate) struct SoakReport {
 
 impl Samples {
     pub(super) fn take(&mut self, world: &World, end: Instant) {
-        self.memory.push(memory::resident().unwrap_or_default());
+        self.memory.push(process::resident_bytes().unwrap_or_default());
         if self.memory.len().is_multiple_of(SAY) {
             let (restarts, created) = world.done();
             eprintln!(

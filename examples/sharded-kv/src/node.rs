@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
-use raftyard::{Consistency, NodeId, ProposeError, ReadError, ReplicaState};
+use raftyard::{Consistency, NodeId, OverloadReason, ProposeError, ReadError, ReplicaState};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -384,7 +384,7 @@ impl Node {
     fn write_error(&self, slot: u16, error: &ProposeError) -> Reply {
         match error {
             ProposeError::NotLeader { leader } => self.elsewhere(slot, *leader),
-            ProposeError::Overloaded { .. } => overloaded(),
+            ProposeError::Overloaded { reason, retry_after } => overloaded(*reason, *retry_after),
             ProposeError::Closed => closed(),
             ProposeError::Quarantined(_) => not_served(),
             ProposeError::Dropped => Reply::error("TRYAGAIN the group changed its leader, the write was not applied"),
@@ -397,7 +397,7 @@ impl Node {
     pub(crate) fn read_error(&self, slot: u16, error: &ReadError) -> Reply {
         match error {
             ReadError::NotLeader { leader } => self.elsewhere(slot, *leader),
-            ReadError::Overloaded { .. } => overloaded(),
+            ReadError::Overloaded { reason, retry_after } => overloaded(*reason, *retry_after),
             ReadError::Closed => closed(),
             ReadError::Quarantined(_) => not_served(),
             ReadError::TimedOut => Reply::error("TRYAGAIN the leader could not confirm the read in time"),
@@ -416,10 +416,24 @@ pub(crate) fn not_served() -> Reply {
     Reply::error("CLUSTERDOWN Hash slot not served")
 }
 
-fn overloaded() -> Reply {
-    Reply::error("BUSY overloaded, try again")
+/// Nothing happened, and soon there is room again.
+fn overloaded(reason: OverloadReason, retry_after: Duration) -> Reply {
+    let millis = retry_after.as_micros().div_ceil(1_000);
+    Reply::Error(format!("BUSY overloaded, try again in {millis} ms: {reason}"))
 }
 
 fn closed() -> Reply {
     Reply::error("CLUSTERDOWN The node is shutting down")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_for_overload_is_told_why_and_until_when() {
+        let refused = overloaded(OverloadReason::ByteRate(500), Duration::from_micros(20_500));
+        let text = "BUSY overloaded, try again in 21 ms: the group takes 500 bytes of proposals per second";
+        assert_eq!(refused, Reply::error(text));
+    }
 }

@@ -1,14 +1,21 @@
 //! A consensus group for every tenant: created when the tenant signs up, used, and dropped when it leaves.
 //!
-//! Which tenant has which group is itself replicated: in one more group, the directory.
+//! Which tenant has which group is itself replicated: in one more group, the directory. And no tenant takes more than its
+//! share: what one asks for beyond that is refused, and the others hardly notice.
+
+mod load;
 
 use futures::future::{join_all, try_join_all};
-use raftyard::{Consistency, Group, GroupId, NodeId, RaftHost, StateMachine, Timestamp};
+use raftyard::{Consistency, Group, GroupId, GroupLimits, GroupOptions, NodeId, RaftHost, StateMachine, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Notes that a tenant may write per second.
+const SHARE: u32 = 200;
 
 /// The tenants and their groups. Group ids are never used twice.
 #[derive(Default)]
@@ -86,11 +93,15 @@ impl StateMachine for Notes {
 }
 
 /// Creates a group's replicas on all nodes; returns the one that leads.
-async fn create<S: StateMachine + Default>(hosts: &[RaftHost], group: u64) -> Result<Group<S>> {
+async fn create<S: StateMachine + Default>(hosts: &[RaftHost], group: u64, limits: GroupLimits) -> Result<Group<S>> {
     let members: Vec<NodeId> = hosts.iter().map(RaftHost::node).collect();
     let create = |host: &RaftHost| {
         let (host, members) = (host.clone(), members.clone());
-        async move { host.create_group(GroupId(group), members, S::default).await }
+        let options = GroupOptions::default().limits(limits);
+        async move {
+            host.create_group_with(GroupId(group), members, options, S::default)
+                .await
+        }
     };
     let replicas = try_join_all(hosts.iter().map(create)).await?;
     let leader = replicas.first().ok_or("no nodes")?.wait_for_leader().await?;
@@ -107,7 +118,12 @@ struct Tenants {
 impl Tenants {
     async fn sign_up(&self, tenant: &str) -> Result<Group<Notes>> {
         let group = self.directory.propose(Change::SignUp(tenant.to_owned())).await?;
-        create(&self.hosts, group.ok_or("a tenant that signs up has a group")?).await
+        let limits = GroupLimits {
+            proposals_per_second: Some(SHARE.into()),
+            burst_ms: 100,
+            ..GroupLimits::default()
+        };
+        create(&self.hosts, group.ok_or("a tenant that signs up has a group")?, limits).await
     }
 
     /// First the directory forgets the tenant, then its replicas go: what is left over by a crash in between is a
@@ -121,10 +137,31 @@ impl Tenants {
     }
 }
 
+/// Lets every tenant write at half its share, and the one that is hot at ten times its share, for a second; prints how
+/// long each had to wait.
+async fn measure(title: &str, groups: &BTreeMap<&str, Group<Notes>>, hot: Option<&str>) -> Result<()> {
+    println!("{title}");
+    let loads = groups.iter().map(|(tenant, notes)| async move {
+        let per_second = if hot == Some(*tenant) { 10 * SHARE } else { SHARE / 2 };
+        let outcome = load::run(notes.clone(), per_second, Duration::from_secs(1), |n| {
+            format!("note {n}")
+        });
+        Ok::<_, Box<dyn Error>>((tenant, per_second, outcome.await?))
+    });
+    for (tenant, per_second, load::Outcome { latency_us, refused }) in try_join_all(loads).await? {
+        let millis = |quantile| Duration::from_micros(latency_us.value_at_quantile(quantile)).as_secs_f64() * 1e3;
+        let (p50, p99, accepted) = (millis(0.5), millis(0.99), latency_us.len());
+        println!(
+            "  {tenant:8} asks {per_second:4}/s: {accepted:3} accepted, {refused:4} refused, p50 {p50:.1} ms, p99 {p99:.1} ms"
+        );
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let hosts = RaftHost::in_memory(3).await?;
-    let directory = create(&hosts, 0).await?;
+    let directory = create(&hosts, 0, GroupLimits::default()).await?;
     let tenants = Tenants { hosts, directory };
 
     let mut groups = BTreeMap::new();
@@ -153,6 +190,15 @@ async fn main() -> Result<()> {
         "barbara in {}: {:?}",
         notes.id(),
         notes.read((), Consistency::Linearizable).await?
+    );
+
+    groups.insert("barbara", notes);
+    measure("all at half their share", &groups, None).await?;
+    measure("grace at ten times hers", &groups, Some("grace")).await?;
+    let usage = groups["grace"].status().usage;
+    println!(
+        "grace's group applied {} notes and refused {}",
+        usage.commands, usage.refused
     );
     join_all(tenants.hosts.iter().map(RaftHost::shutdown)).await;
     Ok(())

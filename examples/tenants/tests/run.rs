@@ -2,19 +2,41 @@
 
 use std::process::Command;
 
-#[test]
-fn tenants_come_use_their_groups_and_go() -> std::io::Result<()> {
-    let output = Command::new(env!("CARGO_BIN_EXE_tenants")).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{output:?}");
-    let expected = "\
+const STORY: &str = "\
 ada in g1: [\"ada's first note\", \"ada's second note\"]
 barbara in g2: [\"barbara's first note\", \"barbara's second note\"]
 grace in g3: [\"grace's first note\", \"grace's second note\"]
 left: [\"ada\", \"grace\"]
 barbara's group: the group is closed on this node
 barbara in g4: []
+all at half their share
 ";
-    assert_eq!(text, expected);
+
+/// The number before `word` in a line.
+fn number(line: &str, word: &str) -> Option<u64> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let at = words.iter().position(|found| found.trim_end_matches(',') == word)?;
+    words.get(at.checked_sub(1)?)?.parse().ok()
+}
+
+#[test]
+fn tenants_come_use_their_groups_within_their_limits_and_go() -> std::io::Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_tenants")).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.starts_with(STORY), "{text}");
+    let loads: Vec<(Option<u64>, Option<u64>)> = text
+        .lines()
+        .filter(|line| line.contains(" asks "))
+        .map(|line| (number(line, "accepted"), number(line, "refused")))
+        .collect();
+    // How long it takes is the machine's; who is refused is not.
+    let quiet = (Some(100), Some(0));
+    assert_eq!(loads.len(), 6, "{text}");
+    assert_eq!(loads[..5], [quiet; 5], "{text}");
+    let (accepted, refused) = (loads[5].0.unwrap_or_default(), loads[5].1.unwrap_or_default());
+    assert_eq!(accepted + refused, 2_000, "{text}");
+    assert!(refused > 1_000, "{text}");
+    assert!(text.contains(&format!("and refused {refused}\n")), "{text}");
     Ok(())
 }

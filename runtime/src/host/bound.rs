@@ -149,6 +149,7 @@ impl BoundHost {
             snapshots: snapshot_inbox,
             transport: handle,
             counters,
+            clock,
             budget: ByteBudget::new(limits.request_bytes_max),
             limits,
             plain,

@@ -1,6 +1,7 @@
 //! Groups that begin with an exported state.
 
 use super::create::Reservation;
+use super::options::OfThisRun;
 use super::{Node, RaftHost};
 use crate::error::CreateGroupError;
 use crate::group::Group;
@@ -48,7 +49,7 @@ impl RaftHost {
         });
         let (imported, _reserved) = imported.await.ok_or(CreateGroupError::Closed)?;
         let RecoveredGroup { record, state } = imported?;
-        self.start(record, state, Box::new(decode), 0).await
+        self.start(record, state, Box::new(decode), OfThisRun::default()).await
     }
 }
 

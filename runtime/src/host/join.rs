@@ -32,7 +32,7 @@ impl RaftHost {
         let machine = Box::new(Typed::new(machine()));
         let wanted = Wanted::joining(group, &options, false);
         let (record, recovered) = reserved.node.recover_or_note(wanted).await?;
-        self.start(record, recovered, machine, options.priority).await
+        self.start(record, recovered, machine, options.run).await
     }
 
     /// As [`RaftHost::join_group`], with a state machine that keeps its state on disk, as
@@ -48,7 +48,7 @@ impl RaftHost {
         open: impl FnOnce() -> io::Result<S>,
     ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
         let wanted = Wanted::joining(group, &options, false);
-        self.start_on_disk(wanted, options.priority, open).await
+        self.start_on_disk(wanted, options.run, open).await
     }
 
     /// As [`RaftHost::join_group`], as a witness: it waits to be added with
@@ -67,7 +67,7 @@ impl RaftHost {
         let wanted = Wanted::joining(group, &options, true);
         let (record, recovered) = reserved.node.recover_or_note(wanted).await?;
         let machine = Box::new(WitnessMachine(Witness));
-        self.start(record, recovered, machine, options.priority).await
+        self.start(record, recovered, machine, options.run).await
     }
 
     /// As [`RaftHost::create_group_with`], on a member that is one of the group's [`GroupOptions::witnesses`].
@@ -85,7 +85,7 @@ impl RaftHost {
         let reserved = Reservation::of_new(&self.0, group)?;
         let (record, recovered) = reserved.node.recover_or_note(wanted).await?;
         let machine = Box::new(WitnessMachine(Witness));
-        self.start(record, recovered, machine, options.priority).await
+        self.start(record, recovered, machine, options.run).await
     }
 
     /// The groups that this node's disk holds a replica of, running or not, sorted.

@@ -19,6 +19,7 @@ pub use placement::Placement;
 pub use rebuild::RebuildReport;
 
 use crate::budget::ByteBudget;
+use crate::clock::Clock;
 use crate::error::{CreateGroupError, DiskStateError, OpenError};
 use crate::group::Group;
 use crate::inbox::Inbox;
@@ -31,11 +32,13 @@ use crate::router::worker_of;
 use crate::snapshot::{SnapshotActor, SnapshotWork};
 use crate::storage::{StorageActor, StorageWork};
 use crate::store::{GroupRecord, PeerBook, RecoveredGroup, Tombstone};
+use crate::tenancy::Tenancy;
 use crate::transport::{self, TransportActor, TransportHandle};
 use crate::turns::{self, TurnActor};
 use crate::worker::{self, Create, Dispatcher, Work};
 use actix::Addr;
 use create::{Reservation, Wanted};
+use options::OfThisRun;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
 use raftyard_groups::{
@@ -76,7 +79,8 @@ pub(crate) struct Node {
     storage: Arc<Inbox<StorageWork>>,
     snapshots: Arc<Inbox<SnapshotWork>>,
     transport: TransportHandle,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) budget: ByteBudget,
     pub(crate) limits: Limits,
     /// What is proposed is in no session.
@@ -109,7 +113,7 @@ struct Start {
     snapshot: Option<LogId>,
     /// As in [`Create`].
     unsynced: bool,
-    priority: u8,
+    run: OfThisRun,
 }
 
 struct Actors {
@@ -186,7 +190,7 @@ impl RaftHost {
         let _reserved = Reservation::of_new(node, group)?;
         let machine = Box::new(Typed::new(machine()));
         let (record, recovered) = node.recover_or_note(wanted).await?;
-        self.start(record, recovered, machine, options.priority).await
+        self.start(record, recovered, machine, options.run).await
     }
 
     /// Like [`RaftHost::create_group`], for a state machine that keeps its state on disk. `open` opens it, as an
@@ -222,14 +226,14 @@ impl RaftHost {
         open: impl FnOnce() -> io::Result<S>,
     ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
         let wanted = Wanted::creating(&self.0, group, members, &options, false)?;
-        self.start_on_disk(wanted, options.priority, open).await
+        self.start_on_disk(wanted, options.run, open).await
     }
 
     /// Starts a replica whose state machine keeps its state on disk.
     async fn start_on_disk<S: DiskStateMachine>(
         &self,
         wanted: Wanted,
-        priority: u8,
+        run: OfThisRun,
         open: impl FnOnce() -> io::Result<S>,
     ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
         let (node, group) = (&self.0, wanted.group);
@@ -243,7 +247,7 @@ impl RaftHost {
             machine: Box::new(machine),
             snapshot: Some(applied),
             unsynced,
-            priority,
+            run,
         })
     }
 
@@ -253,7 +257,7 @@ impl RaftHost {
         record: GroupRecord,
         mut recovered: Recovered,
         mut machine: Box<dyn Machine>,
-        priority: u8,
+        run: OfThisRun,
     ) -> Result<Group<S>, CreateGroupError> {
         let snapshot = self.0.restore(&record, &mut recovered, &mut *machine).await?;
         self.host(Start {
@@ -262,7 +266,7 @@ impl RaftHost {
             machine,
             snapshot,
             unsynced: false,
-            priority,
+            run,
         })
     }
 
@@ -274,7 +278,7 @@ impl RaftHost {
             machine,
             snapshot,
             unsynced,
-            priority,
+            run,
         } = start;
         let (node, group) = (&self.0, record.group);
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
@@ -287,6 +291,7 @@ impl RaftHost {
             is_on_disk: machine.is_on_disk(),
             inbox: inbox.clone(),
             status: StatusCell::default(),
+            tenancy: Tenancy::new(&node.budget, run.limits, &*node.clock),
         });
         let in_log = recovered.memberships.last().map(|(_, newest)| newest.clone());
         let newest = in_log.unwrap_or_else(|| Arc::new(record.membership.clone()));
@@ -309,7 +314,7 @@ impl RaftHost {
                 ),
                 membership: record.membership,
                 tuning: node.tuning,
-                priority,
+                priority: run.priority,
             },
             recovered,
             machine,

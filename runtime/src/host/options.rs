@@ -1,5 +1,6 @@
 //! What can be said of a group when it is created.
 
+use crate::tenancy::GroupLimits;
 use raftyard_groups::{Incarnation, NodeId};
 use std::collections::BTreeSet;
 
@@ -7,8 +8,15 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupOptions {
     pub(super) incarnation: Option<Incarnation>,
-    pub(super) priority: u8,
+    pub(super) run: OfThisRun,
     pub(super) witnesses: BTreeSet<NodeId>,
+}
+
+/// What is not kept on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OfThisRun {
+    pub(super) priority: u8,
+    pub(super) limits: GroupLimits,
 }
 
 impl GroupOptions {
@@ -37,7 +45,15 @@ impl GroupOptions {
     /// leader is lost, and get the leadership handed over by one of a lower. Of this run alone: it is not kept on disk.
     #[must_use]
     pub fn priority(mut self, priority: u8) -> Self {
-        self.priority = priority;
+        self.run.priority = priority;
+        self
+    }
+
+    /// What this node's replica may take of the node; [`Group::set_limits`](crate::Group::set_limits) changes it later.
+    /// Nothing is limited by default. Of this run alone: it is not kept on disk.
+    #[must_use]
+    pub fn limits(mut self, limits: GroupLimits) -> Self {
+        self.run.limits = limits;
         self
     }
 }

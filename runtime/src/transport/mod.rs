@@ -26,6 +26,7 @@ mod bulk;
 mod codec;
 mod config;
 mod counters;
+mod fair;
 mod frame;
 mod handle;
 mod lane;

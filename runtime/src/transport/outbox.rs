@@ -1,10 +1,11 @@
 //! What waits to be sent to one peer on one lane.
 
 use super::counters::Counters;
+use super::fair::Places;
 use super::wire::{self, WireError};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use raftyard_groups::Message;
+use raftyard_groups::{GroupId, Message};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -12,7 +13,8 @@ use tokio::sync::Notify;
 /// Filled by the workers, in encoded form, and emptied by the peer's link, a frame at a time.
 ///
 /// Bounded in bytes: what doesn't fit is dropped and counted, like what comes while it is closed. Raft
-/// repairs the loss: a leader sends again what a follower did not acknowledge.
+/// repairs the loss: a leader sends again what a follower did not acknowledge. Some room is kept for groups that have
+/// little waiting, in the whole and in each frame (`fair.rs`).
 #[derive(Debug)]
 pub(crate) struct Outbox {
     bounds: OutboxBounds,
@@ -20,6 +22,12 @@ pub(crate) struct Outbox {
     filled: Notify,
     counters: Arc<Counters>,
 }
+
+/// This part of an outbox takes only messages of groups of which nothing waits in the later half of the frames.
+const KEPT_OF_OUTBOX: usize = 8;
+
+/// And this part of a frame's target is added to it for groups that would have to wait for a later one.
+const KEPT_OF_BATCH: usize = 4;
 
 /// Sizes in bytes, as encoded.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +45,9 @@ struct Queue {
     open: bool,
     batches: VecDeque<OpenBatch>,
     bytes: usize,
+    /// Number of the first batch.
+    first: u64,
+    places: Places,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +111,10 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let batch = queue.batches.pop_front()?;
         queue.bytes -= batch.payload.len();
+        queue.first += 1;
+        if queue.batches.len() < 2 {
+            queue.places.clear();
+        }
         Some(Batch {
             payload: batch.payload.freeze(),
             messages: batch.messages,
@@ -127,6 +142,7 @@ impl Outbox {
         let stale = {
             let mut queue = self.queue.lock();
             queue.bytes = 0;
+            queue.places.clear();
             std::mem::take(&mut queue.batches)
         };
         let messages = stale.iter().map(|batch| batch.messages).sum();
@@ -144,22 +160,62 @@ impl Queue {
     /// Whether the message was taken.
     fn push(&mut self, message: &Message, bounds: &OutboxBounds) -> Result<bool, WireError> {
         let len = wire::encoded_len(message);
-        let full = self.bytes > 0 && self.bytes.saturating_add(len) > bounds.bytes_max;
+        let frames = self.batches.len();
+        let kept = if self.places.is_far_behind(message.group, self.first, frames) {
+            bounds.bytes_max / KEPT_OF_OUTBOX
+        } else {
+            0
+        };
+        let full = self.bytes > 0 && self.bytes.saturating_add(len) > bounds.bytes_max - kept;
         if !self.open || full {
             return Ok(false);
         }
-        match self.batches.back_mut() {
-            Some(batch) if batch.payload.len() + len <= bounds.batch_bytes_target => {
-                wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
-                batch.messages += 1;
-            }
-            _ => {
-                let mut payload = BytesMut::new();
-                wire::encode(message, len, bounds.message_bytes_max, &mut payload)?;
-                self.batches.push_back(OpenBatch { payload, messages: 1 });
-            }
+        if let Some(batch) = self.batch_for(message, len, bounds) {
+            wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
+            batch.messages += 1;
+        } else {
+            let mut payload = BytesMut::new();
+            wire::encode(message, len, bounds.message_bytes_max, &mut payload)?;
+            self.batches.push_back(OpenBatch { payload, messages: 1 });
+            self.note_place(message.group, self.batches.len() - 1);
         }
         self.bytes += len;
         Ok(true)
+    }
+
+    /// The batch that the message goes into; none if that has to be a new one.
+    fn batch_for(&mut self, message: &Message, len: usize, bounds: &OutboxBounds) -> Option<&mut OpenBatch> {
+        let last = self.batches.len().checked_sub(1)?;
+        let has_room = |batch: &OpenBatch, target: usize| batch.payload.len() + len <= target;
+        let mut at = last;
+        if last > 0 {
+            let earliest = self.places.earliest(message.group, self.first);
+            let earliest = usize::try_from(earliest - self.first).unwrap_or(last);
+            // Room beyond the target is for those who would wait longer otherwise.
+            let target = bounds.batch_bytes_target;
+            let kept = target.saturating_add(target / KEPT_OF_BATCH);
+            let mut earlier = self.batches.iter().enumerate().take(last).skip(earliest);
+            at = earlier
+                .find(|(_, batch)| has_room(batch, kept))
+                .map_or(last, |(at, _)| at);
+        }
+        let is_earlier = at < last;
+        if !is_earlier
+            && !self
+                .batches
+                .get(at)
+                .is_some_and(|batch| has_room(batch, bounds.batch_bytes_target))
+        {
+            return None;
+        }
+        self.note_place(message.group, at);
+        self.batches.get_mut(at)
+    }
+
+    /// A message of the group is in the batch at this position.
+    fn note_place(&mut self, group: GroupId, at: usize) {
+        if at > 0 {
+            self.places.put(group, self.first.saturating_add(at as u64));
+        }
     }
 }

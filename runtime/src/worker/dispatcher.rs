@@ -5,6 +5,7 @@
 //! comes meanwhile makes the next turn larger instead of more frequent.
 
 use super::deadlines::Deadlines;
+use super::fair::{Line, Lines};
 use super::group_actor::{End, Ended, GroupActor};
 use super::turn::{GroupWork, Turn, TurnOutput};
 use super::{Create, Work};
@@ -20,7 +21,7 @@ use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
 use raftyard_groups::GroupId;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) compaction: Compaction,
     pub(crate) output: RefCell<TurnOutput>,
     pub(crate) deadlines: RefCell<Deadlines>,
+    /// Other groups have work in this turn too.
+    pub(crate) is_contended: Cell<bool>,
     #[cfg(feature = "sim")]
     pub(crate) watch: Option<crate::sim::Watch>,
 }
@@ -61,6 +64,7 @@ impl Shared {
             compaction,
             output: RefCell::default(),
             deadlines: RefCell::default(),
+            is_contended: Cell::default(),
             #[cfg(feature = "sim")]
             watch: None,
         }
@@ -79,13 +83,15 @@ pub(crate) struct Dispatcher {
     inbox: Arc<Inbox<Work>>,
     storage: Arc<Inbox<StorageWork>>,
     transport: TransportHandle,
-    shared: Rc<Shared>,
+    pub(super) shared: Rc<Shared>,
     /// By position. One whose group is gone is free for the next.
-    groups: Vec<Option<Local>>,
+    pub(super) groups: Vec<Option<Local>>,
     free: Vec<usize>,
     positions: IdMap<GroupId, usize>,
     /// Groups that have work in the turn that is being put together.
-    touched: Vec<usize>,
+    pub(super) touched: Vec<usize>,
+    /// Requests that did not fit into a turn.
+    pub(super) lines: Lines,
     /// Memory for what is taken from the inbox.
     taken: Vec<Work>,
     in_turn: bool,
@@ -97,10 +103,11 @@ pub(crate) struct Dispatcher {
 }
 
 /// A group of this worker.
-struct Local {
+pub(super) struct Local {
     actor: Addr<GroupActor>,
-    slot: Arc<GroupSlot>,
-    work: Vec<GroupWork>,
+    pub(super) slot: Arc<GroupSlot>,
+    pub(super) work: Vec<GroupWork>,
+    pub(super) line: Line,
 }
 
 #[derive(Message)]
@@ -134,6 +141,7 @@ impl Dispatcher {
             free: Vec::new(),
             positions: IdMap::default(),
             touched: Vec::new(),
+            lines: Lines::default(),
             taken: Vec::new(),
             in_turn: false,
             ticked: false,
@@ -153,10 +161,12 @@ impl Dispatcher {
         if std::mem::take(&mut self.ticked) {
             self.give_ticks();
         }
+        self.share_out();
         self.run_touched(ctx);
     }
 
     fn run_touched(&mut self, ctx: &mut Context<Self>) {
+        self.shared.is_contended.set(self.touched.len() > 1);
         for position in self.touched.drain(..) {
             if let Some(Some(local)) = self.groups.get_mut(position) {
                 local.actor.do_send(Turn(std::mem::take(&mut local.work)));
@@ -186,8 +196,9 @@ impl Dispatcher {
                 }
             }
             Work::Loaded(loaded) => self.give(loaded.life, GroupWork::Loaded(loaded)),
-            Work::Propose(life, proposal) => self.give(life, GroupWork::Propose(proposal)),
-            Work::Read(life, job) => self.give(life, GroupWork::Read(job)),
+            Work::Propose(life, proposal) => self.ask(life, GroupWork::Propose(proposal)),
+            Work::Read(life, job) => self.ask(life, GroupWork::Read(job)),
+            Work::ProposeMany(life, proposals) => self.ask(life, GroupWork::ProposeMany(proposals)),
             Work::Snapshot(life, event) => self.give(life, GroupWork::Snapshot(event)),
             Work::Transfer(life, transfer) => self.give(life, GroupWork::Transfer(transfer)),
             Work::Change(life, change) => self.give(life, GroupWork::Change(change)),
@@ -207,11 +218,21 @@ impl Dispatcher {
     fn give(&mut self, life: Life, work: GroupWork) {
         match self.position(life) {
             Some(position) => self.give_at(position, work),
-            None => {
-                self.shared.counters.strays.add(1);
-                work.refuse();
-            }
+            None => self.refuse(work),
         }
+    }
+
+    /// As [`give`](Self::give), for what clients ask: it waits if there is too much of it.
+    fn ask(&mut self, life: Life, request: GroupWork) {
+        match self.position(life) {
+            Some(position) => self.give_request(position, request),
+            None => self.refuse(request),
+        }
+    }
+
+    fn refuse(&self, work: GroupWork) {
+        self.shared.counters.strays.add(1);
+        work.refuse();
     }
 
     /// Hands on what a peer says to the very life of a group that is here. One of a later life tells that the
@@ -247,7 +268,7 @@ impl Dispatcher {
         (local.slot.incarnation == life.incarnation).then_some(position)
     }
 
-    fn give_at(&mut self, position: usize, work: GroupWork) {
+    pub(super) fn give_at(&mut self, position: usize, work: GroupWork) {
         if let Some(Some(local)) = self.groups.get_mut(position) {
             if local.work.is_empty() {
                 self.touched.push(position);
@@ -269,6 +290,7 @@ impl Dispatcher {
                 actor,
                 slot,
                 work: Vec::new(),
+                line: Line::default(),
             });
         }
         self.give_at(position, if campaign { GroupWork::Campaign } else { GroupWork::Tick });
@@ -284,10 +306,12 @@ impl Dispatcher {
         };
         self.positions.remove(&life.group);
         self.touched.retain(|touched| *touched != position);
+        self.lines.forget(position);
         self.shared.deadlines.borrow_mut().clear(position);
         self.free.push(position);
         if let Some(local) = self.groups.get_mut(position).and_then(Option::take) {
-            local.work.into_iter().for_each(GroupWork::refuse);
+            let waiting = local.work.into_iter().chain(local.line.into_requests());
+            waiting.for_each(GroupWork::refuse);
             // Dropped with its proposals, whose outcome nobody knows then.
             local.actor.do_send(End(ended));
         }
@@ -309,6 +333,7 @@ impl Dispatcher {
     fn give_ticks(&mut self) {
         let now = self.shared.clock.now();
         let due: Vec<usize> = self.shared.deadlines.borrow().due(now).collect();
+        self.shared.counters.timers.add(due.len() as u64);
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }
@@ -367,7 +392,8 @@ impl Handler<EndTurn> for Dispatcher {
     fn handle(&mut self, _: EndTurn, ctx: &mut Context<Self>) {
         self.hand_on();
         self.in_turn = false;
-        if self.inbox.end_turn() {
+        // What did not fit into the turn is in the next one, with what came meanwhile.
+        if !self.lines.is_empty() || self.inbox.end_turn() {
             self.start_turn(ctx);
         }
     }
@@ -378,6 +404,7 @@ impl Handler<Stop> for Dispatcher {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         for local in self.groups.drain(..).flatten() {
+            local.line.into_requests().for_each(GroupWork::refuse);
             local.actor.do_send(Stop);
         }
         self.positions.clear();

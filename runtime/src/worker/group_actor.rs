@@ -38,6 +38,10 @@ const FIRST_CAMPAIGN_MS: u64 = 500;
 /// other groups of the worker get theirs.
 const APPLY_BATCHES_PER_TURN: usize = 4;
 
+/// And how long it may do so if other groups have work in the turn, by its weight: after the batch that goes beyond
+/// it comes no other. Nanoseconds.
+const APPLY_NANOS_PER_TURN: u64 = 2_000_000;
+
 pub(crate) struct GroupActor {
     pub(super) core: Group,
     pub(super) effects: Effects,
@@ -52,6 +56,8 @@ pub(crate) struct GroupActor {
     transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
     changes: Changes,
     first_campaign: Option<FirstCampaign>,
+    /// How long it applied in this turn.
+    apply_nanos: u64,
     /// Names for what the core is asked.
     next_id: u64,
     pub(super) slot: Arc<GroupSlot>,
@@ -105,6 +111,7 @@ impl GroupActor {
             transfers: Vec::new(),
             changes: Changes::default(),
             first_campaign: None,
+            apply_nanos: 0,
             next_id: 0,
             slot: create.slot,
             shared,
@@ -134,6 +141,7 @@ impl GroupActor {
                     entries: loaded.entries,
                 }),
                 GroupWork::Propose(proposal) => commands.push(proposal),
+                GroupWork::ProposeMany(proposals) => commands.extend(proposals),
                 GroupWork::Read(job) => jobs.push(job),
                 GroupWork::Transfer(transfer) => inputs.push(self.transfer(transfer)),
                 GroupWork::Change(change) => inputs.push(self.changes.ask(change)),
@@ -276,14 +284,16 @@ impl GroupActor {
             self.install(last);
         }
         self.restore_if_due();
+        self.snapshots.log.set_max(self.slot.tenancy.log_bytes_max());
         self.compact(now);
         let mut batches = 0;
+        self.apply_nanos = 0;
         loop {
             for (id, outcome) in self.effects.reads.drain(..) {
                 self.reads.decided(id, outcome);
             }
             self.answer_reads();
-            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN {
+            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN || self.has_applied_its_share() {
                 break;
             }
             let Some(through) = self.apply() else {
@@ -296,6 +306,7 @@ impl GroupActor {
             self.send_snapshot(peer);
         }
         self.snapshot_if_due();
+        self.slot.tenancy.set_log_bytes(self.snapshots.log.bytes());
         if let Some(before) = self.snapshots.note_write(self.effects.persist.as_ref()) {
             self.forget_snapshots(before);
         }
@@ -330,7 +341,9 @@ impl GroupActor {
     /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
     fn apply(&mut self) -> Option<LogIndex> {
         let entries = std::mem::take(&mut self.effects.apply);
-        let last = entries.last()?.id();
+        let (first, last) = (entries.first()?.index, entries.last()?.id());
+        let begun = self.shared.clock.nanos();
+        let (mut commands, mut bytes) = (0, 0);
         let is_on_disk = self.machine.is_on_disk();
         // What is not committed on disk is not answered.
         let mut held = Vec::new();
@@ -342,7 +355,8 @@ impl GroupActor {
             }
             let mut answer = None;
             if let Payload::Command(command) = payload {
-                self.snapshots.count_applied(Entry::OVERHEAD + command.len());
+                commands += 1;
+                bytes += Entry::OVERHEAD + command.len();
                 let wanted = if is_on_disk {
                     self.proposals.is_any_awaited()
                 } else {
@@ -377,7 +391,26 @@ impl GroupActor {
         for (id, answer) in held {
             self.proposals.applied(id, answer);
         }
+        self.snapshots.count_applied(first, last.index, bytes);
+        self.account(commands, bytes as u64, begun);
         Some(last.index)
+    }
+
+    /// Notes what applying took.
+    fn account(&mut self, commands: u64, bytes: u64, begun: u64) {
+        let nanos = self.shared.clock.nanos().saturating_sub(begun);
+        self.apply_nanos = self.apply_nanos.saturating_add(nanos);
+        self.slot.tenancy.applied(commands, bytes, nanos);
+        let counters = &self.shared.counters;
+        counters.commands_applied.add(commands);
+        counters.bytes_applied.add(bytes);
+        counters.apply_nanos.add(nanos);
+    }
+
+    /// Whether what else is to be applied has to wait for the next turn, for the sake of other groups.
+    fn has_applied_its_share(&self) -> bool {
+        let share = APPLY_NANOS_PER_TURN * u64::from(self.slot.tenancy.weight());
+        self.shared.is_contended.get() && self.apply_nanos >= share
     }
 
     /// Commits what was applied; `None` if the state machine failed.

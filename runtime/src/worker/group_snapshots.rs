@@ -158,10 +158,14 @@ impl GroupActor {
         self.shared.snapshots.push(SnapshotWork::Forget { life, before });
     }
 
-    /// Lets the log be compacted if a snapshot was taken.
+    /// Lets the log be compacted if a snapshot was taken, and its tail if it is too long.
     pub(super) fn compact(&mut self, now: Moment) {
-        if let Some(through) = self.snapshots.count_written(self.core.durable()) {
+        let written = self.snapshots.count_written(self.core.durable());
+        self.snapshots.log.compacted(self.core.base().index);
+        let tail = self.snapshots.droppable_tail();
+        if let Some(through) = written.max(tail).filter(|through| *through > self.core.base().index) {
             self.core.step(now, Input::Compacted { through }, &mut self.effects);
+            self.snapshots.log.compacted(self.core.base().index);
         }
     }
 

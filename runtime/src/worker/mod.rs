@@ -5,20 +5,24 @@
 mod changes;
 mod deadlines;
 mod dispatcher;
+mod fair;
 mod group_actor;
 mod group_snapshots;
+mod log_bytes;
 mod proposals;
 mod reads;
+mod reply;
 mod snapshots;
 mod turn;
 
 pub(crate) use dispatcher::{Dispatcher, Shared, Stop};
+pub(crate) use reply::{Done, Reply};
 
 use crate::budget::{BytePermit, InboundPermit};
 use crate::error::{ExportError, ReadError};
 use crate::group::Consistency;
 use crate::life::Life;
-use crate::machine::{Answer, Machine};
+use crate::machine::Machine;
 use crate::registry::GroupSlot;
 use crate::session::{RequestId, SessionId};
 use crate::snapshot::SnapshotEvent;
@@ -46,6 +50,8 @@ pub(crate) enum Work {
     Loaded(Box<Loaded>),
     /// A command for a group.
     Propose(Life, Proposal),
+    /// Commands for a group, in this order.
+    ProposeMany(Life, Vec<Proposal>),
     /// A read of a group.
     Read(Life, ReadJob),
     /// What happened to a group's snapshots.
@@ -94,7 +100,7 @@ pub(crate) struct Proposal {
     /// With [`ROOM`](crate::machine::ROOM) in front; only that if the purpose needs no command.
     pub(crate) command: Vec<u8>,
     pub(crate) purpose: Purpose,
-    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) reply: Reply,
     pub(crate) permit: BytePermit,
 }
 

@@ -1,6 +1,6 @@
 //! Proposals between being taken and being answered.
 
-use super::{Proposal, Purpose};
+use super::{Proposal, Purpose, Reply};
 use crate::budget::BytePermit;
 use crate::error::ProposeError;
 use crate::machine::{self, Answer, ROOM};
@@ -10,7 +10,6 @@ use bytes::Bytes;
 use raftyard_groups::{LogId, LogIndex, Moment, Term};
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
-use tokio::sync::oneshot;
 
 pub(crate) struct Proposals {
     /// Ascending by index.
@@ -38,7 +37,7 @@ pub(crate) struct Sealed {
     /// Its number, if it is in the replica's own session.
     own: Option<NonZeroU64>,
     deadline: Moment,
-    reply: oneshot::Sender<Answer>,
+    reply: Reply,
     /// Held until the proposal is answered.
     permit: BytePermit,
 }
@@ -271,7 +270,7 @@ impl Proposals {
         while let Some(Waiting { id, sealed }) = self.waiting.pop_front_if(|waiting| waiting.sealed.deadline <= now) {
             let unknown = sealed.unknown();
             self.given_up.push_back((id.index, sealed.permit));
-            sealed.reply.send(Err(unknown)).ok();
+            sealed.reply.send(Err(unknown));
         }
         let others = [&mut self.displaced, &mut self.overtaken].into_iter();
         for Waiting { sealed, .. } in
@@ -322,8 +321,7 @@ impl Sealed {
     fn answer(self, result: Answer) {
         // First, so that who is answered finds the room.
         drop(self.permit);
-        // Who gave up waiting has dropped the other end.
-        self.reply.send(result).ok();
+        self.reply.send(result);
     }
 }
 
@@ -331,7 +329,7 @@ impl Sealed {
 pub(crate) fn refuse(proposals: impl IntoIterator<Item = Proposal>, error: &ProposeError) {
     for Proposal { reply, permit, .. } in proposals {
         drop(permit);
-        reply.send(Err(error.clone())).ok();
+        reply.send(Err(error.clone()));
     }
 }
 

@@ -1,10 +1,13 @@
 //! When a group takes a snapshot, and which of its snapshots counts.
 
+use super::log_bytes::LogBytes;
 use crate::snapshot::Compaction;
 use raftyard_groups::{LogId, LogIndex, Persist, PersistSeq};
 
 pub(crate) struct Snapshots {
     settings: Compaction,
+    /// What of the log they could take the place of.
+    pub(super) log: LogBytes,
     /// The newest that is durable, and whose last entry the log holds, or will hold once what is queued is
     /// written.
     newest: Option<LogId>,
@@ -38,6 +41,7 @@ impl Snapshots {
     pub(crate) fn new(settings: Compaction, newest: Option<LogId>, unsynced: bool) -> Self {
         Self {
             settings,
+            log: LogBytes::new(),
             newest,
             installing: None,
             unsynced,
@@ -57,21 +61,30 @@ impl Snapshots {
         self.newest
     }
 
-    pub(crate) fn count_applied(&mut self, bytes: usize) {
+    /// Entries were applied, which have so many bytes together.
+    pub(crate) fn count_applied(&mut self, first: LogIndex, last: LogIndex, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
+        self.log.applied(first, last, bytes as u64);
     }
 
     /// Whether it is time for the next one. A large state is not written again before as much came into the log:
     /// so the log takes no more room than the state, and snapshots no more writing than the log. While one is being
     /// sent, a next one would let the log be compacted beyond it, and the peer would need another: that waits, within
-    /// limits.
+    /// limits. A log that is too long for its group's limit is reason enough.
     pub(crate) fn is_due(&self, applied: LogIndex) -> bool {
         let patience = if self.sending > 0 { 8 } else { 1 };
         let entries = applied.0.saturating_sub(self.begun.0);
         let is_enough = entries >= self.settings.entries.saturating_mul(patience)
             || self.bytes >= self.settings.bytes.saturating_mul(patience);
         let pays = self.size <= self.settings.bytes || self.bytes >= self.size;
-        !self.is_taking && (self.unsynced || entries > 0 && is_enough && pays)
+        let is_long = self.log.is_long(self.sending > 0);
+        !self.is_taking && (self.unsynced || entries > 0 && (is_enough && pays || is_long))
+    }
+
+    /// Up to where the tail that is kept for followers that lag has to go, because the log is too long for it.
+    pub(crate) fn droppable_tail(&self) -> Option<LogIndex> {
+        let newest = self.newest.filter(|_| self.log.is_long(self.sending > 0))?;
+        Some(self.log.half().min(newest.index))
     }
 
     pub(crate) fn begin(&mut self, last: LogId) {
@@ -190,9 +203,9 @@ mod tests {
         let mut snapshots = after_one_of(100);
         assert!(!snapshots.is_due(LogIndex(10)));
         assert!(snapshots.is_due(LogIndex(11)), "ten entries since the last");
-        snapshots.count_applied(99);
+        snapshots.count_applied(LogIndex(2), LogIndex(2), 99);
         assert!(!snapshots.is_due(LogIndex(2)));
-        snapshots.count_applied(1);
+        snapshots.count_applied(LogIndex(3), LogIndex(3), 1);
         assert!(snapshots.is_due(LogIndex(2)), "a hundred bytes since the last");
         assert!(!snapshots.is_due(LogIndex(1)), "nothing new");
     }
@@ -200,9 +213,29 @@ mod tests {
     #[test]
     fn a_large_state_is_written_again_once_the_log_is_as_large() {
         let mut snapshots = after_one_of(1_000);
-        snapshots.count_applied(999);
+        snapshots.count_applied(LogIndex(2), LogIndex(500), 999);
         assert!(!snapshots.is_due(LogIndex(500)));
-        snapshots.count_applied(1);
+        snapshots.count_applied(LogIndex(501), LogIndex(501), 1);
         assert!(snapshots.is_due(LogIndex(500)));
+    }
+
+    #[test]
+    fn a_log_beyond_half_its_limit_is_reason_enough() {
+        let mut snapshots = after_one_of(1_000);
+        snapshots.log.set_max(100);
+        snapshots.count_applied(LogIndex(2), LogIndex(2), 50);
+        assert!(!snapshots.is_due(LogIndex(2)));
+        assert_eq!(snapshots.droppable_tail(), None);
+        snapshots.count_applied(LogIndex(3), LogIndex(3), 10);
+        assert!(snapshots.is_due(LogIndex(3)));
+        assert_eq!(
+            snapshots.droppable_tail(),
+            Some(LogIndex(1)),
+            "no further than the last snapshot"
+        );
+        snapshots.sending();
+        assert!(!snapshots.is_due(LogIndex(3)), "a peer is being sent the last one");
+        snapshots.count_applied(LogIndex(4), LogIndex(4), 41);
+        assert!(snapshots.is_due(LogIndex(4)), "but not for ever");
     }
 }

@@ -32,6 +32,7 @@ pub(crate) enum GroupWork {
     Persisted(raftyard_groups::PersistSeq),
     Loaded(Box<super::Loaded>),
     Propose(super::Proposal),
+    ProposeMany(Vec<super::Proposal>),
     Read(super::ReadJob),
     Snapshot(crate::snapshot::SnapshotEvent),
     Transfer(super::Transfer),
@@ -46,11 +47,27 @@ pub(crate) enum GroupWork {
 }
 
 impl GroupWork {
+    /// Whether a client asked for it, so that it may wait.
+    pub(crate) fn is_request(&self) -> bool {
+        matches!(self, Self::Propose(_) | Self::ProposeMany(_) | Self::Read(_))
+    }
+
+    /// Bytes that a request counts for; none for anything else.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Propose(proposal) => proposal.permit.bytes(),
+            Self::ProposeMany(proposals) => proposals.iter().map(|proposal| proposal.permit.bytes()).sum(),
+            Self::Read(job) => job.permit.bytes(),
+            _ => 0,
+        }
+    }
+
     /// Its replica is gone before it saw this: whoever waits is told.
     pub(crate) fn refuse(self) {
         // Who gave up waiting has dropped the other end.
         match self {
             Self::Propose(proposal) => super::proposals::refuse([proposal], &ProposeError::Closed),
+            Self::ProposeMany(proposals) => super::proposals::refuse(proposals, &ProposeError::Closed),
             Self::Read(job) => super::reads::refuse([job], &ReadError::Closed),
             Self::Export(export) => drop(export.reply.send(Err(ExportError::Closed))),
             // A transfer's other end is dropped with it, which says the same.

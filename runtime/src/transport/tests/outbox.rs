@@ -62,8 +62,56 @@ fn what_queued_leaves_as_one_batch_up_to_the_target() {
         batch_bytes_target: 4 * len,
         message_bytes_max: len,
     });
-    split.push_all(&messages);
-    assert_eq!(groups(&split), [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
+    split.push_all((0..10).map(|_| &messages[7]));
+    assert_eq!(groups(&split), [vec![7; 4], vec![7; 4], vec![7; 2]]);
+}
+
+/// Index of the entry that an append carries.
+fn numbered(group: u64, number: u64) -> Message {
+    let mut message = append(group, 100);
+    if let Body::Prompt(Prompt::Append { prev, entries, .. }) = &mut message.body {
+        prev.index = LogIndex(number - 1);
+        entries[0].index = LogIndex(number);
+    }
+    message
+}
+
+#[test]
+fn a_group_that_floods_a_peer_lets_others_through_and_keeps_its_order() {
+    let len = encoded_len(&numbered(1, 1));
+    let (outbox, counters) = outbox(OutboxBounds {
+        bytes_max: 800 * len,
+        batch_bytes_target: 8 * len,
+        message_bytes_max: len,
+    });
+    let flood: Vec<_> = (1..=1_000).map(|number| numbered(1, number)).collect();
+    outbox.push_all(&flood);
+    assert_eq!(outbox.bytes(), 700 * len, "it leaves room to the others");
+    assert_eq!(counters.read().messages_dropped, 300);
+    for number in 1..=3 {
+        outbox.push_all(&[numbered(2, number), numbered(3, number)]);
+    }
+    outbox.push_all(&[numbered(1, 1_001)]);
+    assert_eq!(counters.read().messages_dropped, 301);
+
+    let mut seen: Vec<Vec<u64>> = vec![Vec::new(); 4];
+    let mut last_frame = [0; 4];
+    for frame in 0.. {
+        let Some(batch) = outbox.take() else { break };
+        assert!(batch.payload.len() <= 10 * len, "a frame grows by a quarter at most");
+        for message in decode(&batch.payload).unwrap() {
+            let Body::Prompt(Prompt::Append { entries, .. }) = message.body else {
+                panic!("an append")
+            };
+            let group = usize::try_from(message.group.0).unwrap();
+            seen[group].push(entries[0].index.0);
+            last_frame[group] = frame;
+        }
+    }
+    assert_eq!(seen[1], (1..=700).collect::<Vec<_>>());
+    assert_eq!((&seen[2], &seen[3]), (&vec![1, 2, 3], &vec![1, 2, 3]));
+    assert_eq!(&last_frame[2..], [2, 2], "in the first frames of {}", last_frame[1]);
+    assert_eq!(outbox.bytes(), 0);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A dispatcher between its turns.
 
+mod fair;
+
 use super::super::{Proposal, Purpose, ReadJob};
 use super::*;
 use crate::budget::ByteBudget;
@@ -9,6 +11,7 @@ use crate::group::Consistency;
 use crate::machine::{Answer, ROOM, Typed};
 use crate::registry::StatusCell;
 use crate::router::Router;
+use crate::tenancy::Tenancy;
 use crate::transport;
 use crate::witness::Witness;
 use raftyard_groups::{
@@ -47,6 +50,7 @@ impl Dispatcher {
             incarnation: life.incarnation,
             inbox: self.inbox.clone(),
             status: StatusCell::default(),
+            tenancy: Tenancy::unlimited(),
         });
         self.sort(Work::Create(Box::new(Create {
             config: ReplicaConfig {
@@ -74,7 +78,7 @@ impl Dispatcher {
         let proposal = Proposal {
             command: vec![0; ROOM],
             purpose: Purpose::Plain,
-            reply,
+            reply: reply.into(),
             permit,
         };
         self.sort(Work::Propose(life, proposal));

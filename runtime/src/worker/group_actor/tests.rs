@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::budget::ByteBudget;
-use crate::clock::MonotonicClock;
+use crate::clock::{Clock, MonotonicClock};
 use crate::error::ReadError;
 use crate::group::Consistency;
 use crate::inbox::Inbox;
@@ -13,9 +13,12 @@ use crate::machine::{Answer, ROOM, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::{ReplicaState, StatusCell};
 use crate::snapshot::Compaction;
+use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
 use crate::worker::Purpose;
 use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Tuning};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Counts what it applied.
@@ -48,6 +51,10 @@ impl StateMachine for Counter {
 
 /// The only replica of its group, which hands out one entry at a time to be applied.
 fn single() -> GroupActor {
+    single_by(Arc::new(MonotonicClock::default()))
+}
+
+fn single_by(clock: Arc<dyn Clock>) -> GroupActor {
     let node = NodeId(1);
     let group = GroupId(1);
     let create = Create {
@@ -74,11 +81,12 @@ fn single() -> GroupActor {
             incarnation: Incarnation(1),
             inbox: Arc::new(Inbox::new()),
             status: StatusCell::default(),
+            tenancy: Tenancy::unlimited(),
         }),
         campaign: false,
     };
     let shared = Rc::new(Shared::new(
-        Arc::new(MonotonicClock::default()),
+        clock,
         Limits::default(),
         Arc::new(Counters::default()),
         Arc::new(Inbox::new()),
@@ -113,7 +121,7 @@ fn proposal() -> (GroupWork, oneshot::Receiver<Answer>) {
     let proposal = Proposal {
         command: vec![0; ROOM],
         purpose: Purpose::Plain,
-        reply,
+        reply: reply.into(),
         permit: ByteBudget::new(1).try_acquire(1).unwrap(),
     };
     (GroupWork::Propose(proposal), answer)
@@ -194,4 +202,56 @@ fn a_quarantined_replica_says_so_before_it_answers() {
     assert_eq!(refused.try_recv(), Ok(Err(ProposeError::Quarantined(reason.clone()))));
     assert_eq!(unread.try_recv(), Ok(Err(ReadError::Quarantined(reason))));
     assert!(replica.persisted().is_empty(), "it writes no more");
+}
+
+/// A clock on which everything that is measured takes a millisecond.
+#[derive(Debug, Default)]
+struct Slow(AtomicU64);
+
+impl Clock for Slow {
+    fn now(&self) -> Moment {
+        Moment(0)
+    }
+
+    fn nanos(&self) -> u64 {
+        self.0.fetch_add(1_000_000, Ordering::Relaxed)
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(0)
+    }
+}
+
+/// How many of four committed entries a turn applies, and what that is said to have taken.
+fn applied_in_a_turn(is_contended: bool, weight: u32) -> (u64, Duration) {
+    let mut replica = single_by(Arc::new(Slow::default()));
+    let limits = GroupLimits {
+        weight,
+        ..GroupLimits::default()
+    };
+    replica.slot.tenancy.set(limits, &*replica.shared.clock);
+    replica.lead();
+    let (work, answers): (Vec<_>, Vec<_>) = (0..4).map(|_| proposal()).unzip();
+    replica.turn(work);
+    let before = replica.slot.tenancy.usage();
+    replica.shared.is_contended.set(is_contended);
+    let work = replica.persisted();
+    replica.turn(work);
+    let is_left = replica.core.applied() < replica.core.commit();
+    assert_eq!(
+        replica.shared.output.borrow().again.is_empty(),
+        !is_left,
+        "the rest comes next"
+    );
+    drop(answers);
+    let usage = replica.slot.tenancy.usage();
+    (usage.commands - before.commands, usage.apply_time - before.apply_time)
+}
+
+#[test]
+fn who_applies_for_long_leaves_the_rest_for_its_next_turn_if_others_have_work() {
+    let millis = Duration::from_millis;
+    assert_eq!(applied_in_a_turn(false, 1), (4, millis(4)));
+    assert_eq!(applied_in_a_turn(true, 1), (2, millis(2)));
+    assert_eq!(applied_in_a_turn(true, 2), (4, millis(4)));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::budget::ByteBudget;
+use tokio::sync::oneshot;
 
 type Receiver = oneshot::Receiver<Answer>;
 
@@ -16,7 +17,7 @@ fn proposal(budget: &ByteBudget, purpose: Purpose) -> (Proposal, Receiver) {
     let proposal = Proposal {
         command: vec![0; ROOM],
         purpose,
-        reply,
+        reply: reply.into(),
         permit: budget.try_acquire(1).unwrap(),
     };
     (proposal, answer)
