@@ -38,6 +38,22 @@ fn different_seeds_do_different_things() {
     assert_ne!(run(&simulation, 1).digest, run(&simulation, 2).digest);
 }
 
+/// The simulation finds what it is there for, makes it small and tells it.
+#[test]
+fn disks_that_lie_are_noticed_and_the_scenario_made_small() {
+    let simulation = Simulation::new(Registers::default()).disks_that_lie().shrink_runs(12);
+    let failure = (0..20)
+        .find_map(|seed| simulation.run(seed).err())
+        .expect("a crash shows it");
+    assert_eq!(failure.violation.property, "durability");
+    assert!(failure.scenario.steps.len() < failure.faults, "{failure}");
+    assert!(
+        failure.timeline.iter().any(|line| line.what.contains("VIOLATION")),
+        "{failure}"
+    );
+    assert!(failure.to_string().contains("RAFTYARD_SEED="), "{failure}");
+}
+
 #[test]
 fn what_is_promised_holds_under_faults() {
     let began = Instant::now();

@@ -25,6 +25,8 @@ struct State {
     blobs: BTreeMap<String, Blob>,
     /// The next write fails.
     fails: bool,
+    /// If it lies: what is really durable of the logs.
+    behind: Option<MemoryLogStore>,
     random: Random,
     trace: Trace,
 }
@@ -53,6 +55,7 @@ impl NodeDisk {
             logs: MemoryLogStore::new(),
             blobs: BTreeMap::new(),
             fails: false,
+            behind: None,
             random,
             trace,
         })))
@@ -63,9 +66,18 @@ impl NodeDisk {
         self.0.lock().fails = fails;
     }
 
+    /// Lets it say of what it is only about to write that it is durable.
+    pub(crate) fn lie(&self) {
+        let mut state = self.0.lock();
+        state.behind = Some(state.logs.copy());
+    }
+
     /// The machine crashed: of files that were being written any part is there, or nothing.
     pub(crate) fn crash(&self) {
         let mut state = self.0.lock();
+        if let Some(behind) = &state.behind {
+            state.logs = behind.copy();
+        }
         let State { blobs, random, .. } = &mut *state;
         blobs.retain(|_, blob| {
             if blob.is_durable {
@@ -79,9 +91,20 @@ impl NodeDisk {
 }
 
 impl State {
+    /// Something was written: a disk that lies makes it durable sooner or later.
+    fn written(&mut self) {
+        if self.behind.is_some() && self.random.chance(50) {
+            self.behind = Some(self.logs.copy());
+        }
+    }
+
     /// One that fails may have been done.
     fn failure(&mut self) -> Fate {
-        if self.random.chance(500) { Fate::Lost } else { Fate::Indeterminate }
+        if self.random.chance(500) {
+            Fate::Lost
+        } else {
+            Fate::Indeterminate
+        }
     }
 }
 

@@ -105,7 +105,8 @@ impl SimNetwork {
 
     /// Breaks all connections between two nodes.
     pub(crate) fn reset(&self, a: NodeId, b: NodeId) {
-        self.0.break_pipes(|from, to| (from, to) == (a, b) || (from, to) == (b, a));
+        self.0
+            .break_pipes(|from, to| (from, to) == (a, b) || (from, to) == (b, a));
     }
 
     /// A node's process starts again: what is left of connections with its earlier one breaks.

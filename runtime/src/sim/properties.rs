@@ -9,6 +9,9 @@ mod linearizability;
 mod log_matching;
 mod resurrection;
 mod state_machine_safety;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;
 
 pub(super) use exactly_once::Once;
 pub(super) use lease_safety::Freshness;

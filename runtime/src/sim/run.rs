@@ -28,6 +28,7 @@ pub struct Simulation<W> {
     nodes: u64,
     groups: u64,
     faulty: Duration,
+    disks_lie: bool,
     shrink_runs: usize,
 }
 
@@ -73,6 +74,7 @@ impl<W: Workload> Simulation<W> {
             nodes: 3,
             groups: 4,
             faulty: Duration::from_secs(20),
+            disks_lie: false,
             shrink_runs: SHRINK_RUNS,
         }
     }
@@ -98,6 +100,14 @@ impl<W: Workload> Simulation<W> {
         self
     }
 
+    /// Lets disks say of what they are only about to write that it is durable. Nothing can be promised then: a run
+    /// shows how that is noticed.
+    #[must_use]
+    pub fn disks_that_lie(mut self) -> Self {
+        self.disks_lie = true;
+        self
+    }
+
     /// How many runs it may take to make a scenario that fails smaller; none, to see it as it is.
     #[must_use]
     pub fn shrink_runs(mut self, runs: usize) -> Self {
@@ -108,7 +118,10 @@ impl<W: Workload> Simulation<W> {
     /// The scenario that a seed makes.
     #[must_use]
     pub fn scenario(&self, seed: u64) -> Scenario {
-        Scenario::draw(seed, self.nodes, self.groups, self.faulty)
+        Scenario {
+            disks_lie: self.disks_lie,
+            ..Scenario::draw(seed, self.nodes, self.groups, self.faulty)
+        }
     }
 
     /// Runs a seed.
@@ -123,9 +136,8 @@ impl<W: Workload> Simulation<W> {
             Ok(report) => Ok(report),
             Err((violation, timeline)) => {
                 let first = (scenario, violation, timeline);
-                let (scenario, violation, timeline) = shrink(first, self.shrink_runs, |scenario| {
-                    self.run_scenario(scenario).err()
-                });
+                let (scenario, violation, timeline) =
+                    shrink(first, self.shrink_runs, |scenario| self.run_scenario(scenario).err());
                 Err(Box::new(Failure {
                     scenario,
                     violation,
@@ -165,7 +177,11 @@ impl<W: Workload> Simulation<W> {
                 if let Some(what) = PANICS.take() {
                     world.watchman.violated("no panic", what);
                 }
-                if world.is_done() { Poll::Ready(()) } else { Poll::Pending }
+                if world.is_done() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
             });
             world.threads.run(over).await;
             let (digest, events) = trace.digest();
@@ -247,7 +263,10 @@ impl fmt::Display for Failure {
         if hidden > 0 {
             writeln!(f, "      … {hidden} lines before")?;
         }
-        timeline.iter().skip(hidden).try_for_each(|line| writeln!(f, "{line}"))?;
+        timeline
+            .iter()
+            .skip(hidden)
+            .try_for_each(|line| writeln!(f, "{line}"))?;
         write!(f, "\nRAFTYARD_SEED={seed} runs it again")
     }
 }

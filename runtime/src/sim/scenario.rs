@@ -18,6 +18,9 @@ pub struct Scenario {
     pub groups: u64,
     /// How long faults go on; then everything heals, and every group must get on.
     pub faulty: Duration,
+    /// Disks say of what they are only about to write that it is durable. Nothing can be promised then: it is to see
+    /// that this is noticed.
+    pub disks_lie: bool,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -223,11 +226,16 @@ impl fmt::Display for Scenario {
             nodes,
             groups,
             faulty,
+            disks_lie,
             steps,
         } = self;
         let seconds = faulty.as_secs_f64();
         let count = steps.len();
-        writeln!(f, "seed {seed}: {nodes} nodes, {groups} groups, {seconds} s, {count} faults")?;
+        let lie = if *disks_lie { ", disks that lie" } else { "" };
+        writeln!(
+            f,
+            "seed {seed}: {nodes} nodes, {groups} groups, {seconds} s, {count} faults{lie}"
+        )?;
         steps.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
 }

@@ -99,7 +99,11 @@ impl Shadow {
                 }
             }
             Event::Opens(contents) => {
-                let held: BTreeMap<_, _> = contents.groups.iter().map(|found| (found.record.group, found)).collect();
+                let held: BTreeMap<_, _> = contents
+                    .groups
+                    .iter()
+                    .map(|found| (found.record.group, found))
+                    .collect();
                 let here = self.replicas.range_mut((node, GroupId(0))..=(node, GroupId(u64::MAX)));
                 for ((_, group), replica) in here {
                     let Some(found) = held.get(group) else {
@@ -107,16 +111,24 @@ impl Shadow {
                     };
                     let (held, wanted) = (found.state.last_id(), replica.last());
                     if held != wanted {
-                        return Err(format!("{node} was opened with {group} up to {held}, its disk held {wanted}"));
+                        return Err(format!(
+                            "{node} was opened with {group} up to {held}, its disk held {wanted}"
+                        ));
                     }
                     let hard_state = found.state.hard_state;
                     // Terms at which a replica starts, the shadow is not told of.
                     if hard_state.term < replica.hard_state.term {
                         let lost = replica.hard_state.term;
-                        return Err(format!("{node} was opened with {group} in {}, it was in {lost}", hard_state.term));
+                        return Err(format!(
+                            "{node} was opened with {group} in {}, it was in {lost}",
+                            hard_state.term
+                        ));
                     }
                     if hard_state.term == replica.hard_state.term && hard_state.vote != replica.hard_state.vote {
-                        return Err(format!("{node} forgot whom it voted for in {group} in {}", hard_state.term));
+                        return Err(format!(
+                            "{node} forgot whom it voted for in {group} in {}",
+                            hard_state.term
+                        ));
                     }
                 }
             }

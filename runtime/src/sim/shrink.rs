@@ -46,7 +46,9 @@ pub(super) fn shrink(
     while failed.0.groups > 1 {
         let mut candidate = failed.0.clone();
         candidate.groups = candidate.groups.div_ceil(2);
-        candidate.steps.retain(|step| step.fault.group().is_none_or(|group| group.0 <= candidate.groups));
+        candidate
+            .steps
+            .retain(|step| step.fault.group().is_none_or(|group| group.0 <= candidate.groups));
         if !attempt(candidate, &mut failed) {
             break;
         }
@@ -54,7 +56,9 @@ pub(super) fn shrink(
     while failed.0.nodes > 3 {
         let mut candidate = failed.0.clone();
         candidate.nodes -= 1;
-        candidate.steps.retain(|step| step.fault.nodes().iter().all(|node| node.0 <= candidate.nodes));
+        candidate
+            .steps
+            .retain(|step| step.fault.nodes().iter().all(|node| node.0 <= candidate.nodes));
         if !attempt(candidate, &mut failed) {
             break;
         }

@@ -57,7 +57,9 @@ impl Trace {
     pub(crate) fn event(&self, numbers: &[u64]) {
         let mut state = self.0.lock();
         let now = u64::try_from(state.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let digest = numbers.iter().fold(mix(state.digest, now), |digest, number| mix(digest, *number));
+        let digest = numbers
+            .iter()
+            .fold(mix(state.digest, now), |digest, number| mix(digest, *number));
         state.digest = digest;
         state.events += 1;
     }

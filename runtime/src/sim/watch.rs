@@ -16,7 +16,11 @@ pub(crate) enum Event<'a> {
     /// A replica took a turn, and this is how it stands.
     Stands(Life, &'a Group),
     /// A replica applies an entry.
-    Applies { life: Life, id: LogId, payload: &'a Payload },
+    Applies {
+        life: Life,
+        id: LogId,
+        payload: &'a Payload,
+    },
     /// A write became durable.
     Writes(&'a Persist),
     /// A replica was noted on a disk.

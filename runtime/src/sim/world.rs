@@ -102,8 +102,12 @@ impl<W: Workload> World<W> {
         let network = SimNetwork::new(random, trace.clone(), settings.latency_max_ms);
         let node = |id: u64| {
             let mut random = Random::new(seed, Purpose::Node, id);
+            let disk = NodeDisk::new(NodeId(id), Random::new(seed, Purpose::Disk, id), trace.clone());
+            if scenario.disks_lie {
+                disk.lie();
+            }
             let state = NodeState {
-                disk: NodeDisk::new(NodeId(id), Random::new(seed, Purpose::Disk, id), trace.clone()),
+                disk,
                 clock: NodeClock::new(0, random.below(60_000)),
                 lives: 0,
                 vital: None,
@@ -202,7 +206,10 @@ impl<W: Workload> World<W> {
     /// The replicas of a group that run.
     fn replicas(&self, group: GroupId) -> Vec<Replica<W>> {
         let nodes = self.nodes.borrow();
-        nodes.values().filter_map(|node| node.replicas.get(&group).cloned()).collect()
+        nodes
+            .values()
+            .filter_map(|node| node.replicas.get(&group).cloned())
+            .collect()
     }
 
     /// The replica that says that it leads, in the newest term of all that do.

@@ -60,6 +60,7 @@ impl SimLogStore {
             return Err(StoreError::io("write", failed()));
         }
         let outcome = write(&mut self.logs)?;
+        self.disk.0.lock().written();
         note(&self.watch);
         if fate == Fate::Indeterminate {
             self.is_poisoned = true;

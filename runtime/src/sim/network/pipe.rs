@@ -73,12 +73,7 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) fn new(
-        vital: Vital,
-        inward: Arc<Mutex<Pipe>>,
-        outward: Arc<Mutex<Pipe>>,
-        fabric: Arc<Fabric>,
-    ) -> Self {
+    pub(super) fn new(vital: Vital, inward: Arc<Mutex<Pipe>>, outward: Arc<Mutex<Pipe>>, fabric: Arc<Fabric>) -> Self {
         Self {
             vital,
             inward,

@@ -40,7 +40,9 @@ impl Property for Durability {
             return Ok(());
         }
         let (group, members) = (group.id(), group.membership());
-        Err(format!("{node} commits {id} of {group}, which is not on the disks of a quorum of {members}"))
+        Err(format!(
+            "{node} commits {id} of {group}, which is not on the disks of a quorum of {members}"
+        ))
     }
 }
 
@@ -49,8 +51,7 @@ fn is_on_quorum(life: Life, membership: &Membership, id: LogId, disks: &Shadow) 
         let replica = disks.replica(*node, life.group);
         replica.is_some_and(|replica| replica.incarnation == life.incarnation && replica.holds(id))
     };
-    let is_majority = |voters: Vec<NodeId>| {
-        voters.is_empty() || voters.iter().filter(|node| holds(node)).count() * 2 > voters.len()
-    };
+    let is_majority =
+        |voters: Vec<NodeId>| voters.is_empty() || voters.iter().filter(|node| holds(node)).count() * 2 > voters.len();
     is_majority(membership.voters().collect()) && is_majority(membership.outgoing().collect())
 }

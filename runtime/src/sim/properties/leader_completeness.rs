@@ -29,10 +29,11 @@ impl Property for LeaderCompleteness {
             && let Some((committed, in_term)) = self.committed.get(&(id, incarnation))
             && *in_term < term
         {
-            let holds =
-                committed.index < group.base().index || group.term_at(committed.index) == Some(committed.term);
+            let holds = committed.index < group.base().index || group.term_at(committed.index) == Some(committed.term);
             if !holds {
-                return Err(format!("{node} leads {id} in {term} without {committed}, committed in {in_term}"));
+                return Err(format!(
+                    "{node} leads {id} in {term} without {committed}, committed in {in_term}"
+                ));
             }
         }
         if let Some(of) = group.term_at(group.commit()) {

@@ -45,7 +45,12 @@ impl Property for NoResurrection {
                     },
                     "writes",
                 ),
-                None => return Err(format!("{node} writes to {}, which its disk does not hold", persist.group)),
+                None => {
+                    return Err(format!(
+                        "{node} writes to {}, which its disk does not hold",
+                        persist.group
+                    ));
+                }
             },
             Event::Stands(life, _) => (*life, "goes on"),
             Event::Opens(_) => return Ok(()),
@@ -55,7 +60,9 @@ impl Property for NoResurrection {
             return Err(format!("{group} {incarnation} {does} on {node}, which destroyed it"));
         }
         if self.over.get(&group).is_some_and(|over| incarnation <= *over) {
-            return Err(format!("{group} {incarnation} {does} on {node}, after it was destroyed everywhere"));
+            return Err(format!(
+                "{group} {incarnation} {does} on {node}, after it was destroyed everywhere"
+            ));
         }
         Ok(())
     }

@@ -23,9 +23,15 @@ impl Property for StateMachineSafety {
             Event::Applies { life, id, payload } => {
                 let group = life.group;
                 let mine = (id.term, fingerprint(payload));
-                let applied = self.applied.entry((group, life.incarnation.0, id.index)).or_insert(mine);
+                let applied = self
+                    .applied
+                    .entry((group, life.incarnation.0, id.index))
+                    .or_insert(mine);
                 if *applied != mine {
-                    return Err(format!("{node} applies {id} of {group}, another replica one of {} there", applied.0));
+                    return Err(format!(
+                        "{node} applies {id} of {group}, another replica one of {} there",
+                        applied.0
+                    ));
                 }
                 let last = self.last.insert((node, group), id.index);
                 if last.is_some_and(|last| id.index <= last) {

@@ -40,6 +40,7 @@ impl Scenario {
             nodes,
             groups,
             faulty,
+            disks_lie: false,
             steps,
         }
     }

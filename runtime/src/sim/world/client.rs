@@ -3,12 +3,12 @@
 use super::{Noted, Replica, World, within};
 use crate::error::{ProposeError, ReadError};
 use crate::group::Consistency;
+use crate::machine::StateMachine;
 use crate::session::{RequestId, Resolution, Session};
+use crate::sim::checked::Checked;
 use crate::sim::properties::{Freshness, Kind, Outcome};
 use crate::sim::random::{Purpose, Random};
 use crate::sim::workload::Workload;
-use crate::sim::checked::Checked;
-use crate::machine::StateMachine;
 use raftyard_groups::{GroupId, NodeId};
 use std::rc::Rc;
 use std::time::Duration;
@@ -87,12 +87,7 @@ impl<W: Workload> Client<W> {
         }
     }
 
-    async fn read(
-        &mut self,
-        replica: &Replica<W>,
-        kind: Kind<W::Machine>,
-        query: <W::Machine as StateMachine>::Query,
-    ) {
+    async fn read(&mut self, replica: &Replica<W>, kind: Kind<W::Machine>, query: <W::Machine as StateMachine>::Query) {
         let consistency = match self.random.below(3) {
             0 => Consistency::Follower,
             _ => Consistency::Linearizable,

@@ -43,7 +43,11 @@ impl<W: Workload> World<W> {
         let host = match opened {
             _ if vital.is_dead() => return,
             Ok(host) => host,
-            Err(error) => return self.watchman.violated("recovery", format!("{id} can't be opened: {error}")),
+            Err(error) => {
+                return self
+                    .watchman
+                    .violated("recovery", format!("{id} can't be opened: {error}"));
+            }
         };
         let groups = host.stored_groups();
         if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {

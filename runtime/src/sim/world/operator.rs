@@ -69,7 +69,9 @@ impl<W: Workload> World<W> {
             }
             Fault::Split { side } => {
                 let others: Vec<NodeId> = self.ids().into_iter().filter(|node| !side.contains(node)).collect();
-                let ways = side.iter().flat_map(|a| others.iter().flat_map(|b| [(*a, *b), (*b, *a)]));
+                let ways = side
+                    .iter()
+                    .flat_map(|a| others.iter().flat_map(|b| [(*a, *b), (*b, *a)]));
                 self.cut(ways.collect(), lasts).await;
             }
             Fault::CutOneWay { from, to } => self.cut(vec![(from, to)], lasts).await,
@@ -290,7 +292,8 @@ impl<W: Workload> World<W> {
         }
         let incarnation = Incarnation(self.incarnation(group));
         self.watchman.over(Life { group, incarnation });
-        self.trace.line(format!("{group} {incarnation} is destroyed everywhere"));
+        self.trace
+            .line(format!("{group} {incarnation} is destroyed everywhere"));
         if let Some(state) = self.groups.borrow_mut().get_mut(&group) {
             state.incarnation = next.max(incarnation.0 + 1);
         }
