@@ -1,6 +1,7 @@
 //! What every disk must hold: written down when it says that something is durable, compared when it is opened.
 
 use super::watch::Event;
+use crate::life::Life;
 use raftyard_groups::{GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, NodeId, Persist, Term};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Default)]
 pub(crate) struct Shadow {
     replicas: BTreeMap<(NodeId, GroupId), DiskReplica>,
+    /// What is left of replicas that were destroyed: the last entry that they held.
+    tombstones: BTreeMap<(NodeId, GroupId), (Incarnation, LogId)>,
 }
 
 /// What a disk holds of a group.
@@ -78,6 +81,19 @@ impl Shadow {
         self.replicas.get(&(node, group))
     }
 
+    /// Whether a node's disk holds this entry, in this life of the group; or did, in a replica that was destroyed: what
+    /// that acknowledged its tombstone remembers, and helps nobody to be elected who lacks it.
+    pub(crate) fn holds(&self, node: NodeId, life: Life, id: LogId) -> bool {
+        let key = (node, life.group);
+        let held = self.replicas.get(&key);
+        let is_held = held.is_some_and(|replica| replica.incarnation == life.incarnation && replica.holds(id));
+        let forgotten = self.tombstones.get(&key);
+        is_held
+            || forgotten.is_some_and(|(incarnation, last)| {
+                *incarnation == life.incarnation && id.index <= last.index && id.term <= last.term
+            })
+    }
+
     /// Notes what happened; an error says in what a disk that was opened does not hold what it said it would.
     pub(super) fn note(&mut self, node: NodeId, event: &Event<'_>) -> Result<(), String> {
         match event {
@@ -91,7 +107,12 @@ impl Shadow {
                 self.replicas.insert((node, record.group), replica);
             }
             Event::Destroys(life) => {
-                self.replicas.remove(&(node, life.group));
+                let key = (node, life.group);
+                if let Some(replica) = self.replicas.remove(&key) {
+                    let before = self.tombstones.get(&key).filter(|before| before.0 == life.incarnation);
+                    let last = before.map_or(LogId::ZERO, |before| before.1).max(replica.last());
+                    self.tombstones.insert(key, (life.incarnation, last));
+                }
             }
             Event::Writes(persist) => {
                 if let Some(replica) = self.replicas.get_mut(&(node, persist.group)) {

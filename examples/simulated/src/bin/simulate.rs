@@ -71,8 +71,9 @@ fn work(options: &Options, totals: &Totals, began: Instant) {
             return;
         }
         let seed = options.seed + n;
+        let nodes = options.nodes.unwrap_or(3 + seed % 5);
         let simulation = Simulation::new(Registers::default())
-            .nodes(options.nodes.unwrap_or(3 + seed % 5))
+            .nodes(nodes)
             .groups(options.groups)
             .faulty(Duration::from_secs(options.seconds));
         let outcome = simulation.run(seed);
@@ -91,6 +92,11 @@ fn work(options: &Options, totals: &Totals, began: Instant) {
             Err(failure) => {
                 totals.has_failed.store(true, Ordering::Relaxed);
                 println!("{failure}");
+                println!(
+                    "cargo run --release -p simulated --bin simulate -- --seed {seed} --seeds 1 --seconds {} \
+                     --groups {} --nodes {}",
+                    options.seconds, options.groups, nodes
+                );
             }
         }
         if (n + 1).is_multiple_of(50) {

@@ -47,10 +47,7 @@ impl Property for Durability {
 }
 
 fn is_on_quorum(life: Life, membership: &Membership, id: LogId, disks: &Shadow) -> bool {
-    let holds = |node: &NodeId| {
-        let replica = disks.replica(*node, life.group);
-        replica.is_some_and(|replica| replica.incarnation == life.incarnation && replica.holds(id))
-    };
+    let holds = |node: &NodeId| disks.holds(*node, life, id);
     let is_majority =
         |voters: Vec<NodeId>| voters.is_empty() || voters.iter().filter(|node| holds(node)).count() * 2 > voters.len();
     is_majority(membership.voters().collect()) && is_majority(membership.outgoing().collect())

@@ -1,6 +1,7 @@
 //! Nodes that start and end.
 
 use super::{Replica, World};
+use crate::error::CreateGroupError;
 use crate::host::placement::{Spot, Spots};
 use crate::host::{GroupOptions, HostBuilder, RaftHost};
 use crate::quarantine::QuarantineReason;
@@ -63,6 +64,8 @@ impl<W: Workload> World<W> {
             let joined = host.join_group(group, GroupOptions::default(), || machine).await;
             match joined {
                 Ok(replica) => self.runs(id, &vital, replica),
+                // An operator was first.
+                Err(CreateGroupError::Exists(_)) => {}
                 Err(_) if vital.is_dead() => return,
                 Err(error) => {
                     let what = format!("{id} can't start {group} again: {error}");
@@ -169,7 +172,7 @@ impl<W: Workload> World<W> {
                             self.runs(*id, &vital, replica);
                             break;
                         }
-                        Err(crate::error::CreateGroupError::Exists(_)) => break,
+                        Err(CreateGroupError::Exists(_)) => break,
                         Err(error) => self.trace.line(format!("{id} can't create {group}: {error}")),
                     }
                 }
