@@ -28,6 +28,9 @@ use tokio::task::spawn_local;
 /// Clients of each group.
 const CLIENTS: u64 = 3;
 
+/// What was asked and told; nothing, where it never happened.
+type History<W> = Vec<Option<Call<<W as Workload>::Machine>>>;
+
 pub(super) type Replica<W> = Group<Checked<<W as Workload>::Machine>>;
 
 /// What all that happens in a world shares.
@@ -80,8 +83,8 @@ pub(super) struct GroupState<W: Workload> {
     incarnation: u64,
     /// Somebody changes who belongs to it.
     is_busy: bool,
-    /// What was asked and told, by life and part; nothing, where it never happened.
-    pub(super) histories: BTreeMap<(u64, u64), Vec<Option<Call<W::Machine>>>>,
+    /// By life and part.
+    pub(super) histories: BTreeMap<(u64, u64), History<W>>,
 }
 
 /// Where a call is noted.
@@ -118,7 +121,7 @@ impl<W: Workload> World<W> {
             (NodeId(id), state)
         };
         let group = |id: u64| {
-            let size = if id % 4 == 0 { 5 } else { 3 }.min(scenario.nodes);
+            let size = if id.is_multiple_of(4) { 5 } else { 3 }.min(scenario.nodes);
             let state = GroupState {
                 workload: workload.clone(),
                 first: (0..size).map(|n| NodeId((id + n) % scenario.nodes + 1)).collect(),

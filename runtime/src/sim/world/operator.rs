@@ -217,14 +217,13 @@ impl<W: Workload> World<W> {
                     self.destroy(group, old).await;
                 }
             }
-            None if voters.len() > 2 => {
-                if self.change(group, MembershipChange::remove(old)).await {
+            None => {
+                if voters.len() > 2 && self.change(group, MembershipChange::remove(old)).await {
                     self.destroy(group, old).await;
                     self.join(group, old).await;
                     self.change(group, MembershipChange::add_voter(old)).await;
                 }
             }
-            None => {}
         }
     }
 

@@ -1,14 +1,8 @@
 use super::*;
 
-/// A register that also counts.
+/// A register: what is below 100 is added to it, other commands are put into it.
 #[derive(Default)]
 struct Register(u64);
-
-#[derive(Clone)]
-enum Command {
-    Put(u64),
-    Add(u64),
-}
 
 impl StateMachine for Register {
     type Command = u64;
@@ -17,7 +11,6 @@ impl StateMachine for Register {
     type Answer = u64;
     type Snapshot = u64;
 
-    /// Below 100 a command is added, from there on it is put.
     fn apply(&mut self, command: u64, _: Timestamp) -> u64 {
         self.0 = if command < 100 { self.0 + command } else { command };
         self.0
@@ -46,11 +39,7 @@ fn call(invoked: u64, returned: u64, kind: Kind<Register>, outcome: Outcome<Regi
     }
 }
 
-fn propose(invoked: u64, returned: u64, command: Command, told: Option<u64>) -> Call<Register> {
-    let command = match command {
-        Command::Put(value) => value,
-        Command::Add(by) => by,
-    };
+fn propose(invoked: u64, returned: u64, command: u64, told: Option<u64>) -> Call<Register> {
     let outcome = told.map_or(Outcome::Unknown, Outcome::Response);
     call(invoked, returned, Kind::Propose(command), outcome)
 }
@@ -65,14 +54,14 @@ fn verdict(calls: &[Call<Register>]) -> Verdict {
 
 #[test]
 fn one_after_the_other_is_linearizable() {
-    let calls = [propose(1, 2, Command::Put(100), Some(100)), read(3, 4, 100)];
+    let calls = [propose(1, 2, 100, Some(100)), read(3, 4, 100)];
     assert_eq!(verdict(&calls), Verdict::Linearizable);
 }
 
 #[test]
 fn a_read_beside_a_write_may_see_either() {
     for seen in [0, 100] {
-        let calls = [propose(1, 4, Command::Put(100), Some(100)), read(2, 3, seen)];
+        let calls = [propose(1, 4, 100, Some(100)), read(2, 3, seen)];
         assert_eq!(verdict(&calls), Verdict::Linearizable);
     }
 }
@@ -80,8 +69,8 @@ fn a_read_beside_a_write_may_see_either() {
 #[test]
 fn a_stale_read_is_none() {
     let calls = [
-        propose(1, 2, Command::Put(100), Some(100)),
-        propose(3, 4, Command::Put(200), Some(200)),
+        propose(1, 2, 100, Some(100)),
+        propose(3, 4, 200, Some(200)),
         read(5, 6, 100),
     ];
     assert_eq!(verdict(&calls), Verdict::Not(2));
@@ -89,41 +78,31 @@ fn a_stale_read_is_none() {
 
 #[test]
 fn reads_that_go_back_are_none() {
-    let calls = [
-        propose(1, 10, Command::Put(100), Some(100)),
-        read(2, 3, 100),
-        read(4, 5, 0),
-    ];
+    let calls = [propose(1, 10, 100, Some(100)), read(2, 3, 100), read(4, 5, 0)];
     assert!(matches!(verdict(&calls), Verdict::Not(_)));
 }
 
 #[test]
 fn a_lost_write_is_none() {
-    let calls = [propose(1, 2, Command::Put(100), Some(100)), read(3, 4, 0)];
+    let calls = [propose(1, 2, 100, Some(100)), read(3, 4, 0)];
     assert!(matches!(verdict(&calls), Verdict::Not(_)));
 }
 
 #[test]
 fn an_increment_that_counted_twice_is_none() {
-    let calls = [
-        propose(1, 2, Command::Add(1), Some(1)),
-        propose(3, 4, Command::Add(1), Some(3)),
-    ];
+    let calls = [propose(1, 2, 1, Some(1)), propose(3, 4, 1, Some(3))];
     assert!(matches!(verdict(&calls), Verdict::Not(_)));
 }
 
 #[test]
 fn two_increments_at_once_never_answer_the_same() {
-    let calls = [
-        propose(1, 4, Command::Add(1), Some(1)),
-        propose(2, 3, Command::Add(1), Some(1)),
-    ];
+    let calls = [propose(1, 4, 1, Some(1)), propose(2, 3, 1, Some(1))];
     assert!(matches!(verdict(&calls), Verdict::Not(_)));
 }
 
 #[test]
 fn what_is_unknown_may_have_happened_late_or_never() {
-    let unknown = || propose(1, 2, Command::Put(100), None);
+    let unknown = || propose(1, 2, 100, None);
     assert_eq!(verdict(&[unknown(), read(3, 4, 0)]), Verdict::Linearizable);
     assert_eq!(
         verdict(&[unknown(), read(3, 4, 0), read(5, 6, 100)]),
@@ -137,18 +116,18 @@ fn what_is_unknown_may_have_happened_late_or_never() {
 
 #[test]
 fn what_is_unknown_did_not_happen_before_it_was_asked() {
-    let calls = [read(1, 2, 100), propose(3, 4, Command::Put(100), None)];
+    let calls = [read(1, 2, 100), propose(3, 4, 100, None)];
     assert!(matches!(verdict(&calls), Verdict::Not(_)));
 }
 
 #[test]
 fn an_order_is_found_that_is_not_that_of_the_answers() {
     let calls = [
-        propose(1, 10, Command::Put(300), Some(300)),
-        propose(2, 11, Command::Put(200), Some(200)),
-        propose(3, 12, Command::Put(100), Some(100)),
+        propose(1, 10, 300, Some(300)),
+        propose(2, 11, 200, Some(200)),
+        propose(3, 12, 100, Some(100)),
         read(13, 14, 300),
-        propose(15, 16, Command::Add(1), Some(301)),
+        propose(15, 16, 1, Some(301)),
     ];
     assert_eq!(verdict(&calls), Verdict::Linearizable);
 }
