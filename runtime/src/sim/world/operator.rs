@@ -212,32 +212,40 @@ impl<W: Workload> World<W> {
         let others: Vec<NodeId> = self.ids().into_iter().filter(|node| !voters.contains(node)).collect();
         match random.pick(&others).copied() {
             Some(new) => {
-                self.join(group, new).await;
-                if self.change(group, MembershipChange::replace(old, new)).await {
+                // A change would wait for one that is not there.
+                if self.join(group, new).await && self.change(group, MembershipChange::replace(old, new)).await {
                     self.destroy(group, old).await;
                 }
             }
             None => {
                 if voters.len() > 2 && self.change(group, MembershipChange::remove(old)).await {
                     self.destroy(group, old).await;
-                    self.join(group, old).await;
-                    self.change(group, MembershipChange::add_voter(old)).await;
+                    if self.join(group, old).await {
+                        self.change(group, MembershipChange::add_voter(old)).await;
+                    }
                 }
             }
         }
     }
 
-    async fn join(&self, group: GroupId, node: NodeId) {
+    /// Whether the node has a replica that can be added.
+    async fn join(&self, group: GroupId, node: NodeId) -> bool {
         let Some((host, vital)) = self.host(node).zip(self.vital(node)) else {
-            return;
+            return false;
         };
         let incarnation = self.incarnation(group);
         let options = GroupOptions::default().incarnation(Incarnation(incarnation));
         let machine = self.machine(node, group, incarnation);
         match host.join_group(group, options, || machine).await {
-            Ok(replica) => self.runs(node, &vital, replica),
-            Err(CreateGroupError::Exists(_)) => {}
-            Err(error) => self.trace.line(format!("{node} can't join {group}: {error}")),
+            Ok(replica) => {
+                self.runs(node, &vital, replica);
+                true
+            }
+            Err(CreateGroupError::Exists(_)) => true,
+            Err(error) => {
+                self.trace.line(format!("{node} can't join {group}: {error}"));
+                false
+            }
         }
     }
 
