@@ -12,7 +12,8 @@ use raftyard_groups::NodeId;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long to wait before somebody is asked again after a refusal.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -30,6 +30,8 @@ mod random;
 mod registry;
 mod router;
 mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod snapshot;
 mod storage;
 pub mod store;

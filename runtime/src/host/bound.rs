@@ -81,6 +81,8 @@ impl BoundHost {
             snapshots,
             clock,
             plain,
+            #[cfg(feature = "sim")]
+            simulated,
             ..
         } = self.builder;
         let identity = StoreIdentity { cluster, node };
@@ -135,8 +137,12 @@ impl BoundHost {
                 let (inbox, storage, handle) = (inbox.clone(), storage_inbox.clone(), handle.clone());
                 let (clock, counters, snapshots) = (clock.clone(), counters.clone(), snapshot_inbox.clone());
                 let board = board.clone();
+                #[cfg(feature = "sim")]
+                let watch = simulated.as_ref().map(|simulated| simulated.watch.clone());
                 spot.start(move || {
                     let shared = Shared::new(clock, limits, counters, snapshots, compaction, board);
+                    #[cfg(feature = "sim")]
+                    let shared = shared.watched(watch);
                     Dispatcher::new(worker, inbox, storage, handle, shared)
                 })
             })

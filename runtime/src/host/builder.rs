@@ -39,6 +39,9 @@ pub struct HostBuilder {
     pub(super) clock: Arc<dyn Clock>,
     placement: Placement,
     pub(super) plain: bool,
+    /// The part of a simulated world that the node is.
+    #[cfg(feature = "sim")]
+    pub(super) simulated: Option<crate::sim::Simulated>,
 }
 
 /// Where logs are kept.
@@ -66,7 +69,16 @@ impl HostBuilder {
             clock: Arc::new(MonotonicClock::default()),
             placement: Placement::Threads,
             plain: false,
+            #[cfg(feature = "sim")]
+            simulated: None,
         }
+    }
+
+    /// Lets the node be a part of a simulated world: its actors run there, and are watched.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(mut self, simulated: crate::sim::Simulated) -> Self {
+        self.simulated = Some(simulated);
+        self
     }
 
     /// Name of the cluster: nodes of another one are refused, as are their data directories.
@@ -210,15 +222,7 @@ impl HostBuilder {
         };
         self.check(&transport_limits)?;
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(self.node.0));
-        let (threads, spots) = match self.placement {
-            Placement::Here => (None, Spots::here(self.workers)),
-            Placement::Threads => {
-                let name = format!("raftyard-{}", self.node);
-                let started = Threads::start(&name, self.workers);
-                let (threads, spots) = started.map_err(|error| OpenError::Thread(error.to_string()))?;
-                (Some(threads), spots)
-            }
-        };
+        let (threads, spots) = self.place()?;
         let config = TransportConfig {
             cluster: self.cluster.clone(),
             node: self.node,
@@ -237,6 +241,23 @@ impl HostBuilder {
             threads,
             spots,
         })
+    }
+
+    /// Where the actors will run.
+    fn place(&self) -> Result<(Option<Threads>, Spots), OpenError> {
+        #[cfg(feature = "sim")]
+        if let Some(simulated) = &self.simulated {
+            return Ok((None, simulated.spots.clone()));
+        }
+        match self.placement {
+            Placement::Here => Ok((None, Spots::here(self.workers))),
+            Placement::Threads => {
+                let name = format!("raftyard-{}", self.node);
+                let started = Threads::start(&name, self.workers);
+                let (threads, spots) = started.map_err(|error| OpenError::Thread(error.to_string()))?;
+                Ok((Some(threads), spots))
+            }
+        }
     }
 
     /// Whether what was set can work.

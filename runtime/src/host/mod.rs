@@ -9,7 +9,7 @@ mod import;
 mod join;
 mod options;
 mod peers;
-mod placement;
+pub(crate) mod placement;
 mod rebuild;
 
 pub use bound::BoundHost;

@@ -1,5 +1,7 @@
 //! Where the actors of a node run. Injected: a simulation has one thread and no arbiters.
 
+#[cfg(feature = "sim")]
+use crate::sim::ThreadHandle;
 use actix::{Actor, Addr, Context};
 use actix_rt::{Arbiter, ArbiterHandle, System};
 use std::io;
@@ -18,9 +20,12 @@ pub enum Placement {
 
 /// The place of one actor.
 #[derive(Clone)]
-pub(super) enum Spot {
+pub(crate) enum Spot {
     Thread(ArbiterHandle),
     Here,
+    /// A thread of a simulated world.
+    #[cfg(feature = "sim")]
+    Simulated(ThreadHandle),
 }
 
 impl Spot {
@@ -31,6 +36,8 @@ impl Spot {
         match self {
             Self::Thread(arbiter) => A::start_in_arbiter(arbiter, |_| make()),
             Self::Here => make().start(),
+            #[cfg(feature = "sim")]
+            Self::Simulated(thread) => thread.start(make),
         }
     }
 
@@ -42,16 +49,17 @@ impl Spot {
     {
         match self {
             Self::Thread(arbiter) => {
-                let (reply, answer) = oneshot::channel();
-                arbiter.spawn_fn(move || {
-                    actix_rt::spawn(async move {
-                        // Nobody may wait any more: then nobody minds.
-                        reply.send(make().await).ok();
-                    });
-                });
+                let (work, answer) = answered(make);
+                arbiter.spawn_fn(work);
                 answer.await.ok()
             }
             Self::Here => Some(make().await),
+            #[cfg(feature = "sim")]
+            Self::Simulated(thread) => {
+                let (work, answer) = answered(make);
+                thread.execute(work);
+                answer.await.ok()
+            }
         }
     }
 }
@@ -64,18 +72,35 @@ impl Spot {
         F: Future<Output = T> + 'static,
     {
         match self {
-            Self::Thread(_) => self.run(make).await,
             Self::Here => actix_rt::spawn(make()).await.ok(),
+            _ => self.run(make).await,
         }
     }
 }
 
+/// What runs a future on the thread where it is called, and where its output comes.
+fn answered<T, F>(make: impl FnOnce() -> F + Send + 'static) -> (impl FnOnce() + Send + 'static, oneshot::Receiver<T>)
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    let work = move || {
+        actix_rt::spawn(async move {
+            // Nobody may wait any more: then nobody minds.
+            reply.send(make().await).ok();
+        });
+    };
+    (work, answer)
+}
+
 /// The places of a node's actors.
-pub(super) struct Spots {
-    pub(super) workers: Vec<Spot>,
-    pub(super) storage: Spot,
-    pub(super) snapshots: Spot,
-    pub(super) transport: Spot,
+#[derive(Clone)]
+pub(crate) struct Spots {
+    pub(crate) workers: Vec<Spot>,
+    pub(crate) storage: Spot,
+    pub(crate) snapshots: Spot,
+    pub(crate) transport: Spot,
 }
 
 impl Spots {

@@ -19,14 +19,14 @@ pub struct MemoryLogStore {
     disk: Arc<Mutex<Disk>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Disk {
     boot: Boot,
     groups: BTreeMap<GroupId, MemoryGroup>,
     tombstones: BTreeMap<GroupId, Tombstone>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct MemoryGroup {
     record: GroupRecord,
     hard_state: HardState,
@@ -44,6 +44,15 @@ impl MemoryLogStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Another disk that holds the same.
+    #[cfg(feature = "sim")]
+    pub(crate) fn copy(&self) -> Self {
+        let copy = self.disk.lock().clone();
+        Self {
+            disk: Arc::new(Mutex::new(copy)),
+        }
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     /// What was on the board when the turn began, after its work was taken: what changes later comes as work for a
     /// later turn, and finds who fell asleep meanwhile.
     sessions: RefCell<Sessions>,
+    #[cfg(feature = "sim")]
+    pub(crate) watch: Option<crate::sim::Watch>,
 }
 
 impl Shared {
@@ -80,6 +82,8 @@ impl Shared {
             promises: RefCell::default(),
             sessions: RefCell::new(board.sessions()),
             board,
+            #[cfg(feature = "sim")]
+            watch: None,
         }
     }
 
@@ -116,6 +120,13 @@ impl Shared {
         let sessions = self.sessions.borrow();
         let is_live = |promise: &PromiseRecord| sessions.is_live(promise.leader, promise.session);
         self.promises.borrow_mut().retain(|_, (_, promise)| is_live(promise));
+    }
+
+    /// Lets a simulation see what groups do.
+    #[cfg(feature = "sim")]
+    pub(crate) fn watched(mut self, watch: Option<crate::sim::Watch>) -> Self {
+        self.watch = watch;
+        self
     }
 }
 

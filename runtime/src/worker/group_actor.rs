@@ -361,6 +361,10 @@ impl GroupActor {
         let mut held = Vec::new();
         for Entry { index, term, payload } in entries {
             let id = LogId { term, index };
+            #[cfg(feature = "sim")]
+            if let Some(watch) = &self.shared.watch {
+                watch.applies(self.slot.life(), id, &payload);
+            }
             let mut answer = None;
             if let Payload::Command(command) = payload {
                 commands += 1;
@@ -512,6 +516,10 @@ impl GroupActor {
 
     /// Says how it stands, and when it wants to be ticked.
     fn publish(&mut self) {
+        #[cfg(feature = "sim")]
+        if let Some(watch) = self.shared.watch.as_ref().filter(|_| !self.quarantined) {
+            watch.stands(self.slot.life(), &self.core);
+        }
         self.slot.status.set(&Standing {
             role: if self.quarantined {
                 RoleKind::Follower

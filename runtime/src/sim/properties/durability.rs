@@ -1,0 +1,54 @@
+//! What is committed is on the disks of a quorum; and, in `shadow`, disks hold what they said they would.
+
+use super::Property;
+use crate::life::Life;
+use crate::sim::shadow::Shadow;
+use crate::sim::watch::Event;
+use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, RoleKind};
+use std::collections::BTreeMap;
+
+/// How far each life was looked at.
+#[derive(Default)]
+pub(super) struct Durability(BTreeMap<(GroupId, u64), LogIndex>);
+
+impl Property for Durability {
+    fn name(&self) -> &'static str {
+        "durability"
+    }
+
+    fn check(&mut self, node: NodeId, event: &Event<'_>, disks: &Shadow) -> Result<(), String> {
+        let Event::Stands(life, group) = event else {
+            return Ok(());
+        };
+        if group.role() != RoleKind::Leader {
+            return Ok(());
+        }
+        let seen = self.0.entry((life.group, life.incarnation.0)).or_default();
+        let Some(term) = group.term_at(group.commit()).filter(|_| group.commit() > *seen) else {
+            return Ok(());
+        };
+        *seen = group.commit();
+        let id = LogId {
+            term,
+            index: group.commit(),
+        };
+        // It counts by the newest configuration that it holds; within a turn that may have come after the commit.
+        let is_held = [group.membership(), group.committed_membership()]
+            .into_iter()
+            .any(|membership| is_on_quorum(*life, membership, id, disks));
+        if is_held {
+            return Ok(());
+        }
+        let (group, members) = (group.id(), group.membership());
+        Err(format!(
+            "{node} commits {id} of {group}, which is not on the disks of a quorum of {members}"
+        ))
+    }
+}
+
+fn is_on_quorum(life: Life, membership: &Membership, id: LogId, disks: &Shadow) -> bool {
+    let holds = |node: &NodeId| disks.holds(*node, life, id);
+    let is_majority =
+        |voters: Vec<NodeId>| voters.is_empty() || voters.iter().filter(|node| holds(node)).count() * 2 > voters.len();
+    is_majority(membership.voters().collect()) && is_majority(membership.outgoing().collect())
+}

@@ -1,0 +1,263 @@
+//! Every property notices what it is there for.
+
+use super::*;
+use crate::life::Life;
+use crate::sim::trace::Trace;
+use crate::sim::watch::Watchman;
+use crate::store::{GroupRecord, RecoveredGroup, StoreContents, Tombstone};
+use bytes::Bytes;
+use raftyard_groups::{
+    Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LogId, LogIndex, Membership, Moment, Persist,
+    PersistSeq, Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
+};
+
+const GROUP: GroupId = GroupId(1);
+const LIFE: Life = Life {
+    group: GROUP,
+    incarnation: Incarnation(1),
+};
+
+fn record(node: u64) -> GroupRecord {
+    GroupRecord {
+        group: GROUP,
+        incarnation: Incarnation(1),
+        membership: Membership::of_voters([NodeId(node)]).unwrap(),
+        is_witness: false,
+    }
+}
+
+/// A group of one that leads in the term after this one, and has committed what it began with.
+fn leader(node: u64, term: u64) -> Group {
+    let config = ReplicaConfig {
+        group: GROUP,
+        incarnation: Incarnation(1),
+        node: NodeId(node),
+        seed: 1,
+        membership: record(node).membership,
+        tuning: Tuning::default(),
+        priority: 0,
+    };
+    let recovered = Recovered {
+        hard_state: HardState {
+            term: Term(term),
+            vote: None,
+        },
+        ..Recovered::default()
+    };
+    let mut group = Group::new(config, recovered, Moment(0));
+    let mut effects = Effects::default();
+    group.step(Moment(1), &Sessions::default(), Input::Campaign, &mut effects);
+    while let Some(persist) = effects.persist.take() {
+        group.step(Moment(1), &Sessions::default(), Input::Persisted { seq: persist.seq }, &mut effects);
+    }
+    assert_eq!(group.role(), RoleKind::Leader);
+    assert!(group.commit() > LogIndex::ZERO);
+    group
+}
+
+fn entry(term: u64, index: u64, command: &'static str) -> Entry {
+    Entry {
+        index: LogIndex(index),
+        term: Term(term),
+        payload: Payload::Command(Bytes::from_static(command.as_bytes())),
+    }
+}
+
+fn write(seq: u64, hard_state: Option<HardState>, entries: Vec<Entry>) -> Persist {
+    Persist::new(GROUP, PersistSeq(seq), hard_state, entries)
+}
+
+/// Events that all properties see, one after the other; the first complaint.
+#[derive(Default)]
+struct Eye {
+    shadow: Shadow,
+    complaints: Vec<(&'static str, String)>,
+}
+
+impl Eye {
+    fn see(&mut self, properties: &mut [Box<dyn Property>], node: u64, event: &Event<'_>) {
+        if let Err(what) = self.shadow.note(NodeId(node), event) {
+            self.complaints.push(("durability", what));
+        }
+        for property in properties {
+            if let Err(what) = property.check(NodeId(node), event, &self.shadow) {
+                self.complaints.push((property.name(), what));
+            }
+        }
+    }
+}
+
+/// Which properties complain.
+fn complaints(events: &[(u64, Event<'_>)]) -> Vec<&'static str> {
+    let (mut eye, mut properties) = (Eye::default(), all());
+    for (node, event) in events {
+        eye.see(&mut properties, *node, event);
+    }
+    eye.complaints.into_iter().map(|(name, _)| name).collect()
+}
+
+/// What makes a leader's first entry durable on its own disk.
+fn noop(term: u64) -> Persist {
+    let payload = Payload::Noop;
+    let (index, term) = (LogIndex(1), Term(term));
+    write(1, None, vec![Entry { index, term, payload }])
+}
+
+#[test]
+fn a_leader_alone_is_fine() {
+    let (leader, record, noop) = (leader(1, 0), record(1), noop(1));
+    let events = [
+        (1, Event::Creates(&record)),
+        (1, Event::Writes(&noop)),
+        (1, Event::Stands(LIFE, &leader)),
+    ];
+    assert_eq!(complaints(&events), [""; 0]);
+}
+
+#[test]
+fn two_leaders_of_a_term_are_noticed() {
+    let (one, other) = (leader(1, 0), leader(2, 0));
+    let noticed = complaints(&[(1, Event::Stands(LIFE, &one)), (2, Event::Stands(LIFE, &other))]);
+    assert!(noticed.contains(&"election safety"), "{noticed:?}");
+}
+
+#[test]
+fn a_second_vote_and_a_term_that_goes_back_are_noticed() {
+    let record = record(1);
+    let vote = |term, vote| {
+        let (term, vote) = (Term(term), Some(NodeId(vote)));
+        write(1, Some(HardState { term, vote }), Vec::new())
+    };
+    for (before, after) in [((2, 1), (2, 3)), ((2, 1), (1, 1))] {
+        let (before, after) = (vote(before.0, before.1), vote(after.0, after.1));
+        let events = [
+            (1, Event::Creates(&record)),
+            (1, Event::Writes(&before)),
+            (1, Event::Writes(&after)),
+        ];
+        assert_eq!(complaints(&events), ["election safety"]);
+    }
+}
+
+#[test]
+fn entries_that_share_an_id_and_nothing_else_are_noticed() {
+    let (one, other) = (record(1), record(2));
+    let first = write(1, None, vec![entry(1, 1, "a")]);
+    let second = write(1, None, vec![entry(1, 1, "b")]);
+    let events = [
+        (1, Event::Creates(&one)),
+        (2, Event::Creates(&other)),
+        (1, Event::Writes(&first)),
+        (2, Event::Writes(&second)),
+    ];
+    assert_eq!(complaints(&events), ["log matching"]);
+}
+
+#[test]
+fn a_leader_without_what_was_committed_is_noticed() {
+    // Its log begins with an entry of its own term, where another one was committed.
+    let (first, second) = (leader(1, 0), leader(2, 5));
+    let noticed = complaints(&[(1, Event::Stands(LIFE, &first)), (2, Event::Stands(LIFE, &second))]);
+    assert!(noticed.contains(&"leader completeness"), "{noticed:?}");
+}
+
+#[test]
+fn another_entry_at_the_same_index_and_one_again_are_noticed() {
+    let (a, b) = (entry(1, 1, "a").payload, entry(1, 1, "b").payload);
+    let applies = |payload| Event::Applies {
+        life: LIFE,
+        id: LogId::new(1, 1),
+        payload,
+    };
+    assert_eq!(
+        complaints(&[(1, applies(&a)), (2, applies(&b))]),
+        ["state machine safety"]
+    );
+    assert_eq!(
+        complaints(&[(1, applies(&a)), (1, applies(&a))]),
+        ["state machine safety"]
+    );
+    assert_eq!(complaints(&[(1, applies(&a)), (2, applies(&a))]), [""; 0]);
+}
+
+#[test]
+fn a_commit_that_is_on_no_disk_is_noticed() {
+    let (leader, record) = (leader(1, 0), record(1));
+    let events = [(1, Event::Creates(&record)), (1, Event::Stands(LIFE, &leader))];
+    assert_eq!(complaints(&events), ["durability"]);
+}
+
+#[test]
+fn a_disk_that_lost_something_is_noticed() {
+    let (record, noop) = (record(1), noop(1));
+    let vote = write(
+        2,
+        Some(HardState {
+            term: Term(1),
+            vote: Some(NodeId(1)),
+        }),
+        Vec::new(),
+    );
+    let shorter = |hard_state, last: LogId| StoreContents {
+        groups: vec![RecoveredGroup {
+            record: record.clone(),
+            state: Recovered {
+                hard_state,
+                base: last,
+                last: last.index,
+                ..Recovered::default()
+            },
+        }],
+        tombstones: Vec::<Tombstone>::new(),
+    };
+    let whole = vote.hard_state.unwrap();
+    let without_log = shorter(whole, LogId::ZERO);
+    let without_vote = shorter(HardState { vote: None, ..whole }, LogId::new(1, 1));
+    let without_term = shorter(HardState::default(), LogId::new(1, 1));
+    for contents in [without_log, without_vote, without_term, StoreContents::default()] {
+        let events = [
+            (1, Event::Creates(&record)),
+            (1, Event::Writes(&noop)),
+            (1, Event::Writes(&vote)),
+            (1, Event::Opens(&contents)),
+        ];
+        assert_eq!(complaints(&events), ["durability"], "{contents:?}");
+    }
+}
+
+#[test]
+fn a_replica_that_was_destroyed_and_goes_on_is_noticed() {
+    let (record, payload) = (record(1), Payload::Noop);
+    let applies = || Event::Applies {
+        life: LIFE,
+        id: LogId::new(1, 1),
+        payload: &payload,
+    };
+    let destroyed = [(1, Event::Creates(&record)), (1, Event::Destroys(LIFE)), (1, applies())];
+    assert_eq!(complaints(&destroyed), ["no resurrection"]);
+    let over = [(1, Event::Over(LIFE)), (2, Event::Creates(&record))];
+    assert_eq!(complaints(&over), ["no resurrection"]);
+}
+
+#[tokio::test]
+async fn a_command_that_is_applied_twice_or_in_another_life_is_noticed() {
+    for (number, incarnation, property) in [(7, 1, "exactly once"), (8, 2, "no resurrection")] {
+        let watchman = Watchman::new(Trace::start());
+        let mut once = Once::new(NodeId(1), GROUP, 1, watchman.clone());
+        assert_eq!(once.applies(7, 1), 1);
+        assert_eq!(watchman.violation(), None);
+        once.applies(number, incarnation);
+        assert_eq!(watchman.violation().unwrap().property, property);
+    }
+}
+
+#[test]
+fn a_stale_read_is_noticed() {
+    let mut freshness = Freshness::default();
+    assert_eq!(freshness.wanted(GROUP, 1), 0);
+    freshness.answered(GROUP, 1, 3);
+    freshness.answered(GROUP, 1, 2);
+    let wanted = freshness.wanted(GROUP, 1);
+    assert!(Freshness::check(GROUP, wanted, 3).is_ok());
+    assert!(Freshness::check(GROUP, wanted, 2).is_err());
+}

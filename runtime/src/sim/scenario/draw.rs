@@ -1,0 +1,112 @@
+//! Draws a scenario from a seed.
+
+use super::{Fault, Scenario, Step};
+use crate::sim::random::{Purpose, Random};
+use raftyard_groups::{GroupId, NodeId};
+use std::time::Duration;
+
+/// Kinds of faults: each seed has only some of them, so that each gets its time alone and in company.
+const KINDS: u64 = 18;
+
+impl Scenario {
+    /// What this seed does to a world of so many nodes and groups.
+    #[must_use]
+    pub fn draw(seed: u64, nodes: u64, groups: u64, faulty: Duration) -> Self {
+        let mut random = Random::new(seed, Purpose::Plan, 0);
+        let kinds: Vec<u64> = (0..KINDS).filter(|_| random.chance(450)).collect();
+        // From a fault now and then to several at a time.
+        let between_ms = random.within(300..=4_000);
+        let mut steps = Vec::new();
+        // The first leaders are elected in peace, or not.
+        let mut at_ms = random.below(3_000);
+        while u128::from(at_ms) < faulty.as_millis() {
+            let kind = random.pick(&kinds).copied().unwrap_or(0);
+            let lasts = match random.below(4) {
+                0 => random.within(5..=200),
+                1 | 2 => random.within(200..=3_000),
+                _ => random.within(1_000..=12_000),
+            };
+            let fault = fault(kind, nodes, groups, &mut random);
+            let lasts = if is_momentary(&fault) { 0 } else { lasts };
+            steps.push(Step {
+                at: Duration::from_millis(at_ms),
+                lasts: Duration::from_millis(lasts),
+                fault,
+            });
+            at_ms += random.within(1..=between_ms * 2);
+        }
+        Self {
+            seed,
+            nodes,
+            groups,
+            faulty,
+            disks_lie: false,
+            steps,
+        }
+    }
+}
+
+/// Whether it is over as soon as it happened.
+fn is_momentary(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Reset { .. }
+            | Fault::Drift { .. }
+            | Fault::Jump { .. }
+            | Fault::Transfer { .. }
+            | Fault::Replace { .. }
+            | Fault::Recreate { .. }
+    )
+}
+
+fn fault(kind: u64, nodes: u64, groups: u64, random: &mut Random) -> Fault {
+    let node = NodeId(random.within(1..=nodes));
+    let other = NodeId((node.0 + random.below(nodes.saturating_sub(1))) % nodes + 1);
+    let group = GroupId(random.within(1..=groups));
+    match kind {
+        0 | 1 => Fault::Crash {
+            node,
+            silent: random.chance(500),
+        },
+        2 | 3 => Fault::CrashAt {
+            node,
+            operations: random.below(200),
+        },
+        4 if random.chance(200) => Fault::CrashAll,
+        4 | 5 => Fault::Pause { node },
+        6 => Fault::Stall { node },
+        7 => Fault::FailDisk { node },
+        8 | 9 => {
+            let size = random.within(1..=nodes.div_ceil(2));
+            let side = (0..size).map(|n| NodeId((node.0 + n - 1) % nodes + 1)).collect();
+            Fault::Split { side }
+        }
+        10 => Fault::CutOneWay { from: node, to: other },
+        11 if random.chance(500) => Fault::Mute { node },
+        11 => Fault::Deafen { node },
+        12 => Fault::Slow {
+            node,
+            by_ms: random.within(10..=400),
+        },
+        13 => Fault::Lose {
+            node,
+            permille: random.within(5..=200),
+        },
+        14 if random.chance(300) => Fault::Jump {
+            node,
+            by_ms: i64::try_from(random.below(120_000)).unwrap_or(0) - 60_000,
+        },
+        14 if random.chance(500) => Fault::Drift {
+            node,
+            // No two clocks differ by more than leases allow for: a thousandth.
+            permille: i64::try_from(random.below(2)).unwrap_or(0),
+        },
+        14 => Fault::Reset { a: node, b: other },
+        15 => Fault::Transfer { group, to: node },
+        16 => Fault::Replace {
+            group,
+            draw: random.number(),
+        },
+        _ => Fault::Recreate { group },
+    }
+}

@@ -1,0 +1,52 @@
+//! How nodes are set up: drawn from the seed, so that many ways to set them up are tried.
+
+use super::random::{Purpose, Random};
+use super::threads::Lateness;
+use crate::limits::Limits;
+use crate::snapshot::Compaction;
+use raftyard_groups::Tuning;
+
+/// The same for all nodes of a world.
+pub(super) struct Settings {
+    pub(super) tuning: Tuning,
+    pub(super) limits: Limits,
+    pub(super) compaction: Compaction,
+    pub(super) workers: u64,
+    pub(super) lateness: Lateness,
+    pub(super) latency_max_ms: u64,
+    /// How long a client thinks between calls, at most. Milliseconds.
+    pub(super) think_max_ms: u64,
+}
+
+impl Settings {
+    pub(super) fn draw(seed: u64) -> Self {
+        let mut random = Random::new(seed, Purpose::Plan, 1);
+        let heartbeat_interval_ms = random.within(30..=150);
+        Self {
+            tuning: Tuning {
+                heartbeat_interval_ms,
+                election_timeout_ms: heartbeat_interval_ms * random.within(5..=12),
+                // A restarted replica applies its log in many steps, and is asked in between.
+                apply_bytes_max: usize::try_from(random.within(200..=20_000)).unwrap_or(500),
+                ..Tuning::default()
+            },
+            limits: Limits {
+                request_timeout_ms: random.within(500..=4_000),
+                ..Limits::default()
+            },
+            compaction: Compaction {
+                entries: random.within(10..=150),
+                tail_entries: random.within(0..=20),
+                ..Compaction::default()
+            },
+            workers: random.within(1..=2),
+            lateness: Lateness {
+                disk_permille: random.within(0..=500),
+                disk_max_ms: random.within(1..=20),
+                preempted_permille: random.within(0..=50),
+            },
+            latency_max_ms: random.within(0..=5),
+            think_max_ms: random.within(50..=600),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Sees everything that happens to groups and disks, and has it checked at once.
+
+use super::properties::{self, Property};
+use super::shadow::Shadow;
+use super::trace::Trace;
+use crate::life::Life;
+use crate::store::{GroupRecord, StoreContents};
+use parking_lot::Mutex;
+use raftyard_groups::{Group, GroupId, LogId, NodeId, Payload, Persist, RoleKind, Term};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// What can happen to groups and disks.
+pub(crate) enum Event<'a> {
+    /// A replica took a turn, and this is how it stands.
+    Stands(Life, &'a Group),
+    /// A replica applies an entry.
+    Applies {
+        life: Life,
+        id: LogId,
+        payload: &'a Payload,
+    },
+    /// A write became durable.
+    Writes(&'a Persist),
+    /// A replica was noted on a disk.
+    Creates(&'a GroupRecord),
+    /// A replica was removed from a disk.
+    Destroys(Life),
+    /// A disk was opened, and holds this.
+    Opens(&'a StoreContents),
+    /// All members of a group destroyed this life of it.
+    Over(Life),
+}
+
+/// What was found to be wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The property that does not hold.
+    pub property: &'static str,
+    /// How that shows.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.property, self.what)
+    }
+}
+
+/// All that is watched in a world. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Watchman(Arc<Mutex<State>>);
+
+struct State {
+    shadow: Shadow,
+    properties: Vec<Box<dyn Property>>,
+    /// Who led which life last, as far as the timeline says.
+    leaders: BTreeMap<(GroupId, u64), (Term, NodeId)>,
+    elections: u64,
+    violation: Option<Violation>,
+    trace: Trace,
+}
+
+impl Watchman {
+    pub(crate) fn new(trace: Trace) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            shadow: Shadow::default(),
+            properties: properties::all(),
+            leaders: BTreeMap::new(),
+            elections: 0,
+            violation: None,
+            trace,
+        })))
+    }
+
+    /// What watches one node.
+    pub(crate) fn of(&self, node: NodeId) -> Watch {
+        Watch {
+            node,
+            watchman: self.clone(),
+        }
+    }
+
+    /// The first thing that was wrong.
+    pub(crate) fn violation(&self) -> Option<Violation> {
+        self.0.lock().violation.clone()
+    }
+
+    /// How many leaders were seen.
+    pub(crate) fn elections(&self) -> u64 {
+        self.0.lock().elections
+    }
+
+    /// Notes that a property does not hold.
+    pub(crate) fn violated(&self, property: &'static str, what: String) {
+        self.0.lock().violated(property, what);
+    }
+
+    /// All members of a group destroyed this life of it.
+    pub(crate) fn over(&self, life: Life) {
+        self.0.lock().check(NodeId(0), &Event::Over(life));
+    }
+}
+
+impl State {
+    fn violated(&mut self, property: &'static str, what: String) {
+        if self.violation.is_none() {
+            self.trace.line(format!("VIOLATION of {property}: {what}"));
+            self.violation = Some(Violation { property, what });
+        }
+    }
+
+    fn check(&mut self, node: NodeId, event: &Event<'_>) {
+        if self.violation.is_some() {
+            return;
+        }
+        let mut violations = Vec::new();
+        if let Err(what) = self.shadow.note(node, event) {
+            violations.push(("durability", what));
+        }
+        for property in &mut self.properties {
+            if let Err(what) = property.check(node, event, &self.shadow) {
+                violations.push((property.name(), what));
+            }
+        }
+        for (name, what) in violations {
+            self.violated(name, what);
+        }
+    }
+
+    fn note_leader(&mut self, life: Life, group: &Group) {
+        if group.role() != RoleKind::Leader {
+            return;
+        }
+        let key = (group.id(), life.incarnation.0);
+        let now = (group.term(), group.node());
+        let before = self.leaders.get(&key).copied();
+        if before.is_none_or(|before| before.0 < now.0) {
+            self.leaders.insert(key, now);
+            self.elections += 1;
+            let (node, id, term) = (group.node(), group.id(), group.term());
+            self.trace.line(format!("{node} leads {id} in {term}"));
+        }
+    }
+}
+
+/// What watches one node. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    node: NodeId,
+    watchman: Watchman,
+}
+
+impl Watch {
+    /// A replica took a turn.
+    pub(crate) fn stands(&self, life: Life, group: &Group) {
+        let mut state = self.watchman.0.lock();
+        state.check(self.node, &Event::Stands(life, group));
+        state.note_leader(life, group);
+    }
+
+    /// A replica applies an entry.
+    pub(crate) fn applies(&self, life: Life, id: LogId, payload: &Payload) {
+        let event = Event::Applies { life, id, payload };
+        self.see(&event);
+    }
+
+    /// Something happened to the node's disk.
+    pub(crate) fn see(&self, event: &Event<'_>) {
+        self.watchman.0.lock().check(self.node, event);
+    }
+
+    /// The life that the node's disk holds of a group.
+    pub(crate) fn life_of(&self, group: GroupId) -> Option<Life> {
+        let state = self.watchman.0.lock();
+        let incarnation = state.shadow.replica(self.node, group)?.incarnation;
+        Some(Life { group, incarnation })
+    }
+}

@@ -1,0 +1,203 @@
+//! Nodes that start and end.
+
+use super::{Replica, World};
+use crate::error::CreateGroupError;
+use crate::host::placement::{Spot, Spots};
+use crate::host::{GroupOptions, HostBuilder, RaftHost};
+use crate::quarantine::QuarantineReason;
+use crate::random::mix;
+use crate::registry::ReplicaState;
+use crate::sim::Simulated;
+use crate::sim::checked::Checked;
+use crate::sim::disk::{SimLogStore, SimSnapshotStore};
+use crate::sim::network::address_of;
+use crate::sim::properties::Once;
+use crate::sim::threads::Duty;
+use crate::sim::vital::Vital;
+use crate::sim::workload::Workload;
+use raftyard_groups::{GroupId, Incarnation, NodeId};
+use std::time::Duration;
+
+impl<W: Workload> World<W> {
+    /// Starts a node's process, and all replicas that its disk holds. Does nothing if it runs.
+    pub(super) async fn start(&self, id: NodeId) {
+        let (vital, life) = {
+            let mut nodes = self.nodes.borrow_mut();
+            let Some(node) = nodes.get_mut(&id) else {
+                return;
+            };
+            if node.is_starting || node.vital.as_ref().is_some_and(|vital| !vital.is_dead()) {
+                return;
+            }
+            node.is_starting = true;
+            node.lives += 1;
+            let vital = Vital::new(id, node.lives, self.threads.doom());
+            node.vital = Some(vital.clone());
+            (vital, node.lives)
+        };
+        self.network.forget(id);
+        self.trace.line(format!("{id} starts"));
+        let opened = self.builder(id, life, &vital).open().await;
+        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
+            node.is_starting = false;
+        }
+        let host = match opened {
+            _ if vital.is_dead() => return,
+            Ok(host) => host,
+            Err(error) => {
+                return self
+                    .watchman
+                    .violated("recovery", format!("{id} can't be opened: {error}"));
+            }
+        };
+        let groups = host.stored_groups();
+        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
+            node.host = Some(host.clone());
+        }
+        let watch = self.watchman.of(id);
+        for group in groups {
+            let Some(life) = watch.life_of(group) else {
+                let what = format!("{id} holds {group}, of which its disk was never told");
+                return self.watchman.violated("no resurrection", what);
+            };
+            let machine = self.machine(id, group, life.incarnation.0);
+            let joined = host.join_group(group, GroupOptions::default(), || machine).await;
+            match joined {
+                Ok(replica) => self.runs(id, &vital, replica),
+                // An operator was first.
+                Err(CreateGroupError::Exists(_)) => {}
+                Err(_) if vital.is_dead() => return,
+                Err(error) => {
+                    let what = format!("{id} can't start {group} again: {error}");
+                    return self.watchman.violated("recovery", what);
+                }
+            }
+        }
+    }
+
+    fn builder(&self, id: NodeId, life: u64, vital: &Vital) -> HostBuilder {
+        let place = |duty| Spot::Simulated(self.threads.start(Some((id, life)), duty));
+        let settings = &self.settings;
+        let spots = Spots {
+            workers: (0..settings.workers).map(|_| place(Duty::Worker)).collect(),
+            storage: place(Duty::Storage),
+            snapshots: place(Duty::Snapshots),
+            transport: place(Duty::Transport),
+        };
+        let watch = self.watchman.of(id);
+        let (disk, clock) = match self.nodes.borrow().get(&id) {
+            Some(node) => (node.disk.clone(), node.clock.clone()),
+            None => return RaftHost::builder(""),
+        };
+        let builder = RaftHost::builder("")
+            .cluster("simulated")
+            .node(id)
+            .listen(address_of(id))
+            .workers(spots.workers.len())
+            .tuning(settings.tuning)
+            .limits(settings.limits)
+            .compaction(settings.compaction)
+            .seed(mix(mix(self.scenario.seed, id.0), life))
+            .network(self.network.access(vital.clone()))
+            .clock(clock)
+            .log_store(SimLogStore::open(disk.clone(), vital.clone(), watch.clone()))
+            .snapshot_store(SimSnapshotStore::open(disk, vital.clone()))
+            .simulated(Simulated { spots, watch });
+        let peers = self.ids().into_iter().filter(|peer| *peer != id);
+        peers.fold(builder, |builder, peer| builder.peer(peer, address_of(peer)))
+    }
+
+    /// What a node's replica of a group applies commands to.
+    pub(super) fn machine(&self, node: NodeId, group: GroupId, incarnation: u64) -> Checked<W::Machine> {
+        Checked {
+            machine: self.workload.machine(),
+            once: Once::new(node, group, incarnation, self.watchman.clone()),
+        }
+    }
+
+    /// A replica runs from now on, unless its node has ended meanwhile.
+    pub(super) fn runs(&self, id: NodeId, vital: &Vital, replica: Replica<W>) {
+        if let Some(node) = self.nodes.borrow_mut().get_mut(&id)
+            && !vital.is_dead()
+        {
+            node.replicas.insert(replica.id(), replica);
+        }
+    }
+
+    pub(super) fn vital(&self, id: NodeId) -> Option<Vital> {
+        self.nodes.borrow().get(&id)?.vital.clone()
+    }
+
+    /// Ends a node's process; false if it had ended already, and nobody had noticed.
+    pub(super) fn end(&self, id: NodeId, is_silent: bool) -> bool {
+        let mut nodes = self.nodes.borrow_mut();
+        let Some(node) = nodes.get_mut(&id) else {
+            return false;
+        };
+        let Some(vital) = node.vital.clone() else {
+            return false;
+        };
+        let ran = !vital.is_dead();
+        vital.end(is_silent, "a crash");
+        let (host, replicas) = (node.host.take(), std::mem::take(&mut node.replicas));
+        if host.is_some() || ran {
+            node.disk.crash();
+            let cause = vital.cause().unwrap_or_default();
+            self.trace.line(format!("{id} is down, in {cause}"));
+        }
+        drop(nodes);
+        drop((host, replicas));
+        ran
+    }
+
+    /// Creates a group on its first members: waits for nodes that are down.
+    pub(super) async fn create(&self, group: GroupId) {
+        let Some((first, incarnation)) = self
+            .groups
+            .borrow()
+            .get(&group)
+            .map(|group| (group.first.clone(), group.incarnation))
+        else {
+            return;
+        };
+        for id in &first {
+            loop {
+                let (host, vital) = (self.host(*id), self.vital(*id));
+                if let Some((host, vital)) = host.zip(vital) {
+                    let options = GroupOptions::default().incarnation(Incarnation(incarnation));
+                    let machine = self.machine(*id, group, incarnation);
+                    let created = host.create_group_with(group, first.clone(), options, || machine).await;
+                    match created {
+                        Ok(replica) => {
+                            self.runs(*id, &vital, replica);
+                            break;
+                        }
+                        Err(CreateGroupError::Exists(_)) => break,
+                        Err(error) => self.trace.line(format!("{id} can't create {group}: {error}")),
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// Whether a node's store failed, so that it has to start again. Any other reason to stop is a fault.
+    pub(super) fn is_store_failed(&self, id: NodeId) -> bool {
+        let replicas: Vec<Replica<W>> = match self.nodes.borrow().get(&id) {
+            Some(node) => node.replicas.values().cloned().collect(),
+            None => return false,
+        };
+        let mut is_failed = false;
+        for replica in replicas {
+            match replica.status().state {
+                ReplicaState::Quarantined(QuarantineReason::StoreFailed) => is_failed = true,
+                ReplicaState::Quarantined(reason) => {
+                    let what = format!("{id} stopped {}: {reason}", replica.id());
+                    self.watchman.violated("availability", what);
+                }
+                _ => {}
+            }
+        }
+        is_failed
+    }
+}
