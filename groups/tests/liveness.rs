@@ -302,6 +302,12 @@ fn a_reply_to_the_last_life_says_nothing_to_the_next() {
     two.start(S, true);
     two.deliver(S, reply);
     assert_eq!(two.believed(), None);
+    // Not even once it has given its number to a heartbeat of its own.
+    for _ in 0..15 {
+        two.heartbeat();
+        two.deliver(S, reply);
+        assert_eq!(two.believed(), None);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use raftyard_groups::{
     Promise, Prompt, ProposalId, Proposed, ReadRound, RoleKind, Term,
 };
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use support::n;
 use support::replica::{Replica, accepted, append, heartbeat, message, vote};
 
@@ -602,9 +603,12 @@ fn every_citation_has_a_test() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
     let mut tests = citations(include_str!("paper.rs"));
     tests.extend(citations(include_str!("thesis.rs")));
-    let files = |directory: &str| std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
-    let all = files(directory).chain(files(&format!("{directory}/liveness")));
-    for path in all.filter(|path| path.is_file()) {
+    let mut paths = vec![PathBuf::from(directory)];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path()));
+            continue;
+        }
         for citation in citations(&std::fs::read_to_string(&path).unwrap()) {
             assert!(
                 tests.contains(&citation),

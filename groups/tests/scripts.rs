@@ -169,4 +169,6 @@ scripts! {
     i19_heartbeats_of_an_older_life
     i20_a_pause_longer_than_the_promise
     i21_a_pair_that_flaps
+    i22_words_that_come_late
+    i23_no_lease_before_the_first_commit_of_a_term
 }

@@ -112,7 +112,8 @@ pub(crate) fn explore(mut model: Model, limits: Limits) {
                     fail(&model, &steps, before, Some(action));
                 }
                 // Only the message is gone: all that can happen now could happen with it too.
-                if let Action::Deliver { keeps, .. } | Action::Install { keeps, .. } = action
+                if let Action::Deliver { keeps, .. } | Action::Install { keeps, .. } | Action::Hear { keeps, .. } =
+                    action
                     && after.replicas() == replicas
                     && after.on_its_way() + usize::from(!keeps) <= on_its_way
                 {

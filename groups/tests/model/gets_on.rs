@@ -11,12 +11,16 @@ const READ: ReadId = ReadId(1_000);
 pub(crate) fn check(mut cluster: Cluster) {
     // A moment that is in nobody's past.
     cluster.now = Moment(1_000 * ELECTION_TIMEOUT_MS);
+    cluster.network.heal();
+    cluster.calm_beats();
     for id in cluster.ids() {
         cluster.node_mut(id).hold_fsync = false;
         let queued = cluster.node(id).writes.len();
         cluster.fsync(id, queued);
     }
-    for _ in 0..20 {
+    // Promises have to end before others are elected, and who was refused waits longer.
+    let tries = if cluster.beats.are_on { 60 } else { 20 };
+    for _ in 0..tries {
         arrive(&mut cluster);
         if cluster.leader().is_some() && cluster.all_equal() {
             return serves(&mut cluster);

@@ -13,6 +13,7 @@ mod support;
 
 mod explorer;
 mod gets_on;
+mod lives;
 mod models;
 mod world;
 
@@ -77,4 +78,9 @@ models! {
     leader_removed
     replaced_alone
     growing
+    leases
+    leases_and_restarts
+    leases_and_transfers
+    leases_of_two_terms
+    sleepers
 }

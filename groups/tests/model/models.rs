@@ -1,6 +1,7 @@
 //! The models: where each starts, what may happen in it, and what must come up.
 
 use super::explorer::Model;
+pub(crate) use super::lives::*;
 use super::support::cluster::Cluster;
 use super::support::n;
 use super::world::{Action, Bounds, World};
@@ -17,7 +18,7 @@ fn voters(count: u64) -> World {
 }
 
 /// Pre-votes change nothing at who is asked, so that when they arrive matters little.
-fn is_pre_vote(message: &Message) -> bool {
+pub(crate) fn is_pre_vote(message: &Message) -> bool {
     matches!(
         message.body,
         Body::Prompt(Prompt::PreVote { .. } | Prompt::PreVoteReply { .. })

@@ -7,8 +7,8 @@
 use super::support::cluster::Cluster;
 use super::support::disk::end;
 use raftyard_groups::{
-    Body, ChangeRequest, Input, LogIndex, Membership, Message, Moment, NodeId, Prompt, ReadId, ReadRequest, RoleKind,
-    Tuning,
+    Body, ChangeRequest, Input, LivenessConfig, LivenessEffects, LogIndex, Membership, Message, Moment, NodeId,
+    PairEvent, Prompt, ReadId, ReadRequest, RoleKind, Tuning,
 };
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -17,6 +17,19 @@ use std::rc::Rc;
 /// An election timeout; a heartbeat takes one of it. Longer than any exploration has heartbeats: so a moment
 /// is either fresh or, once a whole timeout was let pass, long ago, and nothing in between.
 pub(crate) const ELECTION_TIMEOUT_MS: u64 = 16;
+
+/// By this much time passes where nodes have sessions: their clocks all run alike there, and what counts is only what
+/// is over. A promise lasts two such steps, and so, but for a little, does a belief; an election timeout takes one.
+pub(crate) const STEP_MS: u64 = 10;
+
+fn coarse_times(usual: LivenessConfig) -> LivenessConfig {
+    LivenessConfig {
+        interval_ms: STEP_MS,
+        promise_ms: 2 * STEP_MS,
+        proof_ms: 2 * STEP_MS,
+        ..usual
+    }
+}
 
 /// How often each thing may happen from now on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,6 +58,16 @@ pub(crate) struct Bounds {
     pub(crate) compactions: u8,
     /// A leader is asked for the first of this many last changes of the membership.
     pub(crate) changes: u8,
+    /// Some time passes for all ([`STEP_MS`]).
+    pub(crate) passes: u8,
+    /// A node sends the heartbeats that are due.
+    pub(crate) beats: u8,
+    /// A replica that does not lead campaigns, if it may.
+    pub(crate) campaigns: u8,
+    /// A replica does what is due by its own deadline.
+    pub(crate) ticks: u8,
+    /// A leader resigns.
+    pub(crate) resignations: u8,
 }
 
 impl Bounds {
@@ -64,6 +87,11 @@ impl Bounds {
             duplicates,
             compactions,
             changes,
+            passes,
+            beats,
+            campaigns,
+            ticks,
+            resignations,
         } = self;
         Self {
             timeouts: more(timeouts),
@@ -78,6 +106,11 @@ impl Bounds {
             duplicates: more(duplicates),
             compactions: more(compactions),
             changes,
+            passes: more(passes),
+            beats: more(beats),
+            campaigns: more(campaigns),
+            ticks: more(ticks),
+            resignations: more(resignations),
         }
     }
 }
@@ -113,6 +146,22 @@ pub(crate) enum Action {
         position: u8,
         keeps: bool,
     },
+    Pass,
+    /// A node does what is due; its heartbeats, if it sends them, are on their way.
+    Beat {
+        node: NodeId,
+        sends: bool,
+    },
+    /// What one node says to the other of its life arrives.
+    Hear {
+        from: NodeId,
+        to: NodeId,
+        position: u8,
+        keeps: bool,
+    },
+    Campaign(NodeId),
+    Tick(NodeId),
+    Resign(NodeId),
 }
 
 /// A cluster, with what the model adds to it.
@@ -122,6 +171,8 @@ pub(crate) struct World {
     pub(crate) left: Bounds,
     /// Each replica's own clock.
     clocks: BTreeMap<NodeId, Moment>,
+    /// The nodes that send heartbeats.
+    pub(crate) beat: Vec<NodeId>,
     /// Messages that arrive at once when they are sent: all that need not be told apart.
     pub(crate) at_once: fn(&Message) -> bool,
     /// Each replica's read requests in the order they were made. On the wire they go by their position here:
@@ -143,12 +194,45 @@ impl World {
             message_bytes_max,
             ..Tuning::default()
         };
-        let cluster = Cluster::new(membership, tuning, 1);
-        let clocks = cluster.ids().into_iter().map(|id| (id, Moment(0))).collect();
+        Self::of(Cluster::new(membership, tuning, 1))
+    }
+
+    /// Three voters on nodes that know each other to live; but neither of `n1` and `n3` knows of the other. `n1` leads,
+    /// and holds the lease by the promise of `n2` alone.
+    pub(crate) fn with_sessions() -> Self {
+        let tuning = Tuning {
+            election_timeout_ms: STEP_MS,
+            heartbeat_interval_ms: STEP_MS / 2,
+            message_bytes_max: 1,
+            ..Tuning::default()
+        };
+        let membership = Membership::of_voters((1..=3).map(NodeId)).expect("there are voters");
+        let mut cluster = Cluster::new(&membership, tuning, 1);
+        cluster.beats.are_on = true;
+        cluster.beats.times = Some(coarse_times);
+        for id in cluster.ids() {
+            cluster.start_liveness(id, 1);
+        }
+        let apart = [(NodeId(1), NodeId(3)), (NodeId(3), NodeId(1))];
+        apart.into_iter().for_each(|link| cluster.hold_beats(link));
+        for _ in 0..3 {
+            cluster.now = cluster.now.plus(STEP_MS);
+            cluster.beat();
+        }
+        cluster.elect(NodeId(1));
+        apart.into_iter().for_each(|link| cluster.free_beats(link));
+        assert!(cluster.holds_lease(NodeId(1)), "n1 has its lease");
+        Self::of(cluster)
+    }
+
+    fn of(cluster: Cluster) -> Self {
+        let now = cluster.now;
+        let clocks = cluster.ids().into_iter().map(|id| (id, now)).collect();
         let mut world = Self {
             cluster,
             left: Bounds::default(),
             clocks,
+            beat: Vec::new(),
             at_once: |_| false,
             requests: BTreeMap::new(),
             changes: &[],
@@ -184,6 +268,7 @@ impl World {
                 actions.push(Action::Install { position, keeps: true });
             }
         }
+        self.actions_of_nodes(&mut actions);
         let ids = cluster.ids();
         for id in &ids {
             let (id, node) = (*id, cluster.node(*id));
@@ -220,6 +305,14 @@ impl World {
                     },
                 );
             }
+            if leads {
+                may(left.resignations, Action::Resign(id));
+            } else {
+                may(left.campaigns, Action::Campaign(id));
+            }
+            if group.deadline() <= self.clocks[&id] {
+                may(left.ticks, Action::Tick(id));
+            }
             if group.role() == RoleKind::Follower && group.leader().is_some() {
                 may(left.follower_reads, Action::Read(id));
             }
@@ -233,6 +326,53 @@ impl World {
             }
         }
         actions
+    }
+
+    /// What may happen between nodes.
+    fn actions_of_nodes(&self, actions: &mut Vec<Action>) {
+        let (cluster, left) = (&self.cluster, &self.left);
+        if left.passes > 0 {
+            actions.push(Action::Pass);
+        }
+        for (id, node) in &cluster.nodes {
+            let now = self.clocks[id];
+            let Some(liveness) = node.liveness.as_ref().filter(|own| own.deadline() <= now) else {
+                continue;
+            };
+            let mut quiet = liveness.clone();
+            let mut effects = LivenessEffects::default();
+            quiet.tick(now, |_| false, &mut effects);
+            // Else no replica would notice: heartbeats that were left out could as well be lost.
+            let group = cluster.group(*id);
+            let concerns = |event: &PairEvent| match event {
+                PairEvent::Ended { session, .. } => group.promise().is_some_and(|given| given.session == *session),
+                PairEvent::StartWaitOver => true,
+                _ => false,
+            };
+            if effects.events.iter().any(|event| group.is_asleep() || concerns(event)) {
+                actions.push(Action::Beat {
+                    node: *id,
+                    sends: false,
+                });
+            }
+            if left.beats > 0 && self.beat.contains(id) {
+                actions.push(Action::Beat { node: *id, sends: true });
+            }
+        }
+        for ((from, to), aside) in &cluster.beats.aside {
+            for position in 0..u8::try_from(aside.len()).expect("few messages") {
+                let hear = |keeps| Action::Hear {
+                    from: *from,
+                    to: *to,
+                    position,
+                    keeps,
+                };
+                actions.push(hear(false));
+                if left.duplicates > 0 {
+                    actions.push(hear(true));
+                }
+            }
+        }
     }
 
     /// Lets `action` happen. Panics if something is wrong then.
@@ -320,8 +460,48 @@ impl World {
                 self.at(snapshot.to);
                 self.cluster.receive_snapshot(snapshot);
             }
+            Action::Pass => {
+                self.left.passes -= 1;
+                self.clocks.values_mut().for_each(|clock| *clock = clock.plus(STEP_MS));
+                self.fingerprints.clear();
+            }
+            Action::Beat { node, sends } => {
+                self.left.beats -= u8::from(sends);
+                self.at(node);
+                self.cluster.beat_of(node, sends);
+            }
+            Action::Hear {
+                from,
+                to,
+                position,
+                keeps,
+            } => {
+                self.left.duplicates -= u8::from(keeps);
+                self.at(to);
+                self.cluster.bring_beat((from, to), usize::from(position), keeps);
+            }
+            Action::Campaign(id) => {
+                self.left.campaigns -= 1;
+                self.at(id);
+                self.cluster.step(id, Input::Campaign);
+            }
+            Action::Tick(id) => {
+                self.left.ticks -= 1;
+                self.at(id);
+                self.cluster.step(id, Input::Tick);
+            }
+            Action::Resign(id) => {
+                self.left.resignations -= 1;
+                self.at(id);
+                self.cluster.resign(id);
+            }
         }
         self.settle(Some(&before));
+        if self.cluster.beats.are_on {
+            self.at(NodeId(1));
+            self.cluster.check_leases();
+            self.cluster.check_sleepers();
+        }
     }
 
     /// A replica starts that waits to be added.
@@ -348,6 +528,14 @@ impl World {
         self.cluster.crash(id, durable);
         self.at(id);
         self.cluster.start(id);
+    }
+
+    /// Time passes, all is delivered at once, and in the end all sleep.
+    pub(crate) fn sleep(&mut self) {
+        self.cluster.pass(6 * STEP_MS, true);
+        let now = self.cluster.now;
+        self.clocks.values_mut().for_each(|clock| *clock = now);
+        self.settle(None);
     }
 
     /// Has `id` elected with all messages delivered, and nothing left on its way.
@@ -444,6 +632,7 @@ impl World {
                 None => break,
             }
         }
+        self.cluster.beats.aside.retain(|_, aside| !aside.is_empty());
         self.cluster.network.queues.retain(|_, queue| !queue.is_empty());
         for queue in self.cluster.network.queues.values_mut() {
             // A set: who is told the same twice is told once, unless as a duplicate.
@@ -514,6 +703,13 @@ impl World {
             }
         }
         end(&node.applied).hash(&mut state);
+        if let Some(liveness) = &node.liveness {
+            let clock = self.clocks[&id];
+            liveness.fingerprint(clock, &mut state);
+            // Here a deadline does not come at any moment.
+            let left = self.cluster.group(id).deadline().since(clock);
+            left.div_ceil(STEP_MS).hash(&mut state);
+        }
         self.requests.get(&id).map(Vec::len).hash(&mut state);
         state.finish()
     }
@@ -533,7 +729,8 @@ impl World {
             .queues
             .values()
             .map(std::collections::VecDeque::len);
-        messages.sum::<usize>() + self.cluster.sent_snapshots.len()
+        let beats = self.cluster.beats.aside.values().map(Vec::len);
+        messages.sum::<usize>() + beats.sum::<usize>() + self.cluster.sent_snapshots.len()
     }
 
     /// What tells this state from others: replicas, disks, what is on its way, what happened, and what may.
@@ -545,6 +742,13 @@ impl World {
             let mut state = Mix::default();
             message.hash(&mut state);
             on_its_way = on_its_way.wrapping_add(state.finish());
+        }
+        for (link, aside) in &self.cluster.beats.aside {
+            for message in aside {
+                let mut state = Mix::default();
+                (link, message).hash(&mut state);
+                on_its_way = on_its_way.wrapping_add(state.finish());
+            }
         }
         for snapshot in &self.cluster.sent_snapshots {
             let mut state = Mix::default();

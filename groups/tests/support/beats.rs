@@ -1,13 +1,14 @@
 //! What nodes say to each other of their lives, in a simulated cluster: it arrives at once, unless a link is cut, a
 //! node is frozen, or the test holds it.
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Node};
 use super::network::Link;
 use raftyard_groups::{
-    Input, Liveness, LivenessConfig, LivenessEffects, Moment, NodeId, NodeIncarnation, NodeMessage, PairEvent,
-    Sessions, start_wait_ms,
+    Group, Input, Liveness, LivenessConfig, LivenessEffects, Moment, NodeId, NodeIncarnation, NodeMessage, PairEvent,
+    RoleKind, Sessions, start_wait_ms,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 /// Of more messages that were put aside only their number is shown.
 const SHOWN_MAX: usize = 4;
@@ -17,8 +18,10 @@ const SHOWN_MAX: usize = 4;
 pub(crate) struct Beats {
     /// Whether the nodes of this cluster have sessions at all.
     pub(crate) are_on: bool,
+    /// Other times than the usual.
+    pub(crate) times: Option<fn(LivenessConfig) -> LivenessConfig>,
     held: BTreeSet<Link>,
-    aside: BTreeMap<Link, Vec<NodeMessage>>,
+    pub(crate) aside: BTreeMap<Link, Vec<NodeMessage>>,
     /// Nodes that stand still.
     pub(crate) frozen: BTreeSet<NodeId>,
 }
@@ -31,6 +34,9 @@ impl Cluster {
         }
         let incarnation = NodeIncarnation { boot, random: boot };
         let mut config = LivenessConfig::new(id, incarnation);
+        if let Some(times) = self.beats.times {
+            config = times(config);
+        }
         if boot > 1 {
             config.starts_waiting_until = self.now.plus(start_wait_ms(config.promise_ms, config.drift_permille));
         }
@@ -64,18 +70,30 @@ impl Cluster {
     /// Lets every node do what is due now, and delivers what that causes.
     pub(crate) fn beat(&mut self) {
         for id in self.ids() {
-            let now = self.now;
-            if self.is_frozen(id) {
-                continue;
+            if !self.is_frozen(id) {
+                self.beat_of(id, true);
             }
-            let mut effects = LivenessEffects::default();
-            if let Some(liveness) = &mut self.node_mut(id).liveness
-                && liveness.deadline() <= now
-            {
-                liveness.tick(now, |_| true, &mut effects);
-            }
-            self.carry_out_beats(id, effects);
         }
+    }
+
+    /// Lets a node do what is due now; if it `sends` none, its heartbeats are left out.
+    pub(crate) fn beat_of(&mut self, id: NodeId, sends: bool) {
+        let (now, mut effects) = (self.now, LivenessEffects::default());
+        if let Some(liveness) = &mut self.node_mut(id).liveness
+            && liveness.deadline() <= now
+        {
+            liveness.tick(now, |_| sends, &mut effects);
+        }
+        self.carry_out_beats(id, effects);
+    }
+
+    /// Delivers one of the messages that were put aside, and again later if it is kept.
+    pub(crate) fn bring_beat(&mut self, link: Link, position: usize, keeps: bool) {
+        let aside = self.beats.aside.get_mut(&link).expect("something was put aside");
+        let message = if keeps { aside[position] } else { aside.remove(position) };
+        self.event(|| format!("{}→{} {message}", link.0, link.1));
+        let effects = self.deliver_beat(link, message);
+        self.carry_out_beats(link.1, effects);
     }
 
     fn carry_out_beats(&mut self, id: NodeId, effects: LivenessEffects) {
@@ -126,7 +144,7 @@ impl Cluster {
             }
             PairEvent::StartWaitOver => return self.event(|| format!("{id} may vote")),
         };
-        let sleeps_on = self.node(id).group.as_ref().and_then(raftyard_groups::Group::sleeps_on);
+        let sleeps_on = self.node(id).group.as_ref().and_then(Group::sleeps_on);
         if sleeps_on.is_some_and(|watched| watched.contains(&peer)) {
             self.step(id, Input::Tick);
         }
@@ -188,6 +206,10 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn holds_lease(&self, id: NodeId) -> bool {
+        self.group(id).has_lease(self.now, &self.sessions(id))
+    }
+
     /// While one leads with a lease, nobody was elected after it.
     pub(crate) fn check_leases(&self) {
         if !self.beats.are_on {
@@ -199,13 +221,35 @@ impl Cluster {
             if !holder.has_lease(self.now, &sessions) {
                 continue;
             }
-            let is_later = |other: &&raftyard_groups::Group| {
-                other.role() == raftyard_groups::RoleKind::Leader && other.term() > holder.term()
-            };
+            let is_later = |other: &&Group| other.role() == RoleKind::Leader && other.term() > holder.term();
             if let Some(later) = up().find(is_later) {
                 panic!("{holder} holds its lease, and {later}");
             }
         }
+    }
+
+    /// If all sleep, they have a leader that a quorum backs, or somebody is about to be woken.
+    pub(crate) fn check_sleepers(&self) {
+        let up = || self.nodes.values().filter_map(|node| node.group.as_ref());
+        if up().any(|group| !group.is_asleep()) {
+            return;
+        }
+        let is_due = |node: &Rc<Node>| node.liveness.as_ref().is_some_and(|own| own.deadline() <= self.now);
+        let leads = |leader: &Group| {
+            let sessions = self.sessions(leader.node());
+            let backs = |peer: &&Group| {
+                peer.promise().is_some_and(|given| {
+                    (given.leader, given.term) == (leader.node(), leader.term())
+                        && sessions.believed_at(peer.node(), self.now) == Some(given.session)
+                })
+            };
+            leader.role() == RoleKind::Leader && 2 * (1 + up().filter(backs).count()) > self.nodes.len()
+        };
+        assert!(
+            self.nodes.values().any(is_due) || up().any(leads),
+            "all sleep, and nobody leads: {:?}",
+            up().map(Group::to_string).collect::<Vec<_>>()
+        );
     }
 
     /// What each node grants and believes.
@@ -231,7 +275,7 @@ impl Cluster {
     /// What each replica promised, and who holds a lease.
     pub(crate) fn describe_promises(&self) -> Vec<String> {
         let up = self.nodes.values().filter_map(|node| node.group.as_ref());
-        let line = |group: &raftyard_groups::Group| {
+        let line = |group: &Group| {
             let id = group.node();
             if group.has_lease(self.now, &self.sessions(id)) {
                 return Some(format!("{id} holds the lease of {}", group.term()));

@@ -2,11 +2,14 @@
 //!
 //! `inject n1 n2 term=3 KIND` with `append prev=1@1 entries=2@1,3@3 commit=1`, `accepted matched=4`,
 //! `rejected refused=4 hint=2@1`, `heartbeat commit=2 round=0`, `heartbeat-reply round=1`, `vote last=4@2`,
-//! `transfer-vote last=4@2`, `vote-granted`, `vote-refused`, `pre-vote last=4@2`, `resigned`; `group=9` and `incarnation=9` make it a foreign one.
+//! `transfer-vote last=4@2`, `vote-granted`, `vote-refused`, `pre-vote last=4@2`, `resigned`,
+//! `sleep last=1@1 commit=1 session=b1.1`; acknowledgements may have a session too. `group=9` and `incarnation=9` make
+//! it a foreign one.
 
 use super::commands::{Args, parse};
 use raftyard_groups::{
-    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, Payload, Promise, Prompt, ReadRound, Term,
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeIncarnation, Payload, Promise, Prompt, ReadRound,
+    SessionId, Term,
 };
 
 pub(crate) fn message(args: &Args<'_>) -> Message {
@@ -33,12 +36,17 @@ pub(crate) fn message(args: &Args<'_>) -> Message {
             round,
             priority: args.named("priority").unwrap_or_default(),
             commit: index("commit"),
-            session: None,
+            session: session(args),
         }),
         "pre-vote" => Body::Prompt(Prompt::PreVote { last: id_of("last") }),
         "accepted" => Body::Promise(Promise::AppendAccepted {
             matched: index("matched"),
-            session: None,
+            session: session(args),
+        }),
+        "sleep" => Body::Prompt(Prompt::Sleep {
+            last: id_of("last"),
+            commit: index("commit"),
+            session: session(args).expect("whoever says so names a session"),
         }),
         "resigned" => Body::Prompt(Prompt::Resigned),
         "timeout-now" => Body::Prompt(Prompt::TimeoutNow),
@@ -62,6 +70,17 @@ pub(crate) fn message(args: &Args<'_>) -> Message {
         term: Term(args.named("term").expect("a message has a term")),
         body,
     }
+}
+
+/// `b1.2`: the second session that a node granted in its first life.
+fn session(args: &Args<'_>) -> Option<SessionId> {
+    let word = args.named::<String>("session")?;
+    let (boot, counter) = word.trim_start_matches('b').split_once('.').expect("a session is b1.2");
+    let boot = parse(boot);
+    Some(SessionId {
+        granter: NodeIncarnation { boot, random: boot },
+        counter: parse(counter),
+    })
 }
 
 fn id(word: &str) -> LogId {

@@ -72,7 +72,11 @@ impl SimLogStore {
 
 impl LogStore for SimLogStore {
     fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        self.change(8, 0, |logs| logs.boot(promise_ms), |_| {})
+        // A disk that is to fail does so at a later write: a node that can't count its start does not start.
+        let fails = std::mem::take(&mut self.disk.0.lock().fails);
+        let boot = self.change(8, 0, |logs| logs.boot(promise_ms), |_| {});
+        self.disk.0.lock().fails |= fails;
+        boot
     }
 
     fn recover(&mut self) -> Result<StoreContents, StoreError> {

@@ -48,7 +48,12 @@ fn leader(node: u64, term: u64) -> Group {
     let mut effects = Effects::default();
     group.step(Moment(1), &Sessions::default(), Input::Campaign, &mut effects);
     while let Some(persist) = effects.persist.take() {
-        group.step(Moment(1), &Sessions::default(), Input::Persisted { seq: persist.seq }, &mut effects);
+        group.step(
+            Moment(1),
+            &Sessions::default(),
+            Input::Persisted { seq: persist.seq },
+            &mut effects,
+        );
     }
     assert_eq!(group.role(), RoleKind::Leader);
     assert!(group.commit() > LogIndex::ZERO);

@@ -50,15 +50,18 @@ impl<W: Workload> World<W> {
                     .violated("recovery", format!("{id} can't be opened: {error}"));
             }
         };
-        let groups = host.stored_groups();
+        let (groups, watch) = (host.stored_groups(), self.watchman.of(id));
+        if let Some(group) = groups.iter().find(|group| watch.life_of(**group).is_none()) {
+            let what = format!("{id} holds {group}, of which its disk was never told");
+            return self.watchman.violated("no resurrection", what);
+        }
         if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
             node.host = Some(host.clone());
         }
-        let watch = self.watchman.of(id);
         for group in groups {
             let Some(life) = watch.life_of(group) else {
-                let what = format!("{id} holds {group}, of which its disk was never told");
-                return self.watchman.violated("no resurrection", what);
+                // An operator destroyed it before it was started.
+                continue;
             };
             let machine = self.machine(id, group, life.incarnation.0);
             let joined = host.join_group(group, GroupOptions::default(), || machine).await;
