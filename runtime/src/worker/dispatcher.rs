@@ -7,6 +7,7 @@
 use super::deadlines::Deadlines;
 use super::fair::{Line, Lines};
 use super::group_actor::{End, Ended, GroupActor};
+use super::patience::Patience;
 use super::resignations::Resignations;
 use super::sleepers::Sleepers;
 use super::turn::{GroupWork, Turn, TurnOutput};
@@ -23,7 +24,9 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::{Body, GroupId, Incarnation, Moment, PairEvent, PromiseRecord, Prompt, Sessions};
+use raftyard_groups::{
+    Body, GroupId, Incarnation, Moment, PairEvent, Promise, PromiseRecord, Prompt, Sessions,
+};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +39,9 @@ mod tests;
 /// How often deadlines are looked at: the grain of every timeout.
 const TICK: Duration = Duration::from_millis(10);
 
+/// What of a group waits for its next turn at most, before it gets one.
+const WAITING_MAX: usize = 8;
+
 /// What a dispatcher and its groups share: on one thread, so without locks.
 pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
@@ -45,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) compaction: Compaction,
     pub(crate) output: RefCell<TurnOutput>,
     pub(crate) deadlines: RefCell<Deadlines>,
+    pub(crate) patience: RefCell<Patience>,
     /// Other groups have work in this turn too.
     pub(crate) is_contended: Cell<bool>,
     pub(crate) sleepers: RefCell<Sleepers>,
@@ -76,6 +83,7 @@ impl Shared {
             compaction,
             output: RefCell::default(),
             deadlines: RefCell::default(),
+            patience: RefCell::default(),
             is_contended: Cell::default(),
             sleepers: RefCell::default(),
             resignations: RefCell::default(),
@@ -158,7 +166,10 @@ pub(crate) struct Dispatcher {
 pub(super) struct Local {
     actor: Addr<GroupActor>,
     pub(super) slot: Arc<GroupSlot>,
+    /// What its next turn brings.
     pub(super) work: Vec<GroupWork>,
+    /// It has a turn in the one that is being put together. (If not, its work can wait.)
+    pub(super) is_touched: bool,
     pub(super) line: Line,
 }
 
@@ -223,6 +234,7 @@ impl Dispatcher {
         self.shared.counters.group_turns.add(self.touched.len() as u64);
         for position in self.touched.drain(..) {
             if let Some(Some(local)) = self.groups.get_mut(position) {
+                local.is_touched = false;
                 local.actor.do_send(Turn(std::mem::take(&mut local.work)));
             }
         }
@@ -245,8 +257,9 @@ impl Dispatcher {
                 self.shared.output.borrow_mut().permits.extend(permit);
             }
             Work::Persisted(groups) => {
+                let is_patient = |patience: &Patience, at| patience.for_own_writes(at);
                 for (life, seq) in groups {
-                    self.give(life, GroupWork::Persisted(seq));
+                    self.give_patiently(life, GroupWork::Persisted(seq), is_patient);
                 }
             }
             Work::Loaded(loaded) => self.give(loaded.life, GroupWork::Loaded(loaded)),
@@ -318,7 +331,25 @@ impl Dispatcher {
         if is_ack || self.position(life).is_none() {
             self.shared.answer_in_place(&message);
         }
-        self.give(life, GroupWork::Message(message));
+        if matches!(message.body, Body::Promise(Promise::AppendAccepted { .. })) {
+            let is_patient = |patience: &Patience, at| patience.for_acknowledgements(at);
+            self.give_patiently(life, GroupWork::Message(message), is_patient);
+        } else {
+            self.give(life, GroupWork::Message(message));
+        }
+    }
+
+    /// As [`give`](Self::give), for what can wait for the group's next turn if the group `is_patient`.
+    fn give_patiently(&mut self, life: Life, work: GroupWork, is_patient: impl Fn(&Patience, usize) -> bool) {
+        let Some(position) = self.position(life) else {
+            return self.refuse(work);
+        };
+        match self.groups.get_mut(position) {
+            Some(Some(local)) if local.work.len() < WAITING_MAX && is_patient(&self.shared.patience.borrow(), position) => {
+                local.work.push(work);
+            }
+            _ => self.give_at(position, work),
+        }
     }
 
     fn position(&self, life: Life) -> Option<usize> {
@@ -329,7 +360,7 @@ impl Dispatcher {
 
     pub(super) fn give_at(&mut self, position: usize, work: GroupWork) {
         if let Some(Some(local)) = self.groups.get_mut(position) {
-            if local.work.is_empty() {
+            if !std::mem::replace(&mut local.is_touched, true) {
                 self.touched.push(position);
             }
             local.work.push(work);
@@ -350,6 +381,7 @@ impl Dispatcher {
                 actor,
                 slot,
                 work: Vec::new(),
+                is_touched: false,
                 line: Line::default(),
             });
         }
@@ -368,6 +400,7 @@ impl Dispatcher {
         self.touched.retain(|touched| *touched != position);
         self.lines.forget(position);
         self.shared.deadlines.borrow_mut().clear(position);
+        self.shared.patience.borrow_mut().clear(position);
         self.shared.sleepers.borrow_mut().clear(position);
         self.free.push(position);
         if let Some(local) = self.groups.get_mut(position).and_then(Option::take) {

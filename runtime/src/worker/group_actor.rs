@@ -514,6 +514,16 @@ impl GroupActor {
         self.shared.sleepers.borrow_mut().set(self.position, sleep);
     }
 
+    /// Says what it need not be told at once.
+    fn note_patience(&mut self) {
+        let waits_for_disk = self.snapshots.waits_for_disk() || !self.effects.apply.is_empty();
+        self.shared.patience.borrow_mut().set(
+            self.position,
+            !self.quarantined && !waits_for_disk && !self.core.awaits_own_writes(),
+            !self.quarantined && !self.core.awaits_acknowledgements(),
+        );
+    }
+
     /// Says how it stands, and when it wants to be ticked.
     fn publish(&mut self) {
         #[cfg(feature = "sim")]
@@ -537,6 +547,7 @@ impl GroupActor {
             lease: !self.quarantined && self.core.has_lease(self.shared.clock.now(), &self.shared.sessions()),
         });
         self.note_sleep();
+        self.note_patience();
         let deadline = if self.quarantined {
             Moment(u64::MAX)
         } else {

@@ -9,6 +9,7 @@ mod fair;
 mod group_actor;
 mod group_snapshots;
 mod log_bytes;
+mod patience;
 mod proposals;
 mod reads;
 mod reply;
