@@ -5,6 +5,7 @@
 mod changes;
 mod deadlines;
 mod dispatcher;
+mod elections;
 mod fair;
 mod group_actor;
 mod group_snapshots;
