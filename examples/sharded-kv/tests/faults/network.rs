@@ -58,19 +58,19 @@ impl Abilities {
         } else {
             let _making = making();
             run(&["ip", "netns", "add", &probe])
-                .and_then(|()| run(&["ip", "-n", &probe, "link", "add", "a", "type", "veth", "peer", "name", "b"]))
-                .and_then(|()| run(&["ip", "-n", &probe, "rule", "add", "iif", "a", "to", "10.77.1.2", "blackhole"]))
+                .and_then(|()| run(&["ip", "-n", &probe, "link", "add", "name", "one", "type", "veth", "peer", "name", "two"]))
+                .and_then(|()| run(&["ip", "-n", &probe, "rule", "add", "iif", "one", "to", "10.77.1.2", "blackhole"]))
                 .and_then(|()| inside(&probe, || fs::write("/proc/sys/net/ipv4/ip_forward", "1")).map_err(|e| e.to_string()))
         };
         let tc = |words: &str| namespaces.clone().and_then(|()| tc(&probe, words));
-        let netem = tc("qdisc replace dev a root netem delay 1ms 1ms loss 1%");
+        let netem = tc("qdisc replace dev one root netem delay 1ms 1ms loss 1%");
         let delay = match &netem {
             Ok(()) => Ok(Delay::Netem),
-            Err(_) => tc("qdisc replace dev a root tbf rate 1mbit burst 4kb latency 100ms").map(|()| Delay::Bucket),
+            Err(_) => tc("qdisc replace dev one root tbf rate 1mbit burst 4kb latency 100ms").map(|()| Delay::Bucket),
         };
         let loss = match &netem {
             Ok(()) => Ok(Loss::Netem),
-            Err(_) => tc("qdisc add dev b clsact").and_then(|()| lose(&probe, "b", 5)).map(|()| Loss::Filter),
+            Err(_) => tc("qdisc add dev two clsact").and_then(|()| lose(&probe, "two", 5)).map(|()| Loss::Filter),
         };
         let _ = run(&["ip", "netns", "delete", &probe]);
         Self {
