@@ -338,7 +338,10 @@ fn a_node_that_is_gone_for_good_is_replaced() {
     let (at, peer, resp) = (cluster.resp(2), cluster.peer(fourth), cluster.resp(fourth));
     let told = run_to_end(&["ctl", "--node", &at, "add-node", "4", "--peer", &peer, "--resp", &resp]);
     let said = String::from_utf8_lossy(&told.stderr);
-    assert!(!told.status.success() && said.contains("could not be reached: [1]"), "{said}");
+    assert!(
+        !told.status.success() && said.contains("could not be reached: [1]"),
+        "{said}"
+    );
     cluster.ctl(3, &["replace", "1", "4"]);
     let status = cluster.ctl(fourth, &["status"]);
     for group in groups(&status) {

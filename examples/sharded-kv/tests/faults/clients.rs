@@ -153,11 +153,15 @@ impl<'a> Client<'a> {
                 }
             }
         }
-        let commands: Vec<_> = asked.iter().flat_map(|(unit, op)| units::commands(*unit, *op, false)).collect();
+        let commands: Vec<_> = asked
+            .iter()
+            .flat_map(|(unit, op)| units::commands(*unit, *op, false))
+            .collect();
         let invoked = self.load.micros();
         let mut replies = Vec::new();
         let load = self.load;
-        self.links.exchange(&node, &commands, |reply| replies.push((reply, load.micros())));
+        self.links
+            .exchange(&node, &commands, |reply| replies.push((reply, load.micros())));
         let base = self.next_number();
         for (at, ((unit, op), (reply, returned))) in asked.iter().zip(replies).enumerate() {
             self.links.learn(*unit, &node, &reply);

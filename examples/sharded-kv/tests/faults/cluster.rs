@@ -112,7 +112,9 @@ impl Cluster {
 
     /// Where clients find all machines, the spare one too.
     pub(crate) fn all_resp(&self) -> Vec<String> {
-        (1..=self.setup.spare()).map(|machine| self.network.resp(machine)).collect()
+        (1..=self.setup.spare())
+            .map(|machine| self.network.resp(machine))
+            .collect()
     }
 
     pub(crate) fn begin(&mut self, fault: Fault) {
@@ -222,7 +224,11 @@ impl Operator {
     }
 
     fn ctl(&self, at: &str, words: &[&str]) -> bool {
-        let mut log = fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        let mut log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .unwrap();
         std::io::Write::write_all(&mut log, format!("--- at {at}: {words:?}\n").as_bytes()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_raftyard-kv"));
         command.args(["ctl", "--node", at]).args(words).stdin(Stdio::null());

@@ -41,7 +41,11 @@ impl<'a> Keeper<'a> {
             let told = match self.ask(n, &["SET", &key(n), &value(n)]) {
                 Reply::Told(reply) if reply == Value::ok() => Told::Done,
                 Reply::Told(reply) => {
-                    self.load.odd.lock().unwrap().push(format!("SET of {} was answered {reply:?}", key(n)));
+                    self.load
+                        .odd
+                        .lock()
+                        .unwrap()
+                        .push(format!("SET of {} was answered {reply:?}", key(n)));
                     Told::Unknown
                 }
                 Reply::Moved(_) | Reply::Refused(_) => Told::Refused,

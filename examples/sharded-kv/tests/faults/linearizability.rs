@@ -69,11 +69,15 @@ impl<'a> Search<'a> {
         for (place, at) in waiting.iter().enumerate() {
             let call = &calls[*at];
             first[*at] = if call.is_known() {
-                let before = call.after.and_then(|number| numbers.get(&(call.client.as_str(), number)));
+                let before = call
+                    .after
+                    .and_then(|number| numbers.get(&(call.client.as_str(), number)));
                 before.copied().filter(|before| calls[*before].is_known())
             } else {
                 let mut earlier = waiting[..place].iter().rev();
-                earlier.find(|at| !calls[**at].is_known() && calls[**at].op == call.op).copied()
+                earlier
+                    .find(|at| !calls[**at].is_known() && calls[**at].op == call.op)
+                    .copied()
             };
         }
         Self {

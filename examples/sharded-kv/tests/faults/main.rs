@@ -58,7 +58,14 @@ fn possible(settings: Settings) -> Possible {
         Err(error) => println!("loss: NONE ({error})"),
     }
     let full_disk = Disk::can_be_filled(&system::own_dir().join("probe"));
-    println!("disks: {}", if full_disk { "a tmpfs for each node" } else { "directories, NONE IS FULL" });
+    println!(
+        "disks: {}",
+        if full_disk {
+            "a tmpfs for each node"
+        } else {
+            "directories, NONE IS FULL"
+        }
+    );
     Possible {
         partitions: network.namespaces.is_ok(),
         loss: network.loss.is_ok(),
@@ -103,12 +110,13 @@ fn nodes_keep_their_word_under_faults() {
 
 fn tell(seed: u64, figures: &Figures) {
     println!(
-        "seed {seed}: {} calls done, {} unknown, {} refused; {} keys kept; well after {:.1} s{}",
+        "seed {seed}: {} calls done, {} unknown, {} refused; {} keys kept; well after {:.1} s, whole after {:.1} s{}",
         figures.done,
         figures.unknown,
         figures.refused,
         figures.kept,
         figures.well_after.as_secs_f64(),
+        figures.whole_after.as_secs_f64(),
         match figures.undecided {
             0 => String::new(),
             units => format!("; {units} units UNDECIDED"),

@@ -58,9 +58,28 @@ impl Abilities {
         } else {
             let _making = making();
             run(&["ip", "netns", "add", &probe])
-                .and_then(|()| run(&["ip", "-n", &probe, "link", "add", "name", "one", "type", "veth", "peer", "name", "two"]))
-                .and_then(|()| run(&["ip", "-n", &probe, "rule", "add", "iif", "one", "to", "10.77.1.2", "blackhole"]))
-                .and_then(|()| inside(&probe, || fs::write("/proc/sys/net/ipv4/ip_forward", "1")).map_err(|e| e.to_string()))
+                .and_then(|()| {
+                    run(&[
+                        "ip", "-n", &probe, "link", "add", "name", "one", "type", "veth", "peer", "name", "two",
+                    ])
+                })
+                .and_then(|()| {
+                    run(&[
+                        "ip",
+                        "-n",
+                        &probe,
+                        "rule",
+                        "add",
+                        "iif",
+                        "one",
+                        "to",
+                        "10.77.1.2",
+                        "blackhole",
+                    ])
+                })
+                .and_then(|()| {
+                    inside(&probe, || fs::write("/proc/sys/net/ipv4/ip_forward", "1")).map_err(|e| e.to_string())
+                })
         };
         let tc = |words: &str| namespaces.clone().and_then(|()| tc(&probe, words));
         let netem = tc("qdisc replace dev one root netem delay 1ms 1ms loss 1%");
@@ -70,7 +89,9 @@ impl Abilities {
         };
         let loss = match &netem {
             Ok(()) => Ok(Loss::Netem),
-            Err(_) => tc("qdisc add dev two clsact").and_then(|()| lose(&probe, "two", 5)).map(|()| Loss::Filter),
+            Err(_) => tc("qdisc add dev two clsact")
+                .and_then(|()| lose(&probe, "two", 5))
+                .map(|()| Loss::Filter),
         };
         let _ = run(&["ip", "netns", "delete", &probe]);
         Self {
@@ -89,7 +110,19 @@ fn tc(space: &str, words: &str) -> Result<(), String> {
 
 fn lose(space: &str, device: &str, percent: u64) -> Result<(), String> {
     let filter = LOSS.replace("{}", &(percent * (1 << 32) / 100).to_string());
-    let words = ["tc", "-n", space, "filter", "add", "dev", device, "ingress", "bpf", "direct-action", "bytecode"];
+    let words = [
+        "tc",
+        "-n",
+        space,
+        "filter",
+        "add",
+        "dev",
+        device,
+        "ingress",
+        "bpf",
+        "direct-action",
+        "bytecode",
+    ];
     run(&[&words[..], &[&filter]].concat())
 }
 
@@ -144,7 +177,9 @@ impl Network {
         let (device, address, gateway) = (device(machine), address(machine), format!("10.77.{machine}.1"));
         run(&["ip", "netns", "add", &space])?;
         let ip = |words: &str| run(&words.split(' ').collect::<Vec<_>>());
-        ip(&format!("ip -n {router} link add {device} type veth peer name eth0 netns {space}"))?;
+        ip(&format!(
+            "ip -n {router} link add {device} type veth peer name eth0 netns {space}"
+        ))?;
         ip(&format!("ip -n {router} addr add {gateway}/24 dev {device}"))?;
         ip(&format!("ip -n {router} link set {device} up"))?;
         ip(&format!("ip -n {space} addr add {address}/24 dev eth0"))?;
@@ -212,7 +247,18 @@ impl Network {
 
     fn rule(&self, what: &str, from: usize, to: usize) -> Result<(), String> {
         let (router, device, address) = (self.router(), device(from), address(to));
-        run(&["ip", "-n", &router, "rule", what, "iif", &device, "to", &address, "blackhole"])
+        run(&[
+            "ip",
+            "-n",
+            &router,
+            "rule",
+            what,
+            "iif",
+            &device,
+            "to",
+            &address,
+            "blackhole",
+        ])
     }
 
     /// `percent` of what the machine sends gets lost from now on, and with netem of what is sent to it; 0 ends it.
@@ -246,7 +292,10 @@ impl Network {
     }
 
     fn set_queue(&self, machine: usize, queue: &str, ends: bool) -> Result<(), String> {
-        for (space, device) in [(self.router(), device(machine)), (self.space(machine), "eth0".to_owned())] {
+        for (space, device) in [
+            (self.router(), device(machine)),
+            (self.space(machine), "eth0".to_owned()),
+        ] {
             if ends {
                 tc(&space, &format!("qdisc delete dev {device} root"))?;
             } else {
@@ -268,7 +317,10 @@ fn address(machine: usize) -> String {
 impl Drop for Network {
     fn drop(&mut self) {
         if let Self::Namespaces { machines, .. } = self {
-            for space in (1..=*machines).map(|machine| self.space(machine)).chain([self.router()]) {
+            for space in (1..=*machines)
+                .map(|machine| self.space(machine))
+                .chain([self.router()])
+            {
                 let _ = run(&["ip", "netns", "delete", &space]);
             }
         }

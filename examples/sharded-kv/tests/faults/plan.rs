@@ -136,7 +136,7 @@ pub(crate) fn draw(random: &mut Random, nodes: usize, length: Duration, possible
     while from < length {
         let fault = draw_fault(random, nodes, possible);
         // Mostly around the length of a lease, sometimes much longer.
-        let most = if random.one_in(3) { 5_000 } else { 1_500 };
+        let most = if random.one_in(4) { 5_000 } else { 1_500 };
         let to = (from + random.millis(200, most)).min(length);
         let taken = |other: &Planned| {
             let parts = other.fault.takes(nodes);
@@ -149,7 +149,7 @@ pub(crate) fn draw(random: &mut Random, nodes: usize, length: Duration, possible
                 wiped = Some(node);
             }
             plan.push(Planned { fault, from, to });
-            from += random.millis(100, 1_600);
+            from += random.millis(100, 2_000);
         }
     }
     plan

@@ -48,8 +48,10 @@ pub(crate) struct Figures {
     pub(crate) kept: usize,
     /// Units for which the search took too long.
     pub(crate) undecided: usize,
-    /// From the end of the last fault until every unit was written, and wiped nodes replaced.
+    /// From the end of the last fault until every unit was written.
     pub(crate) well_after: Duration,
+    /// And until a wiped node was replaced.
+    pub(crate) whole_after: Duration,
     pub(crate) unavailable: Unavailability,
 }
 
@@ -59,6 +61,10 @@ pub(crate) fn run(seed: u64, length: Duration, possible: Possible, loopback: boo
     fs::create_dir_all(&dir).unwrap();
     let setup = Setup::draw(&mut Random::part(seed, 1));
     let plan = plan::draw(&mut Random::part(seed, 2), setup.nodes, length, possible);
+    let planned = plan
+        .iter()
+        .map(|one| format!("{:>7?} – {:>7?} {}\n", one.from, one.to, one.fault));
+    fs::write(dir.join("plan.txt"), planned.collect::<String>()).unwrap();
     let mut run = Run {
         seed,
         setup,
@@ -132,8 +138,9 @@ impl Run {
             }
             let healed = Instant::now();
             self.expect("once all faults were over", WELL, || all_written(&mut closer));
-            self.expect("a wiped node is replaced", WELL, || progress.is_whole());
             self.figures.well_after = healed.elapsed();
+            self.expect("a wiped node is replaced", WELL, || progress.is_whole());
+            self.figures.whole_after = healed.elapsed();
             load.stop.store(true, Ordering::SeqCst);
             let mut calls = Vec::new();
             for client in clients {
@@ -181,7 +188,9 @@ impl Run {
                     let (all, shown) = describe(&of_unit, &order);
                     fs::write(&path, all).unwrap();
                     let file = path.file_name().unwrap().to_string_lossy().into_owned();
-                    self.wrong.push(format!("{name} is not linearizable; all of its calls are in {file}\n{shown}"));
+                    self.wrong.push(format!(
+                        "{name} is not linearizable; all of its calls are in {file}\n{shown}"
+                    ));
                 }
             }
         }
@@ -191,7 +200,11 @@ impl Run {
     fn explain(&self) -> String {
         let kept = root().join(format!("failed-{}", self.seed));
         let _ = fs::remove_dir_all(&kept);
-        let place = if fs::rename(&self.dir, &kept).is_ok() { &kept } else { &self.dir };
+        let place = if fs::rename(&self.dir, &kept).is_ok() {
+            &kept
+        } else {
+            &self.dir
+        };
         let mut text = format!("seed {}: {:?}\n", self.seed, self.setup);
         for Happened { fault, from, to } in &self.damage.happened {
             writeln!(text, "  {} – {} {fault}", seconds(*from), seconds(*to)).unwrap();
@@ -225,7 +238,9 @@ fn describe(calls: &[Call], order: &[usize]) -> (String, String) {
             None => format!("    - {}", calls[*at]),
         })
         .collect();
-    let stuck = positions.iter().position(|at| calls[*at].is_known() && !order.contains(at));
+    let stuck = positions
+        .iter()
+        .position(|at| calls[*at].is_known() && !order.contains(at));
     let stuck = stuck.unwrap_or_default();
     let shown = &lines[stuck.saturating_sub(SHOWN)..(stuck + SHOWN).min(lines.len())];
     (lines.join("\n"), shown.join("\n"))

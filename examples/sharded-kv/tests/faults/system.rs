@@ -86,7 +86,9 @@ fn nodes_of(dir: &Path) -> Vec<String> {
         words.any(|word| std::str::from_utf8(word).is_ok_and(|word| Path::new(word).starts_with(dir)))
     };
     let pids = names_in(Path::new("/proc")).into_iter();
-    pids.filter(|name| name.parse::<u32>().is_ok()).filter(is_node).collect()
+    pids.filter(|name| name.parse::<u32>().is_ok())
+        .filter(is_node)
+        .collect()
 }
 
 /// The process that made a namespace, if it is one of these tests.
@@ -103,13 +105,18 @@ fn is_run(pid: u32) -> bool {
 
 fn names_in(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// From now on SIGINT and SIGTERM remove everything before they end the process.
 pub(crate) fn clean_up_when_interrupted() {
     thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut interrupt = signal(SignalKind::interrupt()).unwrap();

@@ -29,7 +29,9 @@ impl Unavailability {
             found.entry(one.fault.kind()).or_default().times += 1;
         }
         for unit in 0..UNITS {
-            let written = calls.iter().filter(|call| call.unit == unit && call.op != Op::Read && call.is_known());
+            let written = calls
+                .iter()
+                .filter(|call| call.unit == unit && call.op != Op::Read && call.is_known());
             let mut ends: Vec<u64> = written.map(|call| call.returned).filter(|end| *end >= begin).collect();
             ends.push(begin);
             ends.sort_unstable();
@@ -66,7 +68,11 @@ impl fmt::Display for Unavailability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |micros: u64| Duration::from_micros(micros).as_secs_f64();
         writeln!(f, "longest time without a write to one key, in seconds")?;
-        writeln!(f, "{:<20} {:>6} {:>14} {:>8}", "fault", "times", "among others", "alone")?;
+        writeln!(
+            f,
+            "{:<20} {:>6} {:>14} {:>8}",
+            "fault", "times", "among others", "alone"
+        )?;
         for (kind, worst) in &self.0 {
             let (any, alone) = (seconds(worst.any), seconds(worst.alone));
             write!(f, "{kind:<20} {:>6} {any:>14.2} ", worst.times)?;

@@ -114,7 +114,8 @@ pub(crate) fn told(unit: usize, op: Op, reply: &Value) -> Result<Option<State>, 
         },
         (_, value) => number(value).map(|number| [number, 0]),
     };
-    told.map(Some).ok_or_else(|| format!("{op:?} of {} was answered {reply:?}", name(unit)))
+    told.map(Some)
+        .ok_or_else(|| format!("{op:?} of {} was answered {reply:?}", name(unit)))
 }
 
 fn number(value: &Value) -> Option<u64> {

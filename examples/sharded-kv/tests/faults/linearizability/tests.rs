@@ -129,7 +129,10 @@ fn a_pipeline_keeps_its_order() {
     let mut read = call(1, READ, 1, 100, [0, 0]);
     assert!(is_linearizable(&[write.clone(), read.clone()]));
     read.after = Some(write.number);
-    assert!(!is_linearizable(&[write, read]), "the read overtook the write before it");
+    assert!(
+        !is_linearizable(&[write, read]),
+        "the read overtook the write before it"
+    );
 }
 
 /// All orders are tried, of all choices of what happened.
@@ -187,7 +190,11 @@ fn the_search_agrees_with_trying_all_orders() {
     for round in 0..20_000 {
         let calls = draw(&mut random);
         let expected = naive(&calls, 0, [0, 0]);
-        assert_eq!(is_linearizable(&calls), expected, "seed {seed}, round {round}: {calls:#?}");
+        assert_eq!(
+            is_linearizable(&calls),
+            expected,
+            "seed {seed}, round {round}: {calls:#?}"
+        );
         good += u32::from(expected);
     }
     assert!((4_000..16_000).contains(&good), "{good} of 20,000 histories were good");
