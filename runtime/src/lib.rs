@@ -15,6 +15,9 @@ mod budget;
 mod client;
 mod clock;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod host;
 mod inbox;

@@ -11,7 +11,6 @@ use serde::Deserialize;
 use crate::access::{Password, PasswordError};
 use crate::address::{AddressError, HostPort};
 use crate::slots::{SLOT_COUNT, ShardMap};
-use crate::tls::RespTls;
 
 /// Client connections of a node unless the configuration says otherwise (as in Redis).
 pub(crate) const DEFAULT_MAX_CLIENTS: usize = 10_000;
@@ -100,6 +99,15 @@ pub(crate) struct PeerConfig {
     pub(crate) resp: HostPort,
 }
 
+/// What a node shows its clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RespTls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Who issued the certificates that the nodes show clients, for a node that forwards commands to others.
+    pub(crate) ca: Option<PathBuf>,
+}
+
 /// Why a configuration can't be used. Each names the file, and the field where there is one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -179,7 +187,8 @@ impl NodeConfig {
         Self::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+    /// Checks `text`, which came from `path`.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
             problem: one_line(text, &error),

@@ -7,9 +7,8 @@ use raftyard::NodeId;
 use crate::access::Password;
 use crate::address::HostPort;
 use crate::certificates;
-use crate::config::{DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads, StateKind};
+use crate::config::{DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads, RespTls, StateKind};
 use crate::slots::ShardMap;
-use crate::tls::RespTls;
 
 /// What the cluster is called.
 pub(crate) const CLUSTER: &str = "dev";

@@ -14,19 +14,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::address::HostPort;
+use crate::config::RespTls;
 use crate::stream::Stream;
 
 /// How often the files are looked at, at most: when a client connects.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What a node shows its clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RespTls {
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
-    /// Who issued the certificates that the nodes show clients, for a node that forwards commands to others.
-    pub(crate) ca: Option<PathBuf>,
-}
 
 /// Why there is no TLS. Each names the file.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,8 @@
 //! - [`OwnSession`]: the session that a replica keeps for what is proposed without one.
 
 mod envelope;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod kept;
 mod own;
 mod table;

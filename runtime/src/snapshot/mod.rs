@@ -17,6 +17,8 @@
 mod actor;
 mod carry;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod name;
 mod receive;
 mod restore;

@@ -6,6 +6,8 @@
 
 mod boot;
 mod disk;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod identity;
 mod memory;
 mod peer_book;

@@ -5,6 +5,8 @@
 //! opened. Segments are given up from the oldest on: what somebody still needs of it is written once more, behind
 //! what is new, a little with every batch.
 
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod header;
 mod index;
 mod journal;
@@ -14,6 +16,9 @@ mod replay;
 mod tidy;
 mod usage;
 mod write;
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzzing::LOG;
 
 use super::boot::{Boot, count_boot};
 use super::disk::{Directory, Disk};

@@ -28,19 +28,21 @@ mod config;
 mod counters;
 mod fair;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod guard;
 mod handle;
 mod handshake;
 mod lane;
 mod link;
 mod network;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 #[allow(clippy::unwrap_used)]
 mod nowhere;
 mod outbox;
 mod service;
 mod session;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use nowhere::nowhere;
 #[cfg(test)]
 mod tests;

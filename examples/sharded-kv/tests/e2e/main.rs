@@ -8,6 +8,7 @@ mod crash;
 mod disk;
 mod expiry;
 mod failover;
+mod limits;
 mod membership;
 mod proxy;
 mod proxy_leader;

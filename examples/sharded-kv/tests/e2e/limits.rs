@@ -1,0 +1,208 @@
+//! What clients and strangers may make a node hold, and that none of them keeps others out.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use crate::support::{Connection, Process, ServerCluster, Value, encode, eventually, free_dev_port};
+
+const MIB: u64 = 1 << 20;
+
+/// A running node that leads all groups.
+fn start() -> ServerCluster {
+    let mut cluster = ServerCluster::new(1, 2);
+    cluster.start_all();
+    cluster
+}
+
+/// Writes `bytes` again and again until nobody takes any more; says how many were taken.
+fn flood(stream: &mut TcpStream, bytes: &[u8], most: usize) -> usize {
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut taken = 0;
+    while taken < most {
+        match stream.write(bytes) {
+            // A part of a request would be no request; what is sent next begins where this ended.
+            Ok(written) if written == bytes.len() => taken += written,
+            Ok(written) => return taken + written,
+            Err(error) => {
+                let is_full = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                assert!(is_full, "the node closed the connection: {error}");
+                return taken;
+            }
+        }
+    }
+    taken
+}
+
+/// A request of eight arguments of 8 MiB, of which almost nothing comes: 300 of them, 19 GiB by what they declare.
+#[test]
+fn memory_goes_by_what_came_and_not_by_what_was_declared() {
+    let cluster = start();
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    assert_eq!(client.command(&["SET", "k", "v"]).unwrap(), Value::ok());
+    let before = cluster.memory_bytes(1);
+    let declared = b"*8\r\n$3\r\nDEL\r\n$8388608\r\na few bytes";
+    let held: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = TcpStream::connect(cluster.resp(1)).unwrap();
+            stream.write_all(declared).unwrap();
+            stream
+        })
+        .collect();
+    let clients = || client_count(&mut Connection::open(&cluster.resp(1)).unwrap());
+    eventually("all are connected", || (clients() > held.len()).then_some(()));
+    assert_eq!(client.command(&["GET", "k"]).unwrap(), Value::bulk("v"));
+    let grown = cluster.memory_bytes(1).saturating_sub(before);
+    assert!(
+        grown < 64 * MIB,
+        "{} MiB more for {} connections",
+        grown / MIB,
+        held.len()
+    );
+}
+
+fn client_count(connection: &mut Connection) -> usize {
+    let info = connection.command(&["INFO", "clients"]).unwrap().text();
+    let line = info.lines().find_map(|line| line.strip_prefix("connected_clients:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// Ten clients ask for a gigabyte each and take nothing of it.
+#[test]
+fn clients_that_never_read_hold_little_and_keep_nobody_waiting() {
+    let cluster = start();
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    let large = "x".repeat(1 << 20);
+    assert_eq!(client.command(&["SET", "large", &large]).unwrap(), Value::ok());
+    let before = cluster.memory_bytes(1);
+    let request = encode(&["GET", "large"]).repeat(1_000);
+    let held: Vec<TcpStream> = (0..10)
+        .map(|_| {
+            let mut stream = TcpStream::connect(cluster.resp(1)).unwrap();
+            stream.write_all(&request).unwrap();
+            stream
+        })
+        .collect();
+    for number in 0..200 {
+        let value = number.to_string();
+        assert_eq!(client.command(&["SET", "k", &value]).unwrap(), Value::ok());
+        assert_eq!(client.command(&["GET", "k"]).unwrap(), Value::bulk(&value));
+        assert_eq!(client.command(&["GET", "large"]).unwrap(), Value::bulk(&large));
+    }
+    let grown = cluster.memory_bytes(1).saturating_sub(before);
+    assert!(
+        grown < 200 * MIB,
+        "{} MiB for {} clients that don't read",
+        grown / MIB,
+        held.len()
+    );
+}
+
+/// A client that writes without end and reads nothing is made to wait, not buffered.
+#[test]
+fn a_flood_of_requests_waits_in_the_network() {
+    let cluster = start();
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    let before = cluster.memory_bytes(1);
+    let requests = encode(&["SET", "k", &"x".repeat(1_000)]).repeat(100);
+    let most = 1 << 30;
+    let mut stream = TcpStream::connect(cluster.resp(1)).unwrap();
+    let taken = flood(&mut stream, &requests, most);
+    assert!(taken < most, "a gigabyte was taken from a client that reads no reply");
+    assert_eq!(client.command(&["SET", "other", "v"]).unwrap(), Value::ok());
+    let grown = cluster.memory_bytes(1).saturating_sub(before);
+    assert!(grown < 200 * MIB, "{} MiB for one client", grown / MIB);
+}
+
+/// Each port is called in every wrong way, hundreds of times, while others come and are served.
+#[test]
+fn a_flood_of_bad_callers_ends_no_accept_loop() {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_dev_port(3);
+    let mut process = Process::spawn(&[
+        "dev",
+        "--groups",
+        "3",
+        "--port",
+        &port.to_string(),
+        "--data",
+        data.path().to_str().unwrap(),
+        "--tls",
+    ]);
+    process.line("cluster ready");
+    let ca = data.path().join("certs/ca.pem");
+    let address = format!("127.0.0.1:{port}");
+    // A TLS record that says that a client's hello of 512 bytes follows, and none does.
+    let beginning = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+    let mut held = Vec::new();
+    for round in 0..100 {
+        for bytes in [
+            &b""[..],
+            b"PING\r\n",
+            b"GET / HTTP/1.1\r\n\r\n",
+            &beginning,
+            &[0xff; 600],
+        ] {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            // The node may have closed it already.
+            let _ = stream.write_all(bytes);
+            match round % 3 {
+                0 => drop(stream),
+                1 => drop(stream.shutdown(Shutdown::Write)),
+                _ => held.push(stream),
+            }
+        }
+        if round % 20 == 0 {
+            let mut client = Connection::open_tls(&address, &ca).unwrap();
+            assert_eq!(client.command(&["PING"]).unwrap(), Value::Status("PONG".into()));
+        }
+    }
+    // Those that say nothing more are closed in time.
+    for mut stream in held {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        // An end or a reset; not that it is still open after a minute.
+        if let Err(error) = stream.read_to_end(&mut Vec::new()) {
+            assert!(
+                !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                "{error}"
+            );
+        }
+    }
+    let mut client = Connection::open_tls(&address, &ca).unwrap();
+    assert_eq!(client.command(&["PING"]).unwrap(), Value::Status("PONG".into()));
+}
+
+/// The port between nodes, without TLS: garbage, silence, and lengths that nothing follows.
+#[test]
+fn a_flood_of_strangers_at_the_peer_port_disturbs_no_cluster() {
+    let mut cluster = ServerCluster::new(3, 2);
+    cluster.start_all();
+    let leader = cluster.leader_of("k");
+    let mut client = Connection::open(&cluster.resp(leader)).unwrap();
+    let before = cluster.memory_bytes(leader);
+    let declared = (32_u32 << 20).to_be_bytes();
+    let mut held = Vec::new();
+    for number in 0..200 {
+        for bytes in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", &declared, &[0; 5_000]] {
+            let mut stream = TcpStream::connect(cluster.peer(leader)).unwrap();
+            let _ = stream.write_all(bytes);
+            held.push(stream);
+        }
+        let value = number.to_string();
+        assert_eq!(client.command(&["SET", "k", &value]).unwrap(), Value::ok());
+    }
+    let grown = cluster.memory_bytes(leader).saturating_sub(before);
+    assert!(grown < 64 * MIB, "{} MiB for {} strangers", grown / MIB, held.len());
+    // The others come back through the same port.
+    for node in (1..=3).filter(|node| *node != leader) {
+        cluster.kill(node);
+        cluster.start(node);
+        cluster.wait_ready(node);
+    }
+    eventually("a write after the others restarted", || {
+        let written = Connection::open(&cluster.resp(cluster.leader_of("k")))
+            .ok()?
+            .command(&["SET", "k", "last"]);
+        (written.ok()? == Value::ok()).then_some(())
+    });
+}
