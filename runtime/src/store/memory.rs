@@ -45,15 +45,6 @@ impl MemoryLogStore {
     pub fn new() -> Self {
         Self::default()
     }
-
-    /// Another disk that holds the same.
-    #[cfg(feature = "sim")]
-    pub(crate) fn copy(&self) -> Self {
-        let copy = self.disk.lock().clone();
-        Self {
-            disk: Arc::new(Mutex::new(copy)),
-        }
-    }
 }
 
 impl Disk {
