@@ -67,6 +67,10 @@ pub(crate) struct GroupActor {
     position: usize,
     /// It is in the index of those who sleep.
     asleep: bool,
+    /// It started without something that it may have acknowledged, and was not repaired yet.
+    is_damaged: bool,
+    /// Up to here the state on disk has applied all already.
+    pub(super) ahead: LogIndex,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
     pub(super) quarantined: bool,
     /// The last that is dropped: nothing of the state machine is left then.
@@ -103,6 +107,8 @@ impl GroupActor {
         let (limits, seed) = (shared.limits.sessions, create.config.seed);
         let core = Group::new(create.config, create.recovered, shared.clock.now());
         let reads = Reads::new(core.last());
+        let is_damaged = core.must_catch_up();
+        shared.counters.replicas_damaged.add(u64::from(is_damaged));
         Self {
             core,
             effects: Effects::default(),
@@ -120,6 +126,8 @@ impl GroupActor {
             shared,
             position,
             asleep: false,
+            is_damaged,
+            ahead: create.ahead,
             quarantined: false,
             ended: None,
         }
@@ -185,6 +193,11 @@ impl GroupActor {
         }
         self.proposals.expire(now);
         self.reads.expire(now);
+        if self.is_damaged && !self.core.must_catch_up() {
+            self.is_damaged = false;
+            self.shared.counters.replicas_repaired.add(1);
+            tracing::info!(group = self.slot.group.0, replica = %self.core, "replica repaired");
+        }
         if self.core.role() != role {
             tracing::debug!(group = self.slot.group.0, replica = %self.core, "role changed");
         }
@@ -366,7 +379,9 @@ impl GroupActor {
                 watch.applies(self.slot.life(), id, &payload);
             }
             let mut answer = None;
-            if let Payload::Command(command) = payload {
+            if let Payload::Command(command) = payload
+                && index > self.ahead
+            {
                 commands += 1;
                 bytes += Entry::OVERHEAD + command.len();
                 let wanted = if is_on_disk {
@@ -399,7 +414,9 @@ impl GroupActor {
                 self.proposals.applied(id, answer);
             }
         }
-        self.commit(last)?;
+        if last.index > self.ahead {
+            self.commit(last)?;
+        }
         for (id, answer) in held {
             self.proposals.applied(id, answer);
         }
@@ -534,6 +551,7 @@ impl GroupActor {
             membership: self.core.membership(),
             member: self.core.membership().role_of(self.core.node()),
             asleep: !self.quarantined && self.core.is_asleep(),
+            damaged: self.core.must_catch_up(),
             lease: !self.quarantined && self.core.has_lease(self.shared.clock.now(), &self.shared.sessions()),
         });
         self.note_sleep();

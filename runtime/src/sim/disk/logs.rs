@@ -110,6 +110,10 @@ impl LogStore for SimLogStore {
         self.change(6, 1, |logs| logs.rebuild(record), note)
     }
 
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.change(9, 1, |logs| logs.forget(group), |_| {})
+    }
+
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
         let note = |watch: &Watch| batch.iter().for_each(|persist| watch.see(&Event::Writes(persist)));
         let entries = batch.iter().map(|persist| persist.entries.len()).sum();

@@ -73,6 +73,7 @@ impl Dispatcher {
             machine: Box::new(Typed::new(Witness)),
             snapshot: None,
             unsynced: false,
+            ahead: LogIndex::ZERO,
             slot: slot.clone(),
             campaign: false,
         })));

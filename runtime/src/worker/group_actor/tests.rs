@@ -75,6 +75,7 @@ fn single_by(clock: Arc<dyn Clock>) -> GroupActor {
         machine: Box::new(Typed::new(Counter(0))),
         snapshot: None,
         unsynced: false,
+        ahead: LogIndex::ZERO,
         slot: Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
             is_on_disk: false,
