@@ -213,7 +213,10 @@ impl Node {
         machine: &mut dyn Machine,
     ) -> Result<Option<LogId>, CreateGroupError> {
         self.leave_behind(found);
-        let opened = self.open_or_forget(found, None, || machine.decoder()).await?;
+        let opened = match self.open_or_forget(found, None, machine.decoder()).await? {
+            Some(opened) => opened,
+            None => self.open_snapshot(found, None, machine.decoder()).await?,
+        };
         let last = match opened.newest {
             None => None,
             Some((last, state)) => {
@@ -240,7 +243,12 @@ impl Node {
         let mut last = applied;
         let mut opened = Opened::default();
         if is_behind(found) || found.state.holds(applied) {
-            opened = self.open_or_forget(found, Some(applied), || machine.decoder()).await?;
+            // If it forgot its log, what is on disk may be ahead of that now.
+            let decode = machine.decoder();
+            opened = self
+                .open_or_forget(found, Some(applied), decode)
+                .await?
+                .unwrap_or_default();
         }
         // Looked at once more: the log may be forgotten now.
         let mut ahead = LogIndex::ZERO;
@@ -278,17 +286,18 @@ impl Node {
     }
 
     /// As [`Node::open_snapshot`]. If a snapshot is lost that the log goes on from, the log is of no use: then the
-    /// replica forgets it, and gets all from its peers. If it has none, that would be the end of what is left.
+    /// replica forgets it, to get all from its peers, and there is nothing to be opened. If it has no peers, that would
+    /// be the end of what is left.
     async fn open_or_forget(
         &self,
         found: &mut RecoveredGroup,
         applied: Option<LogId>,
-        decoder: impl Fn() -> Decode,
-    ) -> Result<Opened, CreateGroupError> {
+        decode: Decode,
+    ) -> Result<Option<Opened>, CreateGroupError> {
         let group = found.record.group;
-        let error = match self.open_snapshot(found, applied, decoder()).await {
+        let error = match self.open_snapshot(found, applied, decode).await {
             Err(CreateGroupError::Snapshot(error @ SnapshotError::Missing { .. })) => error,
-            opened => return opened,
+            opened => return opened.map(Some),
         };
         let newest = found.state.memberships.last();
         let membership = newest.map_or(&found.record.membership, |(_, newest)| newest);
@@ -305,11 +314,7 @@ impl Node {
         found.state.created = before.state.created;
         found.damage = before.damage;
         self.leave_behind(found);
-        if applied.is_some() {
-            // What is on disk may be ahead of the log now.
-            return Ok(Opened::default());
-        }
-        self.open_snapshot(found, applied, decoder()).await
+        Ok(None)
     }
 
     async fn open_snapshot(
