@@ -36,6 +36,8 @@ pub(crate) struct Counters {
     pub(crate) states_synced: Counter,
     pub(crate) snapshots_sent: Counter,
     pub(crate) snapshots_installed: Counter,
+    pub(crate) replicas_damaged: Counter,
+    pub(crate) replicas_repaired: Counter,
 }
 
 /// What a node did since it was opened.
@@ -89,6 +91,10 @@ pub struct HostMetrics {
     pub snapshot_bytes_sent: u64,
     /// Snapshots from peers that took the place of a log here.
     pub snapshots_installed: u64,
+    /// Replicas that had lost something when they were opened: they neither vote nor lead before they are repaired.
+    pub replicas_damaged: u64,
+    /// Those of them that hold again all that they may have acknowledged.
+    pub replicas_repaired: u64,
     /// Connections to or from peers that were refused because of who their other end is or does not prove to be.
     pub handshakes_refused: HandshakeCounts,
 }
@@ -126,6 +132,8 @@ impl HostMetrics {
             snapshots_sent: with(self.snapshots_sent, other.snapshots_sent),
             snapshot_bytes_sent: with(self.snapshot_bytes_sent, other.snapshot_bytes_sent),
             snapshots_installed: with(self.snapshots_installed, other.snapshots_installed),
+            replicas_damaged: with(self.replicas_damaged, other.replicas_damaged),
+            replicas_repaired: with(self.replicas_repaired, other.replicas_repaired),
             handshakes_refused: self.handshakes_refused.combine(&other.handshakes_refused, with),
         }
     }
@@ -156,6 +164,8 @@ impl HostMetrics {
             snapshots_sent: counters.snapshots_sent.get(),
             snapshot_bytes_sent: transport.snapshot_bytes_sent,
             snapshots_installed: counters.snapshots_installed.get(),
+            replicas_damaged: counters.replicas_damaged.get(),
+            replicas_repaired: counters.replicas_repaired.get(),
             handshakes_refused: transport.handshakes_refused,
         }
     }

@@ -215,6 +215,12 @@ impl Cluster {
         node.loads.clear();
     }
 
+    /// A replica crashes, and its disk loses all but its first entries.
+    pub(crate) fn damage(&mut self, id: NodeId, kept: usize) {
+        self.crash(id, 0);
+        self.node_mut(id).disk.lose(kept);
+    }
+
     /// Destroys a replica with all that it held. A new one joins in its place, in the same life of the group, of
     /// whose past it knows no more than its node keeps.
     pub(crate) fn come_back(&mut self, id: NodeId) {

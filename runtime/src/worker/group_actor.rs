@@ -68,6 +68,10 @@ pub(crate) struct GroupActor {
     position: usize,
     /// It is in the index of those who sleep.
     asleep: bool,
+    /// It started without something that it may have acknowledged, and was not repaired yet.
+    is_damaged: bool,
+    /// Up to here the state on disk has applied all already.
+    pub(super) ahead: LogIndex,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
     pub(super) quarantined: bool,
     /// The last that is dropped: nothing of the state machine is left then.
@@ -116,6 +120,8 @@ impl GroupActor {
         let (limits, seed) = (shared.limits.sessions, create.config.seed);
         let core = Group::new(create.config, create.recovered, shared.clock.now());
         let reads = Reads::new(core.last());
+        let is_damaged = core.must_catch_up();
+        shared.counters.replicas_damaged.add(u64::from(is_damaged));
         Self {
             core,
             effects: Effects::default(),
@@ -134,6 +140,8 @@ impl GroupActor {
             shared,
             position,
             asleep: false,
+            is_damaged,
+            ahead: create.ahead,
             quarantined: false,
             ended: None,
         }
@@ -202,6 +210,11 @@ impl GroupActor {
         self.proposals.expire(now);
         self.reads.expire(now);
         self.conclude_election(now, &sessions);
+        if self.is_damaged && !self.core.must_catch_up() {
+            self.is_damaged = false;
+            self.shared.counters.replicas_repaired.add(1);
+            tracing::info!(group = self.slot.group.0, replica = %self.core, "replica repaired");
+        }
         if self.core.role() != role {
             tracing::debug!(group = self.slot.group.0, replica = %self.core, "role changed");
         }
@@ -435,7 +448,9 @@ impl GroupActor {
                 watch.applies(self.slot.life(), id, &payload);
             }
             let mut answer = None;
-            if let Payload::Command(command) = payload {
+            if let Payload::Command(command) = payload
+                && index > self.ahead
+            {
                 commands += 1;
                 bytes += Entry::OVERHEAD + command.len();
                 let wanted = if is_on_disk {
@@ -468,7 +483,9 @@ impl GroupActor {
                 self.proposals.applied(id, answer);
             }
         }
-        self.commit(last)?;
+        if last.index > self.ahead {
+            self.commit(last)?;
+        }
         for (id, answer) in held {
             self.proposals.applied(id, answer);
         }
@@ -613,6 +630,7 @@ impl GroupActor {
             membership: self.core.membership(),
             member: self.core.membership().role_of(self.core.node()),
             asleep: !self.quarantined && self.core.is_asleep(),
+            damaged: self.core.must_catch_up(),
             lease: !self.quarantined && self.core.has_lease(self.shared.clock.now(), &self.shared.sessions()),
         });
         self.note_sleep();

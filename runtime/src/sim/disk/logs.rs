@@ -102,6 +102,10 @@ impl LogStore for SimLogStore {
         self.tell(outcome, || Doubt::Creates(vec![record.clone()]))
     }
 
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.change(9, 1, |logs| logs.forget(group), |_| {})
+    }
+
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
         let outcome = self.logs.write(batch);
         self.tell(outcome, || Doubt::Writes(batch.to_vec()))

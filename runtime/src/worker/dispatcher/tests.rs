@@ -15,8 +15,8 @@ use crate::tenancy::Tenancy;
 use crate::transport;
 use crate::witness::Witness;
 use raftyard_groups::{
-    Incarnation, Liveness, LivenessConfig, LivenessEffects, Membership, NodeId, NodeIncarnation, Promise, ReadRound,
-    Recovered, ReplicaConfig, Term, Tuning,
+    Incarnation, Liveness, LivenessConfig, LivenessEffects, LogIndex, Membership, NodeId, NodeIncarnation, Promise,
+    ReadRound, Recovered, ReplicaConfig, Term, Tuning,
 };
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -73,6 +73,7 @@ impl Dispatcher {
             machine: Box::new(Typed::new(Witness)),
             snapshot: None,
             unsynced: false,
+            ahead: LogIndex::ZERO,
             slot: slot.clone(),
             campaign: false,
         })));
