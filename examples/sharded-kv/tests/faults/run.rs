@@ -1,5 +1,6 @@
 //! One run: a cluster under faults and clients, then what must hold of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -209,8 +210,12 @@ impl Run {
         for Happened { fault, from, to } in &self.damage.happened {
             writeln!(text, "  {} – {} {fault}", seconds(*from), seconds(*to)).unwrap();
         }
+        let mut said: BTreeMap<&str, usize> = BTreeMap::new();
         for wrong in &self.wrong {
-            writeln!(text, "{wrong}").unwrap();
+            *said.entry(wrong).or_default() += 1;
+        }
+        for (wrong, times) in said {
+            writeln!(text, "{times} × {wrong}").unwrap();
         }
         writeln!(text, "logs of the nodes: {}", place.display()).unwrap();
         let _ = fs::write(Path::new(place).join("failure.txt"), &text);
