@@ -104,6 +104,11 @@ impl Hosting {
         Ok(hosting)
     }
 
+    /// Returns once the keys can't be written any more, with the reason.
+    pub(crate) async fn failed(&self) -> String {
+        self.state.failed().await
+    }
+
     pub(crate) fn host(&self) -> &RaftHost {
         &self.host
     }

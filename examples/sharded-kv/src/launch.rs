@@ -52,6 +52,15 @@ pub(crate) enum StartError {
     },
 }
 
+/// The disk took a write of keys only in part, or not at all: it may have been full.
+#[derive(Debug, thiserror::Error)]
+#[error("node {}: the keys in {} can't be written until the node is started again: {reason}", node.0, dir.display())]
+pub(crate) struct FailedError {
+    node: NodeId,
+    dir: PathBuf,
+    reason: String,
+}
+
 /// A node that serves clients.
 pub(crate) struct RunningNode {
     node: Arc<Node>,
@@ -133,6 +142,15 @@ impl RunningNode {
             self.host.peer_addr(),
             self.data_dir.display(),
         )
+    }
+
+    /// Returns once this node can't go on until it is started again.
+    pub(crate) async fn failed(&self) -> FailedError {
+        FailedError {
+            node: self.host.node(),
+            dir: self.data_dir.clone(),
+            reason: self.node.hosting().failed().await,
+        }
     }
 
     /// Stops serving clients: what was received is answered first.

@@ -308,7 +308,7 @@ fn ctl_says_what_is_wrong() {
     cluster.start_all();
     let refuse = |words: &[&str]| {
         let at = cluster.resp(1);
-        let output = crate::support::run_to_end(&[&["ctl", "--node", &at], words].concat());
+        let output = run_to_end(&[&["ctl", "--node", &at], words].concat());
         assert!(!output.status.success(), "{words:?}");
         String::from_utf8(output.stderr).unwrap()
     };
@@ -316,7 +316,7 @@ fn ctl_says_what_is_wrong() {
     assert!(refuse(&["promote", "4", "--group", "1"]).contains("is unknown"));
     assert!(refuse(&["remove", "1", "--group", "1"]).contains("at least one voter"));
     assert!(refuse(&["transfer", "77", "1"]).contains("there is no"));
-    let nobody = crate::support::run_to_end(&["ctl", "--node", "127.0.0.1:1", "status"]);
+    let nobody = run_to_end(&["ctl", "--node", "127.0.0.1:1", "status"]);
     assert!(!nobody.status.success());
     let abandoned = cluster.ctl(1, &["abandon"]);
     assert!(abandoned.contains("no change that could be abandoned"), "{abandoned}");

@@ -27,7 +27,9 @@ impl Disk {
 
     /// Whether a disk can be made that can be filled.
     pub(crate) fn can_be_filled(dir: &Path) -> bool {
-        Self::new(dir.to_owned()).is_mounted
+        let is_mounted = Self::new(dir.to_owned()).is_mounted;
+        let _ = fs::remove_dir(dir);
+        is_mounted
     }
 
     /// Where the node's data is.

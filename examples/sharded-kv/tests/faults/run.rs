@@ -23,7 +23,7 @@ use crate::units;
 
 /// Until a cluster without faults serves every key, and does again once all are over; a node may have to be replaced, on
 /// a busy machine.
-const WELL: Duration = Duration::from_secs(90);
+pub(crate) const WELL: Duration = Duration::from_secs(90);
 
 /// Calls that are shown before the first one that has no place, and behind it.
 const SHOWN: usize = 25;
@@ -228,7 +228,7 @@ fn seconds(micros: u64) -> String {
 }
 
 /// Tries to write what was not written yet.
-fn all_written(closer: &mut Client) -> bool {
+pub(crate) fn all_written(closer: &mut Client) -> bool {
     (0..units::UNITS).all(|unit| closer.update(unit))
 }
 
