@@ -170,7 +170,7 @@ impl Network {
         let (device, address, gateway) = (device(machine), address(machine), format!("10.77.{machine}.1"));
         ip(&format!("netns add {space}"))?;
         ip(&format!(
-            "ip -n {router} link add {device} type veth peer name eth0 netns {space}"
+            "-n {router} link add {device} type veth peer name eth0 netns {space}"
         ))?;
         ip(&format!("-n {router} addr add {gateway}/24 dev {device}"))?;
         ip(&format!("-n {router} link set {device} up"))?;
