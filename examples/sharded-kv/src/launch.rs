@@ -4,7 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raftyard::{Compaction, CreateGroupError, GroupId, NodeId, OpenError, RaftHost, TlsError, TlsNetwork};
+use raftyard::{
+    Compaction, CreateGroupError, GroupId, NodeId, OpenError, QuarantineReason, RaftHost, TlsError, TlsNetwork,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -52,13 +54,13 @@ pub(crate) enum StartError {
     },
 }
 
-/// The disk took a write of keys only in part, or not at all: it may have been full.
+/// The disk did not take a write: it may have been full.
 #[derive(Debug, thiserror::Error)]
-#[error("node {}: the keys in {} can't be written until the node is started again: {reason}", node.0, dir.display())]
+#[error("node {}: nothing can be written to {} until the node is started again: {reason}", node.0, dir.display())]
 pub(crate) struct FailedError {
     node: NodeId,
     dir: PathBuf,
-    reason: String,
+    reason: QuarantineReason,
 }
 
 /// A node that serves clients.

@@ -72,14 +72,6 @@ impl State {
         }
     }
 
-    /// Returns once the keys can't be written any more, with the reason. In memory they always can.
-    pub(crate) async fn failed(&self) -> String {
-        match self {
-            Self::Memory => std::future::pending().await,
-            Self::Disk(store) => store.failed().await,
-        }
-    }
-
     /// As [`RaftHost::join_group`].
     pub(crate) async fn join_group(
         &self,

@@ -164,6 +164,7 @@ impl Cluster {
             Fault::Delay(node, _) => self.network.set_delay(node, 0),
             Fault::FullDisk(node) => {
                 self.full[node - 1] = false;
+                self.was_full[node - 1] = Some(Instant::now());
                 self.disks[node - 1].free();
             }
             _ => {}

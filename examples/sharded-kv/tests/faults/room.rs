@@ -8,12 +8,17 @@ use std::time::{Duration, Instant};
 use crate::clients::{Client, Kind, Load};
 use crate::cluster::{Cluster, Setup};
 use crate::disk::Disk;
+use crate::links::{Links, Reply};
 use crate::plan::Fault;
+use crate::random::Random;
 use crate::run::{WELL, all_written};
 use crate::system::{own_dir, poll};
 
 /// So long writes come while the disk is full.
 const FULL: Duration = Duration::from_secs(3);
+
+/// What is written then, in keys of 16 KiB: more than a log has room for already.
+const KEYS: usize = 60;
 
 fn a_node_is_back_once_there_is_room(on_disk: bool) {
     let dir = own_dir().join(format!("room-{on_disk}"));
@@ -48,6 +53,11 @@ fn a_node_is_back_once_there_is_room(on_disk: bool) {
 
     cluster.begin(Fault::FullDisk(1));
     let begin = Instant::now();
+    let mut links = Links::new(&load.nodes, Duration::from_secs(1), false);
+    for key in 0..KEYS {
+        write(&mut links, key);
+        cluster.tend();
+    }
     while begin.elapsed() < FULL {
         written(&mut cluster, WELL);
     }
@@ -59,6 +69,21 @@ fn a_node_is_back_once_there_is_room(on_disk: bool) {
     drop(cluster);
     let _ = std::fs::remove_dir_all(dir);
     let _ = std::fs::remove_dir(own_dir());
+}
+
+/// Tries to.
+fn write(links: &mut Links, key: usize) {
+    let command = [vec!["SET".to_owned(), format!("ballast-{key}"), "x".repeat(16 << 10)]];
+    let mut random = Random::new(7);
+    for _ in 0..3 {
+        let node = links.home(key, &mut random);
+        let mut said = Reply::Unknown;
+        links.exchange(&node, &command, |reply| said = reply);
+        links.learn(key, &node, &said);
+        if matches!(said, Reply::Told(_)) {
+            return;
+        }
+    }
 }
 
 #[test]

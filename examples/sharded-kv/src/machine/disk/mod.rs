@@ -22,7 +22,7 @@ use super::{KvMachine, PURGE_MAX};
 use crate::expiry::Bell;
 use crate::glob;
 use rows::{Head, Kind};
-use store::Found;
+use store::{Found, other};
 
 pub(crate) use store::Store;
 
@@ -274,7 +274,7 @@ impl DiskStateMachine for DiskKv {
                 None => batch.remove(&store.rows, name),
             }
         }
-        store.commit(batch)?;
+        batch.commit().map_err(other)?;
         if generation != self.head.generation {
             store.discard(self.head.generation);
         }
@@ -339,7 +339,7 @@ impl DiskStateMachine for DiskKv {
             }
         }
         batch.insert(&self.store.rows, rows::prefix(Kind::Head, self.group.0), head.encode());
-        self.store.commit(batch)?;
+        batch.commit().map_err(other)?;
         self.store.discard(self.head.generation);
         self.begin(head)
     }

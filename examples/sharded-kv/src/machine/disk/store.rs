@@ -14,7 +14,6 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot};
 use raftyard::{GroupId, Timestamp};
-use tokio::sync::watch;
 
 use super::super::keyspace::Entry;
 use super::rows::{self, Head, Kind, Row};
@@ -43,8 +42,6 @@ pub(crate) struct Store {
     discarded: Option<Sender<u64>>,
     stop: Arc<AtomicBool>,
     sweeper: Option<JoinHandle<()>>,
-    /// Why nothing can be written any more, once that is so.
-    failed: watch::Sender<Option<String>>,
 }
 
 /// A key where it lies.
@@ -86,7 +83,6 @@ impl Store {
             discarded: Some(discarded),
             stop,
             sweeper: Some(sweeper),
-            failed: watch::Sender::new(None),
         };
         store.clear_away(is_hosted)?;
         Ok(Arc::new(store))
@@ -145,7 +141,7 @@ impl Store {
             batch.remove(&self.rows, rows::record(group, &key));
         }
         batch.remove(&self.rows, rows::prefix(Kind::Head, group.0));
-        self.commit(batch)?;
+        batch.commit().map_err(other)?;
         self.sync()?;
         self.discard(head.generation);
         Ok(())
@@ -174,34 +170,9 @@ impl Store {
         self.database.snapshot()
     }
 
-    /// Writes all of a batch or nothing.
-    pub(super) fn commit(&self, batch: OwnedWriteBatch) -> io::Result<()> {
-        batch.commit().map_err(|error| self.fail(error))
-    }
-
     /// Makes durable what is written, for all groups.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.database
-            .persist(PersistMode::SyncAll)
-            .map_err(|error| self.fail(error))
-    }
-
-    /// After a write that failed the database takes no other, also when there is room again: it has to be opened anew.
-    fn fail(&self, error: fjall::Error) -> io::Error {
-        self.failed.send_if_modified(|failed| {
-            let is_first = failed.is_none();
-            failed.get_or_insert_with(|| error.to_string());
-            is_first
-        });
-        other(error)
-    }
-
-    /// Returns once nothing can be written any more, with the reason.
-    pub(crate) async fn failed(&self) -> String {
-        let mut failed = self.failed.subscribe();
-        // The sender lives as long as `self`.
-        let reason = failed.wait_for(Option::is_some).await;
-        reason.ok().and_then(|reason| reason.clone()).unwrap_or_default()
+        self.database.persist(PersistMode::SyncAll).map_err(other)
     }
 
     pub(super) fn head(&self, group: GroupId) -> io::Result<Option<Head>> {

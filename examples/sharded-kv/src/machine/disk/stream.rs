@@ -87,10 +87,10 @@ fn put_down(store: &Store, generation: u64, from: &mut impl Read) -> io::Result<
         batch.insert(&store.rows, rows::cell(generation, &place), row);
         if bytes >= PIECE_BYTES {
             bytes = 0;
-            store.commit(std::mem::replace(&mut batch, store.batch()))?;
+            std::mem::replace(&mut batch, store.batch()).commit().map_err(other)?;
         }
     }
-    store.commit(batch)?;
+    batch.commit().map_err(other)?;
     let more = from.read(&mut [0])?;
     if more > 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "more keys than it says"));
