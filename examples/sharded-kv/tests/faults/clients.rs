@@ -42,6 +42,8 @@ pub(crate) enum Kind {
     Replicas,
     /// Many commands at once.
     Pipeline,
+    /// One command at a time, and gives up soon. It does only what it is told.
+    Hasty,
 }
 
 pub(crate) struct Client<'a> {
@@ -60,7 +62,11 @@ impl<'a> Client<'a> {
     pub(crate) fn new(load: &'a Load, kind: Kind, number: u64, seed: u64) -> Self {
         let mut random = Random::part(seed, 100 + number);
         // Some give up before a node says that it does not know, some after.
-        let patience = Duration::from_millis([700, 3_000, 8_000][random.place(3)]);
+        let patience = match kind {
+            Kind::Hasty => 700,
+            _ => [700, 3_000, 8_000][random.place(3)],
+        };
+        let patience = Duration::from_millis(patience);
         Self {
             load,
             name: format!("{kind:?}-{number}").to_lowercase(),
@@ -77,6 +83,7 @@ impl<'a> Client<'a> {
     pub(crate) fn run(mut self) -> Self {
         while !self.load.stopped() {
             match self.kind {
+                Kind::Hasty => break,
                 Kind::Pipeline => self.pipeline(),
                 Kind::Replicas => {
                     let unit = self.random.place(units::UNITS);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::system::{making, run};
 
-/// More than a node takes during a run, with keys on disk too.
-const SIZE: &str = "size=192m";
+/// Ten times what a node takes during a run, with keys on disk too.
+const SIZE: &str = "size=32m";
 
 const FILLER: &str = "filler";
 

@@ -40,7 +40,7 @@ fn a_node_is_back_once_there_is_room(on_disk: bool) {
         stop: AtomicBool::new(false),
         odd: Mutex::new(Vec::new()),
     };
-    let mut client = Client::new(&load, Kind::Single, 0, 1);
+    let mut client = Client::new(&load, Kind::Hasty, 0, 1);
     let mut written = |cluster: &mut Cluster, deadline| {
         let found = poll(deadline, || {
             let complaints = cluster.tend();

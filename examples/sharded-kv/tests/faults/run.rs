@@ -107,7 +107,7 @@ impl Run {
         };
         let progress = Progress::default();
         let (operator, random) = (cluster.operator(), Random::part(self.seed, 3));
-        let mut closer = Client::new(&load, Kind::Single, 99, self.seed);
+        let mut closer = Client::new(&load, Kind::Hasty, 99, self.seed);
         cluster.tend();
         self.expect("at the start", WELL, || all_written(&mut closer));
         if !self.wrong.is_empty() {
@@ -227,9 +227,9 @@ fn seconds(micros: u64) -> String {
     format!("{:>3}.{:03}", micros / 1_000_000, micros / 1000 % 1000)
 }
 
-/// Tries to write what was not written yet.
-pub(crate) fn all_written(closer: &mut Client) -> bool {
-    (0..units::UNITS).all(|unit| closer.update(unit))
+/// Tries to write every unit.
+pub(crate) fn all_written(client: &mut Client) -> bool {
+    (0..units::UNITS).all(|unit| client.update(unit))
 }
 
 /// All calls on a unit, and those around the first one that has no place in the longest order that was found.
