@@ -51,6 +51,8 @@ pub(crate) struct Figures {
     pub(crate) undecided: usize,
     /// From the end of the last fault until every unit was written.
     pub(crate) well_after: Duration,
+    /// What kept it from being written before.
+    pub(crate) last_failure: String,
     /// And until a wiped node was replaced.
     pub(crate) whole_after: Duration,
     pub(crate) unavailable: Unavailability,
@@ -138,8 +140,10 @@ impl Run {
                 thread::sleep(Duration::from_millis(20));
             }
             let healed = Instant::now();
+            closer.last_failure.clear();
             self.expect("once all faults were over", WELL, || all_written(&mut closer));
             self.figures.well_after = healed.elapsed();
+            self.figures.last_failure = closer.last_failure.clone();
             self.expect("a wiped node is replaced", WELL, || progress.is_whole());
             self.figures.whole_after = healed.elapsed();
             load.stop.store(true, Ordering::SeqCst);
