@@ -1,6 +1,7 @@
 //! Nodes in this process, as processes of their own would run them: each with its own threads and its own store.
 
 use crate::Failure;
+use crate::interrupt::Interrupt;
 use crate::kv::Kv;
 use crate::plan::{ClusterPlan, NetworkKind, StoreKind};
 use raftyard::store::MemoryLogStore;
@@ -54,7 +55,7 @@ impl Cluster {
             workers,
             ..ClusterPlan::default()
         };
-        Self::open(&plan, data).await
+        Self::open_uninterrupted(&plan, data).await
     }
 
     /// Three nodes with logs in memory and connected in memory, one worker thread per node. Returns once every
@@ -70,19 +71,23 @@ impl Cluster {
             store: StoreKind::Memory,
             ..ClusterPlan::default()
         };
-        Self::open(&plan, Path::new("")).await
+        Self::open_uninterrupted(&plan, Path::new("")).await
     }
 
-    /// As planned, sleepers included. Returns once every group has a leader.
-    pub(crate) async fn open(plan: &ClusterPlan, data: &Path) -> Result<Self, Failure> {
+    async fn open_uninterrupted(plan: &ClusterPlan, data: &Path) -> Result<Self, Failure> {
+        let cluster = Self::open(plan, data, &Interrupt::never()).await?;
+        cluster.ok_or_else(|| "nobody interrupts this".into())
+    }
+
+    /// As planned, sleepers included. Returns once every group has a leader; `None` if interrupted.
+    pub(crate) async fn open(plan: &ClusterPlan, data: &Path, interrupt: &Interrupt) -> Result<Option<Self>, Failure> {
         let mut cluster = Self::open_empty(plan, data).await?;
-        match cluster.create_groups(plan.groups + plan.sleepers).await {
-            Ok(()) => Ok(cluster),
-            Err(error) => {
-                cluster.stop().await;
-                Err(error)
-            }
+        let created = cluster.create_groups(plan.groups + plan.sleepers, interrupt).await;
+        if matches!(created, Ok(true)) {
+            return Ok(Some(cluster));
         }
+        cluster.stop().await;
+        created.map(|_| None)
     }
 
     /// The nodes alone.
@@ -135,11 +140,14 @@ impl Cluster {
     }
 
     /// Creates groups on all nodes, the next free ids, many at a time, so that the nodes note many of them with one
-    /// fsync. Returns once each has a leader.
-    pub(crate) async fn create_groups(&mut self, groups: u64) -> Result<(), Failure> {
+    /// fsync. Returns true once each has a leader, false if interrupted.
+    pub(crate) async fn create_groups(&mut self, groups: u64, interrupt: &Interrupt) -> Result<bool, Failure> {
         let first = self.replicas.len() as u64;
         let end = first + groups;
         for from in (first..end).step_by(usize::try_from(CREATED_AT_ONCE)?) {
+            if interrupt.is_asked() {
+                return Ok(false);
+            }
             let through = end.min(from + CREATED_AT_ONCE);
             let created = self.create(from..through).await?;
             self.replicas.extend(created);
@@ -150,12 +158,14 @@ impl Cluster {
                     replica.wait_for_leader().await?;
                 }
             }
-            Ok(())
+            Ok(true)
         };
         let patience = ELECTIONS + ELECTIONS_PER_GROUP * u32::try_from(groups)?;
-        tokio::time::timeout(patience, elections)
-            .await
-            .map_err(|_| "some groups elected no leader in time")?
+        tokio::select! {
+            elected = elections => elected,
+            () = interrupt.asked() => Ok(false),
+            () = tokio::time::sleep(patience) => Err("some groups elected no leader in time".into()),
+        }
     }
 
     async fn create(&self, groups: std::ops::Range<u64>) -> Result<Vec<Vec<Group<Kv>>>, Failure> {

@@ -30,6 +30,11 @@ impl Interrupt {
         Ok(Self(receiver))
     }
 
+    /// Nobody asks.
+    pub(crate) fn never() -> Self {
+        Self(watch::channel(false).1)
+    }
+
     pub(crate) fn is_asked(&self) -> bool {
         *self.0.borrow()
     }

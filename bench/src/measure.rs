@@ -81,6 +81,7 @@ impl Span {
             ("messages_per_op", Some(count(did.messages_sent))),
             ("tarpc_calls_per_op", Some(count(did.frames_sent))),
             ("turns_per_op", Some(count(did.turns))),
+            ("group_turns_per_op", Some(count(did.group_turns))),
             ("wakeups_per_op", self.wakeups.map(count)),
             ("sent_bytes_per_op", Some(count(did.bytes_sent))),
         ];

@@ -6,6 +6,7 @@ use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::{NodeId, Term};
 use crate::input::Moment;
+use crate::liveness::Sessions;
 use crate::message::{Body, Promise, Prompt};
 use crate::quorum::VoteResult;
 use std::collections::BTreeMap;
@@ -45,6 +46,25 @@ impl Group {
         let me = self.config.node;
         let mut memberships = self.memberships.perhaps_decisive(self.commit);
         !self.membership().is_witness(me) && memberships.any(|membership| membership.may_lead(me))
+    }
+
+    /// Whether an [`Input::Tick`](crate::Input::Tick) at `now` will make it campaign: it waited for a leader long
+    /// enough. A driver with many replicas may let them wait for each other.
+    #[must_use]
+    pub fn wants_to_campaign(&self, now: Moment, sessions: &Sessions) -> bool {
+        !matches!(self.role, Role::Leader(_))
+            && !self.is_asleep()
+            && now >= self.role_deadline()
+            && !self.will_be_bound(sessions)
+    }
+
+    /// Whether enough of its voters for an election are on nodes that live, as far as this node knows: those to which
+    /// it grants a session. A node without sessions knows nothing and hopes for the best.
+    #[must_use]
+    pub fn can_be_elected(&self, sessions: &Sessions) -> bool {
+        let lives = |node| node == self.config.node || sessions.granted(node).is_some();
+        let vote = self.membership().quorum().vote(|node| Some(lives(node)));
+        sessions.is_empty() || vote == VoteResult::Won
     }
 
     /// Asks the voters whether a campaign in the next term could win. Changes neither term nor vote, so a

@@ -191,7 +191,7 @@ impl Group {
         let stalled: Vec<NodeId> = leader
             .peers
             .iter_mut()
-            .filter_map(|(peer, progress)| progress.is_stalled().then_some(*peer))
+            .filter_map(|(peer, progress)| progress.is_stalled(now).then_some(*peer))
             .collect();
         self.send_heartbeats(false, effects);
         for peer in stalled {
@@ -264,23 +264,26 @@ impl Group {
     /// Commits what a quorum has on disk, if it is of this term: older entries are committed by it, never
     /// on their own (paper §5.4.2).
     pub(crate) fn advance_commit(&mut self) {
-        let Role::Leader(leader) = &self.role else {
-            return;
-        };
-        let (me, durable) = (self.config.node, self.log.durable());
+        if let Role::Leader(leader) = &self.role
+            && let Some(reached) = self.reached(leader, self.log.durable())
+        {
+            self.commit = self.commit.max(reached);
+        }
+    }
+
+    /// What a quorum has on disk if this replica has its log up to `own`, and may be committed as such.
+    pub(crate) fn reached(&self, leader: &Leader, own: LogIndex) -> Option<LogIndex> {
+        let me = self.config.node;
         let matched = |node| {
             let progress = leader.peers.get(&node);
             if node == me {
-                durable
+                own
             } else {
                 progress.map_or(LogIndex::ZERO, |progress| progress.matched)
             }
         };
-        if let Some(reached) = self.memberships.in_force().quorum().reached(matched)
-            && reached >= leader.term_start
-        {
-            self.commit = self.commit.max(reached);
-        }
+        let reached = self.memberships.in_force().quorum().reached(matched)?;
+        (reached >= leader.term_start).then_some(reached)
     }
 
     /// Answers the reads whose round a quorum confirmed, and starts a round for those that were asked since.

@@ -43,8 +43,10 @@ pub(crate) struct Progress {
     pub(crate) is_witness: bool,
     /// Entries from `next` on are being read from the log store.
     pub(crate) loading: bool,
-    /// `matched` as it was at the last heartbeat: one that stands still with messages out has lost some.
+    /// `matched` as it was at the last heartbeat, and whether it was the same at the one before: one that stands still
+    /// with messages out has lost some.
     matched_at_heartbeat: LogIndex,
+    stood_still: bool,
     /// The round in which one that shall vote catches up.
     catching_up: Option<CatchingUp>,
     /// It is no member any more, and is told so.
@@ -120,6 +122,7 @@ impl Progress {
             is_witness,
             loading: false,
             matched_at_heartbeat: LogIndex::ZERO,
+            stood_still: false,
             catching_up: None,
             leaving: None,
         }
@@ -140,10 +143,12 @@ impl Progress {
             is_witness,
             loading,
             matched_at_heartbeat,
+            stood_still,
             catching_up,
             leaving,
         } = self;
-        (matched, next, mode, round, loading, matched_at_heartbeat).hash(state);
+        (matched, next, mode, round, loading).hash(state);
+        (matched_at_heartbeat, stood_still).hash(state);
         (priority, is_witness, reference.is_long_ago(*contact)).hash(state);
         promised.hash(state);
         if promised.is_some() {
@@ -164,9 +169,11 @@ impl Progress {
         self.contact.max(self.backed)
     }
 
-    /// Whether a heartbeat that says `commit` would tell it, and the leader, nothing new.
+    /// Whether a heartbeat that says `commit` would tell it, and the leader, nothing new: it was heard just now, or is
+    /// about to acknowledge what was sent.
     pub(crate) fn is_in_touch(&self, commit: LogIndex, now: Moment, interval: u64) -> bool {
-        now.since(self.contact) < interval
+        let will_answer = self.matched < self.next.prev();
+        (will_answer || now.since(self.contact) < interval)
             && self.commit_sent >= commit
             && matches!(self.mode, Mode::Replicate { .. })
             && !self.is_leaving()
@@ -328,11 +335,14 @@ impl Progress {
     }
 
     /// Called at every heartbeat: whether messages are out and none was acknowledged since the last one, so
-    /// that the end of the pipeline has to be asked for.
-    pub(crate) fn is_stalled(&mut self) -> bool {
-        let stood_still = self.matched == self.matched_at_heartbeat;
+    /// that the end of the pipeline has to be asked for. One whose node is known to live `now` loses little, and may be
+    /// busy: it has another interval, lest all groups of a busy node ask at once.
+    pub(crate) fn is_stalled(&mut self, now: Moment) -> bool {
+        let is_out = matches!(self.mode, Mode::Replicate { .. }) && self.matched < self.next.prev();
+        let stands_still = is_out && self.matched == self.matched_at_heartbeat;
         self.matched_at_heartbeat = self.matched;
-        matches!(self.mode, Mode::Replicate { .. }) && stood_still && self.matched < self.next.prev()
+        let stood_still = std::mem::replace(&mut self.stood_still, stands_still);
+        stands_still && (stood_still || self.backed < now)
     }
 
     fn probe_from(&mut self, next: LogIndex) {

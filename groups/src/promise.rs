@@ -70,6 +70,19 @@ impl Promises {
         !matches!(self.lost, Lost::Nothing) || (self.found && !sessions.may_vote())
     }
 
+    /// Whether it will keep from campaigning in a step with these sessions.
+    fn will_bind(&self, sessions: &Sessions) -> bool {
+        let lives = |to, session| sessions.is_live(to, session);
+        let is_lost = match &self.lost {
+            Lost::Nothing => false,
+            Lost::Unknown => sessions.all_granted().next().is_some(),
+            Lost::In(all) => all.iter().any(|(to, session)| lives(*to, *session)),
+        };
+        is_lost
+            || (self.found && !sessions.may_vote())
+            || self.given.is_some_and(|given| lives(given.leader, given.session))
+    }
+
     pub(crate) fn fingerprint(&self, state: &mut impl Hasher) {
         let Self { given, lost, found } = self;
         (given, lost, found).hash(state);
@@ -82,6 +95,11 @@ impl Group {
     #[must_use]
     pub fn promise(&self) -> Option<PromiseRecord> {
         self.promises.given
+    }
+
+    /// Whether a promise will keep it from campaigning in a step with these sessions.
+    pub(crate) fn will_be_bound(&self, sessions: &Sessions) -> bool {
+        self.promises.will_bind(sessions)
     }
 
     /// To be called first in every step: promises whose sessions ended are free.

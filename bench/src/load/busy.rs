@@ -13,7 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(super) async fn round(plan: &Plan, data: &Path, interrupt: &Interrupt) -> Result<Option<RoundResult>, Failure> {
-    let cluster = Cluster::open(&plan.cluster, data).await?;
+    let Some(cluster) = Cluster::open(&plan.cluster, data, interrupt).await? else {
+        return Ok(None);
+    };
     let measured = measure(plan, &cluster, interrupt).await;
     cluster.stop().await;
     measured

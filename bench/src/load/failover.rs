@@ -31,7 +31,9 @@ const ATTEMPT: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) async fn round(plan: &Plan, data: &Path, interrupt: &Interrupt) -> Result<Option<RoundResult>, Failure> {
-    let mut cluster = Cluster::open(&plan.cluster, data).await?;
+    let Some(mut cluster) = Cluster::open(&plan.cluster, data, interrupt).await? else {
+        return Ok(None);
+    };
     let clients = Builder::new_multi_thread()
         .worker_threads(plan.clients.threads)
         .thread_name(CLIENT_THREADS)

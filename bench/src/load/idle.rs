@@ -34,7 +34,9 @@ async fn measure(
     interrupt: &Interrupt,
 ) -> Result<Option<RoundResult>, Failure> {
     let (memory, start) = (process::resident_bytes(), Instant::now());
-    cluster.create_groups(plan.cluster.groups).await?;
+    if !cluster.create_groups(plan.cluster.groups, interrupt).await? {
+        return Ok(None);
+    }
     let created = start.elapsed();
     pause(interrupt, SETTLE).await;
     let stats = Stats::new()?;

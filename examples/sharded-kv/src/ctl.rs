@@ -94,6 +94,11 @@ pub(crate) enum CtlError {
     Odd { address: HostPort, reply: Reply },
     #[error("node {0} is unknown, add-node tells where it is")]
     UnknownNode(u64),
+    #[error(
+        "node {id} is not known to these nodes, which could not be reached: {missed:?}; do it again once they are back, \
+         unless they are gone for good"
+    )]
+    NotTold { id: u64, missed: Vec<u64> },
     #[error("no node hosts group {0}")]
     UnknownGroup(u64),
     #[error("group {group}: not done in time: {last}")]

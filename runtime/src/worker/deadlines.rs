@@ -43,16 +43,20 @@ impl Deadlines {
         }
     }
 
-    /// Positions whose deadline has come, in order. They are due until they are set again.
-    pub(crate) fn due(&mut self, now: Moment) -> Vec<usize> {
+    /// Positions whose deadline has come: those that have waited longest, at most `max`. They are due until they are
+    /// set again.
+    pub(crate) fn due(&mut self, now: Moment, max: usize) -> Vec<usize> {
         if now.0 < self.earliest {
             return Vec::new();
         }
         self.earliest = self.wanted.iter().copied().min().unwrap_or(u64::MAX);
         let wanted = self.wanted.iter().enumerate();
-        wanted
-            .filter_map(|(position, deadline)| (*deadline <= now.0).then_some(position))
-            .collect()
+        let mut due: Vec<(u64, usize)> = wanted
+            .filter_map(|(position, deadline)| (*deadline <= now.0).then_some((*deadline, position)))
+            .collect();
+        due.sort_unstable();
+        due.truncate(max);
+        due.into_iter().map(|(_, position)| position).collect()
     }
 }
 
@@ -71,33 +75,41 @@ mod tests {
     #[test]
     fn what_is_due_stays_due_until_it_is_set_again() {
         let mut deadlines = deadlines(&[5, 9, 5]);
-        assert_eq!(deadlines.due(Moment(4)), [0; 0]);
-        assert_eq!(deadlines.due(Moment(5)), [0, 2]);
-        assert_eq!(deadlines.due(Moment(5)), [0, 2]);
+        assert_eq!(deadlines.due(Moment(4), 9), [0; 0]);
+        assert_eq!(deadlines.due(Moment(5), 9), [0, 2]);
+        assert_eq!(deadlines.due(Moment(5), 9), [0, 2]);
         deadlines.set(0, Moment(20));
         deadlines.clear(2);
-        assert_eq!(deadlines.due(Moment(8)), [0; 0]);
-        assert_eq!(deadlines.due(Moment(9)), [1]);
+        assert_eq!(deadlines.due(Moment(8), 9), [0; 0]);
+        assert_eq!(deadlines.due(Moment(9), 9), [1]);
     }
 
     #[test]
     fn a_deadline_that_is_brought_forward_is_never_put_off() {
         let mut deadlines = deadlines(&[5]);
         deadlines.bring_forward(0, Moment(9));
-        assert_eq!(deadlines.due(Moment(5)), [0]);
+        assert_eq!(deadlines.due(Moment(5), 9), [0]);
         deadlines.bring_forward(0, Moment(2));
         deadlines.bring_forward(3, Moment(2));
-        assert_eq!(deadlines.due(Moment(2)), [0, 3]);
+        assert_eq!(deadlines.due(Moment(2), 9), [0, 3]);
+    }
+
+    #[test]
+    fn those_who_wait_longest_come_first() {
+        let mut deadlines = deadlines(&[9, 5, 7, 5, 20]);
+        assert_eq!(deadlines.due(Moment(10), 3), [1, 3, 2]);
+        deadlines.set(1, Moment(30));
+        assert_eq!(deadlines.due(Moment(10), 3), [3, 2, 0]);
     }
 
     #[test]
     fn who_sleeps_is_never_due() {
         let mut deadlines = deadlines(&[u64::MAX, 3]);
-        assert_eq!(deadlines.due(Moment(3)), [1]);
+        assert_eq!(deadlines.due(Moment(3), 9), [1]);
         deadlines.set(1, Moment(u64::MAX));
-        assert_eq!(deadlines.due(Moment(u64::MAX - 1)), [0; 0]);
-        assert_eq!(deadlines.due(Moment(u64::MAX - 1)), [0; 0]);
+        assert_eq!(deadlines.due(Moment(u64::MAX - 1), 9), [0; 0]);
+        assert_eq!(deadlines.due(Moment(u64::MAX - 1), 9), [0; 0]);
         deadlines.set(1, Moment(7));
-        assert_eq!(deadlines.due(Moment(7)), [1]);
+        assert_eq!(deadlines.due(Moment(7), 9), [1]);
     }
 }

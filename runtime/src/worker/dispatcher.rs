@@ -5,8 +5,10 @@
 //! comes meanwhile makes the next turn larger instead of more frequent.
 
 use super::deadlines::Deadlines;
+use super::elections::Elections;
 use super::fair::{Line, Lines};
 use super::group_actor::{End, Ended, GroupActor};
+use super::patience::Patience;
 use super::resignations::Resignations;
 use super::sleepers::Sleepers;
 use super::turn::{GroupWork, Turn, TurnOutput};
@@ -23,8 +25,11 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::{Body, GroupId, Incarnation, Moment, PairEvent, PromiseRecord, Prompt, Sessions};
+use raftyard_groups::{
+    Body, GroupId, Incarnation, Moment, PairEvent, Promise, PromiseRecord, Prompt, Sessions,
+};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +41,12 @@ mod tests;
 /// How often deadlines are looked at: the grain of every timeout.
 const TICK: Duration = Duration::from_millis(10);
 
+/// What of a group waits for its next turn at most, before it gets one.
+const WAITING_MAX: usize = 8;
+/// Groups in a turn, about: what is for others comes in the next. So a turn never takes long, however many groups
+/// have work: a node of which a worker stands still for half a promise counts as dead.
+const GROUPS_PER_TURN: usize = 1_024;
+
 /// What a dispatcher and its groups share: on one thread, so without locks.
 pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
@@ -45,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) compaction: Compaction,
     pub(crate) output: RefCell<TurnOutput>,
     pub(crate) deadlines: RefCell<Deadlines>,
+    pub(crate) patience: RefCell<Patience>,
+    pub(crate) elections: RefCell<Elections>,
     /// Other groups have work in this turn too.
     pub(crate) is_contended: Cell<bool>,
     pub(crate) sleepers: RefCell<Sleepers>,
@@ -76,6 +89,8 @@ impl Shared {
             compaction,
             output: RefCell::default(),
             deadlines: RefCell::default(),
+            patience: RefCell::default(),
+            elections: RefCell::default(),
             is_contended: Cell::default(),
             sleepers: RefCell::default(),
             resignations: RefCell::default(),
@@ -146,6 +161,8 @@ pub(crate) struct Dispatcher {
     pub(super) lines: Lines,
     /// Memory for what is taken from the inbox.
     taken: Vec<Work>,
+    /// What was taken from it and did not fit into a turn: comes before all that is in the inbox.
+    backlog: VecDeque<Work>,
     in_turn: bool,
     /// Deadlines have to be looked at. Noted by the ticker, acted on when the next turn starts: on a busy
     /// worker one turn follows the other, and none would ever have the time.
@@ -158,7 +175,10 @@ pub(crate) struct Dispatcher {
 pub(super) struct Local {
     actor: Addr<GroupActor>,
     pub(super) slot: Arc<GroupSlot>,
+    /// What its next turn brings.
     pub(super) work: Vec<GroupWork>,
+    /// It has a turn in the one that is being put together. (If not, its work can wait.)
+    pub(super) is_touched: bool,
     pub(super) line: Line,
 }
 
@@ -195,6 +215,7 @@ impl Dispatcher {
             touched: Vec::new(),
             lines: Lines::default(),
             taken: Vec::new(),
+            backlog: VecDeque::new(),
             in_turn: false,
             ticked: false,
             storage_failed: false,
@@ -207,10 +228,13 @@ impl Dispatcher {
         let mut taken = std::mem::take(&mut self.taken);
         self.inbox.take(&mut taken);
         self.shared.look_at_board();
-        for work in taken.drain(..) {
+        self.backlog.extend(taken.drain(..));
+        self.taken = taken;
+        while self.touched.len() < GROUPS_PER_TURN
+            && let Some(work) = self.backlog.pop_front()
+        {
             self.sort(work);
         }
-        self.taken = taken;
         if std::mem::take(&mut self.ticked) {
             self.give_ticks();
         }
@@ -223,6 +247,7 @@ impl Dispatcher {
         self.shared.counters.group_turns.add(self.touched.len() as u64);
         for position in self.touched.drain(..) {
             if let Some(Some(local)) = self.groups.get_mut(position) {
+                local.is_touched = false;
                 local.actor.do_send(Turn(std::mem::take(&mut local.work)));
             }
         }
@@ -238,15 +263,25 @@ impl Dispatcher {
             Work::End(life, ended) => {
                 self.end(life, Ended(Some(ended)));
             }
-            Work::Messages(messages, permit) => {
+            Work::Messages(mut messages, permit) => {
+                let rest = messages.split_off(messages.len().min(GROUPS_PER_TURN));
                 for message in messages {
                     self.give_message(message);
                 }
-                self.shared.output.borrow_mut().permits.extend(permit);
+                if rest.is_empty() {
+                    self.shared.output.borrow_mut().permits.extend(permit);
+                } else {
+                    self.backlog.push_front(Work::Messages(rest, permit));
+                }
             }
-            Work::Persisted(groups) => {
+            Work::Persisted(mut groups) => {
+                let rest = groups.split_off(groups.len().min(GROUPS_PER_TURN));
+                let is_patient = |patience: &Patience, at| patience.for_own_writes(at);
                 for (life, seq) in groups {
-                    self.give(life, GroupWork::Persisted(seq));
+                    self.give_patiently(life, GroupWork::Persisted(seq), is_patient);
+                }
+                if !rest.is_empty() {
+                    self.backlog.push_front(Work::Persisted(rest));
                 }
             }
             Work::Loaded(loaded) => self.give(loaded.life, GroupWork::Loaded(loaded)),
@@ -318,7 +353,25 @@ impl Dispatcher {
         if is_ack || self.position(life).is_none() {
             self.shared.answer_in_place(&message);
         }
-        self.give(life, GroupWork::Message(message));
+        if matches!(message.body, Body::Promise(Promise::AppendAccepted { .. })) {
+            let is_patient = |patience: &Patience, at| patience.for_acknowledgements(at);
+            self.give_patiently(life, GroupWork::Message(message), is_patient);
+        } else {
+            self.give(life, GroupWork::Message(message));
+        }
+    }
+
+    /// As [`give`](Self::give), for what can wait for the group's next turn if the group `is_patient`.
+    fn give_patiently(&mut self, life: Life, work: GroupWork, is_patient: impl Fn(&Patience, usize) -> bool) {
+        let Some(position) = self.position(life) else {
+            return self.refuse(work);
+        };
+        match self.groups.get_mut(position) {
+            Some(Some(local)) if local.work.len() < WAITING_MAX && is_patient(&self.shared.patience.borrow(), position) => {
+                local.work.push(work);
+            }
+            _ => self.give_at(position, work),
+        }
     }
 
     fn position(&self, life: Life) -> Option<usize> {
@@ -329,7 +382,7 @@ impl Dispatcher {
 
     pub(super) fn give_at(&mut self, position: usize, work: GroupWork) {
         if let Some(Some(local)) = self.groups.get_mut(position) {
-            if local.work.is_empty() {
+            if !std::mem::replace(&mut local.is_touched, true) {
                 self.touched.push(position);
             }
             local.work.push(work);
@@ -350,6 +403,7 @@ impl Dispatcher {
                 actor,
                 slot,
                 work: Vec::new(),
+                is_touched: false,
                 line: Line::default(),
             });
         }
@@ -368,7 +422,9 @@ impl Dispatcher {
         self.touched.retain(|touched| *touched != position);
         self.lines.forget(position);
         self.shared.deadlines.borrow_mut().clear(position);
+        self.shared.patience.borrow_mut().clear(position);
         self.shared.sleepers.borrow_mut().clear(position);
+        self.shared.elections.borrow_mut().clear(position);
         self.free.push(position);
         if let Some(local) = self.groups.get_mut(position).and_then(Option::take) {
             let waiting = local.work.into_iter().chain(local.line.into_requests());
@@ -406,18 +462,33 @@ impl Dispatcher {
         }
         drop((sleepers, deadlines));
         self.shared.forget_promises();
+        self.shared.elections.borrow_mut().hope();
         // The first of them in this turn.
         self.ticked = true;
     }
 
     fn give_ticks(&mut self) {
         let now = self.shared.clock.now();
-        let due = self.shared.deadlines.borrow_mut().due(now);
+        let due = self.shared.deadlines.borrow_mut().due(now, GROUPS_PER_TURN);
         self.shared.counters.timers.add(due.len() as u64);
         for position in due {
             self.give_at(position, GroupWork::Tick);
         }
         self.shared.repeat_resignations(now);
+        self.shared.elections.borrow_mut().expire(now);
+        self.let_campaign(now);
+    }
+
+    /// Gives a turn to those who may campaign now.
+    fn let_campaign(&mut self, now: Moment) {
+        loop {
+            // Not held while the group is given its turn.
+            let next = self.shared.elections.borrow_mut().next(now);
+            let Some((position, is_hopeful)) = next else {
+                return;
+            };
+            self.give_at(position, GroupWork::Elect { is_hopeful });
+        }
     }
 
     /// Hands on what the turn's groups want done.
@@ -474,8 +545,10 @@ impl Handler<EndTurn> for Dispatcher {
         self.shared.board.worker_moved(self.worker, self.shared.clock.now());
         self.hand_on();
         self.in_turn = false;
+        self.let_campaign(self.shared.clock.now());
         // What did not fit into the turn is in the next one, with what came meanwhile.
-        if !self.lines.is_empty() || self.inbox.end_turn() {
+        let is_rest = !self.touched.is_empty() || !self.backlog.is_empty() || !self.lines.is_empty();
+        if is_rest || self.inbox.end_turn() {
             self.start_turn(ctx);
         }
     }

@@ -98,10 +98,13 @@ impl Dispatcher {
                 self.lines.order.push_back(*position);
             }
         }
-        let groups = &self.groups;
+        let groups = &mut self.groups;
         self.touched.retain(|position| {
-            let local = groups.get(*position).and_then(Option::as_ref);
-            local.is_some_and(|local| !local.work.is_empty())
+            let local = groups.get_mut(*position).and_then(Option::as_mut);
+            local.is_some_and(|local| {
+                local.is_touched = !local.work.is_empty();
+                local.is_touched
+            })
         });
     }
 

@@ -57,6 +57,7 @@ pub(crate) struct GroupActor {
     transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
     changes: Changes,
     first_campaign: Option<FirstCampaign>,
+    candidacy: Candidacy,
     /// How long it applied in this turn.
     apply_nanos: u64,
     /// Names for what the core is asked.
@@ -71,6 +72,17 @@ pub(crate) struct GroupActor {
     pub(super) quarantined: bool,
     /// The last that is dropped: nothing of the state machine is left then.
     ended: Option<Ended>,
+}
+
+/// Whether a replica that wants to campaign may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Candidacy {
+    /// It did not ask.
+    None,
+    /// It stands in line: it has no deadline for that.
+    InLine,
+    /// Its election is under way, and counts as one of those that are at once.
+    Running,
 }
 
 /// Ends one replica for good.
@@ -95,7 +107,8 @@ impl Drop for Ended {
 /// disturbs nobody.)
 struct FirstCampaign {
     next: Moment,
-    until: Moment,
+    /// Counted from the first time that it asked.
+    until: Option<Moment>,
 }
 
 impl GroupActor {
@@ -114,6 +127,7 @@ impl GroupActor {
             transfers: Vec::new(),
             changes: Changes::default(),
             first_campaign: None,
+            candidacy: Candidacy::None,
             apply_nanos: 0,
             next_id: 0,
             slot: create.slot,
@@ -131,6 +145,7 @@ impl GroupActor {
         let role = self.core.role();
         let mut inputs = Vec::with_capacity(work.len().min(64));
         let (mut commands, mut jobs, mut exports) = (Vec::new(), Vec::new(), Vec::new());
+        let mut is_ticked = false;
         for work in work {
             match work {
                 GroupWork::Message(message) if self.quarantined => self.shared.answer_in_place(&message),
@@ -154,12 +169,13 @@ impl GroupActor {
                 // Who gave up waiting has dropped the other end.
                 GroupWork::Progress(reply) => drop(reply.send(self.core.peers())),
                 GroupWork::Campaign => {
-                    self.first_campaign = Some(FirstCampaign {
-                        next: now,
-                        until: now.plus(FIRST_CAMPAIGN_MS),
-                    });
+                    self.first_campaign = Some(FirstCampaign { next: now, until: None });
                 }
-                GroupWork::Tick => inputs.push(Input::Tick),
+                GroupWork::Elect { is_hopeful } => {
+                    self.called_to_campaign(is_hopeful, &sessions);
+                    is_ticked = true;
+                }
+                GroupWork::Tick => is_ticked = true,
                 GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
                 GroupWork::Export(export) => exports.push(export),
                 GroupWork::Quarantine(reason) => self.quarantine(&reason),
@@ -169,7 +185,7 @@ impl GroupActor {
             self.refuse(commands, jobs, exports);
             return;
         }
-        inputs.extend(self.campaign_first(now, &sessions));
+        inputs.extend(self.tick_or_campaign(is_ticked, now, &sessions));
         inputs.extend(self.ask_for_reads(jobs, now));
         inputs.extend(self.propose(commands, now));
         self.core.step_all(now, &sessions, inputs, &mut self.effects);
@@ -185,6 +201,7 @@ impl GroupActor {
         }
         self.proposals.expire(now);
         self.reads.expire(now);
+        self.conclude_election(now, &sessions);
         if self.core.role() != role {
             tracing::debug!(group = self.slot.group.0, replica = %self.core, "role changed");
         }
@@ -202,22 +219,74 @@ impl GroupActor {
         membership.contains(me) && membership.is_witness(me) != self.machine.as_any().is::<Witness>()
     }
 
-    /// The next try of a first campaign, if one is due and still makes sense.
-    fn campaign_first(&mut self, now: Moment, sessions: &Sessions) -> Option<Input> {
-        let first = self.first_campaign.as_mut()?;
-        if !sessions.may_vote() {
-            // Nobody can be elected before: it goes on asking for as long after that.
-            first.until = now.plus(FIRST_CAMPAIGN_MS);
-        }
-        let is_asking = matches!(self.core.role(), RoleKind::Follower | RoleKind::PreCandidate);
-        if self.core.leader().is_some() || !is_asking || now > first.until {
-            self.first_campaign = None;
+    /// Time has passed: if that makes it campaign, it may have to wait for others.
+    fn tick_or_campaign(&mut self, is_ticked: bool, now: Moment, sessions: &Sessions) -> Option<Input> {
+        let is_first = self.is_first_campaign_due(now, sessions);
+        let wants = is_first || (is_ticked && self.core.wants_to_campaign(now, sessions));
+        if wants && !self.may_campaign(now, sessions) {
             return None;
         }
-        (now >= first.next).then(|| {
+        if let Some(first) = self.first_campaign.as_mut().filter(|_| is_first) {
             first.next = now.plus(FIRST_CAMPAIGN_EVERY_MS);
-            Input::Campaign
-        })
+            first.until.get_or_insert(now.plus(FIRST_CAMPAIGN_MS));
+            return Some(Input::Campaign);
+        }
+        is_ticked.then_some(Input::Tick)
+    }
+
+    /// It stood in line, and is the next. What it hoped for may be over.
+    fn called_to_campaign(&mut self, is_hopeful: bool, sessions: &Sessions) {
+        self.candidacy = Candidacy::Running;
+        if is_hopeful && !self.core.can_be_elected(sessions) {
+            self.shared.elections.borrow_mut().leave(self.position);
+            self.candidacy = Candidacy::None;
+        }
+    }
+
+    /// Whether it is its turn among those of its worker that want to campaign.
+    fn may_campaign(&mut self, now: Moment, sessions: &Sessions) -> bool {
+        if self.candidacy != Candidacy::InLine {
+            let is_hopeful = self.core.can_be_elected(sessions);
+            let may = self.shared.elections.borrow_mut().enter(self.position, is_hopeful, now);
+            self.candidacy = if may { Candidacy::Running } else { Candidacy::InLine };
+        }
+        self.candidacy == Candidacy::Running
+    }
+
+    /// Whether what it stood in line for, or campaigned for, is decided: it follows, or leads and committed that, or
+    /// has to wait for another time.
+    fn conclude_election(&mut self, now: Moment, sessions: &Sessions) {
+        let is_over = match self.core.role() {
+            RoleKind::Leader => self.core.commit() == self.core.last().index,
+            RoleKind::Follower => {
+                let is_first = self.first_campaign.as_ref().is_some_and(|first| first.next <= now);
+                !is_first && !self.core.wants_to_campaign(now, sessions)
+            }
+            RoleKind::PreCandidate | RoleKind::Candidate => false,
+        };
+        if is_over && self.candidacy != Candidacy::None {
+            if self.candidacy == Candidacy::Running {
+                self.shared.elections.borrow_mut().leave(self.position);
+            }
+            self.candidacy = Candidacy::None;
+        }
+    }
+
+    /// Whether it is time for the next try of a first campaign, and that still makes sense.
+    fn is_first_campaign_due(&mut self, now: Moment, sessions: &Sessions) -> bool {
+        let Some(first) = self.first_campaign.as_mut() else {
+            return false;
+        };
+        if !sessions.may_vote() {
+            // Nobody can be elected before: it goes on asking for as long after that.
+            first.until = None;
+        }
+        let is_asking = matches!(self.core.role(), RoleKind::Follower | RoleKind::PreCandidate);
+        if self.core.leader().is_some() || !is_asking || first.until.is_some_and(|until| now > until) {
+            self.first_campaign = None;
+            return false;
+        }
+        now >= first.next
     }
 
     /// All reads of a turn that are of one kind share one answer of the core's; stale ones need none.
@@ -514,6 +583,16 @@ impl GroupActor {
         self.shared.sleepers.borrow_mut().set(self.position, sleep);
     }
 
+    /// Says what it need not be told at once.
+    fn note_patience(&mut self) {
+        let waits_for_disk = self.snapshots.waits_for_disk() || !self.effects.apply.is_empty();
+        self.shared.patience.borrow_mut().set(
+            self.position,
+            !self.quarantined && !waits_for_disk && !self.core.awaits_own_writes(),
+            !self.quarantined && !self.core.awaits_acknowledgements(),
+        );
+    }
+
     /// Says how it stands, and when it wants to be ticked.
     fn publish(&mut self) {
         #[cfg(feature = "sim")]
@@ -537,14 +616,19 @@ impl GroupActor {
             lease: !self.quarantined && self.core.has_lease(self.shared.clock.now(), &self.shared.sessions()),
         });
         self.note_sleep();
+        self.note_patience();
         let deadline = if self.quarantined {
             Moment(u64::MAX)
         } else {
             let campaign = self.first_campaign.as_ref().map(|first| first.next);
-            [self.proposals.deadline(), self.reads.deadline(), campaign]
+            // Who stands in line is given a turn when it may campaign.
+            let core = (self.candidacy != Candidacy::InLine)
+                .then(|| campaign.map_or(self.core.deadline(), |campaign| campaign.min(self.core.deadline())));
+            [self.proposals.deadline(), self.reads.deadline(), core]
                 .into_iter()
                 .flatten()
-                .fold(self.core.deadline(), Moment::min)
+                .min()
+                .unwrap_or(Moment(u64::MAX))
         };
         self.shared.deadlines.borrow_mut().set(self.position, deadline);
     }

@@ -5,10 +5,12 @@
 mod changes;
 mod deadlines;
 mod dispatcher;
+mod elections;
 mod fair;
 mod group_actor;
 mod group_snapshots;
 mod log_bytes;
+mod patience;
 mod proposals;
 mod reads;
 mod reply;

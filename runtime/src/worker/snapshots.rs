@@ -147,6 +147,11 @@ impl Snapshots {
         }
     }
 
+    /// Whether there is something to do once a write is durable.
+    pub(crate) fn waits_for_disk(&self) -> bool {
+        self.written.is_some() || self.installing.is_some() || self.rebasing.is_some()
+    }
+
     /// Writes up to `seq` are durable; returns the index before which snapshots are of no more use.
     pub(crate) fn persisted(&mut self, seq: PersistSeq) -> Option<LogIndex> {
         self.rebasing

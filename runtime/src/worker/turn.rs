@@ -39,7 +39,12 @@ pub(crate) enum GroupWork {
     Change(super::Change),
     Progress(tokio::sync::oneshot::Sender<Vec<raftyard_groups::PeerProgress>>),
     Export(super::Export),
+    /// Campaign soon: it shall lead from the start.
     Campaign,
+    /// It stood in line to campaign, and may now; if it is in the line of the hopeful, only if it is.
+    Elect {
+        is_hopeful: bool,
+    },
     /// Time has passed, or there is more to do.
     Tick,
     /// Stop for good, for this reason.

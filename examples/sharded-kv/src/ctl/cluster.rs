@@ -109,6 +109,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// Goes on when a node that is there already can't be reached: it may be the one whose place the new one takes.
     pub(super) async fn add_node(
         &self,
         id: u64,
@@ -117,24 +118,25 @@ impl<'a> Cluster<'a> {
         say: &mut impl FnMut(&str),
     ) -> Result<(), CtlError> {
         let set = |id: u64, peer: String, resp: String| ["SETNODE".to_owned(), id.to_string(), peer, resp];
+        let mut missed = Vec::new();
         for (node, known) in self.nodes.iter().filter(|(node, _)| **node != id) {
-            ask(
-                self.dial,
-                &known.resp,
-                &set(id, peer.to_string(), resp.to_string()),
-                ANSWER,
-            )
-            .await?;
-            ask(
-                self.dial,
-                resp,
-                &set(*node, known.peer.clone(), known.resp.to_string()),
-                ANSWER,
-            )
-            .await?;
-            say(&format!("node {node} knows node {id}"));
+            let words = set(id, peer.to_string(), resp.to_string());
+            match ask(self.dial, &known.resp, &words, ANSWER).await {
+                Ok(_) => say(&format!("node {node} knows node {id}")),
+                Err(error @ (CtlError::Io { .. } | CtlError::Silence { .. })) => {
+                    say(&format!("node {node} does not know node {id}: {error}"));
+                    missed.push(*node);
+                }
+                Err(error) => return Err(error),
+            }
+            let words = set(*node, known.peer.clone(), known.resp.to_string());
+            ask(self.dial, resp, &words, ANSWER).await?;
         }
-        Ok(())
+        if missed.is_empty() {
+            Ok(())
+        } else {
+            Err(CtlError::NotTold { id, missed })
+        }
     }
 
     pub(super) async fn groups(&self, wanted: &Groups) -> Result<Vec<u64>, CtlError> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::support::{ClusterClient, Connection, Outcome, ServerCluster, Value, eventually};
+use crate::support::{ClusterClient, Connection, Outcome, ServerCluster, Value, eventually, run_to_end};
 
 const GROUPS: u16 = 6;
 const CLIENTS: usize = 4;
@@ -308,7 +308,7 @@ fn ctl_says_what_is_wrong() {
     cluster.start_all();
     let refuse = |words: &[&str]| {
         let at = cluster.resp(1);
-        let output = crate::support::run_to_end(&[&["ctl", "--node", &at], words].concat());
+        let output = run_to_end(&[&["ctl", "--node", &at], words].concat());
         assert!(!output.status.success(), "{words:?}");
         String::from_utf8(output.stderr).unwrap()
     };
@@ -316,8 +316,42 @@ fn ctl_says_what_is_wrong() {
     assert!(refuse(&["promote", "4", "--group", "1"]).contains("is unknown"));
     assert!(refuse(&["remove", "1", "--group", "1"]).contains("at least one voter"));
     assert!(refuse(&["transfer", "77", "1"]).contains("there is no"));
-    let nobody = crate::support::run_to_end(&["ctl", "--node", "127.0.0.1:1", "status"]);
+    let nobody = run_to_end(&["ctl", "--node", "127.0.0.1:1", "status"]);
     assert!(!nobody.status.success());
     let abandoned = cluster.ctl(1, &["abandon"]);
     assert!(abandoned.contains("no change that could be abandoned"), "{abandoned}");
+}
+
+/// The documented way to replace a node whose disk is lost.
+#[test]
+fn a_node_that_is_gone_for_good_is_replaced() {
+    let mut cluster = ServerCluster::new(3, 2);
+    cluster.start_all();
+    let mut client = ClusterClient::new(&cluster.all_resp());
+    assert_eq!(client.command("k", &["SET", "k", "v"]), Outcome::Done(Value::ok()));
+    // The first one: what comes after it has to be told all the same.
+    cluster.kill(1);
+    let fourth = cluster.add_joining();
+    cluster.start(fourth);
+    cluster.wait_ready(fourth);
+
+    let (at, peer, resp) = (cluster.resp(2), cluster.peer(fourth), cluster.resp(fourth));
+    let told = run_to_end(&["ctl", "--node", &at, "add-node", "4", "--peer", &peer, "--resp", &resp]);
+    let said = String::from_utf8_lossy(&told.stderr);
+    assert!(
+        !told.status.success() && said.contains("could not be reached: [1]"),
+        "{said}"
+    );
+    cluster.ctl(3, &["replace", "1", "4"]);
+    let status = cluster.ctl(fourth, &["status"]);
+    for group in groups(&status) {
+        let line = group_line(&status, group);
+        assert!(line.contains("voters=2,3,4 ") && !line.contains("outgoing="), "{line}");
+    }
+    // Two of the three that are members now do without the third.
+    cluster.kill(2);
+    eventually("it is read", || match client.command("k", &["GET", "k"]) {
+        Outcome::Done(value) => Some(assert_eq!(value, Value::bulk("v"))),
+        _ => None,
+    });
 }

@@ -154,7 +154,7 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
         assert_eq!(late.try_recv(), Ok(Err(ProposeError::Closed)));
         let due = |dispatcher: &Dispatcher| -> Vec<usize> {
             let mut deadlines = dispatcher.shared.deadlines.borrow_mut();
-            deadlines.due(Moment(u64::MAX - 1))
+            deadlines.due(Moment(u64::MAX - 1), 9)
         };
         dispatcher.shared.deadlines.borrow_mut().set(1, Moment(5));
         assert_eq!(due(&dispatcher), [1]);

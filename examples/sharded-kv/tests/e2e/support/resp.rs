@@ -49,7 +49,7 @@ impl Value {
 }
 
 /// Bytes, both ways.
-pub(super) trait Bytes: Read + Write + Send {}
+pub(crate) trait Bytes: Read + Write + Send {}
 
 impl<T: Read + Write + Send> Bytes for T {}
 
@@ -63,7 +63,7 @@ impl Connection {
         Ok(Self::over(Box::new(Self::socket(address)?)))
     }
 
-    pub(super) fn socket(address: &str) -> io::Result<TcpStream> {
+    pub(crate) fn socket(address: &str) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
@@ -71,7 +71,7 @@ impl Connection {
         Ok(stream)
     }
 
-    pub(super) fn over(bytes: Box<dyn Bytes>) -> Self {
+    pub(crate) fn over(bytes: Box<dyn Bytes>) -> Self {
         Self {
             reader: BufReader::new(bytes),
         }
@@ -93,7 +93,8 @@ impl Connection {
         if self.reader.read_line(&mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let line = line.strip_suffix("\r\n").expect("a whole line");
+        // The end of a connection may come anywhere.
+        let line = line.strip_suffix("\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
         let (kind, rest) = line.split_at(1);
         let number = || rest.parse::<i64>().expect("a number");
         Ok(match kind {

@@ -1,0 +1,128 @@
+//! A node's process, which is started again whenever it is not meant to be down.
+
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::network::Network;
+use crate::system::{making, run};
+
+/// Until a process that ended by itself is started again.
+const RESTART: Duration = Duration::from_millis(300);
+
+/// Longer than a node may take to end after SIGTERM: it answers clients for 5 s, hands over, and closes its logs.
+const TERMINATE: Duration = Duration::from_secs(40);
+
+pub(crate) struct Node {
+    number: usize,
+    config: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+    /// Whether it is meant to run.
+    wanted: bool,
+    /// Since when it was asked to end.
+    ending: Option<Instant>,
+    ended: Option<Instant>,
+}
+
+impl Node {
+    pub(crate) fn new(number: usize, config: PathBuf, log: PathBuf) -> Self {
+        Self {
+            number,
+            config,
+            log,
+            child: None,
+            wanted: false,
+            ending: None,
+            ended: None,
+        }
+    }
+
+    /// It is to run from now on: [`Self::tend`] sees to it.
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    fn start(&mut self, network: &Network) {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_raftyard-kv"));
+        command
+            .args(["server", "--config"])
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let _making = making();
+        self.child = Some(network.on(self.number, || command.spawn()).unwrap());
+        self.ending = None;
+    }
+
+    /// Ends it without a warning.
+    pub(crate) fn kill(&mut self) {
+        self.wanted = false;
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&mut self) {
+        self.wanted = false;
+        self.ending = Some(Instant::now());
+        self.signal("-TERM");
+    }
+
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(child) = &self.child {
+            // It may have ended: then there is nothing to do.
+            let _ = run(&["kill", signal, &child.id().to_string()]);
+        }
+    }
+
+    /// Starts it if it is meant to run and does not. Returns what it should not have done.
+    pub(crate) fn tend(&mut self, network: &Network) -> Option<String> {
+        let number = self.number;
+        let complaint = match self.child.as_mut().map(Child::try_wait) {
+            Some(Ok(Some(status))) => {
+                self.child = None;
+                self.ended = Some(Instant::now());
+                self.judge(status)
+            }
+            Some(Ok(None)) if self.ending.is_some_and(|since| since.elapsed() > TERMINATE) => {
+                self.ending = None;
+                Some(format!("node {number} did not end within {TERMINATE:?} of SIGTERM"))
+            }
+            _ => None,
+        };
+        let is_due = self.ended.is_none_or(|ended| ended.elapsed() > RESTART);
+        if self.wanted && self.child.is_none() && is_due {
+            self.start(network);
+        }
+        complaint
+    }
+
+    fn judge(&mut self, status: ExitStatus) -> Option<String> {
+        let number = self.number;
+        match self.ending.take() {
+            Some(_) if status.success() => None,
+            Some(_) => Some(format!("node {number} ended after SIGTERM with {status}")),
+            None => Some(format!("node {number} ended by itself with {status}")),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
