@@ -100,6 +100,17 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
+    fn however_much_queues_nothing_is_dropped() {
+        let inbox = Inbox::new();
+        for item in 0..50_000 {
+            assert!(inbox.push_all([2 * item, 2 * item + 1]));
+        }
+        let mut taken = Vec::new();
+        inbox.take(&mut taken);
+        assert!(taken.into_iter().eq(0..100_000));
+    }
+
+    #[test]
     fn only_the_first_item_of_a_turn_wakes_the_owner() {
         let (inbox, wakes) = (Inbox::new(), Arc::new(AtomicUsize::new(0)));
         inbox.push(1);

@@ -16,7 +16,6 @@ mod client;
 mod clock;
 mod error;
 #[cfg(feature = "fuzzing")]
-#[doc(hidden)]
 pub mod fuzzing;
 mod group;
 mod host;

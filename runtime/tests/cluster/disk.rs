@@ -618,6 +618,8 @@ async fn members_of_a_group_with_its_state_on_disk_come_and_go() {
     let joined = host.join_disk_group(GroupId(1), GroupOptions::default(), || Ok(disks[2].open()));
     replicas.push(joined.await.unwrap());
     lead(&cluster, &replicas, NodeId(1)).await;
+    // Once a leader serves a read it has committed something, and can change its members.
+    assert_eq!(read(&replicas).await, numbers(80));
     let change = MembershipChange::replace(NodeId(2), NodeId(3));
     let membership = replicas[0].change_membership(change).await.unwrap();
     assert!(membership.contains(NodeId(3)) && !membership.contains(NodeId(2)));
