@@ -13,16 +13,19 @@ use raftyard_groups::{Moment, Outlook};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Elections of a worker's groups at once.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 64;
 
 /// And how many of them may be of groups that hardly can be elected.
-const HOPELESS_AT_ONCE: usize = 32;
+const HOPELESS_AT_ONCE: usize = 16;
 
 /// An election that takes longer does not count any more. Milliseconds.
 const PATIENCE_MS: u64 = 1_000;
 
 /// The same of a group that hardly can be elected.
 const HOPELESS_PATIENCE_MS: u64 = 200;
+
+/// One of so many that are called is none of the first ones, should there be others.
+const OTHERS: usize = 8;
 
 /// Elections that begin per tick on a worker that is behind.
 const PER_TICK_BEHIND: usize = 16;
@@ -32,21 +35,26 @@ const PER_TICK_BEHIND: usize = 16;
 pub(crate) struct Elections {
     /// Until when they count.
     running: BTreeMap<usize, Moment>,
+    /// Those that shall lead from the start: whoever else is in their groups waits for them.
+    first: VecDeque<usize>,
     waiting: VecDeque<usize>,
     hopeless: VecDeque<usize>,
     /// Those that may not campaign at all for now.
     barred: Vec<usize>,
+    /// How many were called, to call some of those that wait beside the first ones.
+    called: usize,
     /// The worker is behind; so many elections may begin before its next tick.
     behind: Option<usize>,
 }
 
 impl Elections {
     /// Whether the group may campaign now. If not it stands in line until [`next`](Self::next) names it.
-    pub(super) fn enter(&mut self, position: usize, outlook: Outlook, now: Moment) -> bool {
+    pub(super) fn enter(&mut self, position: usize, is_first: bool, outlook: Outlook, now: Moment) -> bool {
         if self.running.contains_key(&position) {
             return true;
         }
         let (line, at_once) = match outlook {
+            Outlook::Good if is_first => (&mut self.first, AT_ONCE),
             Outlook::Good => (&mut self.waiting, AT_ONCE),
             Outlook::Poor => (&mut self.hopeless, HOPELESS_AT_ONCE),
             Outlook::None => {
@@ -79,6 +87,7 @@ impl Elections {
     /// Nobody is at this position any more.
     pub(super) fn clear(&mut self, position: usize) {
         self.leave(position);
+        self.first.retain(|waits| *waits != position);
         self.waiting.retain(|waits| *waits != position);
         self.hopeless.retain(|waits| *waits != position);
         self.barred.retain(|waits| *waits != position);
@@ -107,7 +116,13 @@ impl Elections {
         if self.running.len() >= AT_ONCE || self.behind == Some(0) {
             return None;
         }
-        let mut next = self.waiting.pop_front().map(|position| (position, true));
+        self.called = self.called.wrapping_add(1);
+        let (mut lines, is_other) = ([&mut self.first, &mut self.waiting], self.called.is_multiple_of(OTHERS));
+        if is_other {
+            lines.reverse();
+        }
+        let next = lines.into_iter().find_map(VecDeque::pop_front);
+        let mut next = next.map(|position| (position, true));
         if next.is_none() && self.running.len() < HOPELESS_AT_ONCE {
             next = self.hopeless.pop_front().map(|position| (position, false));
         }
@@ -130,13 +145,13 @@ mod tests {
     #[test]
     fn who_does_not_fit_waits_until_others_are_done() {
         let mut elections = Elections::default();
-        let entered = (0..AT_ONCE + 3).filter(|position| elections.enter(*position, Outlook::Good, NOW));
+        let entered = (0..AT_ONCE + 3).filter(|position| elections.enter(*position, false, Outlook::Good, NOW));
         assert_eq!(entered.count(), AT_ONCE);
-        assert!(elections.enter(5, Outlook::Good, NOW), "it does already");
+        assert!(elections.enter(5, false, Outlook::Good, NOW), "it does already");
         assert_eq!(named(&mut elections, NOW), [0; 0]);
         elections.leave(7);
         elections.leave(9);
-        assert!(!elections.enter(7, Outlook::Good, NOW), "others came before");
+        assert!(!elections.enter(7, false, Outlook::Good, NOW), "others came before");
         assert_eq!(named(&mut elections, NOW), [AT_ONCE, AT_ONCE + 1]);
         elections.clear(AT_ONCE + 2);
         elections.tick(NOW.plus(PATIENCE_MS - 1));
@@ -148,9 +163,9 @@ mod tests {
     #[test]
     fn who_can_not_be_elected_keeps_nobody_waiting() {
         let mut elections = Elections::default();
-        let entered = (0..1_000).filter(|position| elections.enter(*position, Outlook::Poor, NOW));
+        let entered = (0..1_000).filter(|position| elections.enter(*position, false, Outlook::Poor, NOW));
         assert_eq!(entered.count(), HOPELESS_AT_ONCE);
-        assert!(elections.enter(2_000, Outlook::Good, NOW));
+        assert!(elections.enter(2_000, false, Outlook::Good, NOW));
         assert_eq!(named(&mut elections, NOW), [0; 0]);
         elections.leave(2_000);
         elections.tick(NOW.plus(HOPELESS_PATIENCE_MS));
@@ -163,7 +178,7 @@ mod tests {
     fn a_worker_that_is_behind_begins_few() {
         let mut elections = Elections::default();
         elections.set_behind(true);
-        let entered = (0..100).filter(|position| elections.enter(*position, Outlook::Good, NOW));
+        let entered = (0..50).filter(|position| elections.enter(*position, false, Outlook::Good, NOW));
         assert_eq!(entered.count(), 0);
         assert_eq!(named(&mut elections, NOW), [0; 0]);
         elections.tick(NOW);
@@ -171,16 +186,29 @@ mod tests {
         assert_eq!(named(&mut elections, NOW).len(), PER_TICK_BEHIND);
         assert_eq!(named(&mut elections, NOW), [0; 0]);
         elections.set_behind(false);
-        assert_eq!(named(&mut elections, NOW).len(), 100 - PER_TICK_BEHIND);
+        assert_eq!(named(&mut elections, NOW).len(), 50 - PER_TICK_BEHIND);
     }
 
     #[test]
     fn who_may_not_campaign_waits_for_better_times() {
         let mut elections = Elections::default();
-        assert!(!elections.enter(1, Outlook::None, NOW));
+        assert!(!elections.enter(1, false, Outlook::None, NOW));
         elections.tick(NOW.plus(PATIENCE_MS));
         assert_eq!(named(&mut elections, NOW), [0; 0]);
         elections.hope();
         assert_eq!(named(&mut elections, NOW), [1]);
+    }
+
+    #[test]
+    fn the_first_ones_come_first_and_the_others_all_the_same() {
+        let mut elections = Elections::default();
+        elections.set_behind(true);
+        (0..8).for_each(|position| assert!(!elections.enter(position, false, Outlook::Good, NOW)));
+        (100..108).for_each(|position| assert!(!elections.enter(position, true, Outlook::Good, NOW)));
+        elections.set_behind(false);
+        let named = named(&mut elections, NOW);
+        assert_eq!(named.len(), 16);
+        let early = named.iter().take(8).filter(|position| **position < 100);
+        assert_eq!(early.count(), 1, "{named:?}");
     }
 }

@@ -32,7 +32,7 @@ mod tests;
 
 /// How long a replica that shall lead from the start pauses before it asks for it again, twice as long each time, and
 /// for how long it does so: until its peers run the group too and are connected.
-const FIRST_CAMPAIGN_PAUSE_MS: u64 = 50;
+const FIRST_CAMPAIGN_PAUSE_MS: u64 = 100;
 const FIRST_CAMPAIGN_MS: u64 = 500;
 
 /// Batches of committed entries that a group may apply in one turn; the rest waits for its next, so that the
@@ -229,7 +229,7 @@ impl GroupActor {
         let is_first = self.is_first_campaign_due(now);
         let wants = is_first || (is_ticked && self.core.wants_to_campaign(now, sessions));
         if wants {
-            if !self.may_campaign(now, sessions) {
+            if !self.may_campaign(is_first, now, sessions) {
                 return None;
             }
             self.shared.counters.campaigns.add(1);
@@ -253,10 +253,14 @@ impl GroupActor {
     }
 
     /// Whether it is its turn among those of its worker that want to campaign.
-    fn may_campaign(&mut self, now: Moment, sessions: &Sessions) -> bool {
+    fn may_campaign(&mut self, is_first: bool, now: Moment, sessions: &Sessions) -> bool {
         if self.candidacy != Candidacy::InLine {
             let outlook = self.core.outlook(sessions);
-            let may = self.shared.elections.borrow_mut().enter(self.position, outlook, now);
+            let may = self
+                .shared
+                .elections
+                .borrow_mut()
+                .enter(self.position, is_first, outlook, now);
             self.candidacy = if may { Candidacy::Running } else { Candidacy::InLine };
         }
         self.candidacy == Candidacy::Running
