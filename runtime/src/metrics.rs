@@ -30,6 +30,8 @@ pub(crate) struct Counters {
     pub(crate) requests_refused: Counter,
     pub(crate) timers: Counter,
     pub(crate) group_turns: Counter,
+    pub(crate) campaigns: Counter,
+    pub(crate) sessions_ended: Counter,
     pub(crate) node_heartbeats: Counter,
     pub(crate) strays: Counter,
     pub(crate) snapshots_taken: Counter,
@@ -65,6 +67,10 @@ pub struct HostMetrics {
     pub timers: u64,
     /// Groups that had something to do in them: a group that sleeps has nothing.
     pub group_turns: u64,
+    /// Times that a replica asked the others whether they would elect it.
+    pub campaigns: u64,
+    /// Sessions that this node granted to others and that ended: each a node that was lost, or seemed to be.
+    pub sessions_ended: u64,
     /// Heartbeats to other nodes: one per node and interval, whatever the number of groups.
     pub node_heartbeats: u64,
     /// Things that came for groups that don't run here.
@@ -119,6 +125,8 @@ impl HostMetrics {
             requests_refused: with(self.requests_refused, other.requests_refused),
             timers: with(self.timers, other.timers),
             group_turns: with(self.group_turns, other.group_turns),
+            campaigns: with(self.campaigns, other.campaigns),
+            sessions_ended: with(self.sessions_ended, other.sessions_ended),
             node_heartbeats: with(self.node_heartbeats, other.node_heartbeats),
             strays: with(self.strays, other.strays),
             frames_sent: with(self.frames_sent, other.frames_sent),
@@ -151,6 +159,8 @@ impl HostMetrics {
             requests_refused: counters.requests_refused.get(),
             timers: counters.timers.get(),
             group_turns: counters.group_turns.get(),
+            campaigns: counters.campaigns.get(),
+            sessions_ended: counters.sessions_ended.get(),
             node_heartbeats: counters.node_heartbeats.get(),
             strays: counters.strays.get(),
             frames_sent: transport.frames_sent,

@@ -243,6 +243,8 @@ impl Dispatcher {
     }
 
     fn run_touched(&mut self, ctx: &mut Context<Self>) {
+        let is_behind = self.touched.len() > GROUPS_PER_TURN / 2 || !self.backlog.is_empty();
+        self.shared.elections.borrow_mut().set_behind(is_behind);
         self.shared.is_contended.set(self.touched.len() > 1);
         self.shared.counters.group_turns.add(self.touched.len() as u64);
         for position in self.touched.drain(..) {
@@ -475,7 +477,7 @@ impl Dispatcher {
             self.give_at(position, GroupWork::Tick);
         }
         self.shared.repeat_resignations(now);
-        self.shared.elections.borrow_mut().expire(now);
+        self.shared.elections.borrow_mut().tick(now);
         self.let_campaign(now);
     }
 

@@ -17,8 +17,8 @@ use crate::registry::{GroupSlot, Standing};
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Body, Effects, Entry, Group, Input, LogId, LogIndex, Message, Moment, Payload, Prompt, ProposalId, Proposed,
-    RoleKind, Sessions, TransferId, TransferOutcome,
+    Body, Effects, Entry, Group, Input, LogId, LogIndex, Message, Moment, Outlook, Payload, Prompt, ProposalId,
+    Proposed, RoleKind, Sessions, TransferId, TransferOutcome,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,9 +30,9 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 mod tests;
 
-/// How often, and for how long, a replica that shall lead from the start asks for it: until its peers run the
-/// group too and are connected.
-const FIRST_CAMPAIGN_EVERY_MS: u64 = 50;
+/// How long a replica that shall lead from the start pauses before it asks for it again, twice as long each time, and
+/// for how long it does so: until its peers run the group too and are connected.
+const FIRST_CAMPAIGN_PAUSE_MS: u64 = 100;
 const FIRST_CAMPAIGN_MS: u64 = 500;
 
 /// Batches of committed entries that a group may apply in one turn; the rest waits for its next, so that the
@@ -113,6 +113,7 @@ struct FirstCampaign {
     next: Moment,
     /// Counted from the first time that it asked.
     until: Option<Moment>,
+    pause_ms: u64,
 }
 
 impl GroupActor {
@@ -177,7 +178,11 @@ impl GroupActor {
                 // Who gave up waiting has dropped the other end.
                 GroupWork::Progress(reply) => drop(reply.send(self.core.peers())),
                 GroupWork::Campaign => {
-                    self.first_campaign = Some(FirstCampaign { next: now, until: None });
+                    self.first_campaign = Some(FirstCampaign {
+                        next: now,
+                        until: None,
+                        pause_ms: FIRST_CAMPAIGN_PAUSE_MS,
+                    });
                 }
                 GroupWork::Elect { is_hopeful } => {
                     self.called_to_campaign(is_hopeful, &sessions);
@@ -234,13 +239,17 @@ impl GroupActor {
 
     /// Time has passed: if that makes it campaign, it may have to wait for others.
     fn tick_or_campaign(&mut self, is_ticked: bool, now: Moment, sessions: &Sessions) -> Option<Input> {
-        let is_first = self.is_first_campaign_due(now, sessions);
+        let is_first = self.is_first_campaign_due(now);
         let wants = is_first || (is_ticked && self.core.wants_to_campaign(now, sessions));
-        if wants && !self.may_campaign(now, sessions) {
-            return None;
+        if wants {
+            if !self.may_campaign(is_first, now, sessions) {
+                return None;
+            }
+            self.shared.counters.campaigns.add(1);
         }
         if let Some(first) = self.first_campaign.as_mut().filter(|_| is_first) {
-            first.next = now.plus(FIRST_CAMPAIGN_EVERY_MS);
+            first.next = now.plus(first.pause_ms);
+            first.pause_ms *= 2;
             first.until.get_or_insert(now.plus(FIRST_CAMPAIGN_MS));
             return Some(Input::Campaign);
         }
@@ -250,17 +259,21 @@ impl GroupActor {
     /// It stood in line, and is the next. What it hoped for may be over.
     fn called_to_campaign(&mut self, is_hopeful: bool, sessions: &Sessions) {
         self.candidacy = Candidacy::Running;
-        if is_hopeful && !self.core.can_be_elected(sessions) {
+        if is_hopeful && self.core.outlook(sessions) != Outlook::Good {
             self.shared.elections.borrow_mut().leave(self.position);
             self.candidacy = Candidacy::None;
         }
     }
 
     /// Whether it is its turn among those of its worker that want to campaign.
-    fn may_campaign(&mut self, now: Moment, sessions: &Sessions) -> bool {
+    fn may_campaign(&mut self, is_first: bool, now: Moment, sessions: &Sessions) -> bool {
         if self.candidacy != Candidacy::InLine {
-            let is_hopeful = self.core.can_be_elected(sessions);
-            let may = self.shared.elections.borrow_mut().enter(self.position, is_hopeful, now);
+            let outlook = self.core.outlook(sessions);
+            let may = self
+                .shared
+                .elections
+                .borrow_mut()
+                .enter(self.position, is_first, outlook, now);
             self.candidacy = if may { Candidacy::Running } else { Candidacy::InLine };
         }
         self.candidacy == Candidacy::Running
@@ -286,14 +299,10 @@ impl GroupActor {
     }
 
     /// Whether it is time for the next try of a first campaign, and that still makes sense.
-    fn is_first_campaign_due(&mut self, now: Moment, sessions: &Sessions) -> bool {
+    fn is_first_campaign_due(&mut self, now: Moment) -> bool {
         let Some(first) = self.first_campaign.as_mut() else {
             return false;
         };
-        if !sessions.may_vote() {
-            // Nobody can be elected before: it goes on asking for as long after that.
-            first.until = None;
-        }
         let is_asking = matches!(self.core.role(), RoleKind::Follower | RoleKind::PreCandidate);
         if self.core.leader().is_some() || !is_asking || first.until.is_some_and(|until| now > until) {
             self.first_campaign = None;
