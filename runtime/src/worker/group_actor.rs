@@ -169,6 +169,10 @@ impl GroupActor {
             self.refuse(commands, jobs, exports);
             return;
         }
+        if now >= self.core.deadline() {
+            // Given with what else there is it needs no turn of its own.
+            inputs.push(Input::Tick);
+        }
         inputs.extend(self.campaign_first(now, &sessions));
         inputs.extend(self.ask_for_reads(jobs, now));
         inputs.extend(self.propose(commands, now));
@@ -520,7 +524,7 @@ impl GroupActor {
         self.shared.patience.borrow_mut().set(
             self.position,
             !self.quarantined && !waits_for_disk && !self.core.awaits_own_writes(),
-            !self.quarantined && !self.core.awaits_acknowledgements(),
+            (!self.quarantined && !self.core.awaits_acknowledgements()).then(|| self.core.term()),
         );
     }
 
@@ -555,7 +559,7 @@ impl GroupActor {
             [self.proposals.deadline(), self.reads.deadline(), campaign]
                 .into_iter()
                 .flatten()
-                .fold(self.core.deadline(), Moment::min)
+                .fold(self.core.patient_deadline(), Moment::min)
         };
         self.shared.deadlines.borrow_mut().set(self.position, deadline);
     }
