@@ -183,6 +183,10 @@ enum RunError {
     Failed(#[from] FailedError),
 }
 
+/// Of small objects that one thread allocates and another one frees there are many.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,tarpc=warn".into());

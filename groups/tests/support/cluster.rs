@@ -4,6 +4,7 @@
 use super::beats::Beats;
 use super::disk::{Disk, State, end};
 use super::network::{Link, Network};
+use super::patience::check_patience;
 use super::safety::Safety;
 use super::strip;
 use bytes::Bytes;
@@ -490,6 +491,7 @@ impl Cluster {
                 return;
             };
             let before = (group.role(), group.term(), group.leader(), group.is_asleep());
+            check_patience(group, now, &sessions, &input);
             let mut effects = Effects::default();
             group.step(now, &sessions, input, &mut effects);
             let changed = before != (group.role(), group.term(), group.leader(), group.is_asleep());

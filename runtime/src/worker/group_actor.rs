@@ -198,6 +198,8 @@ impl GroupActor {
             self.refuse(commands, jobs, exports);
             return;
         }
+        // A leader's tick that comes with what else there is needs no turn of its own.
+        let is_ticked = is_ticked || (role == RoleKind::Leader && now >= self.core.deadline());
         inputs.extend(self.tick_or_campaign(is_ticked, now, &sessions));
         inputs.extend(self.ask_for_reads(jobs, now));
         inputs.extend(self.propose(commands, now));
@@ -615,7 +617,7 @@ impl GroupActor {
         self.shared.patience.borrow_mut().set(
             self.position,
             !self.quarantined && !waits_for_disk && !self.core.awaits_own_writes(),
-            !self.quarantined && !self.core.awaits_acknowledgements(),
+            (!self.quarantined && !self.core.awaits_acknowledgements()).then(|| self.core.term()),
         );
     }
 
@@ -648,9 +650,10 @@ impl GroupActor {
             Moment(u64::MAX)
         } else {
             let campaign = self.first_campaign.as_ref().map(|first| first.next);
+            let patient = self.core.patient_deadline();
             // Who stands in line is given a turn when it may campaign.
             let core = (self.candidacy != Candidacy::InLine)
-                .then(|| campaign.map_or(self.core.deadline(), |campaign| campaign.min(self.core.deadline())));
+                .then(|| campaign.map_or(patient, |campaign| campaign.min(patient)));
             [self.proposals.deadline(), self.reads.deadline(), core]
                 .into_iter()
                 .flatten()
