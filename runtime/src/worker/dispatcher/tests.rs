@@ -106,7 +106,7 @@ impl Dispatcher {
 
     fn hear(&mut self, life: Life) {
         let heartbeat = Prompt::Heartbeat {
-            commit: raftyard_groups::LogIndex(0),
+            commit: LogIndex(0),
             round: ReadRound(0),
         };
         let message = raftyard_groups::Message {
@@ -201,7 +201,7 @@ async fn what_lets_a_group_do_nothing_waits_for_its_next_turn() {
             to: NodeId(1),
             term: Term(term),
             body: Body::Promise(Promise::AppendAccepted {
-                matched: raftyard_groups::LogIndex(3),
+                matched: LogIndex(3),
                 session: None,
             }),
         };
@@ -311,7 +311,7 @@ async fn who_still_follows_a_replica_that_is_gone_is_told() {
             to: NodeId(1),
             term: Term(7),
             body: Body::Promise(Promise::AppendAccepted {
-                matched: raftyard_groups::LogIndex(3),
+                matched: LogIndex(3),
                 session: Some(raftyard_groups::SessionId::default()),
             }),
         };
