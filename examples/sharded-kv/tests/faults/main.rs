@@ -29,6 +29,7 @@ mod resp;
 mod room;
 mod run;
 mod settings;
+mod stale;
 mod system;
 mod unavailability;
 mod units;

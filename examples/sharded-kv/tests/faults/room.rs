@@ -32,6 +32,7 @@ fn a_node_is_back_once_there_is_room(on_disk: bool) {
         nodes: 3,
         on_disk,
         proxy: false,
+        stale: false,
         snapshot_entries: 1_000,
     };
     let mut cluster = Cluster::start(setup, "room", &dir, true);
