@@ -56,8 +56,6 @@ pub(crate) struct Client<'a> {
     value: u64,
     pub(crate) calls: Vec<Call>,
     pub(crate) refused: u64,
-    /// The last call that was not answered, and what was said instead.
-    pub(crate) last_failure: String,
 }
 
 impl<'a> Client<'a> {
@@ -78,7 +76,6 @@ impl<'a> Client<'a> {
             value: (number + 1) << 32,
             calls: Vec::new(),
             refused: 0,
-            last_failure: String::new(),
         }
     }
 
@@ -141,9 +138,6 @@ impl<'a> Client<'a> {
             last => last,
         };
         self.links.learn(unit, node, &reply);
-        if let Reply::Refused(_) | Reply::Unknown = reply {
-            self.last_failure = format!("{} at {node}: {reply:?}", units::name(unit));
-        }
         self.note(node, unit, op, (invoked, returned), &reply, None);
         reply
     }

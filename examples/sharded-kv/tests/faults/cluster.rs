@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) on_disk: bool,
     /// Whether nodes forward commands.
     pub(crate) proxy: bool,
+    /// Whether nodes answer reads after `READONLY` with what they have.
+    pub(crate) stale: bool,
     /// Writes to a group after which its log is compacted.
     pub(crate) snapshot_entries: u64,
 }
@@ -42,6 +44,7 @@ impl Setup {
             nodes: if random.one_in(5) { 5 } else { 3 },
             on_disk: random.one_in(3),
             proxy: random.one_in(4),
+            stale: false,
             snapshot_entries: 20 + random.below(400),
         }
     }
@@ -105,6 +108,9 @@ impl Cluster {
             if setup.on_disk { "disk" } else { "memory" },
             setup.snapshot_entries,
         );
+        if setup.stale {
+            text.push_str("reads = \"stale\"\n");
+        }
         if node == setup.spare() {
             text.push_str("join = true\n");
             return text;

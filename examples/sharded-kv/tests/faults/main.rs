@@ -29,6 +29,7 @@ mod resp;
 mod room;
 mod run;
 mod settings;
+mod stale;
 mod system;
 mod unavailability;
 mod units;
@@ -117,13 +118,12 @@ fn nodes_keep_their_word_under_faults() {
 
 fn tell(seed: u64, figures: &Figures) {
     println!(
-        "seed {seed}: {} calls done, {} unknown, {} refused; {} keys kept; well after {:.1} s ({}), whole after {:.1} s{}",
+        "seed {seed}: {} calls done, {} unknown, {} refused; {} keys kept; well after {:.1} s, whole after {:.1} s{}",
         figures.done,
         figures.unknown,
         figures.refused,
         figures.kept,
         figures.well_after.as_secs_f64(),
-        figures.last_failure,
         figures.whole_after.as_secs_f64(),
         match figures.undecided {
             0 => String::new(),

@@ -11,8 +11,9 @@ use crate::disk::Disk;
 use crate::links::{Links, Reply};
 use crate::plan::Fault;
 use crate::random::Random;
-use crate::run::{WELL, all_written};
+use crate::run::{WELL, write_all};
 use crate::system::{own_dir, poll};
+use crate::units;
 
 /// So long writes come while the disk is full.
 const FULL: Duration = Duration::from_secs(3);
@@ -31,6 +32,7 @@ fn a_node_is_back_once_there_is_room(on_disk: bool) {
         nodes: 3,
         on_disk,
         proxy: false,
+        stale: false,
         snapshot_entries: 1_000,
     };
     let mut cluster = Cluster::start(setup, "room", &dir, true);
@@ -42,10 +44,11 @@ fn a_node_is_back_once_there_is_room(on_disk: bool) {
     };
     let mut client = Client::new(&load, Kind::Hasty, 0, 1);
     let mut written = |cluster: &mut Cluster, deadline| {
+        let mut left = (0..units::UNITS).collect();
         let found = poll(deadline, || {
             let complaints = cluster.tend();
             assert_eq!(complaints, Vec::<String>::new());
-            all_written(&mut client).then_some(())
+            write_all(&mut client, &mut left).then_some(())
         });
         assert!(found.is_some(), "not all keys are written, keys on disk: {on_disk}");
     };

@@ -51,8 +51,6 @@ pub(crate) struct Figures {
     pub(crate) undecided: usize,
     /// From the end of the last fault until every unit was written.
     pub(crate) well_after: Duration,
-    /// What kept it from being written before.
-    pub(crate) last_failure: String,
     /// And until a wiped node was replaced.
     pub(crate) whole_after: Duration,
     pub(crate) unavailable: Unavailability,
@@ -111,7 +109,8 @@ impl Run {
         let (operator, random) = (cluster.operator(), Random::part(self.seed, 3));
         let mut closer = Client::new(&load, Kind::Hasty, 99, self.seed);
         cluster.tend();
-        self.expect("at the start", WELL, || all_written(&mut closer));
+        let mut left: Vec<usize> = (0..units::UNITS).collect();
+        self.expect("at the start", WELL, || write_all(&mut closer, &mut left));
         if !self.wrong.is_empty() {
             return;
         }
@@ -140,10 +139,9 @@ impl Run {
                 thread::sleep(Duration::from_millis(20));
             }
             let healed = Instant::now();
-            closer.last_failure.clear();
-            self.expect("once all faults were over", WELL, || all_written(&mut closer));
+            let mut left = (0..units::UNITS).collect();
+            self.expect("once all faults were over", WELL, || write_all(&mut closer, &mut left));
             self.figures.well_after = healed.elapsed();
-            self.figures.last_failure = closer.last_failure.clone();
             self.expect("a wiped node is replaced", WELL, || progress.is_whole());
             self.figures.whole_after = healed.elapsed();
             load.stop.store(true, Ordering::SeqCst);
@@ -231,9 +229,10 @@ fn seconds(micros: u64) -> String {
     format!("{:>3}.{:03}", micros / 1_000_000, micros / 1000 % 1000)
 }
 
-/// Tries to write every unit.
-pub(crate) fn all_written(client: &mut Client) -> bool {
-    (0..units::UNITS).all(|unit| client.update(unit))
+/// Tries to write the units that are `left`; whether none is left.
+pub(crate) fn write_all(client: &mut Client, left: &mut Vec<usize>) -> bool {
+    left.retain(|unit| !client.update(*unit));
+    left.is_empty()
 }
 
 /// All calls on a unit, and those around the first one that has no place in the longest order that was found.
