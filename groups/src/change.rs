@@ -24,7 +24,6 @@ use crate::membership::Membership;
 use crate::membership_change::{ChangeId, ChangeOutcome, ChangeRefusal, ChangeRequest, MembershipChange};
 use crate::message::Prompt;
 use crate::progress::Progress;
-use std::collections::btree_map;
 use std::sync::Arc;
 
 /// What a leader remembers of the change under way, beside its log.
@@ -216,12 +215,11 @@ impl Group {
             progress.leave(last, until);
         }
         for peer in membership.peers_of(me) {
-            let fresh = || Progress::new(last.prev(), now, membership.is_witness(peer));
-            match leader.peers.entry(peer) {
-                btree_map::Entry::Vacant(place) => drop(place.insert(fresh())),
-                // It left and comes back, perhaps as a replica that knows nothing of what it acknowledged.
-                btree_map::Entry::Occupied(mut place) if place.get().is_leaving() => drop(place.insert(fresh())),
-                btree_map::Entry::Occupied(_) => {}
+            // One that left and comes back does so, perhaps, as a replica that knows nothing of what it acknowledged.
+            let stays = leader.peers.get(&peer).is_some_and(|progress| !progress.is_leaving());
+            if !stays {
+                let fresh = Progress::new(last.prev(), now, membership.is_witness(peer));
+                leader.peers.insert(peer, fresh);
             }
         }
     }

@@ -57,7 +57,7 @@ impl Seen {
                 Some(group.config.node),
                 "{group}: leads without its own vote"
             );
-            for (peer, progress) in &leader.peers {
+            for (peer, progress) in leader.peers.iter() {
                 assert!(
                     progress.matched < progress.next,
                     "{group}: {peer} matched beyond what was sent"
@@ -185,7 +185,7 @@ fn check_memberships(group: &Group) {
             "{group}: {peer} is a member, but its leader does not know it as such"
         );
     }
-    for (peer, progress) in &leader.peers {
+    for (peer, progress) in leader.peers.iter() {
         assert!(
             membership.contains(*peer) || progress.is_leaving(),
             "{group}: {peer} is no member, but its leader takes it for one"

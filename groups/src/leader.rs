@@ -9,17 +9,17 @@ use crate::ids::{LogIndex, NodeId};
 use crate::input::{Moment, ProposalId};
 use crate::liveness::SessionId;
 use crate::message::{Prompt, ReadRound};
+use crate::node_map::NodeMap;
 use crate::progress::Progress;
 use crate::reads::{Reader, Reads};
 use crate::transfer::Transfer;
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
     /// How far each peer is.
-    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    pub(crate) peers: NodeMap<Progress>,
     /// The no-op this term began with. Once it is committed, so is all before it.
     pub(crate) term_start: LogIndex,
     pub(crate) heartbeat_due: Moment,
@@ -80,7 +80,7 @@ impl Leader {
         }
         (term_start, reads, changes).hash(state);
         reference.timeouts_until(*next_handover).hash(state);
-        for (peer, progress) in peers {
+        for (peer, progress) in peers.iter() {
             peer.hash(state);
             progress.fingerprint(reference, state);
         }
@@ -215,7 +215,7 @@ impl Group {
         };
         let round = leader.reads.newest_round();
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
-        for (peer, progress) in &mut leader.peers {
+        for (peer, progress) in leader.peers.iter_mut() {
             let commit = self.commit.min(progress.matched);
             let backs = progress.promised.is_some() && progress.promised == sessions.believed_at(*peer, now);
             if !all && backs && progress.is_in_touch(commit, now, interval) {

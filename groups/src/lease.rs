@@ -60,7 +60,7 @@ impl Group {
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        for (peer, progress) in &mut leader.peers {
+        for (peer, progress) in leader.peers.iter_mut() {
             if progress.promised.is_some() && progress.promised == sessions.believed_at(*peer, now) {
                 progress.backed = now;
             }

@@ -43,6 +43,7 @@ mod membership_change;
 mod membership_target;
 mod memberships;
 mod message;
+mod node_map;
 mod patience;
 mod peers;
 mod progress;

@@ -16,7 +16,7 @@ impl Group {
         let (tuning, now) = (&self.config.tuning, self.now);
         leader.peers.retain(|_, progress| !progress.has_left(now));
         let mut appends = Vec::new();
-        for (peer, progress) in &mut leader.peers {
+        for (peer, progress) in leader.peers.iter_mut() {
             while progress.may_send(tuning) {
                 let (next, last) = (progress.next, progress.end_for(&self.log));
                 if next > last && !progress.is_probing() {

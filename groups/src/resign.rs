@@ -65,7 +65,7 @@ impl Group {
     /// It has just stopped to lead the current term.
     pub(crate) fn owe_resignation(&mut self, was: &Leader, effects: &mut Effects) {
         let term = self.hard.term;
-        for (peer, progress) in &was.peers {
+        for (peer, progress) in was.peers.iter() {
             let believed = self.sessions.believed(*peer).map(|belief| belief.session);
             let Some(session) = progress.promised.max(believed) else {
                 continue;

@@ -36,7 +36,8 @@ pub(crate) struct Tenancy {
     budget: ByteBudget,
     /// Whether anything but the budget can refuse: most groups have no limits, and pay for none.
     is_metered: AtomicBool,
-    meters: Mutex<Meters>,
+    /// None as long as there are no limits.
+    meters: Mutex<Option<Box<Meters>>>,
     weight: AtomicU32,
     /// [`u64::MAX`] for none.
     log_bytes_max: AtomicU64,
@@ -57,12 +58,7 @@ impl Tenancy {
         let tenancy = Self {
             budget: node.part(),
             is_metered: AtomicBool::new(false),
-            meters: Mutex::new(Meters {
-                limits,
-                proposals: None,
-                bytes: None,
-                apply: None,
-            }),
+            meters: Mutex::default(),
             weight: AtomicU32::new(1),
             log_bytes_max: AtomicU64::new(u64::MAX),
             usage: UsageCell::default(),
@@ -79,13 +75,17 @@ impl Tenancy {
     }
 
     pub(crate) fn limits(&self) -> GroupLimits {
-        self.meters.lock().limits
+        self.meters
+            .lock()
+            .as_ref()
+            .map_or_else(GroupLimits::default, |meters| meters.limits)
     }
 
     /// Changes the limits. What was let in stays.
     pub(crate) fn set(&self, limits: GroupLimits, clock: &dyn Clock) {
         let now = clock.nanos();
-        let mut meters = self.meters.lock();
+        let mut kept = self.meters.lock();
+        let old = kept.take();
         let adjust = |bucket: Option<Bucket>, per_second: Option<u64>| {
             let per_second = per_second?;
             Some(match bucket {
@@ -95,15 +95,17 @@ impl Tenancy {
         };
         // A percent of a second is ten million nanoseconds.
         let apply_nanos = limits.apply_percent_max.map(|percent| u64::from(percent) * 10_000_000);
-        *meters = Meters {
+        let old = old.as_deref();
+        let meters = Meters {
             limits,
-            proposals: adjust(meters.proposals, limits.proposals_per_second),
-            bytes: adjust(meters.bytes, limits.bytes_per_second),
-            apply: adjust(meters.apply, apply_nanos),
+            proposals: adjust(old.and_then(|old| old.proposals), limits.proposals_per_second),
+            bytes: adjust(old.and_then(|old| old.bytes), limits.bytes_per_second),
+            apply: adjust(old.and_then(|old| old.apply), apply_nanos),
         };
         let is_metered = meters.proposals.is_some() || meters.bytes.is_some() || meters.apply.is_some();
         self.is_metered
             .store(is_metered || limits.log_bytes_max.is_some(), Ordering::Relaxed);
+        *kept = (limits != GroupLimits::default()).then(|| Box::new(meters));
         let (weight, bytes_max) = (limits.effective_weight(), limits.bytes_in_flight_max);
         self.weight.store(weight, Ordering::Relaxed);
         self.budget.set_limit(bytes_max.unwrap_or(usize::MAX), weight);
@@ -157,12 +159,15 @@ impl Tenancy {
     /// Takes proposals out of the rates, or out of none of them.
     fn meter(&self, commands: u64, bytes: u64, now: u64) -> Result<(), Overload> {
         let mut meters = self.meters.lock();
-        let Meters {
+        let Some(Meters {
             limits,
             proposals,
             bytes: byte_rate,
             apply,
-        } = &mut *meters;
+        }) = meters.as_deref_mut()
+        else {
+            return Ok(());
+        };
         if let Some(limit) = limits.log_bytes_max
             && self.usage.log_bytes.load(Ordering::Relaxed) > limit
         {
@@ -206,7 +211,11 @@ impl Tenancy {
         self.usage.bytes.add(bytes);
         self.usage.apply_nanos.add(nanos);
         if self.is_metered.load(Ordering::Relaxed)
-            && let Some(apply) = &mut self.meters.lock().apply
+            && let Some(apply) = self
+                .meters
+                .lock()
+                .as_deref_mut()
+                .and_then(|meters| meters.apply.as_mut())
         {
             apply.take(nanos);
         }
