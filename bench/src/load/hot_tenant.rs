@@ -22,7 +22,9 @@ pub(super) async fn round(
     data: &Path,
     interrupt: &Interrupt,
 ) -> Result<Option<RoundResult>, Failure> {
-    let cluster = Cluster::open(&plan.cluster, data).await?;
+    let Some(cluster) = Cluster::open(&plan.cluster, data, interrupt).await? else {
+        return Ok(None);
+    };
     let measured = measure(plan, times, &cluster, interrupt).await;
     cluster.stop().await;
     measured

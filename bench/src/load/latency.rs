@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) async fn round(plan: &Plan, data: &Path, interrupt: &Interrupt) -> Result<Option<RoundResult>, Failure> {
-    let cluster = Cluster::open(&plan.cluster, data).await?;
+    let Some(cluster) = Cluster::open(&plan.cluster, data, interrupt).await? else {
+        return Ok(None);
+    };
     let measured = measure(plan, &cluster, data, interrupt).await;
     cluster.stop().await;
     measured
