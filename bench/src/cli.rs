@@ -37,6 +37,20 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
+    /// One client that writes to one group, one write at a time, beside an fsync, a call to another node and the way
+    /// to another thread and back, each alone
+    Latency(RunArgs),
+    /// One group asks for many times its share, to which it is limited, beside groups that ask for theirs
+    HotTenant {
+        /// Times its share
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=1_000))]
+        times: u64,
+        /// Writes per second of the other groups, all together; the share is what each of them gets of it
+        #[arg(long, value_name = "N", default_value_t = 9_400, value_parser = value_parser!(u64).range(1..=10_000_000))]
+        rate: u64,
+        #[command(flatten)]
+        run: RunArgs,
+    },
     /// Nothing but groups of which nobody wants anything: CPU, memory, messages
     Idle(RunArgs),
     /// Reads
@@ -220,6 +234,15 @@ impl Cli {
                 plan.cluster.sleepers = sleepers;
                 plan
             }),
+            Command::Latency(run) => plan("latency", Work::Latency, (1, 16), run, nobody(), 1),
+            Command::HotTenant { times, rate, run } => {
+                let paced = ClientArgs {
+                    in_flight: None,
+                    rate: Some(rate),
+                    ..nobody()
+                };
+                plan("hot-tenant", Work::HotTenant { times }, (48, 16), run, paced, 16)
+            }
             Command::Idle(run) => plan("idle", Work::Idle, (10_000, 16), run, nobody(), 1),
             Command::Read {
                 consistency,
@@ -274,6 +297,12 @@ fn plan(
     }
     if matches!(work, Work::Read(_)) && clients.clients == ClientKind::Workers {
         return Err("reads are asked by --clients tasks or threads".to_owned());
+    }
+    if matches!(work, Work::HotTenant { .. }) && groups < 2 {
+        return Err("one group alone has no others beside it".to_owned());
+    }
+    if matches!(work, Work::Latency) && run.store == StoreKind::Memory {
+        return Err("with --store memory no write waits for an fsync".to_owned());
     }
     if matches!(work, Work::Failover | Work::Snapshot { .. }) && run.nodes < 3 {
         return Err(format!("with --nodes {} nobody can be missing", run.nodes));
@@ -332,6 +361,7 @@ mod tests {
             ("busy4096", "busy4096", 4_096, 0, 128, 8_192),
             ("sleepers --sleepers 100000", "sleepers", 48, 100_000, 16, 6_144),
             ("read", "read", 48, 0, 16, 6_144),
+            ("latency", "latency", 1, 0, 16, 1),
         ] {
             let plan = plan(arguments).unwrap();
             assert_eq!((plan.load, plan.cluster.groups), (load, groups));
@@ -399,6 +429,8 @@ mod tests {
             "write1 --rate 10 --clients threads",
             "read --clients workers",
             "failover --nodes 2",
+            "hot-tenant --groups 1",
+            "latency --store memory",
             "read --nodes 1 --consistency follower",
             "report",
         ] {

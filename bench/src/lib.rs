@@ -5,6 +5,7 @@
 mod cli;
 mod client;
 mod cluster;
+mod floors;
 mod interrupt;
 mod kv;
 mod load;

@@ -23,6 +23,12 @@ pub(crate) struct Plan {
 pub(crate) enum Work {
     Write,
     Read(Consistency),
+    /// One write at a time, beside what it can't do without.
+    Latency,
+    /// One group asks for so many times its share, beside others.
+    HotTenant {
+        times: u64,
+    },
     /// Nothing.
     Idle,
     /// A node is lost.
@@ -110,7 +116,7 @@ impl Plan {
         if cluster.sleepers > 0 {
             options.push(("sleepers", cluster.sleepers.to_string()));
         }
-        if matches!(self.work, Work::Write | Work::Read(_) | Work::Snapshot { .. }) {
+        if !matches!(self.work, Work::Idle | Work::Failover) {
             options.push(("clients", name_of(&clients.kind)));
             options.push(("client-threads", clients.threads.to_string()));
             options.push(("value-bytes", clients.value_bytes.to_string()));
@@ -121,7 +127,11 @@ impl Plan {
         }
         match self.work {
             Work::Read(consistency) => options.push(("consistency", format!("{consistency:?}").to_lowercase())),
-            Work::Write => options.push(("batch", clients.batch.to_string())),
+            Work::Write | Work::Latency => options.push(("batch", clients.batch.to_string())),
+            Work::HotTenant { times } => {
+                options.push(("batch", clients.batch.to_string()));
+                options.push(("times", times.to_string()));
+            }
             Work::Snapshot { mib } => {
                 let per_second = cluster.send_bytes_per_second >> 20;
                 options.push(("batch", clients.batch.to_string()));

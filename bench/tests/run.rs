@@ -161,6 +161,33 @@ fn after_a_failover_every_group_is_led_again() {
 }
 
 #[test]
+fn a_write_alone_is_measured_beside_what_it_cannot_do_without() {
+    let result = run("latency");
+    let round = one(&result);
+    assert_sane(round);
+    let floors = ["floor_fsync_p50_us", "floor_call_p50_us", "floor_hops_p50_us"].map(|name| extra(round, name));
+    assert!(floors.iter().all(|floor| *floor > 0.0), "{round:#?}");
+    let sum: f64 = floors.iter().sum();
+    assert!((extra(round, "floors_p50_us") - sum).abs() < 1e-6);
+    let ratio = round.p50_us.unwrap() / sum;
+    assert!((extra(round, "p50_to_floors") - ratio).abs() < 1e-6);
+    assert_eq!(result.options.get("in-flight").map(String::as_str), Some("1"));
+}
+
+#[test]
+fn a_hot_tenant_gets_its_share_and_no_more() {
+    let result = run("hot-tenant --groups=5 --rate=400 --network=memory --store=memory");
+    let round = one(&result);
+    assert_sane(round);
+    assert!(extra(round, "alone_p99_us") > 0.0 && extra(round, "p99_to_alone") > 0.0);
+    // A hundred per second, and what it may save up in a second beside that.
+    let hot = extra(round, "hot_ops_per_s");
+    assert!(hot > 0.0 && hot <= 200.0, "{round:#?}");
+    assert!(extra(round, "hot_asked_to_share") > 1.0, "nobody was hot: {round:#?}");
+    assert_eq!(result.options.get("times").map(String::as_str), Some("10"));
+}
+
+#[test]
 fn a_lagging_replica_is_fed_a_snapshot_beside_other_writes() {
     let result = run("snapshot --mib=8 --groups=2 --in-flight=16 --network=memory --store=memory");
     let round = one(&result);

@@ -15,6 +15,18 @@ use std::hash::{Hash, Hasher};
 /// Refusals that still lengthen the pause before the next campaign.
 const REFUSALS_MAX: u32 = 3;
 
+/// What a campaign of a replica could lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// A quorum of its voters is on nodes that live: those to which this node grants a session. A node without
+    /// sessions knows nothing, and hopes for the best.
+    Good,
+    /// There seems to be no quorum.
+    Poor,
+    /// It may not campaign before the node's wait at its start is over ([`Sessions::may_vote`]).
+    None,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// Who said what.
@@ -58,13 +70,18 @@ impl Group {
             && !self.will_be_bound(sessions)
     }
 
-    /// Whether enough of its voters for an election are on nodes that live, as far as this node knows: those to which
-    /// it grants a session. A node without sessions knows nothing and hopes for the best.
+    /// What a campaign could lead to, as far as the node knows.
     #[must_use]
-    pub fn can_be_elected(&self, sessions: &Sessions) -> bool {
+    pub fn outlook(&self, sessions: &Sessions) -> Outlook {
         let lives = |node| node == self.config.node || sessions.granted(node).is_some();
-        let vote = self.membership().quorum().vote(|node| Some(lives(node)));
-        sessions.is_empty() || vote == VoteResult::Won
+        let vote = || self.membership().quorum().vote(|node| Some(lives(node)));
+        if self.has_to_wait(sessions) {
+            Outlook::None
+        } else if sessions.is_empty() || vote() == VoteResult::Won {
+            Outlook::Good
+        } else {
+            Outlook::Poor
+        }
     }
 
     /// Asks the voters whether a campaign in the next term could win. Changes neither term nor vote, so a

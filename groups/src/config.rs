@@ -116,6 +116,13 @@ impl Recovered {
         }
     }
 
+    /// Whether it lacks what an earlier life of the replica held: then it does not lead, and votes for nobody who does
+    /// not hold it.
+    #[must_use]
+    pub fn must_catch_up(&self) -> bool {
+        self.forgotten > self.last_id()
+    }
+
     /// The term of an entry after the base.
     fn term_at(&self, index: LogIndex) -> Option<Term> {
         let run = self.runs.partition_point(|run| run.index <= index).checked_sub(1)?;

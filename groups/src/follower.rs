@@ -74,6 +74,12 @@ impl Group {
         last >= self.log.last_id().max(self.forgotten)
     }
 
+    /// As [`Recovered::must_catch_up`](crate::Recovered::must_catch_up), now.
+    #[must_use]
+    pub fn must_catch_up(&self) -> bool {
+        self.forgotten > self.log.last_id()
+    }
+
     /// Would it vote for `from` in `term`? Changes nothing (thesis §9.6). The answer carries the asked term
     /// if it is yes, and its own, for the asker to catch up with, if it is no.
     pub(crate) fn on_pre_vote(&mut self, from: NodeId, term: Term, last: LogId, effects: &mut Effects) {

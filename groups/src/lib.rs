@@ -57,6 +57,7 @@ mod snapshot;
 mod status;
 mod transfer;
 
+pub use candidate::Outlook;
 pub use config::{Recovered, ReplicaConfig, Tuning};
 pub use effects::{
     Durable, Effects, Load, LoadPurpose, LogBase, Persist, PersistSeq, Proposed, ReadOutcome, TransferOutcome,

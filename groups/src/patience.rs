@@ -6,6 +6,7 @@
 //! order, among each other and before all that comes later.
 
 use crate::group::{Group, Role};
+use crate::input::Moment;
 use crate::progress::{Mode, Progress};
 
 impl Group {
@@ -23,12 +24,13 @@ impl Group {
                 let last = self.log.last();
                 // A witness is sent only what is durable here.
                 let is_due = |progress: &Progress| progress.is_witness && progress.next <= last;
-                leader.peers.values().any(is_due) || self.reached(leader, last).is_some_and(|reached| reached > self.commit)
+                leader.peers.values().any(is_due)
+                    || self.reached(leader, last).is_some_and(|reached| reached > self.commit)
             }
         }
     }
 
-    /// Whether it could do something if a peer acknowledged entries. If not, a
+    /// Whether it could do something if a peer acknowledged entries in its term. If not, a
     /// [`Promise::AppendAccepted`](crate::Promise::AppendAccepted) may wait as a durable write may
     /// ([`Group::awaits_own_writes`]).
     #[must_use]
@@ -50,5 +52,31 @@ impl Group {
             || leader.reads.is_waiting()
             || !leader.changes.has_ended(self.memberships.newest().0)
             || !leader.peers.values().all(has_all)
+    }
+
+    /// When it wants an [`Input::Tick`](crate::Input::Tick) at the latest of a driver that gives it one with every step
+    /// after its [deadline](Group::deadline) that is due for another reason. A leader that waits for peers to acknowledge
+    /// what they were sent hears of them soon, and can have its heartbeat then, if they live: another interval later at
+    /// the latest.
+    #[must_use]
+    pub fn patient_deadline(&self) -> Moment {
+        let deadline = self.deadline();
+        let Role::Leader(leader) = &self.role else {
+            return deadline;
+        };
+        let will_answer = |progress: &Progress| {
+            matches!(progress.mode, Mode::Replicate { .. }) && progress.promised.is_some() && !progress.is_leaving()
+        };
+        let can_wait = deadline == leader.heartbeat_due
+            && self.commit >= leader.term_start
+            && self.commit < self.log.last()
+            && leader.transfer.is_none()
+            && !leader.reads.is_waiting()
+            && leader.peers.values().all(will_answer);
+        if can_wait {
+            deadline.plus(self.config.tuning.heartbeat_interval_ms)
+        } else {
+            deadline
+        }
     }
 }

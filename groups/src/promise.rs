@@ -102,6 +102,11 @@ impl Group {
         self.promises.will_bind(sessions)
     }
 
+    /// Whether it may vote for nobody because the node has just started.
+    pub(crate) fn has_to_wait(&self, sessions: &Sessions) -> bool {
+        self.promises.found && !sessions.may_vote()
+    }
+
     /// To be called first in every step: promises whose sessions ended are free.
     pub(crate) fn review_promises(&mut self) {
         self.promises.review(&self.sessions);

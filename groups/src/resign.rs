@@ -149,9 +149,18 @@ impl Group {
             .retain(|owed| owed.to != from || owed.term != term);
     }
 
-    /// A moment within the next election timeout: for those who know that their leader is gone.
+    /// A moment within the next election timeout: for those who know that their leader is gone. Each voter whose node
+    /// lives has a part of that time to itself, which one differs from group to group: so they rarely campaign against
+    /// each other, and the groups that a node led are led by all the others.
     pub(crate) fn soon(&mut self) -> Moment {
-        let timeout = self.config.tuning.election_timeout_ms;
-        self.now.plus(self.rng.below(timeout))
+        let (me, timeout) = (self.config.node, self.config.tuning.election_timeout_ms);
+        let membership = self.membership();
+        let lives = |voter: &NodeId| *voter == me || self.sessions.granted(*voter).is_some();
+        let living: Vec<NodeId> = membership.voters().filter(lives).collect();
+        let parts = living.len().max(1) as u64;
+        let place = living.iter().take_while(|voter| **voter != me).count() as u64;
+        let part = (timeout / parts).max(1);
+        let begin = (place + self.config.group.0 % parts) % parts * part;
+        self.now.plus(begin + self.rng.below(part))
     }
 }

@@ -14,6 +14,15 @@ use support::replica::{Replica, append, heartbeat, vote};
 
 /// `n1` of three, which held a log up to 5@3 in its first life, and starts again in term 4.
 fn come_back() -> Replica {
+    starts_with(LogId::new(3, 5))
+}
+
+/// The same, of which it is not known how far its log went in term 3.
+fn come_back_damaged() -> Replica {
+    starts_with(LogId::new(3, u64::MAX))
+}
+
+fn starts_with(forgotten: LogId) -> Replica {
     let config = ReplicaConfig {
         priority: 0,
         group: GroupId(1),
@@ -28,7 +37,7 @@ fn come_back() -> Replica {
             term: Term(4),
             vote: None,
         },
-        forgotten: LogId::new(3, 5),
+        forgotten,
         ..Recovered::default()
     };
     let now = Moment(1_000);
@@ -40,7 +49,10 @@ fn come_back() -> Replica {
 
 /// What it says to a candidate of term 5 whose log ends there.
 fn votes_for(index: u64, term: u64) -> bool {
-    let mut replica = come_back();
+    says_yes(come_back(), index, term)
+}
+
+fn says_yes(mut replica: Replica, index: u64, term: u64) -> bool {
     let last = LogId::new(term, index);
     let said = replica.hear(2, 5, Prompt::PreVote { last });
     let mut asked = replica.hear(2, 5, vote(index, term));
@@ -85,4 +97,41 @@ fn it_does_not_campaign_before_it_has_caught_up() {
     let said = replica.time_out();
     assert_eq!(replica.group.role(), RoleKind::PreCandidate);
     assert!(!said.at_once.is_empty(), "it holds all that it ever acknowledged");
+}
+
+/// Whoever holds an entry of a later term was elected, or follows one who was, by a majority that this replica was
+/// none of before: so that one held all that was committed in its terms.
+#[test]
+fn one_whose_log_is_damaged_votes_only_for_who_holds_an_entry_of_a_later_term() {
+    for (index, term, granted) in [
+        (0, 0, false),
+        (5, 3, false),
+        (9, 3, false),
+        (u64::MAX - 1, 3, false),
+        (1, 4, true),
+        (9, 5, true),
+    ] {
+        assert_eq!(says_yes(come_back_damaged(), index, term), granted, "{index}@{term}");
+    }
+}
+
+#[test]
+fn one_whose_log_is_damaged_leads_only_once_it_holds_an_entry_of_a_later_term() {
+    let mut replica = come_back_damaged();
+    assert!(replica.group.must_catch_up());
+    replica.hear(2, 6, append((0, 0), &[1, 1, 3, 3, 3], 5));
+    replica.sync();
+    assert!(replica.group.must_catch_up(), "there may have been more in term 3");
+    let said = replica.time_out();
+    assert!(said.at_once.is_empty() && said.write.is_none());
+    assert_eq!(replica.group.role(), RoleKind::Follower);
+    replica.hear(2, 6, Prompt::TimeoutNow);
+    assert_eq!(replica.group.role(), RoleKind::Follower);
+
+    replica.hear(2, 6, append((5, 3), &[6], 5));
+    replica.sync();
+    assert!(!replica.group.must_catch_up());
+    let said = replica.time_out();
+    assert_eq!(replica.group.role(), RoleKind::PreCandidate);
+    assert!(!said.at_once.is_empty());
 }

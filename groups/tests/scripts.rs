@@ -88,6 +88,7 @@ scripts! {
     c09_slow_state_machine
     c10_all_restart_with_pending_writes
     c11_memory_keeps_what_the_disk_lacks
+    c13_a_damaged_disk_is_repaired
     d01_read_index
     d02_read_waits_for_noop
     d03_a_newer_round_confirms_older_reads

@@ -30,12 +30,16 @@ pub(crate) struct Counters {
     pub(crate) requests_refused: Counter,
     pub(crate) timers: Counter,
     pub(crate) group_turns: Counter,
+    pub(crate) campaigns: Counter,
+    pub(crate) sessions_ended: Counter,
     pub(crate) node_heartbeats: Counter,
     pub(crate) strays: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) states_synced: Counter,
     pub(crate) snapshots_sent: Counter,
     pub(crate) snapshots_installed: Counter,
+    pub(crate) replicas_damaged: Counter,
+    pub(crate) replicas_repaired: Counter,
 }
 
 /// What a node did since it was opened.
@@ -63,6 +67,10 @@ pub struct HostMetrics {
     pub timers: u64,
     /// Groups that had something to do in them: a group that sleeps has nothing.
     pub group_turns: u64,
+    /// Times that a replica asked the others whether they would elect it.
+    pub campaigns: u64,
+    /// Sessions that this node granted to others and that ended: each a node that was lost, or seemed to be.
+    pub sessions_ended: u64,
     /// Heartbeats to other nodes: one per node and interval, whatever the number of groups.
     pub node_heartbeats: u64,
     /// Things that came for groups that don't run here.
@@ -89,6 +97,10 @@ pub struct HostMetrics {
     pub snapshot_bytes_sent: u64,
     /// Snapshots from peers that took the place of a log here.
     pub snapshots_installed: u64,
+    /// Replicas that had lost something when they were opened: they neither vote nor lead before they are repaired.
+    pub replicas_damaged: u64,
+    /// Those of them that hold again all that they may have acknowledged.
+    pub replicas_repaired: u64,
     /// Connections to or from peers that were refused because of who their other end is or does not prove to be.
     pub handshakes_refused: HandshakeCounts,
 }
@@ -113,6 +125,8 @@ impl HostMetrics {
             requests_refused: with(self.requests_refused, other.requests_refused),
             timers: with(self.timers, other.timers),
             group_turns: with(self.group_turns, other.group_turns),
+            campaigns: with(self.campaigns, other.campaigns),
+            sessions_ended: with(self.sessions_ended, other.sessions_ended),
             node_heartbeats: with(self.node_heartbeats, other.node_heartbeats),
             strays: with(self.strays, other.strays),
             frames_sent: with(self.frames_sent, other.frames_sent),
@@ -126,6 +140,8 @@ impl HostMetrics {
             snapshots_sent: with(self.snapshots_sent, other.snapshots_sent),
             snapshot_bytes_sent: with(self.snapshot_bytes_sent, other.snapshot_bytes_sent),
             snapshots_installed: with(self.snapshots_installed, other.snapshots_installed),
+            replicas_damaged: with(self.replicas_damaged, other.replicas_damaged),
+            replicas_repaired: with(self.replicas_repaired, other.replicas_repaired),
             handshakes_refused: self.handshakes_refused.combine(&other.handshakes_refused, with),
         }
     }
@@ -143,6 +159,8 @@ impl HostMetrics {
             requests_refused: counters.requests_refused.get(),
             timers: counters.timers.get(),
             group_turns: counters.group_turns.get(),
+            campaigns: counters.campaigns.get(),
+            sessions_ended: counters.sessions_ended.get(),
             node_heartbeats: counters.node_heartbeats.get(),
             strays: counters.strays.get(),
             frames_sent: transport.frames_sent,
@@ -156,6 +174,8 @@ impl HostMetrics {
             snapshots_sent: counters.snapshots_sent.get(),
             snapshot_bytes_sent: transport.snapshot_bytes_sent,
             snapshots_installed: counters.snapshots_installed.get(),
+            replicas_damaged: counters.replicas_damaged.get(),
+            replicas_repaired: counters.replicas_repaired.get(),
             handshakes_refused: transport.handshakes_refused,
         }
     }

@@ -68,6 +68,7 @@ pub(crate) struct StatusCell {
     /// The newest incarnation of the group that another node was heard of in, if it is newer than this one; or 0.
     newer: AtomicU64,
     asleep: AtomicBool,
+    damaged: AtomicBool,
     lease: AtomicBool,
     turns: AtomicU64,
     /// Told when a leader becomes known, and when there is no more to wait for.
@@ -94,6 +95,9 @@ pub struct GroupStatus {
     /// What it is in that configuration; none if it waits to be added, or was removed: then
     /// [`destroy_group`](crate::RaftHost::destroy_group) gets rid of it.
     pub member: Option<MemberRole>,
+    /// It lacks what it may have acknowledged, because its disk lost it, or because it was destroyed and came back. It
+    /// neither leads nor helps to elect who lacks that too, until its peers repaired it.
+    pub damaged: bool,
     /// It has nothing to do and says nothing, until it is asked for something or a node is lost.
     pub asleep: bool,
     /// It leads, and held the lease in its last turn: it answers reads without asking the others. While it sleeps
@@ -141,6 +145,7 @@ pub(crate) struct Standing<'a> {
     pub(crate) membership: &'a Arc<Membership>,
     pub(crate) member: Option<MemberRole>,
     pub(crate) asleep: bool,
+    pub(crate) damaged: bool,
     pub(crate) lease: bool,
 }
 
@@ -160,6 +165,7 @@ impl StatusCell {
         self.commit.store(status.commit, Ordering::Relaxed);
         self.applied.store(status.applied, Ordering::Relaxed);
         self.asleep.store(status.asleep, Ordering::Relaxed);
+        self.damaged.store(status.damaged, Ordering::Relaxed);
         self.lease.store(status.lease, Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::Relaxed);
         // Rarely another: a replica hands out one and the same for as long as it is in force.
@@ -265,6 +271,7 @@ impl StatusCell {
             membership,
             member,
             asleep: self.asleep.load(Ordering::Relaxed),
+            damaged: self.damaged.load(Ordering::Relaxed),
             lease: self.lease.load(Ordering::Relaxed),
             turns: self.turns.load(Ordering::Relaxed),
             state: if self.is_destroyed() {

@@ -44,6 +44,8 @@ pub(crate) enum StorageWork {
     Destroy(GroupId, Reply<Tombstone>),
     /// What the disk holds of a group.
     Inspect(GroupId, Reply<RecoveredGroup>),
+    /// A replica whose log is of no use any more. It must not run.
+    Forget(GroupId, Reply<RecoveredGroup>),
     /// A replica that becomes another incarnation. It must not run any more.
     Rebuild(GroupRecord, Reply<()>),
 }
@@ -155,6 +157,7 @@ impl StorageActor {
                 let outcome = self.ask(|store| store.rebuild(&record));
                 self.note(&record, outcome, reply);
             }
+            StorageWork::Forget(group, reply) => drop(reply.send(self.ask(|store| store.forget(group)))),
             StorageWork::Inspect(group, reply) => drop(reply.send(self.store.inspect(group))),
             _ => {}
         }

@@ -16,6 +16,8 @@ mod support;
 mod asleep;
 #[path = "liveness/dormitory.rs"]
 mod dormitory;
+#[path = "liveness/many.rs"]
+mod many;
 #[path = "liveness/nodes.rs"]
 mod nodes;
 #[path = "liveness/partition.rs"]

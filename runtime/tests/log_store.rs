@@ -27,3 +27,5 @@ mod random;
 mod tame_disk;
 #[path = "log_store/tidy.rs"]
 mod tidy;
+#[path = "log_store/verdict.rs"]
+mod verdict;

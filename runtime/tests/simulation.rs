@@ -45,7 +45,9 @@ fn disks_that_lie_are_noticed_and_the_scenario_made_small() {
     let failure = (0..20)
         .find_map(|seed| simulation.run(seed).err())
         .expect("a crash shows it");
-    assert_eq!(failure.violation.property, "durability");
+    // What is gone is missed, or the store itself says that it was durable.
+    let property = failure.violation.property;
+    assert!(matches!(property, "durability" | "recovery"), "{failure}");
     assert!(failure.scenario.steps.len() < failure.faults, "{failure}");
     assert!(
         failure.timeline.iter().any(|line| line.what.contains("VIOLATION")),

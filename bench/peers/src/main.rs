@@ -28,6 +28,10 @@ use std::process::ExitCode;
 /// Why there are no figures.
 type Failure = Box<dyn Error + Send + Sync>;
 
+/// The same for all that run in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Nothing listens to spans and events unless it is asked for: some of the measured emit very many.
     if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {

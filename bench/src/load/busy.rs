@@ -21,7 +21,11 @@ pub(super) async fn round(plan: &Plan, data: &Path, interrupt: &Interrupt) -> Re
     measured
 }
 
-async fn measure(plan: &Plan, cluster: &Cluster, interrupt: &Interrupt) -> Result<Option<RoundResult>, Failure> {
+pub(super) async fn measure(
+    plan: &Plan,
+    cluster: &Cluster,
+    interrupt: &Interrupt,
+) -> Result<Option<RoundResult>, Failure> {
     let stats = Arc::new(Stats::new()?);
     let to_followers = matches!(plan.work, Work::Read(Consistency::Follower | Consistency::Stale));
     let busy = cluster.groups().get(..usize::try_from(plan.cluster.groups)?);

@@ -2,7 +2,9 @@
 
 mod busy;
 mod failover;
+mod hot_tenant;
 mod idle;
+mod latency;
 mod snapshot;
 
 pub(crate) use snapshot::tail_entries;
@@ -36,6 +38,8 @@ pub(crate) async fn round(
 ) -> Result<Option<RoundResult>, Failure> {
     match plan.work {
         Work::Write | Work::Read(_) => busy::round(plan, data, interrupt).await,
+        Work::Latency => latency::round(plan, data, interrupt).await,
+        Work::HotTenant { times } => hot_tenant::round(plan, times, data, interrupt).await,
         Work::Idle => idle::round(plan, number, data, interrupt).await,
         Work::Failover => failover::round(plan, data, interrupt).await,
         Work::Snapshot { mib } => snapshot::round(plan, mib, data, interrupt).await,

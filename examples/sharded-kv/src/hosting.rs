@@ -4,10 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use raftyard::{
-    CreateGroupError, DestroyGroupError, GroupId, GroupOptions, NodeId, RaftHost, RebuildGroupError, RebuildReport,
+    CreateGroupError, DestroyGroupError, GroupId, GroupOptions, NodeId, QuarantineReason, RaftHost, RebuildGroupError,
+    RebuildReport, ReplicaState,
 };
 
 use crate::config::NodeConfig;
@@ -18,6 +20,9 @@ use crate::state::{Replica, State};
 
 /// Groups that are created or opened at the same time.
 const OPENING_MAX: usize = 64;
+
+/// Between two looks for replicas that the disk stopped.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Written into the data directory once the first start is over. From then on the disk says which groups this node
 /// hosts: one that left a group must not create it anew.
@@ -102,6 +107,29 @@ impl Hosting {
             note(&config.data_dir, &marker).map_err(|source| StartError::Marker { path: marker, source })?;
         }
         Ok(hosting)
+    }
+
+    /// Returns once the disk failed to write, with the reason. Logs and keys take no further write then, also when there
+    /// is room again, until they are opened anew.
+    pub(crate) async fn failed(&self) -> QuarantineReason {
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            ticks.tick().await;
+            let states = self
+                .replicas()
+                .into_iter()
+                .flatten()
+                .map(|replica| replica.status().state);
+            let failed = states.filter_map(|state| match state {
+                ReplicaState::Quarantined(
+                    reason @ (QuarantineReason::StoreFailed | QuarantineReason::StateFailed { .. }),
+                ) => Some(reason),
+                _ => None,
+            });
+            if let Some(reason) = failed.last() {
+                return reason;
+            }
+        }
     }
 
     pub(crate) fn host(&self) -> &RaftHost {

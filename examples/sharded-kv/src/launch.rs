@@ -4,7 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raftyard::{Compaction, CreateGroupError, GroupId, NodeId, OpenError, RaftHost, TlsError, TlsNetwork};
+use raftyard::{
+    Compaction, CreateGroupError, GroupId, NodeId, OpenError, QuarantineReason, RaftHost, TlsError, TlsNetwork,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -50,6 +52,15 @@ pub(crate) enum StartError {
         address: String,
         source: io::Error,
     },
+}
+
+/// The disk did not take a write: it may have been full.
+#[derive(Debug, thiserror::Error)]
+#[error("node {}: nothing can be written to {} until the node is started again: {reason}", node.0, dir.display())]
+pub(crate) struct FailedError {
+    node: NodeId,
+    dir: PathBuf,
+    reason: QuarantineReason,
 }
 
 /// A node that serves clients.
@@ -133,6 +144,15 @@ impl RunningNode {
             self.host.peer_addr(),
             self.data_dir.display(),
         )
+    }
+
+    /// Returns once this node can't go on until it is started again.
+    pub(crate) async fn failed(&self) -> FailedError {
+        FailedError {
+            node: self.host.node(),
+            dir: self.data_dir.clone(),
+            reason: self.node.hosting().failed().await,
+        }
     }
 
     /// Stops serving clients: what was received is answered first.

@@ -49,6 +49,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -59,7 +60,7 @@ use crate::config::{ConfigError, DEFAULT_DATA_DIR, NodeConfig, Reads, StateKind}
 use crate::ctl::{Ctl, CtlError};
 use crate::dev::DevCluster;
 use crate::dial::Dial;
-use crate::launch::{RunningNode, StartError};
+use crate::launch::{FailedError, RunningNode, StartError};
 use crate::slots::{SLOT_COUNT, ShardMap};
 use crate::tls::{Connector, TlsFileError};
 
@@ -178,7 +179,13 @@ enum RunError {
     Groups(u16),
     #[error("can't start: {0}")]
     Process(io::Error),
+    #[error(transparent)]
+    Failed(#[from] FailedError),
 }
+
+/// Of small objects that one thread allocates and another one frees there are many.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -281,7 +288,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
     built.map_err(RunError::Process)
 }
 
-/// Runs the nodes until the process is asked to end.
+/// Runs the nodes until the process is asked to end, or one of them can't go on.
 async fn run_nodes(configs: &[NodeConfig], dev: bool) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Process)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Process)?;
@@ -306,13 +313,25 @@ async fn run_nodes(configs: &[NodeConfig], dev: bool) -> Result<(), RunError> {
         }
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = serve => {}
-        _ = interrupt.recv() => tracing::info!("interrupted, shutting down"),
-        _ = terminate.recv() => tracing::info!("terminated, shutting down"),
-    }
+    let mut failures: FuturesUnordered<_> = nodes.iter().map(RunningNode::failed).collect();
+    let outcome = tokio::select! {
+        () = serve => Ok(()),
+        Some(failure) = failures.next() => {
+            tracing::error!(error = %failure, "shutting down");
+            Err(failure.into())
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("interrupted, shutting down");
+            Ok(())
+        }
+        _ = terminate.recv() => {
+            tracing::info!("terminated, shutting down");
+            Ok(())
+        }
+    };
+    drop(failures);
     stop(nodes).await;
-    Ok(())
+    outcome
 }
 
 /// Lets every node answer its clients while all groups still have their quorum, then stops the nodes.

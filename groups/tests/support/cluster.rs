@@ -4,6 +4,7 @@
 use super::beats::Beats;
 use super::disk::{Disk, State, end};
 use super::network::{Link, Network};
+use super::patience::check_patience;
 use super::safety::Safety;
 use super::strip;
 use bytes::Bytes;
@@ -213,6 +214,12 @@ impl Cluster {
         node.installing = None;
         node.applied.clear();
         node.loads.clear();
+    }
+
+    /// A replica crashes, and its disk loses all but its first entries.
+    pub(crate) fn damage(&mut self, id: NodeId, kept: usize) {
+        self.crash(id, 0);
+        self.node_mut(id).disk.lose(kept);
     }
 
     /// Destroys a replica with all that it held. A new one joins in its place, in the same life of the group, of
@@ -484,6 +491,7 @@ impl Cluster {
                 return;
             };
             let before = (group.role(), group.term(), group.leader(), group.is_asleep());
+            check_patience(group, now, &sessions, &input);
             let mut effects = Effects::default();
             group.step(now, &sessions, input, &mut effects);
             let changed = before != (group.role(), group.term(), group.leader(), group.is_asleep());

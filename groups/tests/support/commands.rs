@@ -241,6 +241,7 @@ fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
         "heal" => cluster.network.heal(),
         "hold" | "free" | "fail" | "fsync" | "apply" | "load" => hold_or_free(cluster, args),
         "crash" => cluster.crash(args.node(1), args.count(2, 0)),
+        "damage" => cluster.damage(args.node(1), args.count(2, 0)),
         "restart" => {
             cluster.start(args.node(1));
             return vec![cluster.group(args.node(1)).to_string()];

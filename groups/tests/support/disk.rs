@@ -39,6 +39,17 @@ impl Disk {
         }
     }
 
+    /// All but the first entries of its log is lost, and its vote: it comes back in a term after every one that it can
+    /// have been in, as one that may have acknowledged anything up to there.
+    pub(crate) fn lose(&mut self, kept: usize) {
+        self.entries.truncate(kept);
+        self.forgotten = LogId::new(self.hard.term.0, u64::MAX);
+        self.hard = HardState {
+            term: Term(self.hard.term.0 + 1),
+            vote: None,
+        };
+    }
+
     /// What [`Persist`] says: the hard state if it changed; the new base; entries replace all from their first on.
     pub(crate) fn write(&mut self, write: &Persist) {
         if let Some(hard) = write.hard_state {

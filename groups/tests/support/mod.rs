@@ -11,6 +11,7 @@ pub(crate) mod disk;
 pub(crate) mod golden;
 pub(crate) mod inject;
 pub(crate) mod network;
+pub(crate) mod patience;
 pub(crate) mod replica;
 pub(crate) mod rng;
 pub(crate) mod safety;

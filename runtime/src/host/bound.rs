@@ -15,8 +15,8 @@ use crate::router::Router;
 use crate::snapshot::{SnapshotActor, remove_strays};
 use crate::storage::StorageActor;
 use crate::store::{
-    Boot, DirectorySnapshotStore, LogStore, MemorySnapshotStore, PeerBook, SegmentLogStore, SnapshotStore,
-    StoreContents, StoreError, StoreIdentity,
+    Boot, DirectorySnapshotStore, Finding, LogStore, LostGroups, MemorySnapshotStore, PeerBook, RecoveredGroup,
+    SegmentLogStore, SnapshotStore, StoreContents, StoreError, StoreIdentity,
 };
 use crate::transport::BoundTransport;
 use crate::turns::TurnActor;
@@ -106,13 +106,19 @@ impl BoundHost {
         // What the configuration says wins.
         let mut known = book.peers().clone();
         known.extend(peers);
-        let StoreContents { groups, tombstones } = contents;
+        let StoreContents {
+            groups,
+            tombstones,
+            lost,
+            findings,
+        } = contents;
         let lives = groups.iter().map(|found| &found.record);
         let lives = lives.map(|record| (record.group, record.incarnation)).collect();
         let recovered: IdMap<_, _> = groups.into_iter().map(|found| (found.record.group, found)).collect();
         let tombstones = tombstones.into_iter().map(|tombstone| (tombstone.group, tombstone));
 
         let counters = Arc::new(Counters::default());
+        report(node, &findings, recovered.values(), lost);
         let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
         let storage_inbox = Arc::new(Inbox::new());
         let snapshot_inbox = Arc::new(Inbox::new());
@@ -196,6 +202,7 @@ impl BoundHost {
             seed: self.seed,
             recovered: Mutex::new(recovered),
             tombstones: Mutex::new(tombstones.collect()),
+            lost,
             reserved: Mutex::default(),
             actors: Actors {
                 dispatchers,
@@ -210,6 +217,38 @@ impl BoundHost {
             closed: AtomicBool::new(false),
             ended: OnceCell::new(),
         })))
+    }
+}
+
+/// Says what is damaged, and who lost something by it.
+fn report<'a>(
+    node: NodeId,
+    findings: &[Finding],
+    groups: impl Iterator<Item = &'a RecoveredGroup>,
+    lost: Option<LostGroups>,
+) {
+    for finding in findings {
+        tracing::error!(node = node.0, %finding, "the log store is damaged");
+    }
+    let mut damaged: Vec<_> = groups
+        .filter_map(|found| Some((found.record.group, found.damage.as_ref()?)))
+        .collect();
+    damaged.sort_unstable_by_key(|(group, _)| *group);
+    for (group, damage) in damaged {
+        let (group, what) = (group.0, &damage.what);
+        if damage.is_lost {
+            tracing::error!(node = node.0, group, what, "replica lost: it has to be destroyed");
+        } else {
+            tracing::error!(
+                node = node.0,
+                group,
+                what,
+                "replica damaged: it waits to be repaired by its peers"
+            );
+        }
+    }
+    if let Some(lost) = lost {
+        tracing::error!(node = node.0, ?lost, "the disk lost groups, and nobody knows which");
     }
 }
 

@@ -7,11 +7,22 @@ use crate::machine::{DiskStateMachine, DiskTyped, Machine};
 use crate::snapshot::{Decode, Opened, SnapshotError, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup, first_recovered};
-use raftyard_groups::{GroupId, Incarnation, LogId, Membership, NodeId, Recovered};
+use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, Membership, NodeId};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// A state machine that goes on from what it has on disk.
+pub(super) struct Resumed<S> {
+    pub(super) machine: DiskTyped<S>,
+    /// The last entry that counts as applied.
+    pub(super) last: LogId,
+    /// Only a snapshot makes that durable.
+    pub(super) is_unsynced: bool,
+    /// The last entry that it has applied in truth, if that is later.
+    pub(super) ahead: LogIndex,
+}
 
 /// A replica that is to be started.
 pub(super) struct Wanted {
@@ -138,39 +149,47 @@ impl Node {
     }
 
     /// What the disk holds of the group, or a durable note of a new one.
-    pub(super) async fn recover_or_note(&self, wanted: Wanted) -> Result<(GroupRecord, Recovered), CreateGroupError> {
+    pub(super) async fn recover_or_note(&self, wanted: Wanted) -> Result<RecoveredGroup, CreateGroupError> {
         if self.is_closed() {
             return Err(CreateGroupError::Closed);
         }
         let group = wanted.group;
         let found = self.recovered.lock().remove(&group);
-        if let Some(found) = found {
+        if let Some(mut found) = found {
+            if found.damage.as_ref().is_some_and(|damage| damage.is_lost) {
+                // Of which kind it was is not known, and does not matter: it is not going to run.
+                found.record.is_witness = wanted.is_witness;
+            }
             if let Err(error) = wanted.check(&found.record) {
                 self.recovered.lock().insert(group, found);
                 return Err(error);
             }
-            return Ok((found.record, found.state));
+            return Ok(found);
         }
         let tombstone = self.tombstones.lock().get(&group).copied();
-        let record = wanted.record(tombstone.map(|tombstone| tombstone.incarnation))?;
-        let mut state = first_recovered(&record, tombstone.as_ref())?;
+        // Of what the disk lost not even the incarnation may be known.
+        let known = tombstone.filter(|tombstone| tombstone.incarnation > Incarnation::default());
+        let record = wanted.record(known.map(|tombstone| tombstone.incarnation))?;
+        let mut state = first_recovered(&record, tombstone.as_ref(), self.lost)?;
         // One that comes back in the same incarnation may have promised something in the node's last life.
-        state.created = tombstone.is_none_or(|tombstone| tombstone.incarnation != record.incarnation);
+        state.created = state.forgotten == LogId::ZERO
+            && tombstone.is_none_or(|tombstone| tombstone.incarnation != record.incarnation);
         let (reply, noted) = oneshot::channel();
         if !self.storage.push(StorageWork::Create(record.clone(), reply)) {
             return Err(CreateGroupError::Closed);
         }
         // Who drops this future leaves a note behind: the next who creates the group has to find it.
-        let left_behind = RecoveredGroup {
-            record: record.clone(),
-            state: state.clone(),
+        let created = RecoveredGroup {
+            record,
+            state,
+            damage: None,
         };
-        self.recovered.lock().insert(group, left_behind);
+        self.recovered.lock().insert(group, created.clone());
         let noted = noted.await;
         self.recovered.lock().remove(&group);
         noted.map_err(|_| CreateGroupError::Closed)??;
         self.tombstones.lock().remove(&group);
-        Ok((record, state))
+        Ok(created)
     }
 
     /// The earliest incarnation that a group could be created in.
@@ -190,79 +209,124 @@ impl Node {
     /// Restores a state machine from the newest snapshot that its log goes on from; returns its last entry.
     pub(super) async fn restore(
         &self,
-        record: &GroupRecord,
-        recovered: &mut Recovered,
+        found: &mut RecoveredGroup,
         machine: &mut dyn Machine,
     ) -> Result<Option<LogId>, CreateGroupError> {
-        self.leave_behind(record, recovered);
-        let decode = machine.decoder();
-        let opened = self.open_snapshot(record, recovered, None, decode).await?;
+        self.leave_behind(found);
+        let opened = match self.open_or_forget(found, None, machine.decoder()).await? {
+            Some(opened) => opened,
+            None => self.open_snapshot(found, None, machine.decoder()).await?,
+        };
         let last = match opened.newest {
             None => None,
             Some((last, state)) => {
-                take_over(record, machine, last, state)?;
-                recovered.applied = last.index;
+                take_over(&found.record, machine, last, state)?;
+                found.state.applied = last.index;
                 Some(last)
             }
         };
-        self.recovered.lock().remove(&record.group);
+        self.recovered.lock().remove(&found.record.group);
         Ok(last)
     }
 
     /// Takes up a state machine where its disk says that it is, or, if its log begins later, at the snapshot
-    /// that the log goes on from. Returns it with the last entry it has applied, and whether only a snapshot makes that
-    /// durable.
+    /// that the log goes on from.
     pub(super) async fn resume<S: DiskStateMachine>(
         &self,
-        record: &GroupRecord,
-        recovered: &mut Recovered,
+        found: &mut RecoveredGroup,
         machine: S,
-    ) -> Result<(DiskTyped<S>, LogId, bool), CreateGroupError> {
-        self.leave_behind(record, recovered);
-        let group = record.group;
-        let (mut machine, applied) = DiskTyped::open(machine, record, self.id)?;
-        if applied.index >= recovered.base.index && !recovered.holds(applied) {
-            return Err(CreateGroupError::DiskState(DiskStateError::NotInLog {
-                group,
-                applied,
-                base: recovered.base,
-                last: recovered.last.0,
-            }));
+    ) -> Result<Resumed<S>, CreateGroupError> {
+        self.leave_behind(found);
+        let group = found.record.group;
+        let (mut machine, applied) = DiskTyped::open(machine, &found.record, self.id)?;
+        let is_behind = |found: &RecoveredGroup| applied.index < found.state.base.index;
+        let mut last = applied;
+        let mut opened = Opened::default();
+        if is_behind(found) || found.state.holds(applied) {
+            // If it forgot its log, what is on disk may be ahead of that now.
+            let decode = machine.decoder();
+            opened = self
+                .open_or_forget(found, Some(applied), decode)
+                .await?
+                .unwrap_or_default();
         }
-        let decode = machine.decoder();
-        let opened = self.open_snapshot(record, recovered, Some(applied), decode).await?;
-        let (last, is_unsynced) = match opened.newest {
-            None => (applied, opened.is_backed),
-            Some((last, state)) => {
-                take_over(record, &mut machine, last, state)?;
-                (last, true)
+        // Looked at once more: the log may be forgotten now.
+        let mut ahead = LogIndex::ZERO;
+        if opened.newest.is_none() && !is_behind(found) && !found.state.holds(applied) {
+            if !found.state.must_catch_up() {
+                return Err(CreateGroupError::DiskState(DiskStateError::NotInLog {
+                    group,
+                    applied,
+                    base: found.state.base,
+                    last: found.state.last.0,
+                }));
             }
-        };
+            // All that it applied is committed: the log gets it once more, or a snapshot beyond it.
+            (ahead, last) = (applied.index, found.state.base);
+            opened = self.open_snapshot(found, Some(last), machine.decoder()).await?;
+        }
+        let mut is_unsynced = opened.is_backed;
+        if let Some((newest, state)) = opened.newest {
+            take_over(&found.record, &mut machine, newest, state)?;
+            (last, is_unsynced) = (newest, true);
+        }
         self.recovered.lock().remove(&group);
-        recovered.applied = last.index;
-        Ok((machine, last, is_unsynced))
+        found.state.applied = last.index;
+        Ok(Resumed {
+            machine,
+            last,
+            is_unsynced,
+            ahead,
+        })
     }
 
     /// For the next who creates the group, should this attempt fail or be dropped.
-    fn leave_behind(&self, record: &GroupRecord, recovered: &Recovered) {
-        let left_behind = RecoveredGroup {
-            record: record.clone(),
-            state: recovered.clone(),
+    fn leave_behind(&self, found: &RecoveredGroup) {
+        self.recovered.lock().insert(found.record.group, found.clone());
+    }
+
+    /// As [`Node::open_snapshot`]. If a snapshot is lost that the log goes on from, the log is of no use: then the
+    /// replica forgets it, to get all from its peers, and there is nothing to be opened. If it has no peers, that would
+    /// be the end of what is left.
+    async fn open_or_forget(
+        &self,
+        found: &mut RecoveredGroup,
+        applied: Option<LogId>,
+        decode: Decode,
+    ) -> Result<Option<Opened>, CreateGroupError> {
+        let group = found.record.group;
+        let error = match self.open_snapshot(found, applied, decode).await {
+            Err(CreateGroupError::Snapshot(error @ SnapshotError::Missing { .. })) => error,
+            opened => return opened.map(Some),
         };
-        self.recovered.lock().insert(record.group, left_behind);
+        let newest = found.state.memberships.last();
+        let membership = newest.map_or(&found.record.membership, |(_, newest)| newest);
+        if membership.voters().all(|voter| voter == self.id) {
+            return Err(error.into());
+        }
+        tracing::error!(group = group.0, %error, "replica damaged: it waits to be repaired by its peers");
+        let (reply, forgotten) = oneshot::channel();
+        self.storage.push(StorageWork::Forget(group, reply));
+        let left = forgotten.await.map_err(|_| CreateGroupError::Closed)??;
+        let before = std::mem::replace(found, left);
+        found.state.promise = before.state.promise;
+        found.state.promise_lost = before.state.promise_lost;
+        found.state.created = before.state.created;
+        found.damage = before.damage;
+        self.leave_behind(found);
+        Ok(None)
     }
 
     async fn open_snapshot(
         &self,
-        record: &GroupRecord,
-        recovered: &Recovered,
+        found: &RecoveredGroup,
         applied: Option<LogId>,
         decode: Decode,
     ) -> Result<Opened, CreateGroupError> {
         let (reply, opened) = oneshot::channel();
         self.snapshots.push(SnapshotWork::Open {
-            record: record.clone(),
-            recovered: recovered.clone(),
+            record: found.record.clone(),
+            recovered: found.state.clone(),
             applied,
             decode,
             reply,

@@ -48,8 +48,7 @@ impl RaftHost {
             (imported, reserved)
         });
         let (imported, _reserved) = imported.await.ok_or(CreateGroupError::Closed)?;
-        let RecoveredGroup { record, state } = imported?;
-        self.start(record, state, Box::new(decode), OfThisRun::default()).await
+        self.start(imported?, Box::new(decode), OfThisRun::default()).await
     }
 }
 
@@ -86,7 +85,8 @@ impl Node {
             created: true,
             ..Recovered::default()
         };
-        let noted = RecoveredGroup { record, state };
+        let damage = None;
+        let noted = RecoveredGroup { record, state, damage };
         // For the next who creates the group, should this one give up.
         self.recovered.lock().insert(group, noted.clone());
         self.tombstones.lock().remove(&group);

@@ -31,8 +31,8 @@ impl RaftHost {
         let reserved = Reservation::of_new(&self.0, group)?;
         let machine = Box::new(Typed::new(machine()));
         let wanted = Wanted::joining(group, &options, false);
-        let (record, recovered) = reserved.node.recover_or_note(wanted).await?;
-        self.start(record, recovered, machine, options.run).await
+        let found = reserved.node.recover_or_note(wanted).await?;
+        self.start(found, machine, options.run).await
     }
 
     /// As [`RaftHost::join_group`], with a state machine that keeps its state on disk, as
@@ -65,9 +65,9 @@ impl RaftHost {
     ) -> Result<Group<Witness>, CreateGroupError> {
         let reserved = Reservation::of_new(&self.0, group)?;
         let wanted = Wanted::joining(group, &options, true);
-        let (record, recovered) = reserved.node.recover_or_note(wanted).await?;
+        let found = reserved.node.recover_or_note(wanted).await?;
         let machine = Box::new(WitnessMachine(Witness));
-        self.start(record, recovered, machine, options.run).await
+        self.start(found, machine, options.run).await
     }
 
     /// As [`RaftHost::create_group_with`], on a member that is one of the group's [`GroupOptions::witnesses`].
@@ -83,9 +83,9 @@ impl RaftHost {
     ) -> Result<Group<Witness>, CreateGroupError> {
         let wanted = Wanted::creating(&self.0, group, members, &options, true)?;
         let reserved = Reservation::of_new(&self.0, group)?;
-        let (record, recovered) = reserved.node.recover_or_note(wanted).await?;
+        let found = reserved.node.recover_or_note(wanted).await?;
         let machine = Box::new(WitnessMachine(Witness));
-        self.start(record, recovered, machine, options.run).await
+        self.start(found, machine, options.run).await
     }
 
     /// The groups that this node's disk holds a replica of, running or not, sorted.

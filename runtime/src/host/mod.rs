@@ -32,7 +32,7 @@ use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
 use crate::snapshot::{SnapshotActor, SnapshotWork};
 use crate::storage::{StorageActor, StorageWork};
-use crate::store::{GroupRecord, PeerBook, RecoveredGroup, Tombstone};
+use crate::store::{LostGroups, PeerBook, RecoveredGroup, Tombstone};
 use crate::tenancy::Tenancy;
 use crate::transport::{self, TransportActor, TransportHandle};
 use crate::turns::{self, TurnActor};
@@ -43,7 +43,7 @@ use options::OfThisRun;
 use parking_lot::Mutex;
 use placement::{Spot, Threads};
 use raftyard_groups::{
-    GroupId, Incarnation, LogId, NodeId, Recovered, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
+    GroupId, Incarnation, LogId, LogIndex, NodeId, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
 };
 use std::any::TypeId;
 use std::collections::BTreeSet;
@@ -92,6 +92,8 @@ pub(crate) struct Node {
     recovered: Mutex<IdMap<GroupId, RecoveredGroup>>,
     /// What is left of groups that were destroyed.
     tombstones: Mutex<IdMap<GroupId, Tombstone>>,
+    /// The disk lost groups, and nobody knows which.
+    lost: Option<LostGroups>,
     /// Groups that are being created, destroyed or rebuilt.
     reserved: Mutex<BTreeSet<GroupId>>,
     actors: Actors,
@@ -107,13 +109,14 @@ pub(crate) struct Node {
 
 /// A replica that is about to be hosted.
 struct Start {
-    record: GroupRecord,
-    recovered: Recovered,
+    found: RecoveredGroup,
     machine: Box<dyn Machine>,
     /// As in [`Create`].
     snapshot: Option<LogId>,
     /// As in [`Create`].
     unsynced: bool,
+    /// As in [`Create`].
+    ahead: LogIndex,
     run: OfThisRun,
 }
 
@@ -191,8 +194,8 @@ impl RaftHost {
         let wanted = Wanted::creating(node, group, members, &options, false)?;
         let _reserved = Reservation::of_new(node, group)?;
         let machine = Box::new(Typed::new(machine()));
-        let (record, recovered) = node.recover_or_note(wanted).await?;
-        self.start(record, recovered, machine, options.run).await
+        let found = node.recover_or_note(wanted).await?;
+        self.start(found, machine, options.run).await
     }
 
     /// Like [`RaftHost::create_group`], for a state machine that keeps its state on disk. `open` opens it, as an
@@ -241,14 +244,14 @@ impl RaftHost {
         let (node, group) = (&self.0, wanted.group);
         let _reserved = Reservation::of_new(node, group)?;
         let machine = open().map_err(|source| DiskStateError::Io { group, source })?;
-        let (record, mut recovered) = node.recover_or_note(wanted).await?;
-        let (machine, applied, unsynced) = node.resume(&record, &mut recovered, machine).await?;
+        let mut found = node.recover_or_note(wanted).await?;
+        let resumed = node.resume(&mut found, machine).await?;
         self.host(Start {
-            record,
-            recovered,
-            machine: Box::new(machine),
-            snapshot: Some(applied),
-            unsynced,
+            found,
+            machine: Box::new(resumed.machine),
+            snapshot: Some(resumed.last),
+            unsynced: resumed.is_unsynced,
+            ahead: resumed.ahead,
             run,
         })
     }
@@ -256,18 +259,17 @@ impl RaftHost {
     /// Starts the replica that is noted on disk; the group is reserved.
     async fn start<S: StateMachine>(
         &self,
-        record: GroupRecord,
-        mut recovered: Recovered,
+        mut found: RecoveredGroup,
         mut machine: Box<dyn Machine>,
         run: OfThisRun,
     ) -> Result<Group<S>, CreateGroupError> {
-        let snapshot = self.0.restore(&record, &mut recovered, &mut *machine).await?;
+        let snapshot = self.0.restore(&mut found, &mut *machine).await?;
         self.host(Start {
-            record,
-            recovered,
+            found,
             machine,
             snapshot,
             unsynced: false,
+            ahead: LogIndex::ZERO,
             run,
         })
     }
@@ -275,13 +277,18 @@ impl RaftHost {
     /// Hosts a replica whose state machine is as far as its log says.
     fn host<S: Replicated>(&self, start: Start) -> Result<Group<S>, CreateGroupError> {
         let Start {
-            record,
-            recovered,
+            found,
             machine,
             snapshot,
             unsynced,
+            ahead,
             run,
         } = start;
+        let RecoveredGroup {
+            record,
+            state: recovered,
+            damage,
+        } = found;
         let (node, group) = (&self.0, record.group);
         let Some(inbox) = node.workers.get(worker_of(group, node.workers.len())) else {
             return Err(CreateGroupError::Closed);
@@ -322,11 +329,16 @@ impl RaftHost {
             machine,
             snapshot,
             unsynced,
+            ahead,
             slot: slot.clone(),
             campaign: first == Some(&node.id),
         };
         if !inbox.push(Work::Create(Box::new(create))) {
             return Err(CreateGroupError::Closed);
+        }
+        if damage.is_some_and(|damage| damage.is_lost) {
+            // Before anything else can come for it.
+            inbox.push(Work::Unreadable(slot.life()));
         }
         node.registry.insert(group, slot.clone());
         Ok(Group::new(slot, node.clone()))

@@ -89,7 +89,7 @@ impl Node {
         let found = self.inspect(group).await?;
         // Should anything fail from here on, it can be created again as it was.
         self.recovered.lock().insert(group, found.clone());
-        let RecoveredGroup { record: old, state } = found;
+        let RecoveredGroup { record: old, state, .. } = found;
         let record = GroupRecord {
             group,
             incarnation: rebuilt(old.incarnation, self.id),
@@ -132,7 +132,10 @@ impl Node {
             ..state
         };
         let incarnation = record.incarnation;
-        self.recovered.lock().insert(group, RecoveredGroup { record, state });
+        let damage = None;
+        self.recovered
+            .lock()
+            .insert(group, RecoveredGroup { record, state, damage });
         tracing::warn!(group = group.0, %report, "group rebuilt from one replica");
         self.remove_snapshots(group, Some(incarnation)).await?;
         Ok(report)

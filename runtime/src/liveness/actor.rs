@@ -144,6 +144,9 @@ impl LivenessActor {
             return;
         }
         tracing::debug!(node = self.config.node.0, ?events, "sessions changed");
+        let ended = |event: &&PairEvent| matches!(event, PairEvent::Ended { .. });
+        let ended = events.iter().filter(ended).count();
+        self.counters.sessions_ended.add(ended as u64);
         for worker in &self.workers {
             worker.push(Work::Pairs(events.to_vec()));
         }

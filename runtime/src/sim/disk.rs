@@ -1,5 +1,7 @@
 //! The disk of a simulated node: it knows what is durable, and fails.
 
+mod device;
+mod files;
 mod logs;
 mod snapshots;
 
@@ -8,7 +10,8 @@ pub(crate) use snapshots::SimSnapshotStore;
 
 use super::random::Random;
 use super::trace::Trace;
-use crate::store::MemoryLogStore;
+use files::LogFiles;
+use logs::Doubt;
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
 use std::collections::BTreeMap;
@@ -21,12 +24,16 @@ pub(crate) struct NodeDisk(Arc<Mutex<State>>);
 
 struct State {
     node: NodeId,
-    logs: MemoryLogStore,
+    files: LogFiles,
+    /// So large are segments.
+    segment_bytes: u64,
+    /// The last change of the logs, if it failed.
+    doubt: Option<Doubt>,
     blobs: BTreeMap<String, Blob>,
     /// The next write fails.
     fails: bool,
-    /// If it lies: what is really durable of the logs.
-    behind: Option<MemoryLogStore>,
+    /// It says of what it is only about to write that it is durable.
+    lies: bool,
     random: Random,
     trace: Trace,
 }
@@ -49,13 +56,17 @@ enum Fate {
 }
 
 impl NodeDisk {
-    pub(crate) fn new(node: NodeId, random: Random, trace: Trace) -> Self {
+    pub(crate) fn new(node: NodeId, mut random: Random, trace: Trace) -> Self {
+        // So small that segments begin, and are given up, all the time; or not.
+        let segment_bytes = *random.pick(&[2_000, 10_000, 100_000]).unwrap_or(&10_000);
         Self(Arc::new(Mutex::new(State {
             node,
-            logs: MemoryLogStore::new(),
+            files: LogFiles::default(),
+            segment_bytes,
+            doubt: None,
             blobs: BTreeMap::new(),
             fails: false,
-            behind: None,
+            lies: false,
             random,
             trace,
         })))
@@ -68,17 +79,17 @@ impl NodeDisk {
 
     /// Lets it say of what it is only about to write that it is durable.
     pub(crate) fn lie(&self) {
-        let mut state = self.0.lock();
-        state.behind = Some(state.logs.copy());
+        self.0.lock().lies = true;
     }
 
-    /// The machine crashed: of files that were being written any part is there, or nothing.
-    pub(crate) fn crash(&self) {
+    /// The machine lost its power: of what was not durable any part is there, or nothing. What only its process does
+    /// not survive is in the machine's memory, and there for the next one.
+    pub(crate) fn lose_power(&self) {
         let mut state = self.0.lock();
-        if let Some(behind) = &state.behind {
-            state.logs = behind.copy();
-        }
-        let State { blobs, random, .. } = &mut *state;
+        let State {
+            files, blobs, random, ..
+        } = &mut *state;
+        files.lose_power(random);
         blobs.retain(|_, blob| {
             if blob.is_durable {
                 return true;
@@ -91,13 +102,6 @@ impl NodeDisk {
 }
 
 impl State {
-    /// Something was written: a disk that lies makes it durable sooner or later.
-    fn written(&mut self) {
-        if self.behind.is_some() && self.random.chance(50) {
-            self.behind = Some(self.logs.copy());
-        }
-    }
-
     /// One that fails may have been done.
     fn failure(&mut self) -> Fate {
         if self.random.chance(500) {

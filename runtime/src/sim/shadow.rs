@@ -2,6 +2,7 @@
 
 use super::watch::Event;
 use crate::life::Life;
+use crate::store::StoreContents;
 use raftyard_groups::{GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, NodeId, Persist, Term};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,6 +15,7 @@ pub(crate) struct Shadow {
 }
 
 /// What a disk holds of a group.
+#[derive(Clone)]
 pub(crate) struct DiskReplica {
     pub(crate) incarnation: Incarnation,
     pub(crate) hard_state: HardState,
@@ -92,6 +94,18 @@ impl Shadow {
             || forgotten.is_some_and(|(incarnation, last)| {
                 *incarnation == life.incarnation && id.index <= last.index && id.term <= last.term
             })
+    }
+
+    /// Whether a node's disk that was opened holds just what it should, had this happened before.
+    pub(super) fn would_explain(&self, node: NodeId, events: &[Event<'_>], contents: &StoreContents) -> bool {
+        let here = (node, GroupId(0))..=(node, GroupId(u64::MAX));
+        let replicas = self.replicas.range(here).map(|(key, replica)| (*key, replica.clone()));
+        let mut after = Self {
+            replicas: replicas.collect(),
+            tombstones: BTreeMap::new(),
+        };
+        let are_noted = events.iter().all(|event| after.note(node, event).is_ok());
+        are_noted && after.note(node, &Event::Opens(contents)).is_ok() && after.replicas.len() == contents.groups.len()
     }
 
     /// Notes what happened; an error says in what a disk that was opened does not hold what it said it would.

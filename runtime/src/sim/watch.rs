@@ -171,6 +171,12 @@ impl Watch {
         self.watchman.0.lock().check(self.node, event);
     }
 
+    /// Whether a disk that was opened holds just what it should, had this happened before.
+    pub(crate) fn would_explain(&self, events: &[Event<'_>], contents: &StoreContents) -> bool {
+        let state = self.watchman.0.lock();
+        state.shadow.would_explain(self.node, events, contents)
+    }
+
     /// The life that the node's disk holds of a group.
     pub(crate) fn life_of(&self, group: GroupId) -> Option<Life> {
         let state = self.watchman.0.lock();

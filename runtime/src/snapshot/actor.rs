@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 pub(crate) type Newest = Option<(LogId, Box<dyn Any + Send>)>;
 
 /// What a group starts from.
+#[derive(Default)]
 pub(crate) struct Opened {
     pub(crate) newest: Newest,
     /// A state on disk goes on as it is, and a snapshot is there that makes it durable if it is not yet.

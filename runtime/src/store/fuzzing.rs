@@ -4,7 +4,7 @@ pub(crate) use super::segments::LOG;
 
 use super::Tombstone;
 use super::record::{
-    EntriesReader, Kind, Owner, RecordError, State, decode_state, decode_tombstone, encode_entries, encode_state,
+    Back, EntriesReader, Kind, Owner, RecordError, State, decode_state, decode_tombstone, encode_entries, encode_state,
     encode_tombstone, peek,
 };
 use crate::fuzzing::{Target, cuts};
@@ -27,10 +27,10 @@ pub(crate) const RECORD: Target = Target {
 enum Content {
     State(State, bool),
     Tombstone(Tombstone),
-    Entries(Kind, Owner, Vec<Entry>),
+    Entries(Kind, Owner, Term, Vec<Entry>),
 }
 
-pub(super) fn sealed(data: &[u8]) -> Bytes {
+fn sealed(data: &[u8]) -> Bytes {
     let checksum = crc32fast::hash(data).to_le_bytes();
     [&checksum, data].concat().into()
 }
@@ -41,12 +41,12 @@ fn read(record: Bytes) -> Result<Content, RecordError> {
         Kind::Tombstone => decode_tombstone(&record).map(Content::Tombstone),
         Kind::Entries | Kind::Moved => {
             let mut reader = EntriesReader::open(record)?;
-            let (kind, owner) = (reader.kind(), reader.owner());
+            let (kind, owner, prev) = (reader.kind(), reader.owner(), reader.prev());
             let mut entries = Vec::new();
             while let Some(span) = reader.advance()? {
                 entries.push(reader.entry(span));
             }
-            Ok(Content::Entries(kind, owner, entries))
+            Ok(Content::Entries(kind, owner, prev, entries))
         }
     }
 }
@@ -54,9 +54,11 @@ fn read(record: Bytes) -> Result<Content, RecordError> {
 fn write(content: &Content) -> Bytes {
     let mut out = Vec::new();
     match content {
-        Content::State(state, begins_anew) => encode_state(&mut out, state, *begins_anew),
-        Content::Tombstone(tombstone) => encode_tombstone(&mut out, tombstone),
-        Content::Entries(kind, owner, entries) => encode_entries(&mut out, *kind, *owner, entries),
+        Content::State(state, begins_anew) => encode_state(&mut out, Back::NONE, state, *begins_anew),
+        Content::Tombstone(tombstone) => encode_tombstone(&mut out, Back::NONE, tombstone),
+        Content::Entries(kind, owner, prev, entries) => {
+            encode_entries(&mut out, Back::NONE, *kind, *owner, *prev, entries);
+        }
     }
     out.into()
 }
@@ -73,7 +75,7 @@ fn check(data: &[u8]) {
 }
 
 /// One of each kind.
-pub(super) fn records() -> Vec<Vec<u8>> {
+fn records() -> Vec<Vec<u8>> {
     let owner = Owner {
         group: GroupId(7),
         incarnation: Incarnation(1),
@@ -87,6 +89,7 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         owner,
         membership: membership.clone(),
         is_witness: false,
+        is_lost: false,
         hard_state,
         forgotten: LogId::ZERO,
         base: LogId::ZERO,
@@ -97,6 +100,7 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         incarnation: owner.incarnation,
         hard_state,
         last: LogId::new(300, 4),
+        is_uncertain: false,
     };
     let payloads = [
         (2, Payload::Noop),
@@ -114,8 +118,8 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         .collect();
     let contents = [
         Content::State(state, true),
-        Content::Entries(Kind::Entries, owner, entries.clone()),
-        Content::Entries(Kind::Moved, owner, entries),
+        Content::Entries(Kind::Entries, owner, Term(0), entries.clone()),
+        Content::Entries(Kind::Moved, owner, Term(1), entries),
         Content::Tombstone(tombstone),
     ];
     contents.iter().map(|content| write(content).to_vec()).collect()

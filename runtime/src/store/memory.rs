@@ -2,7 +2,7 @@
 
 use super::boot::Boot;
 use super::refusal::{
-    Refusal, check_entries, check_rebuild, first_state, forget_configuration, imported_state, rebased,
+    Refusal, check_entries, check_rebuild, first_state, forget_configuration, imported_state, next_term, rebased,
 };
 use super::shape::LogShape;
 use super::{GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, Tombstone};
@@ -44,15 +44,6 @@ impl MemoryLogStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Another disk that holds the same.
-    #[cfg(feature = "sim")]
-    pub(crate) fn copy(&self) -> Self {
-        let copy = self.disk.lock().clone();
-        Self {
-            disk: Arc::new(Mutex::new(copy)),
-        }
     }
 }
 
@@ -124,6 +115,7 @@ impl MemoryGroup {
         Ok(RecoveredGroup {
             record: self.record.clone(),
             state: shape.into_recovered(self.hard_state, self.forgotten),
+            damage: None,
         })
     }
 
@@ -165,6 +157,7 @@ impl LogStore for MemoryLogStore {
         Ok(StoreContents {
             groups: groups.collect::<Result<_, _>>()?,
             tombstones: disk.tombstones.values().copied().collect(),
+            ..StoreContents::default()
         })
     }
 
@@ -181,7 +174,7 @@ impl LogStore for MemoryLogStore {
                 return Err(StoreError::refused(record.group, Refusal::Exists));
             }
             disk.check_absent(record.group)?;
-            states.push(first_state(record, disk.tombstones.get(&record.group))?);
+            states.push(first_state(record, disk.tombstones.get(&record.group), None)?);
         }
         for (record, (hard_state, forgotten)) in records.iter().zip(states) {
             disk.note(record, hard_state, forgotten, LogId::ZERO);
@@ -211,6 +204,7 @@ impl LogStore for MemoryLogStore {
                 incarnation: held.record.incarnation,
                 hard_state: held.hard_state,
                 last: held.last_before(LogIndex(u64::MAX)).max(held.forgotten),
+                is_uncertain: false,
             });
         }
         for tombstone in &tombstones {
@@ -231,6 +225,18 @@ impl LogStore for MemoryLogStore {
             held.log.iter_mut().for_each(forget_configuration);
         }
         Ok(())
+    }
+
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        let mut disk = self.disk.lock();
+        let held = disk.groups.get_mut(&group);
+        let held = held.ok_or_else(|| StoreError::refused(group, Refusal::UnknownGroup))?;
+        held.forgotten = held.last_before(LogIndex(u64::MAX)).max(held.forgotten);
+        held.hard_state = next_term(held.hard_state.term);
+        held.base = LogId::ZERO;
+        held.membership = None;
+        held.log.clear();
+        held.inspect()
     }
 
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {

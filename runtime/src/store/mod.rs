@@ -27,7 +27,7 @@ pub use refusal::{ENTRY_BYTES_MAX, Refusal};
 pub use segments::SegmentLogStore;
 pub use snapshots::{DirectorySnapshotStore, MemorySnapshotStore, SnapshotStore};
 
-use raftyard_groups::{Entry, GroupId, HardState, Incarnation, LogId, LogIndex, Membership, Persist, Recovered};
+use raftyard_groups::{Entry, GroupId, HardState, Incarnation, LogId, LogIndex, Membership, Persist, Recovered, Term};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -43,11 +43,13 @@ pub trait LogStore: Send + 'static {
     fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError>;
 
     /// All that the disk holds. To be called once, before the first write: a store that was opened on an
-    /// existing log knows none of its groups before.
+    /// existing log knows none of its groups before. What is damaged is said of each group that may have lost
+    /// something by it ([`RecoveredGroup::damage`]); what is left of them is made durable before this returns, so
+    /// that they can go on from there.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Corrupt`] or [`StoreError::Damaged`] if a record fails its checks; [`StoreError::Io`].
+    /// [`StoreError::Damaged`] if nothing of a log is there; [`StoreError::Io`].
     fn recover(&mut self) -> Result<StoreContents, StoreError>;
 
     /// What the disk holds of one group.
@@ -102,6 +104,16 @@ pub trait LogStore: Send + 'static {
     /// [`StoreError::Poisoned`].
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError>;
 
+    /// Forgets a group's log, which begins at its first entry again, with what the replica was created with: for one
+    /// whose log is of no use, because a snapshot that it goes on from is lost. Its term moves on by one, it has no
+    /// vote, and what it held is [`Recovered::forgotten`]. Atomic and durable; returns what is left.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`]: nothing was written. After any other [`StoreError`],
+    /// whether it is done is unknown and every later write fails with [`StoreError::Poisoned`].
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError>;
+
     /// Writes all of the batch, atomically, and returns once it is durable: one fsync, whatever the number
     /// of groups. First a new base drops what it says ([`LogBase`](raftyard_groups::LogBase)), then entries
     /// replace all that their group's log holds from the first of them on. Each group appears at most once;
@@ -151,6 +163,53 @@ pub struct StoreContents {
     pub groups: Vec<RecoveredGroup>,
     /// What is left of groups that were destroyed, ascending by id.
     pub tombstones: Vec<Tombstone>,
+    /// If the disk lost groups, and nobody knows which: what a group that is created must start from, because it may
+    /// be one of them.
+    pub lost: Option<LostGroups>,
+    /// What is damaged of the files, from the beginning of the log on. Those who lost something by it say so.
+    pub findings: Vec<Finding>,
+}
+
+/// The disk lost all that it knew of some groups, and nobody knows which those are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostGroups {
+    /// Their replicas were in no later term than this: one that is created starts after it, and with the largest
+    /// entry there can be of it as [`Recovered::forgotten`].
+    Since(Term),
+    /// Not even that is known: no group can be created.
+    Unknown,
+}
+
+/// A damaged place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it, in bytes; none if all of it, or if it is missing.
+    pub at: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some(at) => write!(f, "{} at {at}: {}", self.path.display(), self.what),
+            None => write!(f, "{}: {}", self.path.display(), self.what),
+        }
+    }
+}
+
+/// What a disk lost of a replica, or may have lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// In words.
+    pub what: String,
+    /// Not even what it was is known. It must not run; to destroy it makes room for another one. If not, it was
+    /// given back with the beginning of its log that is certain, in a term after every one that it can have been in,
+    /// without a vote, and with the largest entry there can be of the term before as [`Recovered::forgotten`]: so it
+    /// is repaired by its peers.
+    pub is_lost: bool,
 }
 
 /// What is left of a group's replica that was destroyed: all that it must not forget.
@@ -164,6 +223,9 @@ pub struct Tombstone {
     pub hard_state: HardState,
     /// The last entry that it held, or had forgotten before.
     pub last: LogId,
+    /// There may have been a later life, which the disk lost. One that is created after this starts as if it came
+    /// back in the same life.
+    pub is_uncertain: bool,
 }
 
 /// What a group's disk held.
@@ -173,6 +235,8 @@ pub struct RecoveredGroup {
     pub record: GroupRecord,
     /// Hard state and shape of its log.
     pub state: Recovered,
+    /// What was lost of it; none if all that was written is there.
+    pub damage: Option<Damage>,
 }
 
 /// Why a store could not do what it was asked.

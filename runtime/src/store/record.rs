@@ -1,15 +1,18 @@
 //! How records look on disk.
 //!
 //! ```text
-//! crc32 (4 bytes, little endian, over all that follows) | version (1) | kind (1) | group | incarnation | ...
+//! crc32 (4 bytes, little endian, over all that follows) | version (1) | kind (1) | group | incarnation | back | ...
 //!   state       1 if nothing of what stands before it counts any more, else 0 | first membership
-//!               | 1 of a witness, 0 of any other replica | hard state | last entry that an earlier life held
-//!               | what the log begins after | 0, or 1 and the membership in force there
-//!   tombstone   hard state | last entry that was held
-//!   entries     first index | count of runs | term and length of each run | entries: 0 for a no-op,
-//!               or 1, length and bytes of a command, or 2 and a membership
+//!               | 1 of a witness, 0 of any other replica | 1 if the replica is lost, else 0 | hard state
+//!               | last entry that an earlier life held | what the log begins after
+//!               | 0, or 1 and the membership in force there
+//!   tombstone   1 if a later life may have been lost, else 0 | hard state | last entry that was held
+//!   entries     first index | term of the entry before it | count of runs | term and length of each run
+//!               | entries: 0 for a no-op, or 1, length and bytes of a command, or 2 and a membership
 //!   moved       the same, of entries that stand elsewhere already
 //!
+//! back       := crc32 of the group's record before (4 bytes, little endian) | its segment: 0 if it stands in the same
+//!               batch, or if there is none; then the crc32 is 0 too
 //! hard state := term | 0 without a vote, or 1 and the node voted for
 //! an entry's place := term | index
 //! ```
@@ -30,7 +33,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const CHECKSUM_LEN: usize = 4;
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
@@ -50,6 +53,22 @@ pub(super) enum Kind {
 pub(super) struct Owner {
     pub(super) group: GroupId,
     pub(super) incarnation: Incarnation,
+}
+
+/// The record of the same group before: so it is noticed if that one is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Back {
+    /// Its checksum; 0 if there is none.
+    pub(super) checksum: u32,
+    /// The segment that it stands in; 0 if in the same batch, or if there is none.
+    pub(super) segment: u32,
+}
+
+impl Back {
+    pub(super) const NONE: Self = Self {
+        checksum: 0,
+        segment: 0,
+    };
 }
 
 /// Why a record is not what was written.
@@ -82,6 +101,8 @@ pub(super) struct State {
     /// As it was created.
     pub(super) membership: Arc<Membership>,
     pub(super) is_witness: bool,
+    /// What it was is not known: it can't be repaired.
+    pub(super) is_lost: bool,
     pub(super) hard_state: HardState,
     /// The last entry that an earlier life of the replica held.
     pub(super) forgotten: LogId,
@@ -89,6 +110,25 @@ pub(super) struct State {
     pub(super) base: LogId,
     /// The configuration in force there; none if no base was ever written.
     pub(super) base_membership: Option<Arc<Membership>>,
+}
+
+/// Which record of the group it says it follows. Nothing of it is checked.
+pub(super) fn peek_back(record: &[u8]) -> Result<Back, RecordError> {
+    let mut fields = Fields::new(record, CHECKSUM_LEN + 2);
+    take_owner(&mut fields)?;
+    take_back(&mut fields)
+}
+
+/// Whose record it is, as it says itself. Nothing of it is checked.
+pub(super) fn group_of(record: &[u8]) -> Result<GroupId, RecordError> {
+    take_owner(&mut Fields::new(record, CHECKSUM_LEN + 2)).map(|owner| owner.group)
+}
+
+/// The checksum that a record begins with.
+pub(super) fn checksum_of(record: &[u8]) -> Option<u32> {
+    record
+        .split_first_chunk::<CHECKSUM_LEN>()
+        .map(|(checksum, _)| u32::from_le_bytes(*checksum))
 }
 
 /// Whose record it is, and of which kind, as it says itself. Nothing of it is checked.
@@ -109,12 +149,13 @@ pub(super) fn peek(record: &[u8]) -> Result<(Kind, Owner), RecordError> {
 }
 
 /// Appends the record of a tombstone to `out`.
-pub(super) fn encode_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
+pub(super) fn encode_tombstone(out: &mut Vec<u8>, back: Back, tombstone: &Tombstone) {
     let owner = Owner {
         group: tombstone.group,
         incarnation: tombstone.incarnation,
     };
-    let start = begin(out, Kind::Tombstone, owner);
+    let start = begin(out, Kind::Tombstone, owner, back);
+    out.push(u8::from(tombstone.is_uncertain));
     put_hard_state(out, &tombstone.hard_state);
     put_log_id(out, tombstone.last);
     seal(out, start);
@@ -123,6 +164,7 @@ pub(super) fn encode_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
 /// What [`encode_tombstone`] wrote.
 pub(super) fn decode_tombstone(record: &[u8]) -> Result<Tombstone, RecordError> {
     let (_, owner, mut fields) = open(record, &[Kind::Tombstone])?;
+    let is_uncertain = fields.flag("certainty")?;
     let hard_state = take_hard_state(&mut fields)?;
     let last = take_log_id(&mut fields)?;
     fields.end()?;
@@ -131,15 +173,17 @@ pub(super) fn decode_tombstone(record: &[u8]) -> Result<Tombstone, RecordError> 
         incarnation: owner.incarnation,
         hard_state,
         last,
+        is_uncertain,
     })
 }
 
 /// Appends the record of a state to `out`. If it `begins_anew`, nothing of what stands before it counts any more.
-pub(super) fn encode_state(out: &mut Vec<u8>, state: &State, begins_anew: bool) {
-    let start = begin(out, Kind::State, state.owner);
+pub(super) fn encode_state(out: &mut Vec<u8>, back: Back, state: &State, begins_anew: bool) {
+    let start = begin(out, Kind::State, state.owner, back);
     out.push(u8::from(begins_anew));
     out.extend_from_slice(&membership::encode(&state.membership));
     out.push(u8::from(state.is_witness));
+    out.push(u8::from(state.is_lost));
     put_hard_state(out, &state.hard_state);
     put_log_id(out, state.forgotten);
     put_log_id(out, state.base);
@@ -161,6 +205,7 @@ pub(super) fn decode_state(record: &[u8]) -> Result<(State, bool), RecordError> 
         owner,
         membership: Arc::new(fields.membership()?),
         is_witness: fields.flag("kind of replica")?,
+        is_lost: fields.flag("loss")?,
         hard_state: take_hard_state(&mut fields)?,
         forgotten: take_log_id(&mut fields)?,
         base: take_log_id(&mut fields)?,
@@ -174,11 +219,12 @@ pub(super) fn decode_state(record: &[u8]) -> Result<(State, bool), RecordError> 
 }
 
 /// Appends one record of `entries` to `out`: [`Kind::Entries`], or [`Kind::Moved`] if they stand elsewhere
-/// already. They must be consecutive and their terms must not fall.
-pub(super) fn encode_entries(out: &mut Vec<u8>, kind: Kind, owner: Owner, entries: &[Entry]) {
-    let start = begin(out, kind, owner);
+/// already. They must be consecutive, their terms must not fall, and the entry before the first is of the term `prev`.
+pub(super) fn encode_entries(out: &mut Vec<u8>, back: Back, kind: Kind, owner: Owner, prev: Term, entries: &[Entry]) {
+    let start = begin(out, kind, owner, back);
     let first = entries.first().map_or(LogIndex::ZERO, |entry| entry.index);
     put(out, first.0);
+    put(out, prev.0);
     let runs = || entries.chunk_by(|one, next| one.term == next.term);
     put(out, runs().count() as u64);
     for run in runs() {
@@ -210,6 +256,7 @@ pub(super) struct EntriesReader {
     owner: Owner,
     kind: Kind,
     first: LogIndex,
+    prev: Term,
     /// Where the next entry starts.
     at: usize,
     next: LogIndex,
@@ -240,12 +287,13 @@ impl EntriesReader {
         if found == LogIndex::ZERO {
             return Err(RecordError::FirstIndex(LogIndex(1)));
         }
+        let prev = Term(fields.number("term before")?);
         let mut end = found.0;
         let mut runs: VecDeque<(Term, u64)> = VecDeque::new();
         for _ in 0..fields.number("count of runs")? {
             let term = Term(fields.number("term")?);
             let len = fields.number("length of a run")?;
-            if runs.back().is_some_and(|run| run.0 >= term) {
+            if runs.back().is_some_and(|run| run.0 >= term) || prev > term {
                 return Err(RecordError::Bad("order of terms"));
             }
             end = end
@@ -263,6 +311,7 @@ impl EntriesReader {
             owner,
             kind,
             first: found,
+            prev,
             at,
             next: found,
             runs,
@@ -288,6 +337,11 @@ impl EntriesReader {
     /// The index of the first entry.
     pub(super) fn first(&self) -> LogIndex {
         self.first
+    }
+
+    /// The term of the entry before that.
+    pub(super) fn prev(&self) -> Term {
+        self.prev
     }
 
     /// The runs of one term that are left, each with its length.
@@ -339,13 +393,15 @@ impl EntriesReader {
 }
 
 /// Where the record begins in `out`.
-fn begin(out: &mut Vec<u8>, kind: Kind, owner: Owner) -> usize {
+fn begin(out: &mut Vec<u8>, kind: Kind, owner: Owner, back: Back) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; CHECKSUM_LEN]);
     out.push(VERSION);
     out.push(kind as u8);
     put(out, owner.group.0);
     put(out, owner.incarnation.0);
+    out.extend_from_slice(&back.checksum.to_le_bytes());
+    put(out, u64::from(back.segment));
     start
 }
 
@@ -378,6 +434,7 @@ fn open<'a>(record: &'a [u8], kinds: &[Kind]) -> Result<(Kind, Owner, Fields<'a>
     }
     let mut fields = Fields::new(record, CHECKSUM_LEN + 2);
     let owner = take_owner(&mut fields)?;
+    take_back(&mut fields)?;
     Ok((kind, owner, fields))
 }
 
@@ -385,6 +442,15 @@ fn take_owner(fields: &mut Fields<'_>) -> Result<Owner, RecordError> {
     let group = GroupId(fields.number("group")?);
     let incarnation = Incarnation(fields.number("incarnation")?);
     Ok(Owner { group, incarnation })
+}
+
+fn take_back(fields: &mut Fields<'_>) -> Result<Back, RecordError> {
+    let checksum = fields.fixed("record before")?;
+    let segment = fields.number("segment of the record before")?;
+    Ok(Back {
+        checksum,
+        segment: u32::try_from(segment).map_err(|_| RecordError::Bad("segment of the record before"))?,
+    })
 }
 
 fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {

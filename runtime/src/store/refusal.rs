@@ -1,6 +1,6 @@
 //! What a store does not take.
 
-use super::{GroupRecord, StoreError, Tombstone};
+use super::{GroupRecord, LostGroups, StoreError, Tombstone};
 use raftyard_groups::{Entry, HardState, Incarnation, LogBase, LogId, LogIndex, Payload, Persist, Recovered, Term};
 use std::cmp::Ordering;
 
@@ -25,6 +25,9 @@ pub enum Refusal {
         /// The one to be noted.
         wanted: Incarnation,
     },
+    /// The disk lost what it knew of some groups, and this may be one of them.
+    #[error("the disk lost what it knew of some groups, and this may be one of them: the node has to be replaced")]
+    MayBeLost,
     /// A rebuilt group needs an incarnation of its own, later than the one it goes on from.
     #[error("{wanted} is not later than {found}, which the group is in")]
     NotLater {
@@ -78,28 +81,51 @@ pub enum Refusal {
 ///
 /// A later life of the group knows nothing of the earlier one. If the same life comes back, it is the same
 /// replica: it must not vote again in a term in which it voted, and what it acknowledged may be committed.
-/// It starts one term later, so that nothing it ever said speaks for it now.
+/// It starts one term later, so that nothing it ever said speaks for it now. So does one of which nobody knows whether
+/// it is new, because the disk lost something.
 pub(super) fn first_state(
     record: &GroupRecord,
     tombstone: Option<&Tombstone>,
+    lost: Option<LostGroups>,
 ) -> Result<(HardState, LogId), StoreError> {
     let new = (HardState::default(), LogId::ZERO);
     let Some(tombstone) = tombstone else {
-        return Ok(new);
+        return match lost {
+            None => Ok(new),
+            Some(LostGroups::Since(term)) => Ok((next_term(term), largest_of(term))),
+            Some(LostGroups::Unknown) => Err(StoreError::refused(record.group, Refusal::MayBeLost)),
+        };
     };
     match record.incarnation.cmp(&tombstone.incarnation) {
-        Ordering::Greater => Ok(new),
-        Ordering::Equal => {
-            let term = Term(tombstone.hard_state.term.0.saturating_add(1));
-            Ok((HardState { term, vote: None }, tombstone.last))
-        }
+        Ordering::Greater if !tombstone.is_uncertain => Ok(new),
+        Ordering::Greater | Ordering::Equal => Ok((next_term(tombstone.hard_state.term), tombstone.last)),
         Ordering::Less => Err(destroyed(record, tombstone)),
     }
 }
 
+/// A term in which nothing was said yet.
+pub(super) fn next_term(term: Term) -> HardState {
+    HardState {
+        term: Term(term.0.saturating_add(1)),
+        vote: None,
+    }
+}
+
+/// Who may have acknowledged anything up to the end of a term: it votes for nobody without an entry of a later one.
+pub(super) fn largest_of(term: Term) -> LogId {
+    LogId {
+        term,
+        index: LogIndex(u64::MAX),
+    }
+}
+
 /// The same as a store would recover it.
-pub(crate) fn first_recovered(record: &GroupRecord, tombstone: Option<&Tombstone>) -> Result<Recovered, StoreError> {
-    let (hard_state, forgotten) = first_state(record, tombstone)?;
+pub(crate) fn first_recovered(
+    record: &GroupRecord,
+    tombstone: Option<&Tombstone>,
+    lost: Option<LostGroups>,
+) -> Result<Recovered, StoreError> {
+    let (hard_state, forgotten) = first_state(record, tombstone, lost)?;
     Ok(Recovered {
         hard_state,
         forgotten,

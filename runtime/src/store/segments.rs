@@ -10,9 +10,11 @@ mod fuzzing;
 mod header;
 mod index;
 mod journal;
+mod judge;
 mod lives;
 mod read;
 mod replay;
+mod survey;
 mod tidy;
 mod usage;
 mod write;
@@ -24,7 +26,10 @@ use super::boot::{Boot, count_boot};
 use super::disk::{Directory, Disk};
 use super::identity::{claim, create_dir_durably, lock_dir, sync_dir};
 use super::refusal::Refusal;
-use super::{GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, StoreIdentity, Tombstone};
+use super::{
+    Damage, Finding, GroupRecord, LogStore, LostGroups, RecoveredGroup, StoreContents, StoreError, StoreIdentity,
+    Tombstone,
+};
 use index::{Held, Index};
 use journal::{Batch, Journal, Written};
 use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Persist};
@@ -53,6 +58,8 @@ pub struct SegmentLogStore<D = Directory> {
     /// Number of the last write, to notice a group that appears twice in one.
     write: u64,
     is_loaded: bool,
+    /// What was damaged when it was opened.
+    findings: Vec<Finding>,
     /// A write failed: whether it is on disk is unknown, and so is what a later fsync would say of it. Barriers
     /// fail too from then on, because they wait for that write.
     is_poisoned: bool,
@@ -125,6 +132,7 @@ impl<D: Disk> SegmentLogStore<D> {
             tidy: Tidy::default(),
             write: 0,
             is_loaded: false,
+            findings: Vec::new(),
             is_poisoned: false,
             _lock: None,
         }
@@ -152,7 +160,7 @@ impl<D: Disk> SegmentLogStore<D> {
         if !self.is_loaded {
             self.load()?;
         }
-        self.batch.clear();
+        self.batch.clear(self.index.totals);
         self.plan_moves();
         self.moved = self.batch.len();
         self.write += 1;
@@ -170,6 +178,8 @@ impl<D: Disk> SegmentLogStore<D> {
             tracing::error!(%error, "log store poisoned");
             self.is_poisoned = true;
         })?;
+        self.index.totals = self.batch.totals();
+        self.index.backs.extend(self.batch.drain_backs(written));
         self.apply_moves(written, self.batch.len() - self.moved);
         self.batch.shrink(BATCH_BYTES_KEPT);
         Ok(written)
@@ -195,7 +205,12 @@ impl<D: Disk> LogStore for SegmentLogStore<D> {
             .map(|(tombstone, _)| *tombstone)
             .collect();
         tombstones.sort_unstable_by_key(|tombstone| tombstone.group);
-        Ok(StoreContents { groups, tombstones })
+        Ok(StoreContents {
+            groups,
+            tombstones,
+            lost: self.index.lost,
+            findings: self.findings.clone(),
+        })
     }
 
     fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
@@ -216,6 +231,10 @@ impl<D: Disk> LogStore for SegmentLogStore<D> {
 
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
         self.rebuild_group(record)
+    }
+
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.forget_log(group)
     }
 
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {

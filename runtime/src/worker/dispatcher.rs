@@ -25,9 +25,7 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::{
-    Body, GroupId, Incarnation, Moment, PairEvent, Promise, PromiseRecord, Prompt, Sessions,
-};
+use raftyard_groups::{Body, GroupId, Incarnation, Moment, PairEvent, Promise, PromiseRecord, Prompt, Sessions};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -182,6 +180,14 @@ pub(super) struct Local {
     pub(super) line: Line,
 }
 
+impl Local {
+    /// What its turn brings: it has one.
+    fn take_work(&mut self) -> Vec<GroupWork> {
+        self.is_touched = false;
+        std::mem::take(&mut self.work)
+    }
+}
+
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Wake;
@@ -243,12 +249,14 @@ impl Dispatcher {
     }
 
     fn run_touched(&mut self, ctx: &mut Context<Self>) {
+        let is_behind = self.touched.len() > GROUPS_PER_TURN / 2 || !self.backlog.is_empty();
+        self.shared.elections.borrow_mut().set_behind(is_behind);
         self.shared.is_contended.set(self.touched.len() > 1);
         self.shared.counters.group_turns.add(self.touched.len() as u64);
         for position in self.touched.drain(..) {
             if let Some(Some(local)) = self.groups.get_mut(position) {
-                local.is_touched = false;
-                local.actor.do_send(Turn(std::mem::take(&mut local.work)));
+                let turn = Turn(local.take_work());
+                local.actor.do_send(turn);
             }
         }
         // The groups are scheduled by now. A task spawned after them runs after them, whatever becomes of
@@ -354,7 +362,8 @@ impl Dispatcher {
             self.shared.answer_in_place(&message);
         }
         if matches!(message.body, Body::Promise(Promise::AppendAccepted { .. })) {
-            let is_patient = |patience: &Patience, at| patience.for_acknowledgements(at);
+            let term = message.term;
+            let is_patient = |patience: &Patience, at| patience.for_acknowledgements(at, term);
             self.give_patiently(life, GroupWork::Message(message), is_patient);
         } else {
             self.give(life, GroupWork::Message(message));
@@ -367,7 +376,9 @@ impl Dispatcher {
             return self.refuse(work);
         };
         match self.groups.get_mut(position) {
-            Some(Some(local)) if local.work.len() < WAITING_MAX && is_patient(&self.shared.patience.borrow(), position) => {
+            Some(Some(local))
+                if local.work.len() < WAITING_MAX && is_patient(&self.shared.patience.borrow(), position) =>
+            {
                 local.work.push(work);
             }
             _ => self.give_at(position, work),
@@ -475,7 +486,7 @@ impl Dispatcher {
             self.give_at(position, GroupWork::Tick);
         }
         self.shared.repeat_resignations(now);
-        self.shared.elections.borrow_mut().expire(now);
+        self.shared.elections.borrow_mut().tick(now);
         self.let_campaign(now);
     }
 

@@ -17,8 +17,8 @@ use crate::registry::{GroupSlot, Standing};
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Body, Effects, Entry, Group, Input, LogId, LogIndex, Message, Moment, Payload, Prompt, ProposalId, Proposed,
-    RoleKind, Sessions, TransferId, TransferOutcome,
+    Body, Effects, Entry, Group, Input, LogId, LogIndex, Message, Moment, Outlook, Payload, Prompt, ProposalId,
+    Proposed, RoleKind, Sessions, TransferId, TransferOutcome,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,9 +30,9 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 mod tests;
 
-/// How often, and for how long, a replica that shall lead from the start asks for it: until its peers run the
-/// group too and are connected.
-const FIRST_CAMPAIGN_EVERY_MS: u64 = 50;
+/// How long a replica that shall lead from the start pauses before it asks for it again, twice as long each time, and
+/// for how long it does so: until its peers run the group too and are connected.
+const FIRST_CAMPAIGN_PAUSE_MS: u64 = 100;
 const FIRST_CAMPAIGN_MS: u64 = 500;
 
 /// Batches of committed entries that a group may apply in one turn; the rest waits for its next, so that the
@@ -68,6 +68,10 @@ pub(crate) struct GroupActor {
     position: usize,
     /// It is in the index of those who sleep.
     asleep: bool,
+    /// It started without something that it may have acknowledged, and was not repaired yet.
+    is_damaged: bool,
+    /// Up to here the state on disk has applied all already.
+    pub(super) ahead: LogIndex,
     /// It stopped for good: it neither answers nor sends, as if it had crashed; the node lives on.
     pub(super) quarantined: bool,
     /// The last that is dropped: nothing of the state machine is left then.
@@ -109,6 +113,7 @@ struct FirstCampaign {
     next: Moment,
     /// Counted from the first time that it asked.
     until: Option<Moment>,
+    pause_ms: u64,
 }
 
 impl GroupActor {
@@ -116,6 +121,8 @@ impl GroupActor {
         let (limits, seed) = (shared.limits.sessions, create.config.seed);
         let core = Group::new(create.config, create.recovered, shared.clock.now());
         let reads = Reads::new(core.last());
+        let is_damaged = core.must_catch_up();
+        shared.counters.replicas_damaged.add(u64::from(is_damaged));
         Self {
             core,
             effects: Effects::default(),
@@ -134,6 +141,8 @@ impl GroupActor {
             shared,
             position,
             asleep: false,
+            is_damaged,
+            ahead: create.ahead,
             quarantined: false,
             ended: None,
         }
@@ -169,7 +178,11 @@ impl GroupActor {
                 // Who gave up waiting has dropped the other end.
                 GroupWork::Progress(reply) => drop(reply.send(self.core.peers())),
                 GroupWork::Campaign => {
-                    self.first_campaign = Some(FirstCampaign { next: now, until: None });
+                    self.first_campaign = Some(FirstCampaign {
+                        next: now,
+                        until: None,
+                        pause_ms: FIRST_CAMPAIGN_PAUSE_MS,
+                    });
                 }
                 GroupWork::Elect { is_hopeful } => {
                     self.called_to_campaign(is_hopeful, &sessions);
@@ -185,6 +198,8 @@ impl GroupActor {
             self.refuse(commands, jobs, exports);
             return;
         }
+        // A leader's tick that comes with what else there is needs no turn of its own.
+        let is_ticked = is_ticked || (role == RoleKind::Leader && now >= self.core.deadline());
         inputs.extend(self.tick_or_campaign(is_ticked, now, &sessions));
         inputs.extend(self.ask_for_reads(jobs, now));
         inputs.extend(self.propose(commands, now));
@@ -202,6 +217,11 @@ impl GroupActor {
         self.proposals.expire(now);
         self.reads.expire(now);
         self.conclude_election(now, &sessions);
+        if self.is_damaged && !self.core.must_catch_up() {
+            self.is_damaged = false;
+            self.shared.counters.replicas_repaired.add(1);
+            tracing::info!(group = self.slot.group.0, replica = %self.core, "replica repaired");
+        }
         if self.core.role() != role {
             tracing::debug!(group = self.slot.group.0, replica = %self.core, "role changed");
         }
@@ -221,13 +241,17 @@ impl GroupActor {
 
     /// Time has passed: if that makes it campaign, it may have to wait for others.
     fn tick_or_campaign(&mut self, is_ticked: bool, now: Moment, sessions: &Sessions) -> Option<Input> {
-        let is_first = self.is_first_campaign_due(now, sessions);
+        let is_first = self.is_first_campaign_due(now);
         let wants = is_first || (is_ticked && self.core.wants_to_campaign(now, sessions));
-        if wants && !self.may_campaign(now, sessions) {
-            return None;
+        if wants {
+            if !self.may_campaign(is_first, now, sessions) {
+                return None;
+            }
+            self.shared.counters.campaigns.add(1);
         }
         if let Some(first) = self.first_campaign.as_mut().filter(|_| is_first) {
-            first.next = now.plus(FIRST_CAMPAIGN_EVERY_MS);
+            first.next = now.plus(first.pause_ms);
+            first.pause_ms *= 2;
             first.until.get_or_insert(now.plus(FIRST_CAMPAIGN_MS));
             return Some(Input::Campaign);
         }
@@ -237,17 +261,21 @@ impl GroupActor {
     /// It stood in line, and is the next. What it hoped for may be over.
     fn called_to_campaign(&mut self, is_hopeful: bool, sessions: &Sessions) {
         self.candidacy = Candidacy::Running;
-        if is_hopeful && !self.core.can_be_elected(sessions) {
+        if is_hopeful && self.core.outlook(sessions) != Outlook::Good {
             self.shared.elections.borrow_mut().leave(self.position);
             self.candidacy = Candidacy::None;
         }
     }
 
     /// Whether it is its turn among those of its worker that want to campaign.
-    fn may_campaign(&mut self, now: Moment, sessions: &Sessions) -> bool {
+    fn may_campaign(&mut self, is_first: bool, now: Moment, sessions: &Sessions) -> bool {
         if self.candidacy != Candidacy::InLine {
-            let is_hopeful = self.core.can_be_elected(sessions);
-            let may = self.shared.elections.borrow_mut().enter(self.position, is_hopeful, now);
+            let outlook = self.core.outlook(sessions);
+            let may = self
+                .shared
+                .elections
+                .borrow_mut()
+                .enter(self.position, is_first, outlook, now);
             self.candidacy = if may { Candidacy::Running } else { Candidacy::InLine };
         }
         self.candidacy == Candidacy::Running
@@ -273,14 +301,10 @@ impl GroupActor {
     }
 
     /// Whether it is time for the next try of a first campaign, and that still makes sense.
-    fn is_first_campaign_due(&mut self, now: Moment, sessions: &Sessions) -> bool {
+    fn is_first_campaign_due(&mut self, now: Moment) -> bool {
         let Some(first) = self.first_campaign.as_mut() else {
             return false;
         };
-        if !sessions.may_vote() {
-            // Nobody can be elected before: it goes on asking for as long after that.
-            first.until = None;
-        }
         let is_asking = matches!(self.core.role(), RoleKind::Follower | RoleKind::PreCandidate);
         if self.core.leader().is_some() || !is_asking || first.until.is_some_and(|until| now > until) {
             self.first_campaign = None;
@@ -435,7 +459,9 @@ impl GroupActor {
                 watch.applies(self.slot.life(), id, &payload);
             }
             let mut answer = None;
-            if let Payload::Command(command) = payload {
+            if let Payload::Command(command) = payload
+                && index > self.ahead
+            {
                 commands += 1;
                 bytes += Entry::OVERHEAD + command.len();
                 let wanted = if is_on_disk {
@@ -468,7 +494,9 @@ impl GroupActor {
                 self.proposals.applied(id, answer);
             }
         }
-        self.commit(last)?;
+        if last.index > self.ahead {
+            self.commit(last)?;
+        }
         for (id, answer) in held {
             self.proposals.applied(id, answer);
         }
@@ -589,7 +617,7 @@ impl GroupActor {
         self.shared.patience.borrow_mut().set(
             self.position,
             !self.quarantined && !waits_for_disk && !self.core.awaits_own_writes(),
-            !self.quarantined && !self.core.awaits_acknowledgements(),
+            (!self.quarantined && !self.core.awaits_acknowledgements()).then(|| self.core.term()),
         );
     }
 
@@ -613,6 +641,7 @@ impl GroupActor {
             membership: self.core.membership(),
             member: self.core.membership().role_of(self.core.node()),
             asleep: !self.quarantined && self.core.is_asleep(),
+            damaged: self.core.must_catch_up(),
             lease: !self.quarantined && self.core.has_lease(self.shared.clock.now(), &self.shared.sessions()),
         });
         self.note_sleep();
@@ -621,9 +650,10 @@ impl GroupActor {
             Moment(u64::MAX)
         } else {
             let campaign = self.first_campaign.as_ref().map(|first| first.next);
+            let patient = self.core.patient_deadline();
             // Who stands in line is given a turn when it may campaign.
             let core = (self.candidacy != Candidacy::InLine)
-                .then(|| campaign.map_or(self.core.deadline(), |campaign| campaign.min(self.core.deadline())));
+                .then(|| campaign.map_or(patient, |campaign| campaign.min(patient)));
             [self.proposals.deadline(), self.reads.deadline(), core]
                 .into_iter()
                 .flatten()

@@ -69,6 +69,7 @@ impl GroupActor {
         });
         match restored {
             Ok(()) => {
+                self.ahead = LogIndex::ZERO;
                 let machine = &self.machine;
                 self.proposals.restored(|request| machine.recall(request));
                 if self.machine.is_on_disk() {
@@ -133,7 +134,7 @@ impl GroupActor {
         }
         let Some((last, membership)) = self.applied_state() else {
             // What it received itself is still being restored, and there to be sent.
-            return Some((base, None));
+            return Some((base, None)).filter(|_| self.core.applied() >= self.ahead);
         };
         let encode = self.view()?;
         if !to_witness {
@@ -144,10 +145,13 @@ impl GroupActor {
     }
 
     /// The last entry that the state machine applied, and the configuration in force there. `None` while a snapshot
-    /// that holds it is being restored, or if it joined and its log does not hold that configuration: soon a
+    /// that holds it is being restored, or while the log has yet to get what a state on disk has applied, or if it joined and its log does not hold that configuration: soon a
     /// newer one is applied.
     fn applied_state(&self) -> Option<(LogId, Arc<Membership>)> {
         let index = self.core.applied();
+        if index < self.ahead {
+            return None;
+        }
         let term = self.core.term_at(index)?;
         let membership = self.core.membership_at(index)?;
         (!membership.is_empty()).then(|| (LogId { term, index }, membership.clone()))

@@ -88,6 +88,9 @@ pub(crate) struct Create {
     pub(crate) snapshot: Option<LogId>,
     /// It was restored on its disk, and may not be durable there yet.
     pub(crate) unsynced: bool,
+    /// The state on disk has applied all up to here already, though the log was damaged and may end before: what comes
+    /// of it once more is skipped.
+    pub(crate) ahead: LogIndex,
     pub(crate) slot: Arc<GroupSlot>,
     /// Campaign at once instead of waiting for an election timeout.
     pub(crate) campaign: bool,

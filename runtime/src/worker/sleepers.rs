@@ -4,7 +4,7 @@
 use raftyard_groups::{Moment, NodeId, PairEvent};
 use std::collections::BTreeMap;
 
-/// Groups woken per millisecond when many are: each costs its peers messages, and perhaps an election.
+/// Leaders woken per millisecond when many are: each may have to tell its peers something.
 const WAKES_PER_MS: u64 = 5;
 
 /// What a group that sleeps waits for.
@@ -42,20 +42,24 @@ impl Sleepers {
         self.set(position, Sleep::None);
     }
 
-    /// Who has to look after `event`, and when: spread over a time that grows with their number.
+    /// Who has to look after `event`, and when: leaders spread over a time that grows with their number, followers at
+    /// once, since each then draws a moment to campaign at, and elections wait for each other (`elections.rs`).
     pub(crate) fn woken_by(&self, event: &PairEvent, now: Moment) -> impl Iterator<Item = (usize, Moment)> + '_ {
         let woken = match event {
-            PairEvent::Ended { peer, .. } => Some((&self.followers, *peer)),
+            PairEvent::Ended { peer, .. } => Some((&self.followers, *peer, u64::MAX)),
             PairEvent::Lapsed { peer } | PairEvent::Regained { peer } | PairEvent::Changed { peer } => {
-                Some((&self.leaders, *peer))
+                Some((&self.leaders, *peer, WAKES_PER_MS))
             }
             // Nobody sleeps before.
             PairEvent::StartWaitOver => None,
         };
-        let positions = woken.into_iter().flat_map(|(index, peer)| index.on(peer));
-        (0_u64..)
-            .zip(positions)
-            .map(move |(turn, position)| (position, now.plus(turn / WAKES_PER_MS)))
+        let positions = woken.into_iter().flat_map(|(index, peer, per_ms)| {
+            let turns = 0_u64..;
+            turns
+                .zip(index.on(peer))
+                .map(move |(turn, position)| (position, turn / per_ms))
+        });
+        positions.map(move |(position, ms)| (position, now.plus(ms)))
     }
 }
 
@@ -162,5 +166,15 @@ mod tests {
         assert_eq!(woken.first(), Some(&(0, Moment(50))));
         assert_eq!(woken.last(), Some(&(999, Moment(50 + 999 / WAKES_PER_MS))));
         assert!(woken.is_sorted_by_key(|(_, moment)| *moment));
+        for position in 0..1_000 {
+            sleepers.set(position, Sleep::Follower(&[NodeId(2)]));
+        }
+        let ended = PairEvent::Ended {
+            peer: NodeId(2),
+            session: SessionId::default(),
+        };
+        let woken: Vec<_> = sleepers.woken_by(&ended, Moment(50)).collect();
+        assert_eq!(woken.len(), 1_000);
+        assert!(woken.iter().all(|(_, moment)| *moment == Moment(50)));
     }
 }

@@ -341,6 +341,10 @@ impl LogStore for Slow {
         self.0.rebuild(record)
     }
 
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.0.forget(group)
+    }
+
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
         self.0.create(records)
     }
@@ -465,6 +469,10 @@ impl LogStore for NoInstall {
 
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
         self.store.rebuild(record)
+    }
+
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.store.forget(group)
     }
 
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {

@@ -188,6 +188,10 @@ impl LogStore for Breakable {
         self.inner.rebuild(record)
     }
 
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.inner.forget(group)
+    }
+
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
         self.inner.create(records)
     }
@@ -314,6 +318,10 @@ impl LogStore for Bad {
 
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
         self.inner.rebuild(record)
+    }
+
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.inner.forget(group)
     }
 
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {

@@ -441,6 +441,10 @@ impl LogStore for Crashing {
         Err(StoreError::Poisoned)
     }
 
+    fn forget(&mut self, _: GroupId) -> Result<RecoveredGroup, StoreError> {
+        Err(StoreError::Poisoned)
+    }
+
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
         self.0.write(batch)
     }

@@ -43,6 +43,10 @@ impl LogStore for Gated {
         self.0.rebuild(record)
     }
 
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.0.forget(group)
+    }
+
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
         while self.1.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));

@@ -1,9 +1,11 @@
 //! What is not what was written: flipped bits, and bytes that are gone.
 
 use crate::harness::{Disk, Harness, append, compact, entries, hard_state, record, vote};
-use crate::tame_disk::TameDisk;
-use raftyard::store::{LogStore, SegmentLogStore, StoreError, StoreIdentity};
-use raftyard_groups::{GroupId, LogIndex, NodeId};
+use crate::tame_disk::{Files, TameDisk};
+use crate::verdict::{Tally, Truth};
+use bytes::Bytes;
+use raftyard::store::{LogStore, LostGroups, SegmentLogStore, StoreContents, StoreError, StoreIdentity};
+use raftyard_groups::{Entry, GroupId, LogIndex, NodeId, Payload, Term};
 
 /// Two groups in several segments.
 fn closed() -> TameDisk {
@@ -17,27 +19,44 @@ fn closed() -> TameDisk {
     disk
 }
 
-fn open_error(disk: &TameDisk) -> Option<StoreError> {
-    disk.open().recover().err()
+/// What a store found that may be damaged.
+fn found(disk: &TameDisk) -> StoreContents {
+    disk.open().recover().unwrap()
+}
+
+fn truth(disk: &TameDisk) -> Truth {
+    let mut store = disk.open();
+    let contents = store.recover().unwrap();
+    Truth::of(&store, contents)
+}
+
+/// Checks what a copy of the disk says after it was damaged.
+fn check(truth: &Truth, disk: &TameDisk, damage: impl Fn(&mut Files), what: &dyn Fn() -> String) -> Tally {
+    let disk = disk.copy();
+    damage(&mut disk.files());
+    truth.check(|| Ok(disk.open()), what)
 }
 
 /// Also one in the batch that was written last: it was acknowledged.
 #[test]
 fn a_flipped_bit_anywhere_in_what_was_acknowledged_is_noticed() {
     let disk = closed();
+    let truth = truth(&disk);
     let segments = disk.files().segments.clone();
+    let mut tally = Tally::default();
     for (number, segment) in &segments {
-        for at in 0..segment.len() {
-            disk.files().segments.get_mut(number).unwrap()[at] ^= 1 << (at % 8);
-            let error = open_error(&disk).unwrap_or_else(|| panic!("byte {at} of segment {number} was not noticed"));
-            assert!(
-                matches!(&error, StoreError::Damaged { path, .. } if path.starts_with("memory")),
-                "{error}"
-            );
-            disk.files().segments.insert(*number, segment.clone());
+        for at in (0..segment.len()).step_by(3) {
+            let flip = |files: &mut Files| files.segments.get_mut(number).unwrap()[at] ^= 1 << (at % 8);
+            let told = check(&truth, &disk, flip, &|| format!("byte {at} of segment {number}"));
+            assert_eq!(told.partial, 1, "byte {at} of segment {number} was not noticed");
+            tally.add(told);
         }
     }
-    assert!(open_error(&disk).is_none());
+    assert!(
+        tally.kept > tally.cases() / 2,
+        "what is whole is known to be: {tally:?}"
+    );
+    assert_eq!((tally.lost, tally.refused), (0, 0), "{tally:?}");
 }
 
 /// Without the mark, which a crash of the machine may take back, only the last batch may be taken for one that was
@@ -46,7 +65,7 @@ fn a_flipped_bit_anywhere_in_what_was_acknowledged_is_noticed() {
 fn a_flipped_bit_is_noticed_by_what_stands_behind_it() {
     let disk = closed();
     disk.files().mark.clear();
-    let whole = disk.open().recover().unwrap();
+    let whole = found(&disk);
     let (number, segment) = disk
         .files()
         .segments
@@ -55,21 +74,20 @@ fn a_flipped_bit_is_noticed_by_what_stands_behind_it() {
         .unwrap();
     let mut lost_from = None;
     for at in 0..segment.len() {
+        let disk = disk.copy();
         disk.files().segments.get_mut(&number).unwrap()[at] ^= 0x10;
-        match disk.open().recover() {
-            Err(StoreError::Damaged { .. }) => assert_eq!(lost_from, None, "byte {at}"),
-            Ok(found) => {
-                lost_from.get_or_insert(at);
-                let last = |contents: &raftyard::store::StoreContents| contents.groups[0].state.last;
-                assert_eq!(
-                    last(&found),
-                    LogIndex(last(&whole).0 - 5),
-                    "all but the last batch is there"
-                );
-            }
-            Err(other) => panic!("{other}"),
+        let found = found(&disk);
+        if found.findings.is_empty() {
+            lost_from.get_or_insert(at);
+            let last = |contents: &StoreContents| contents.groups[0].state.last;
+            assert_eq!(
+                last(&found),
+                LogIndex(last(&whole).0 - 5),
+                "all but the last batch is there"
+            );
+        } else {
+            assert_eq!(lost_from, None, "byte {at}");
         }
-        disk.files().segments.insert(number, segment.clone());
     }
     assert!(lost_from.is_some_and(|at| at > segment.len() / 2), "{lost_from:?}");
 }
@@ -87,47 +105,206 @@ fn a_flipped_bit_is_noticed_by_who_reads_later() {
     assert!(matches!(&errors[..], [StoreError::Corrupt { .. }]), "{errors:?}");
 }
 
+/// A record of one group is damaged in a batch that others wrote to as well: they have lost nothing.
+#[test]
+fn only_the_group_of_a_damaged_record_is_damaged() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2, 3]);
+    let command = |text: &'static str| Entry {
+        payload: Payload::Command(Bytes::from_static(text.as_bytes())),
+        ..entries(1, 1, 1).remove(0)
+    };
+    h.write(&[
+        append(1, vec![command("of one")]),
+        append(2, vec![command("of two")]),
+        append(3, vec![command("of three")]),
+    ]);
+    let disk = h.into_disk();
+    let truth = truth(&disk);
+    {
+        let mut files = disk.files();
+        let segment = files.segments.values_mut().next().unwrap();
+        let at = segment.windows(6).position(|window| window == b"of two").unwrap();
+        segment[at] ^= 1;
+    }
+    let found = found(&disk);
+    let damaged: Vec<_> = found.groups.iter().map(|found| found.damage.is_some()).collect();
+    assert_eq!(damaged, [false, true, false], "{:?}", found.findings);
+    let told = truth.check(|| Ok(disk.open()), &|| "afterwards".to_owned());
+    assert_eq!((told.kept, told.damaged), (2, 1), "{told:?}");
+}
+
+/// A group that wrote again behind what can't be read, and whose records there follow each other, has lost nothing.
+#[test]
+fn a_group_whose_records_link_across_a_gap_is_whole() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2, 3]);
+    h.write(&[append(1, entries(1, 1, 1)), append(2, entries(1, 1, 1))]);
+    let begins = h.disk().files().segments[&1].len();
+    h.write(&[append(2, entries(2, 1, 1))]);
+    h.write(&[append(1, entries(2, 1, 1)), append(2, entries(3, 1, 1))]);
+    let disk = h.into_disk();
+    // The header of the batch that only group 2 wrote to.
+    disk.files().segments.get_mut(&1).unwrap()[begins + 20] ^= 1;
+    let found = found(&disk);
+    let damaged: Vec<_> = found.groups.iter().map(|found| found.damage.is_some()).collect();
+    assert_eq!(damaged, [false, true, true], "{:?}", found.findings);
+    let left = &found.groups[1].state;
+    assert_eq!((left.last, left.hard_state.term), (LogIndex(1), Term(2)), "{left:?}");
+}
+
+/// The beginning of a log may be known although a part behind it is not; what follows the gap is of no use.
+#[test]
+fn what_is_left_of_a_damaged_log_is_its_certain_beginning() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1]);
+    h.write(&[append(1, entries(1, 5, 1))]);
+    let begins = h.disk().files().segments[&1].len();
+    // It replaces 4 and 5, and a later one goes on from there.
+    h.write(&[append(1, entries(4, 2, 2))]);
+    h.write(&[append(1, entries(6, 2, 2))]);
+    let disk = h.into_disk();
+    disk.files().segments.get_mut(&1).unwrap()[begins + 20] ^= 1;
+    let mut store = disk.open();
+    let found = store.recover().unwrap();
+    assert_eq!(found.groups[0].state.last, LogIndex(5));
+    let read = store.read(GroupId(1), LogIndex(1), LogIndex(9), usize::MAX);
+    assert_eq!(read.unwrap(), entries(1, 5, 1), "as it was before");
+}
+
+/// A vote that is lost is not given once more in the same term: the term is known from elsewhere.
+#[test]
+fn a_lost_vote_is_never_given_again() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2]);
+    let begins = h.disk().files().segments[&1].len();
+    h.write(&[vote(1, hard_state(7, Some(3)))]);
+    for disk in [h.disk().copy(), {
+        h.write(&[append(2, entries(1, 1, 1))]);
+        h.into_disk()
+    }] {
+        let end = disk.files().segments[&1].len();
+        for at in begins..end {
+            let disk = disk.copy();
+            disk.files().segments.get_mut(&1).unwrap()[at] ^= 2;
+            let found = found(&disk);
+            let term = found.groups[0].state.hard_state;
+            assert!(
+                term == hard_state(7, Some(3)) || term == hard_state(8, None),
+                "byte {at}: {term:?}"
+            );
+        }
+    }
+}
+
+/// A group that was created where nothing can be read any more is not taken for a new one when it is created again.
+#[test]
+fn a_group_that_is_lost_altogether_does_not_begin_anew() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1]);
+    let begins = h.disk().files().segments[&1].len();
+    h.create(&record(2));
+    h.write(&[append(1, entries(1, 1, 1))]);
+    let disk = h.into_disk();
+    disk.files().segments.get_mut(&1).unwrap()[begins + 20] ^= 1;
+    for _ in 0..2 {
+        let mut store = disk.open();
+        let found = store.recover().unwrap();
+        assert_eq!(found.lost, Some(LostGroups::Since(Term(1))), "{found:?}");
+    }
+    let mut store = disk.open();
+    store.recover().unwrap();
+    store.create(&[record(2), record(3)]).unwrap();
+    for group in [2, 3] {
+        let state = store.inspect(GroupId(group)).unwrap().state;
+        assert!(
+            state.must_catch_up() && state.hard_state == hard_state(2, None),
+            "{state:?}"
+        );
+    }
+    drop(store);
+    assert_eq!(disk.open().recover().unwrap().lost, Some(LostGroups::Since(Term(2))));
+}
+
 #[test]
 fn a_log_that_ends_too_early_is_noticed() {
     let disk = closed();
-    let (number, segment) = disk
-        .files()
-        .segments
-        .last_key_value()
-        .map(|(n, s)| (*n, s.clone()))
-        .unwrap();
-    for len in 0..segment.len() {
-        disk.files().segments.get_mut(&number).unwrap().truncate(len);
-        let error = open_error(&disk).unwrap_or_else(|| panic!("{len} bytes were enough"));
-        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-        disk.files().segments.insert(number, segment.clone());
+    let truth = truth(&disk);
+    let last = *disk.files().segments.last_key_value().unwrap().0;
+    let whole = disk.files().segments[&last].len();
+    for len in 0..whole {
+        let cut = |files: &mut Files| files.segments.get_mut(&last).unwrap().truncate(len);
+        let told = check(&truth, &disk, cut, &|| format!("{len} bytes of segment {last}"));
+        assert_eq!(told.partial, 1, "{len} bytes were enough");
     }
 }
 
 #[test]
 fn a_missing_segment_is_noticed() {
     let disk = closed();
-    let segments = disk.files().segments.clone();
-    for number in segments.keys() {
-        let gone = disk.files().segments.remove(number).unwrap();
-        let error = open_error(&disk).unwrap_or_else(|| panic!("segment {number} was not missed"));
-        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-        disk.files().segments.insert(*number, gone);
+    let truth = truth(&disk);
+    let numbers: Vec<u32> = disk.files().segments.keys().copied().collect();
+    for number in numbers {
+        let remove = |files: &mut Files| drop(files.segments.remove(&number));
+        let told = check(&truth, &disk, remove, &|| format!("segment {number}"));
+        assert_eq!(told.partial, 1, "segment {number} was not missed");
     }
 }
 
 #[test]
 fn a_segment_at_another_ones_place_is_noticed() {
     let disk = closed();
+    let truth = truth(&disk);
     let segments = disk.files().segments.clone();
     for (number, segment) in &segments {
         for other in segments.keys().filter(|other| *other != number) {
-            disk.files().segments.insert(*other, segment.clone());
-            let error = open_error(&disk).unwrap();
-            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-            disk.files().segments.insert(*other, segments[other].clone());
+            let copy = |files: &mut Files| drop(files.segments.insert(*other, segment.clone()));
+            let told = check(&truth, &disk, copy, &|| format!("{number} for {other}"));
+            assert_eq!(told.partial, 1, "{number} for {other}");
         }
     }
+}
+
+/// What was written to one place stands at another: a block of the log, copied over a block.
+#[test]
+fn a_misdirected_write_is_noticed() {
+    let disk = closed();
+    let truth = truth(&disk);
+    let segments = disk.files().segments.clone();
+    let mut tally = Tally::default();
+    let blocks = |segment: &Vec<u8>| (0..segment.len() / 256).map(|block| block * 256);
+    for (number, segment) in &segments {
+        for (to, from) in blocks(segment).flat_map(|to| blocks(segment).map(move |from| (to, from))) {
+            let copy = |files: &mut Files| {
+                files
+                    .segments
+                    .get_mut(number)
+                    .unwrap()
+                    .copy_within(from..from + 256, to)
+            };
+            tally.add(check(&truth, &disk, copy, &|| format!("{number}: {from} to {to}")));
+        }
+    }
+    let same = segments.values().map(|segment| segment.len() as u64 / 256).sum::<u64>();
+    assert_eq!((tally.whole, tally.refused), (same, 0), "{tally:?}");
+}
+
+/// The store is made good piece by piece: stopped anywhere, the next start goes on, and nothing is forgotten.
+#[test]
+fn a_start_over_that_is_cut_short_is_done_again() {
+    let disk = closed();
+    let truth = truth(&disk);
+    let first = *disk.files().segments.keys().next().unwrap();
+    disk.files().segments.get_mut(&first).unwrap()[400] ^= 1;
+    let mut stops = 0;
+    for stop in 0.. {
+        let disk = disk.copy();
+        disk.files().steps_left = Some(stop);
+        let cut_short = disk.open().recover();
+        disk.files().crash(|byte| (byte / 64) % 2 == 0);
+        let told = truth.check(|| Ok(disk.open()), &|| format!("stopped at {stop}"));
+        if cut_short.is_ok() {
+            break;
+        }
+        assert!(told.damaged > 0, "{told:?}");
+        stops += 1;
+    }
+    assert!(stops > 5, "{stops}");
 }
 
 /// A flipped bit in the mark costs nothing but what the mark is for.
@@ -150,8 +327,12 @@ fn segments_of_another_node_are_refused() {
         cluster: "test".to_owned(),
         node: NodeId(2),
     };
-    let error = SegmentLogStore::on(disk, &other).unwrap().recover().unwrap_err();
+    let error = SegmentLogStore::on(disk.clone(), &other)
+        .unwrap()
+        .recover()
+        .unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert_eq!(found(&disk).findings, []);
 }
 
 /// What can't be checked is not written once more under a good checksum, and its segment stays.

@@ -38,7 +38,7 @@ fn a_directory_of_another_format_is_refused() {
     let h = with_a_log();
     let file = h.path().join("identity");
     let text = fs::read_to_string(&file).unwrap();
-    let body = text[..text.find("crc32").unwrap()].replace("format 2", "format 9");
+    let body = text[..text.find("crc32").unwrap()].replace("format 3", "format 9");
     let checksum = crc32fast::hash(body.as_bytes());
     fs::write(&file, format!("{body}crc32 {checksum:08x}\n")).unwrap();
     let error = open_error(h.path(), &identity());

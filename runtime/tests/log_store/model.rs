@@ -61,6 +61,7 @@ impl Model {
             incarnation: held.record.incarnation,
             hard_state: held.hard_state,
             last: last.max(held.forgotten),
+            is_uncertain: false,
         };
         self.tombstones.insert(group, tombstone);
         tombstone
@@ -156,12 +157,14 @@ impl Model {
         StoreContents {
             groups: self.groups.keys().map(|group| self.inspect(*group)).collect(),
             tombstones: self.tombstones.values().copied().collect(),
+            ..StoreContents::default()
         }
     }
 
     pub(crate) fn inspect(&self, group: GroupId) -> RecoveredGroup {
         let group = &self.groups[&group];
         RecoveredGroup {
+            damage: None,
             record: group.record.clone(),
             state: Recovered {
                 hard_state: group.hard_state,

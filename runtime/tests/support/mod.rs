@@ -133,6 +133,11 @@ impl Cluster {
         found.expect("the group was created").state
     }
 
+    /// Takes on a node that was opened on something else.
+    pub fn put(&mut self, id: NodeId, host: RaftHost) {
+        self.hosts[slot(id)] = Some(host);
+    }
+
     pub fn host(&self, id: NodeId) -> &RaftHost {
         self.hosts[slot(id)].as_ref().expect("the node runs")
     }

@@ -350,8 +350,9 @@ fn a_node_that_is_gone_for_good_is_replaced() {
     }
     // Two of the three that are members now do without the third.
     cluster.kill(2);
-    eventually("it is read", || match client.command("k", &["GET", "k"]) {
-        Outcome::Done(value) => Some(assert_eq!(value, Value::bulk("v"))),
+    let value = eventually("it is read", || match client.command("k", &["GET", "k"]) {
+        Outcome::Done(value) => Some(value),
         _ => None,
     });
+    assert_eq!(value, Value::bulk("v"));
 }

@@ -42,6 +42,8 @@ pub(crate) enum Kind {
     Replicas,
     /// Many commands at once.
     Pipeline,
+    /// One command at a time, and gives up soon. It does only what it is told.
+    Hasty,
 }
 
 pub(crate) struct Client<'a> {
@@ -54,13 +56,19 @@ pub(crate) struct Client<'a> {
     value: u64,
     pub(crate) calls: Vec<Call>,
     pub(crate) refused: u64,
+    /// The last call that was not answered, and what was said instead.
+    pub(crate) last_failure: String,
 }
 
 impl<'a> Client<'a> {
     pub(crate) fn new(load: &'a Load, kind: Kind, number: u64, seed: u64) -> Self {
         let mut random = Random::part(seed, 100 + number);
         // Some give up before a node says that it does not know, some after.
-        let patience = Duration::from_millis([700, 3_000, 8_000][random.place(3)]);
+        let patience = match kind {
+            Kind::Hasty => 700,
+            _ => [700, 3_000, 8_000][random.place(3)],
+        };
+        let patience = Duration::from_millis(patience);
         Self {
             load,
             name: format!("{kind:?}-{number}").to_lowercase(),
@@ -70,6 +78,7 @@ impl<'a> Client<'a> {
             value: (number + 1) << 32,
             calls: Vec::new(),
             refused: 0,
+            last_failure: String::new(),
         }
     }
 
@@ -77,6 +86,7 @@ impl<'a> Client<'a> {
     pub(crate) fn run(mut self) -> Self {
         while !self.load.stopped() {
             match self.kind {
+                Kind::Hasty => break,
                 Kind::Pipeline => self.pipeline(),
                 Kind::Replicas => {
                     let unit = self.random.place(units::UNITS);
@@ -131,6 +141,9 @@ impl<'a> Client<'a> {
             last => last,
         };
         self.links.learn(unit, node, &reply);
+        if let Reply::Refused(_) | Reply::Unknown = reply {
+            self.last_failure = format!("{} at {node}: {reply:?}", units::name(unit));
+        }
         self.note(node, unit, op, (invoked, returned), &reply, None);
         reply
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::disk::Disk;
 use crate::network::Network;
@@ -20,6 +20,9 @@ pub(crate) const GROUPS: u16 = 16;
 
 /// For one command of the operator.
 const OPERATOR: Duration = Duration::from_secs(30);
+
+/// For so long after its disk was full a process may end because of that: a shutdown takes its time.
+const EXCUSED: Duration = Duration::from_secs(10);
 
 /// How a cluster is set up: drawn from the seed.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,8 @@ pub(crate) struct Cluster {
     /// How many faults cut each direction.
     cuts: HashMap<(usize, usize), usize>,
     full: Vec<bool>,
+    /// When each disk was full last.
+    was_full: Vec<Option<Instant>>,
 }
 
 impl Cluster {
@@ -79,6 +84,7 @@ impl Cluster {
             network,
             cuts: HashMap::new(),
             full: vec![false; machines],
+            was_full: vec![None; machines],
         };
         for machine in 1..=machines {
             let path = dir.join(format!("node-{machine}.toml"));
@@ -158,6 +164,7 @@ impl Cluster {
             Fault::Delay(node, _) => self.network.set_delay(node, 0),
             Fault::FullDisk(node) => {
                 self.full[node - 1] = false;
+                self.was_full[node - 1] = Some(Instant::now());
                 self.disks[node - 1].free();
             }
             _ => {}
@@ -173,9 +180,18 @@ impl Cluster {
 
     /// Starts what is meant to run. Returns what processes should not have done: one whose disk is full may end.
     pub(crate) fn tend(&mut self) -> Vec<String> {
+        for (was_full, _) in self
+            .was_full
+            .iter_mut()
+            .zip(&self.full)
+            .filter(|(_, is_full)| **is_full)
+        {
+            *was_full = Some(Instant::now());
+        }
         let mut complaints = Vec::new();
-        for (node, is_full) in self.nodes.iter_mut().zip(&self.full) {
-            complaints.extend(node.tend(&self.network).filter(|_| !is_full));
+        for (node, was_full) in self.nodes.iter_mut().zip(&self.was_full) {
+            let is_excused = was_full.is_some_and(|at| at.elapsed() < EXCUSED);
+            complaints.extend(node.tend(&self.network).filter(|_| !is_excused));
         }
         complaints
     }

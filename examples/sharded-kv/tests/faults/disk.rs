@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::system::{making, run};
 
-/// More than a node takes during a run, with keys on disk too.
-const SIZE: &str = "size=192m";
+/// Ten times what a node takes during a run, with keys on disk too.
+const SIZE: &str = "size=32m";
 
 const FILLER: &str = "filler";
 
@@ -27,7 +27,9 @@ impl Disk {
 
     /// Whether a disk can be made that can be filled.
     pub(crate) fn can_be_filled(dir: &Path) -> bool {
-        Self::new(dir.to_owned()).is_mounted
+        let is_mounted = Self::new(dir.to_owned()).is_mounted;
+        let _ = fs::remove_dir(dir);
+        is_mounted
     }
 
     /// Where the node's data is.

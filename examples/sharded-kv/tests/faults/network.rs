@@ -45,41 +45,30 @@ pub(crate) enum Loss {
 }
 
 /// Tries it out, once per process.
-pub(crate) fn abilities(loopback: bool) -> &'static Abilities {
+pub(crate) fn abilities() -> &'static Abilities {
     static ABILITIES: OnceLock<Abilities> = OnceLock::new();
-    ABILITIES.get_or_init(|| Abilities::find(loopback))
+    ABILITIES.get_or_init(Abilities::find)
 }
 
 impl Abilities {
-    fn find(loopback: bool) -> Self {
+    /// None of it.
+    pub(crate) fn none(why: &str) -> Self {
+        Self {
+            namespaces: Err(why.to_owned()),
+            delay: Err(why.to_owned()),
+            loss: Err(why.to_owned()),
+        }
+    }
+
+    fn find() -> Self {
         let probe = namespace("probe");
-        let namespaces = if loopback {
-            Err("loopback is asked for".to_owned())
-        } else {
+        let namespaces = {
             let _making = making();
-            run(&["ip", "netns", "add", &probe])
-                .and_then(|()| {
-                    run(&[
-                        "ip", "-n", &probe, "link", "add", "name", "one", "type", "veth", "peer", "name", "two",
-                    ])
-                })
-                .and_then(|()| {
-                    run(&[
-                        "ip",
-                        "-n",
-                        &probe,
-                        "rule",
-                        "add",
-                        "iif",
-                        "one",
-                        "to",
-                        "10.77.1.2",
-                        "blackhole",
-                    ])
-                })
-                .and_then(|()| {
-                    inside(&probe, || fs::write("/proc/sys/net/ipv4/ip_forward", "1")).map_err(|e| e.to_string())
-                })
+            let forward = || fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(|error| error.to_string());
+            ip(&format!("netns add {probe}"))
+                .and_then(|()| ip(&format!("-n {probe} link add name one type veth peer name two")))
+                .and_then(|()| ip(&format!("-n {probe} rule add iif one to 10.77.1.2 blackhole")))
+                .and_then(|()| inside(&probe, forward))
         };
         let tc = |words: &str| namespaces.clone().and_then(|()| tc(&probe, words));
         let netem = tc("qdisc replace dev one root netem delay 1ms 1ms loss 1%");
@@ -93,13 +82,17 @@ impl Abilities {
                 .and_then(|()| lose(&probe, "two", 5))
                 .map(|()| Loss::Filter),
         };
-        let _ = run(&["ip", "netns", "delete", &probe]);
+        let _ = ip(&format!("netns delete {probe}"));
         Self {
             namespaces,
             delay,
             loss,
         }
     }
+}
+
+fn ip(words: &str) -> Result<(), String> {
+    run(&["ip"].into_iter().chain(words.split(' ')).collect::<Vec<_>>())
 }
 
 /// Runs a command of `tc` in a namespace.
@@ -152,7 +145,7 @@ pub(crate) enum Network {
 impl Network {
     /// Makes it; `name` tells it from those of other clusters of this process.
     pub(crate) fn new(name: &str, machines: usize, loopback: bool) -> Self {
-        if abilities(loopback).namespaces.is_err() {
+        if loopback || abilities().namespaces.is_err() {
             let mut resp = free_ports(machines * 2);
             let peer = resp.split_off(machines);
             return Self::Loopback { resp, peer };
@@ -163,9 +156,9 @@ impl Network {
         };
         let _making = making();
         let router = network.router();
-        run(&["ip", "netns", "add", &router]).unwrap();
+        ip(&format!("netns add {router}")).unwrap();
         inside(&router, || fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
-        run(&["ip", "-n", &router, "link", "set", "lo", "up"]).unwrap();
+        ip(&format!("-n {router} link set lo up")).unwrap();
         for machine in 1..=machines {
             network.connect(machine).unwrap();
         }
@@ -175,18 +168,17 @@ impl Network {
     fn connect(&self, machine: usize) -> Result<(), String> {
         let (router, space) = (self.router(), self.space(machine));
         let (device, address, gateway) = (device(machine), address(machine), format!("10.77.{machine}.1"));
-        run(&["ip", "netns", "add", &space])?;
-        let ip = |words: &str| run(&words.split(' ').collect::<Vec<_>>());
+        ip(&format!("netns add {space}"))?;
         ip(&format!(
-            "ip -n {router} link add {device} type veth peer name eth0 netns {space}"
+            "-n {router} link add {device} type veth peer name eth0 netns {space}"
         ))?;
-        ip(&format!("ip -n {router} addr add {gateway}/24 dev {device}"))?;
-        ip(&format!("ip -n {router} link set {device} up"))?;
-        ip(&format!("ip -n {space} addr add {address}/24 dev eth0"))?;
-        ip(&format!("ip -n {space} link set lo up"))?;
-        ip(&format!("ip -n {space} link set eth0 up"))?;
-        ip(&format!("ip -n {space} route add default via {gateway}"))?;
-        if abilities(false).loss == Ok(Loss::Filter) {
+        ip(&format!("-n {router} addr add {gateway}/24 dev {device}"))?;
+        ip(&format!("-n {router} link set {device} up"))?;
+        ip(&format!("-n {space} addr add {address}/24 dev eth0"))?;
+        ip(&format!("-n {space} link set lo up"))?;
+        ip(&format!("-n {space} link set eth0 up"))?;
+        ip(&format!("-n {space} route add default via {gateway}"))?;
+        if abilities().loss == Ok(Loss::Filter) {
             tc(&router, &format!("qdisc add dev {device} clsact"))?;
         }
         Ok(())
@@ -247,24 +239,13 @@ impl Network {
 
     fn rule(&self, what: &str, from: usize, to: usize) -> Result<(), String> {
         let (router, device, address) = (self.router(), device(from), address(to));
-        run(&[
-            "ip",
-            "-n",
-            &router,
-            "rule",
-            what,
-            "iif",
-            &device,
-            "to",
-            &address,
-            "blackhole",
-        ])
+        ip(&format!("-n {router} rule {what} iif {device} to {address} blackhole"))
     }
 
     /// `percent` of what the machine sends gets lost from now on, and with netem of what is sent to it; 0 ends it.
     pub(crate) fn set_loss(&self, machine: usize, percent: u64) {
         let (router, device) = (self.router(), device(machine));
-        let done = match abilities(false).loss {
+        let done = match abilities().loss {
             Ok(Loss::Netem) => self.set_netem(machine, &format!("loss {percent}%"), percent == 0),
             Ok(Loss::Filter) if percent == 0 => tc(&router, &format!("filter delete dev {device} ingress")),
             Ok(Loss::Filter) => lose(&router, &device, percent),
@@ -276,7 +257,7 @@ impl Network {
     /// What the machine sends and what is sent to it takes about so long from now on; 0 ends it. A token bucket lets
     /// through what would queue for so long, and loses the rest.
     pub(crate) fn set_delay(&self, machine: usize, millis: u64) {
-        let done = match abilities(false).delay {
+        let done = match abilities().delay {
             Ok(Delay::Netem) => self.set_netem(machine, &format!("delay {millis}ms {}ms", millis / 4), millis == 0),
             Ok(Delay::Bucket) => {
                 let bucket = format!("tbf rate 400kbit burst 4kb latency {millis}ms");
@@ -321,7 +302,7 @@ impl Drop for Network {
                 .map(|machine| self.space(machine))
                 .chain([self.router()])
             {
-                let _ = run(&["ip", "netns", "delete", &space]);
+                let _ = ip(&format!("netns delete {space}"));
             }
         }
     }

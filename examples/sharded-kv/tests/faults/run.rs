@@ -1,5 +1,6 @@
 //! One run: a cluster under faults and clients, then what must hold of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use crate::units;
 
 /// Until a cluster without faults serves every key, and does again once all are over; a node may have to be replaced, on
 /// a busy machine.
-const WELL: Duration = Duration::from_secs(90);
+pub(crate) const WELL: Duration = Duration::from_secs(90);
 
 /// Calls that are shown before the first one that has no place, and behind it.
 const SHOWN: usize = 25;
@@ -50,6 +51,8 @@ pub(crate) struct Figures {
     pub(crate) undecided: usize,
     /// From the end of the last fault until every unit was written.
     pub(crate) well_after: Duration,
+    /// What kept it from being written before.
+    pub(crate) last_failure: String,
     /// And until a wiped node was replaced.
     pub(crate) whole_after: Duration,
     pub(crate) unavailable: Unavailability,
@@ -106,7 +109,7 @@ impl Run {
         };
         let progress = Progress::default();
         let (operator, random) = (cluster.operator(), Random::part(self.seed, 3));
-        let mut closer = Client::new(&load, Kind::Single, 99, self.seed);
+        let mut closer = Client::new(&load, Kind::Hasty, 99, self.seed);
         cluster.tend();
         self.expect("at the start", WELL, || all_written(&mut closer));
         if !self.wrong.is_empty() {
@@ -137,8 +140,10 @@ impl Run {
                 thread::sleep(Duration::from_millis(20));
             }
             let healed = Instant::now();
+            closer.last_failure.clear();
             self.expect("once all faults were over", WELL, || all_written(&mut closer));
             self.figures.well_after = healed.elapsed();
+            self.figures.last_failure = closer.last_failure.clone();
             self.expect("a wiped node is replaced", WELL, || progress.is_whole());
             self.figures.whole_after = healed.elapsed();
             load.stop.store(true, Ordering::SeqCst);
@@ -209,8 +214,12 @@ impl Run {
         for Happened { fault, from, to } in &self.damage.happened {
             writeln!(text, "  {} – {} {fault}", seconds(*from), seconds(*to)).unwrap();
         }
+        let mut said: BTreeMap<&str, usize> = BTreeMap::new();
         for wrong in &self.wrong {
-            writeln!(text, "{wrong}").unwrap();
+            *said.entry(wrong).or_default() += 1;
+        }
+        for (wrong, times) in said {
+            writeln!(text, "{times} × {wrong}").unwrap();
         }
         writeln!(text, "logs of the nodes: {}", place.display()).unwrap();
         let _ = fs::write(Path::new(place).join("failure.txt"), &text);
@@ -222,9 +231,9 @@ fn seconds(micros: u64) -> String {
     format!("{:>3}.{:03}", micros / 1_000_000, micros / 1000 % 1000)
 }
 
-/// Tries to write what was not written yet.
-fn all_written(closer: &mut Client) -> bool {
-    (0..units::UNITS).all(|unit| closer.update(unit))
+/// Tries to write every unit.
+pub(crate) fn all_written(client: &mut Client) -> bool {
+    (0..units::UNITS).all(|unit| client.update(unit))
 }
 
 /// All calls on a unit, and those around the first one that has no place in the longest order that was found.

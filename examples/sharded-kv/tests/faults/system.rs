@@ -30,6 +30,13 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
     }
 }
 
+fn output(words: &[&str]) -> String {
+    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
+    output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default()
+}
+
 /// The name of a namespace of this process.
 pub(crate) fn namespace(name: &str) -> String {
     format!("{NAMESPACES}{}-{name}", std::process::id())
@@ -67,6 +74,10 @@ fn sweep(pid: u32) {
     }
     for space in names_in(Path::new("/run/netns")) {
         if owner(&space) == Some(pid) {
+            // What an operator's command is about.
+            for process in output(&["ip", "netns", "pids", &space]).lines() {
+                let _ = run(&["kill", "-KILL", process]);
+            }
             let _ = run(&["ip", "netns", "delete", &space]);
         }
     }

@@ -1,86 +1,78 @@
-//! Logs on a simulated disk.
+//! Logs on a simulated disk: the store that ships, and what is told of it.
 
-use super::{Fate, NodeDisk, failed};
+use super::NodeDisk;
+use super::device::SimDisk;
+use crate::life::Life;
 use crate::sim::vital::Vital;
 use crate::sim::watch::{Event, Watch};
-use crate::store::{Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreContents, StoreError, Tombstone};
+use crate::store::{
+    Boot, GroupRecord, LogStore, RecoveredGroup, SegmentLogStore, StoreContents, StoreError, StoreIdentity, Tombstone,
+};
 use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Persist};
 
 /// The logs on a node's disk, as one life of its process has them open.
 pub(crate) struct SimLogStore {
     disk: NodeDisk,
-    logs: MemoryLogStore,
-    vital: Vital,
+    logs: SegmentLogStore<SimDisk>,
     watch: Watch,
-    is_poisoned: bool,
+}
+
+/// A change that failed: it may have happened or not, which shows when the disk is opened.
+#[derive(Clone)]
+pub(crate) enum Doubt {
+    Creates(Vec<GroupRecord>),
+    Destroys(Vec<Life>),
+    Writes(Vec<Persist>),
+}
+
+impl Doubt {
+    /// What happened, if it did.
+    pub(crate) fn events(&self) -> Vec<Event<'_>> {
+        match self {
+            Self::Creates(records) => records.iter().map(Event::Creates).collect(),
+            Self::Destroys(lives) => lives.iter().map(|life| Event::Destroys(*life)).collect(),
+            Self::Writes(batch) => batch.iter().map(Event::Writes).collect(),
+        }
+    }
 }
 
 impl SimLogStore {
-    pub(crate) fn open(disk: NodeDisk, vital: Vital, watch: Watch) -> Self {
-        let logs = disk.0.lock().logs.clone();
-        Self {
-            disk,
-            logs,
-            vital,
-            watch,
-            is_poisoned: false,
-        }
+    /// # Errors
+    ///
+    /// As [`SegmentLogStore::on`].
+    pub(crate) fn open(disk: NodeDisk, vital: Vital, watch: Watch) -> Result<Self, StoreError> {
+        let identity = StoreIdentity {
+            cluster: "simulated".to_owned(),
+            node: vital.node(),
+        };
+        let logs = SegmentLogStore::on(SimDisk::open(disk.clone(), vital), &identity)?;
+        Ok(Self { disk, logs, watch })
     }
 
-    /// What becomes of a write that begins now.
-    fn fate(&mut self) -> Result<Fate, StoreError> {
-        if self.is_poisoned {
-            return Err(StoreError::Poisoned);
+    /// Tells of a change that is durable, or notes one that is in doubt.
+    fn tell<T>(&self, outcome: Result<T, StoreError>, what: impl FnOnce() -> Doubt) -> Result<T, StoreError> {
+        match &outcome {
+            Ok(_) => what().events().iter().for_each(|event| self.watch.see(event)),
+            Err(StoreError::Refused { .. } | StoreError::Corrupt { .. } | StoreError::Poisoned) => {}
+            Err(_) => self.disk.0.lock().doubt = Some(what()),
         }
-        if self.vital.is_dead() {
-            return Ok(Fate::Lost);
-        }
-        let mut disk = self.disk.0.lock();
-        if self.vital.burns_down("a write") || std::mem::take(&mut disk.fails) {
-            return Ok(disk.failure());
-        }
-        Ok(Fate::Done)
-    }
-
-    /// Writes, unless the disk has it otherwise.
-    fn change<T>(
-        &mut self,
-        kind: u64,
-        size: usize,
-        write: impl FnOnce(&mut MemoryLogStore) -> Result<T, StoreError>,
-        note: impl FnOnce(&Watch),
-    ) -> Result<T, StoreError> {
-        let fate = self.fate()?;
-        {
-            let disk = self.disk.0.lock();
-            disk.trace.event(&[kind, disk.node.0, size as u64, fate as u64]);
-        }
-        if fate == Fate::Lost {
-            self.is_poisoned = true;
-            return Err(StoreError::io("write", failed()));
-        }
-        let outcome = write(&mut self.logs)?;
-        self.disk.0.lock().written();
-        note(&self.watch);
-        if fate == Fate::Indeterminate {
-            self.is_poisoned = true;
-            return Err(StoreError::io("write", failed()));
-        }
-        Ok(outcome)
+        outcome
     }
 }
 
 impl LogStore for SimLogStore {
     fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        // A disk that is to fail does so at a later write: a node that can't count its start does not start.
-        let fails = std::mem::take(&mut self.disk.0.lock().fails);
-        let boot = self.change(8, 0, |logs| logs.boot(promise_ms), |_| {});
-        self.disk.0.lock().fails |= fails;
-        boot
+        self.logs.boot(promise_ms)
     }
 
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         let contents = self.logs.recover()?;
+        let doubt = self.disk.0.lock().doubt.take();
+        if let Some(doubt) = doubt
+            && self.watch.would_explain(&doubt.events(), &contents)
+        {
+            doubt.events().iter().for_each(|event| self.watch.see(event));
+        }
         self.watch.see(&Event::Opens(&contents));
         Ok(contents)
     }
@@ -90,30 +82,34 @@ impl LogStore for SimLogStore {
     }
 
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        let note = |watch: &Watch| records.iter().for_each(|record| watch.see(&Event::Creates(record)));
-        self.change(3, records.len(), |logs| logs.create(records), note)
+        let outcome = self.logs.create(records);
+        self.tell(outcome, || Doubt::Creates(records.to_vec()))
     }
 
     fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
-        let note = |watch: &Watch| watch.see(&Event::Creates(record));
-        self.change(4, 1, |logs| logs.import(record, base), note)
+        let outcome = self.logs.import(record, base);
+        self.tell(outcome, || Doubt::Creates(vec![record.clone()]))
     }
 
     fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
-        let lives: Vec<_> = groups.iter().filter_map(|group| self.watch.life_of(*group)).collect();
-        let note = |watch: &Watch| lives.iter().for_each(|life| watch.see(&Event::Destroys(*life)));
-        self.change(5, groups.len(), |logs| logs.destroy(groups), note)
+        let lives = groups.iter().filter_map(|group| self.watch.life_of(*group)).collect();
+        let outcome = self.logs.destroy(groups);
+        self.tell(outcome, || Doubt::Destroys(lives))
     }
 
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        let note = |watch: &Watch| watch.see(&Event::Creates(record));
-        self.change(6, 1, |logs| logs.rebuild(record), note)
+        let outcome = self.logs.rebuild(record);
+        self.tell(outcome, || Doubt::Creates(vec![record.clone()]))
+    }
+
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        let outcome = self.logs.forget(group);
+        self.tell(outcome, || Doubt::Writes(Vec::new()))
     }
 
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
-        let note = |watch: &Watch| batch.iter().for_each(|persist| watch.see(&Event::Writes(persist)));
-        let entries = batch.iter().map(|persist| persist.entries.len()).sum();
-        self.change(7, entries, |logs| logs.write(batch), note)
+        let outcome = self.logs.write(batch);
+        self.tell(outcome, || Doubt::Writes(batch.to_vec()))
     }
 
     fn read(

@@ -212,8 +212,10 @@ fn a_disk_that_lost_something_is_noticed() {
                 last: last.index,
                 ..Recovered::default()
             },
+            damage: None,
         }],
         tombstones: Vec::<Tombstone>::new(),
+        ..StoreContents::default()
     };
     let whole = vote.hard_state.unwrap();
     let without_log = shorter(whole, LogId::ZERO);

@@ -15,6 +15,7 @@ use crate::sim::properties::Once;
 use crate::sim::threads::Duty;
 use crate::sim::vital::Vital;
 use crate::sim::workload::Workload;
+use crate::store::StoreError;
 use raftyard_groups::{GroupId, Incarnation, NodeId};
 use std::time::Duration;
 
@@ -37,7 +38,10 @@ impl<W: Workload> World<W> {
         };
         self.network.forget(id);
         self.trace.line(format!("{id} starts"));
-        let opened = self.builder(id, life, &vital).open().await;
+        let opened = match self.builder(id, life, &vital) {
+            Ok(builder) => builder.open().await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
         if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
             node.is_starting = false;
         }
@@ -78,7 +82,7 @@ impl<W: Workload> World<W> {
         }
     }
 
-    fn builder(&self, id: NodeId, life: u64, vital: &Vital) -> HostBuilder {
+    fn builder(&self, id: NodeId, life: u64, vital: &Vital) -> Result<HostBuilder, StoreError> {
         let place = |duty| Spot::Simulated(self.threads.start(Some((id, life)), duty));
         let settings = &self.settings;
         let spots = Spots {
@@ -90,8 +94,9 @@ impl<W: Workload> World<W> {
         let watch = self.watchman.of(id);
         let (disk, clock) = match self.nodes.borrow().get(&id) {
             Some(node) => (node.disk.clone(), node.clock.clone()),
-            None => return RaftHost::builder(""),
+            None => return Ok(RaftHost::builder("")),
         };
+        let logs = SimLogStore::open(disk.clone(), vital.clone(), watch.clone())?;
         let builder = RaftHost::builder("")
             .cluster("simulated")
             .node(id)
@@ -103,11 +108,11 @@ impl<W: Workload> World<W> {
             .seed(mix(mix(self.scenario.seed, id.0), life))
             .network(self.network.access(vital.clone()))
             .clock(clock)
-            .log_store(SimLogStore::open(disk.clone(), vital.clone(), watch.clone()))
+            .log_store(logs)
             .snapshot_store(SimSnapshotStore::open(disk, vital.clone()))
             .simulated(Simulated { spots, watch });
         let peers = self.ids().into_iter().filter(|peer| *peer != id);
-        peers.fold(builder, |builder, peer| builder.peer(peer, address_of(peer)))
+        Ok(peers.fold(builder, |builder, peer| builder.peer(peer, address_of(peer))))
     }
 
     /// What a node's replica of a group applies commands to.
@@ -144,7 +149,9 @@ impl<W: Workload> World<W> {
         vital.end(is_silent, "a crash");
         let (host, replicas) = (node.host.take(), std::mem::take(&mut node.replicas));
         if host.is_some() || ran {
-            node.disk.crash();
+            if is_silent || vital.is_silent() {
+                node.disk.lose_power();
+            }
             let cause = vital.cause().unwrap_or_default();
             self.trace.line(format!("{id} is down, in {cause}"));
         }

@@ -42,6 +42,14 @@ impl<'a> Fields<'a> {
         Ok(*byte)
     }
 
+    /// Four bytes, little endian.
+    pub(super) fn fixed(&mut self, what: &'static str) -> Result<u32, RecordError> {
+        let rest = self.record.get(self.at..).unwrap_or_default();
+        let (found, _) = rest.split_first_chunk().ok_or(RecordError::Short(what))?;
+        self.at += found.len();
+        Ok(u32::from_le_bytes(*found))
+    }
+
     /// 0 or 1.
     pub(super) fn flag(&mut self, what: &'static str) -> Result<bool, RecordError> {
         match self.byte(what)? {

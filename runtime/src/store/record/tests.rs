@@ -7,6 +7,11 @@ const OWNER: Owner = Owner {
     incarnation: Incarnation(2),
 };
 
+const BACK: Back = Back {
+    checksum: 0xfedc_ba98,
+    segment: 500,
+};
+
 fn command(index: u64, term: u64, bytes: &'static [u8]) -> Entry {
     Entry {
         index: LogIndex(index),
@@ -46,6 +51,7 @@ fn sample_state(vote: Option<NodeId>) -> State {
         owner: OWNER,
         membership: Arc::new(sample_membership()),
         is_witness: true,
+        is_lost: vote.is_some(),
         hard_state: HardState {
             term: Term(u64::MAX),
             vote,
@@ -65,6 +71,7 @@ fn sample_tombstone() -> Tombstone {
             vote: Some(NodeId(3)),
         },
         last: LogId::new(8, 300),
+        is_uncertain: true,
     }
 }
 
@@ -85,12 +92,15 @@ fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out.split_off(6)
 }
 
-/// A record of kind entries with this body and a checksum that holds.
+/// A record of kind entries with this body, but for the term before the first, and a checksum that holds.
 fn forged(body: &[u64], rest: &[u8]) -> Vec<u8> {
     encoded(|out| {
-        let start = begin(out, Kind::Entries, OWNER);
-        for number in body {
+        let start = begin(out, Kind::Entries, OWNER, BACK);
+        for (at, number) in body.iter().enumerate() {
             put(out, *number);
+            if at == 0 {
+                put(out, 4);
+            }
         }
         out.extend_from_slice(rest);
         seal(out, start);
@@ -102,24 +112,25 @@ fn records_come_back_as_they_were() {
     for vote in [None, Some(NodeId(0)), Some(NodeId(u64::MAX))] {
         for begins_anew in [false, true] {
             let state = sample_state(vote);
-            let record = encoded(|out| encode_state(out, &state, begins_anew));
+            let record = encoded(|out| encode_state(out, BACK, &state, begins_anew));
             assert_eq!(peek(&record), Ok((Kind::State, OWNER)));
             assert_eq!(decode_state(&record), Ok((state, begins_anew)));
         }
     }
     for kind in [Kind::Entries, Kind::Moved] {
-        let record = encoded(|out| encode_entries(out, kind, OWNER, &sample_entries()));
+        let record = encoded(|out| encode_entries(out, BACK, kind, OWNER, Term(2), &sample_entries()));
         assert_eq!(peek(&record), Ok((kind, OWNER)));
+        assert_eq!((peek_back(&record), group_of(&record)), (Ok(BACK), Ok(OWNER.group)));
         assert_eq!(decode_entries(OWNER, &record), Ok(sample_entries()));
         let reader = EntriesReader::open(record.into()).unwrap();
-        assert_eq!((reader.kind(), reader.owner()), (kind, OWNER));
+        assert_eq!((reader.kind(), reader.owner(), reader.prev()), (kind, OWNER, Term(2)));
         let runs: Vec<_> = reader.runs().collect();
         assert_eq!(
             (reader.first(), runs),
             (LogIndex(200), vec![(Term(3), 2), (Term(5), 1), (Term(700), 2)])
         );
     }
-    let record = encoded(|out| encode_tombstone(out, &sample_tombstone()));
+    let record = encoded(|out| encode_tombstone(out, BACK, &sample_tombstone()));
     assert_eq!(peek(&record), Ok((Kind::Tombstone, OWNER)));
     assert_eq!(decode_tombstone(&record), Ok(sample_tombstone()));
     assert_eq!(decode_state(&record), Err(RecordError::Kind(2)));
@@ -128,7 +139,9 @@ fn records_come_back_as_they_were() {
 #[test]
 fn commands_share_the_memory_of_their_record() {
     let entries = [command(1, 1, b"shared")];
-    let record = Bytes::from(encoded(|out| encode_entries(out, Kind::Entries, OWNER, &entries)));
+    let record = Bytes::from(encoded(|out| {
+        encode_entries(out, BACK, Kind::Entries, OWNER, Term(1), &entries)
+    }));
     let within = record.as_ptr_range();
     let mut reader = EntriesReader::open(record).unwrap();
     let span = reader.advance().unwrap().unwrap();
@@ -140,9 +153,9 @@ fn commands_share_the_memory_of_their_record() {
 
 #[test]
 fn every_flipped_bit_is_noticed() {
-    let state = encoded(|out| encode_state(out, &sample_state(None), true));
-    let tombstone = encoded(|out| encode_tombstone(out, &sample_tombstone()));
-    let entries = encoded(|out| encode_entries(out, Kind::Entries, OWNER, &sample_entries()));
+    let state = encoded(|out| encode_state(out, BACK, &sample_state(None), true));
+    let tombstone = encoded(|out| encode_tombstone(out, BACK, &sample_tombstone()));
+    let entries = encoded(|out| encode_entries(out, BACK, Kind::Entries, OWNER, Term(2), &sample_entries()));
     refuses_every_flip(&state, |r| decode_state(r).is_err());
     refuses_every_flip(&tombstone, |r| decode_tombstone(r).is_err());
     refuses_every_flip(&entries, |r| decode_entries(OWNER, r).is_err());
@@ -159,7 +172,7 @@ fn refuses_every_flip(record: &[u8], is_refused: impl Fn(&[u8]) -> bool) {
 
 #[test]
 fn a_record_cut_short_or_grown_is_refused() {
-    let record = encoded(|out| encode_entries(out, Kind::Entries, OWNER, &sample_entries()));
+    let record = encoded(|out| encode_entries(out, BACK, Kind::Entries, OWNER, Term(2), &sample_entries()));
     for len in 0..record.len() {
         assert!(decode_entries(OWNER, &record[..len]).is_err(), "{len} bytes");
     }
@@ -170,7 +183,7 @@ fn a_record_cut_short_or_grown_is_refused() {
 
 #[test]
 fn a_record_of_another_owner_is_refused() {
-    let entries = encoded(|out| encode_entries(out, Kind::Entries, OWNER, &sample_entries()));
+    let entries = encoded(|out| encode_entries(out, BACK, Kind::Entries, OWNER, Term(2), &sample_entries()));
     let other_group = Owner {
         group: GroupId(7),
         ..OWNER
@@ -192,7 +205,7 @@ fn a_record_of_another_owner_is_refused() {
 fn another_version_is_refused_by_name() {
     let record = encoded(|out| {
         let start = out.len();
-        encode_state(out, &sample_state(None), false);
+        encode_state(out, BACK, &sample_state(None), false);
         out[start + CHECKSUM_LEN] = 1;
         seal(out, start);
     });
@@ -205,6 +218,7 @@ fn content_that_makes_no_sense_is_refused_although_its_checksum_holds() {
     assert!(decode_entries(OWNER, &forged(&[1, 2, 5, 2, 6, 2], noops)).is_ok());
     for (why, record) in [
         ("terms fall", forged(&[1, 2, 6, 2, 5, 2], noops)),
+        ("they fall from the one before", forged(&[1, 1, 3, 4], noops)),
         ("no runs", forged(&[1, 0], &[])),
         ("an empty run", forged(&[1, 2, 5, 4, 6, 0], noops)),
         ("more than there is", forged(&[1, 1, 5, u64::MAX - 1], noops)),

@@ -1,37 +1,37 @@
 //! A whole log on a disk, for fuzzers.
 //!
-//! The bytes are a script, so that what they say comes through all checksums: which records stand in which batch, and
+//! The bytes are a script, so that what they say comes through all checksums: what a store is asked to write, and
 //! which bytes of the disk are damaged in the end.
 
 mod disk;
 
 use super::SegmentLogStore;
-use super::journal::{Batch, Journal, found};
 use crate::fuzzing::{Script, Target};
-use crate::store::fuzzing::{records, sealed};
-use crate::store::{GroupRecord, LogStore, StoreContents, StoreError, StoreIdentity};
+use crate::store::{GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, StoreIdentity};
+use bytes::Bytes;
 use disk::MemoryDisk;
-use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Membership, NodeId};
+use raftyard_groups::{
+    Entry, GroupId, HardState, Incarnation, LogId, LogIndex, Membership, NodeId, Payload, Persist, PersistSeq, Term,
+};
 
 /// A log with several segments.
 pub(crate) const LOG: Target = Target {
     name: "log",
-    read: |data| recover(&play(data, false).damaged).is_ok(),
+    read: |data| recover(&play(data).damaged).is_ok(),
     check,
     samples,
 };
 
-/// Damaged bytes at most: a few can't get past a checksum.
+/// Damages at most: each costs a search of what was left behind it.
 const DAMAGES_MAX: usize = 3;
-const BATCH: u8 = 4;
+const GROUPS: u8 = 4;
 
 /// What a script leaves behind.
 struct Play {
-    /// After each batch.
-    disks: Vec<MemoryDisk>,
-    /// In the end.
+    whole: MemoryDisk,
     damaged: MemoryDisk,
-    is_damaged: bool,
+    /// All entries that were ever written.
+    written: Vec<(GroupId, Entry)>,
 }
 
 fn identity() -> StoreIdentity {
@@ -41,56 +41,56 @@ fn identity() -> StoreIdentity {
     }
 }
 
-/// Steps: 0 to 3, a record of so many bytes; 4 and 5, the end of a batch; 6, another byte somewhere; 7, the disk ends
-/// there. Copies of the disk are made if they are `kept`.
-fn play(data: &[u8], kept: bool) -> Play {
-    let seed = identity().seed();
-    let mut disk = MemoryDisk::default();
-    let is_founded = found(&mut disk, seed).is_ok();
-    assert!(is_founded, "memory takes all");
-    let mut journal = Journal::new(disk, seed);
-    assert!(journal.load(|_, _, _| Ok(())).is_ok(), "an empty log is one");
-    let mut disks = vec![journal.disk.clone()];
-    let mut batch = Batch::default();
-    batch.clear();
-    let empty = batch.len();
-    let (mut script, mut damages) = (Script(data), Vec::new());
-    loop {
-        let step = script.byte();
-        match step.map(|step| step % 8) {
-            Some(0..BATCH) => {
-                let len = usize::from(script.byte().unwrap_or_default());
-                let record = sealed(script.bytes(len));
-                batch.add(|out| out.extend_from_slice(&record));
-            }
-            Some(damage @ (6 | 7)) => {
+fn record(group: u64) -> GroupRecord {
+    GroupRecord {
+        group: GroupId(group),
+        incarnation: Incarnation(1),
+        membership: Membership::of_voters([NodeId(1)]).unwrap_or_default(),
+        is_witness: false,
+    }
+}
+
+/// Steps: 0, a group is created; 1 to 3, it writes; 4, it votes; 5, it is destroyed; 6, another byte somewhere; 7, the
+/// disk ends there. Steps that make no sense are refused, and change nothing.
+fn play(data: &[u8]) -> Play {
+    let disk = MemoryDisk::default();
+    let Ok(mut store) = SegmentLogStore::on(disk.clone(), &identity()) else {
+        return Play {
+            whole: disk.clone(),
+            damaged: disk,
+            written: Vec::new(),
+        };
+    };
+    assert!(store.recover().is_ok(), "an empty log is one");
+    let (mut script, mut damages, mut written) = (Script(data), Vec::new(), Vec::new());
+    while let Some(step) = script.byte() {
+        let mut byte = || script.byte().unwrap_or_default();
+        let group = GroupId(u64::from(byte() % GROUPS) + 1);
+        let outcome = match step % 8 {
+            0 => store.create(&[record(group.0)]),
+            5 => store.destroy(&[group]).map(drop),
+            4 => vote(&mut store, group, Term(u64::from(byte()))),
+            damage @ (6 | 7) => {
                 damages.push((
                     damage,
                     script.short(),
                     script.short(),
                     script.byte().unwrap_or_default(),
                 ));
+                Ok(())
             }
-            _ => {
-                if batch.len() > empty {
-                    let written = journal.append(&mut batch);
-                    assert!(written.is_ok(), "memory takes all");
-                    if let Ok(written) = written {
-                        // Nothing of it is given up.
-                        journal.usage.take(written.place(&(empty..empty + 1)), 1);
-                    }
-                    if kept {
-                        disks.push(journal.disk.clone());
-                    }
-                    batch.clear();
-                }
+            count => {
+                let (back, rises, len) = (byte(), byte(), usize::from(byte()));
+                let entries = entries(&store, group, u64::from(count), [back, rises], script.bytes(len));
+                written.extend(entries.iter().map(|entry| (group, entry.clone())));
+                store.write(&[Persist::new(group, PersistSeq(1), None, entries)])
             }
-        }
-        if step.is_none() {
-            break;
-        }
+        };
+        let is_refused = matches!(outcome, Err(StoreError::Refused { .. }));
+        assert!(outcome.is_ok() || is_refused, "memory takes all: {outcome:?}");
     }
-    let mut damaged = journal.disk.clone();
+    let whole = store.journal.disk.clone();
+    let mut damaged = whole.clone();
     damages.truncate(DAMAGES_MAX);
     for &(damage, segment, at, byte) in &damages {
         let count = damaged.segments.len();
@@ -104,77 +104,141 @@ fn play(data: &[u8], kept: bool) -> Play {
         }
     }
     Play {
-        disks,
+        whole,
         damaged,
-        is_damaged: !damages.is_empty(),
+        written,
     }
 }
 
+fn vote(store: &mut SegmentLogStore<MemoryDisk>, group: GroupId, term: Term) -> Result<(), StoreError> {
+    let vote = Some(NodeId(1));
+    let hard_state = HardState { term, vote };
+    store.write(&[Persist::new(group, PersistSeq(1), Some(hard_state), Vec::new())])
+}
+
+/// Entries over the last `back` of the group's, in a term that may rise.
+fn entries(
+    store: &SegmentLogStore<MemoryDisk>,
+    group: GroupId,
+    count: u64,
+    [back, rises]: [u8; 2],
+    payload: &[u8],
+) -> Vec<Entry> {
+    let last = match store.inspect(group) {
+        Ok(found) => found.state.last_id(),
+        Err(_) => LogId::ZERO,
+    };
+    let first = last.index.0.saturating_sub(u64::from(back % 3)) + 1;
+    let term = Term(last.term.0.max(1) + u64::from(rises % 2));
+    let entries = (first..first + count).map(|index| Entry {
+        index: LogIndex(index),
+        term,
+        payload: Payload::Command(Bytes::copy_from_slice(payload)),
+    });
+    entries.collect()
+}
+
+type Log = (RecoveredGroup, Vec<Entry>);
+
 /// All that a store finds on a disk, each group with its entries.
-fn recover(disk: &MemoryDisk) -> Result<(StoreContents, Vec<Vec<Entry>>), StoreError> {
+fn recover(disk: &MemoryDisk) -> Result<(StoreContents, Vec<Log>), StoreError> {
     let mut store = SegmentLogStore::on(disk.clone(), &identity())?;
     let contents = store.recover()?;
-    let groups = contents.groups.iter().map(|found| found.record.group);
-    let logs = groups.map(|group| store.read(group, LogIndex::ZERO, LogIndex(u64::MAX), usize::MAX));
+    let logs = contents.groups.iter().map(|found| {
+        let log = store.read(found.record.group, LogIndex::ZERO, LogIndex(u64::MAX), usize::MAX);
+        log.map(|log| (found.clone(), log))
+    });
     let logs = logs.collect::<Result<_, _>>()?;
     Ok((contents, logs))
 }
 
 fn check(data: &[u8]) {
-    let play = play(data, true);
-    let Ok(found) = recover(&play.damaged) else { return };
-    if play.is_damaged {
-        let is_there = play
-            .disks
-            .iter()
-            .any(|disk| recover(disk).is_ok_and(|whole| whole == found));
-        assert!(is_there, "a damaged log holds what no batch left: {found:?}");
-    }
-    assert_eq!(
-        recover(&play.damaged).ok().as_ref(),
-        Some(&found),
-        "it is not the same twice"
-    );
-    // It goes on.
-    let added = GroupRecord {
-        group: GroupId(u64::MAX),
-        incarnation: Incarnation(u64::MAX),
-        membership: Membership::of_voters([NodeId(1)]).unwrap_or_default(),
-        is_witness: false,
+    let play = play(data);
+    let Ok((whole, logs)) = recover(&play.whole) else {
+        unreachable!("nothing is wrong with it");
     };
-    let store = SegmentLogStore::on(play.damaged, &identity());
-    let Ok(mut store) = store else { return };
-    let mut expected = found;
-    if expected.0.groups.iter().any(|held| held.record.group == added.group)
-        || expected
-            .0
+    let Ok((contents, found)) = recover(&play.damaged) else {
+        return;
+    };
+    // What is there is what was written; what may not be, says so.
+    for (held, log) in &found {
+        let group = held.record.group;
+        match (logs.iter().find(|(whole, _)| whole.record.group == group), &held.damage) {
+            (written, None) => assert_eq!(written, Some(&(held.clone(), log.clone())), "lost, and nobody says so"),
+            (_, Some(_)) => {
+                let mut entries = log.iter().map(|entry| (group, entry.clone()));
+                assert!(
+                    entries.all(|entry| play.written.contains(&entry)),
+                    "{log:?} was never written"
+                );
+            }
+        }
+    }
+    for (written, _) in &logs {
+        let group = written.record.group;
+        let is_there = found.iter().any(|(held, _)| held.record.group == group);
+        let is_uncertain = contents
             .tombstones
             .iter()
-            .any(|tombstone| tombstone.group == added.group)
-        || store.recover().is_err()
-        || store.create(std::slice::from_ref(&added)).is_err()
-    {
+            .any(|tombstone| tombstone.group == group && tombstone.is_uncertain);
+        assert!(
+            is_there || is_uncertain || contents.lost.is_some(),
+            "{group} is lost, and nobody says so"
+        );
+    }
+    for tombstone in &whole.tombstones {
+        let group = tombstone.group;
+        let is_there = contents.tombstones.contains(tombstone);
+        let is_damaged = found
+            .iter()
+            .any(|(held, _)| held.record.group == group && held.damage.is_some());
+        let is_uncertain = contents
+            .tombstones
+            .iter()
+            .any(|held| held.group == group && held.is_uncertain);
+        assert!(
+            is_there || is_damaged || is_uncertain || contents.lost.is_some(),
+            "{group} was destroyed, which is lost, and nobody says so"
+        );
+    }
+    goes_on(play.damaged);
+}
+
+/// What was found is there again after more was written.
+fn goes_on(disk: MemoryDisk) {
+    let Ok(mut store) = SegmentLogStore::on(disk, &identity()) else {
+        return;
+    };
+    if store.recover().is_err() {
+        return;
+    }
+    // What was damaged is made good by now, so that it is as it will be found.
+    let Ok((_, before)) = recover(&store.journal.disk) else {
+        unreachable!("it was opened");
+    };
+    let added = record(u64::MAX);
+    if store.create(std::slice::from_ref(&added)).is_err() {
         return;
     }
     let again = recover(&store.journal.disk);
     assert!(again.is_ok(), "it can't be read once more was written: {again:?}");
-    let Ok(mut again) = again else { return };
-    assert_eq!(again.0.groups.pop().map(|held| held.record), Some(added));
-    again.1.pop();
-    expected.0.tombstones.sort_by_key(|tombstone| tombstone.group);
-    assert_eq!(again, expected, "what was there changed when more was written");
+    let Ok((_, mut again)) = again else { return };
+    assert_eq!(again.pop().map(|(held, _)| held.record), Some(added));
+    assert_eq!(again, before, "what was there changed when more was written");
 }
 
 fn samples() -> Vec<Vec<u8>> {
-    let step = |record: &Vec<u8>| {
-        // Without its checksum, which the script's records have none of.
-        let record = record.split_at(4.min(record.len())).1;
-        let len = u8::try_from(record.len()).unwrap_or_default();
-        [&[0, len], record].concat()
-    };
-    let each: Vec<Vec<u8>> = records().iter().map(step).collect();
-    let apart = each.join(&[BATCH][..]);
-    let together = each.concat();
-    let often = apart.repeat(4);
-    vec![apart, together, often]
+    let create = [0, 0, 0, 1, 0, 2];
+    let write = [3, 0, 0, 1, 4, b'a', b'b', b'c', b'd'];
+    let others = [1, 1, 1, 1, 2, b'e', b'f', 2, 2, 2, 0, 1, b'g'];
+    let vote = [4, 1, 7, 4, 2, 9];
+    let destroy = [5, 2];
+    let long = [&create[..], &write, &others, &vote, &destroy].concat();
+    let often = [&create[..], &[&write[..], &others].concat().repeat(6)].concat();
+    vec![
+        long.clone(),
+        often.clone(),
+        [&often[..], &[6, 0, 0, 0, 80, 0, 255]].concat(),
+        [&long[..], &[7, 0, 1, 0, 10, 0, 0]].concat(),
+    ]
 }

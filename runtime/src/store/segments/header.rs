@@ -3,10 +3,11 @@
 /// Bytes of a segment's header.
 pub(super) const SEGMENT_HEADER: usize = 32;
 /// Bytes of a batch's header.
-pub(super) const BATCH_HEADER: usize = 40;
+pub(super) const BATCH_HEADER: usize = 56;
 /// What a batch's header begins with; also its version.
-pub(super) const BATCH_MAGIC: [u8; 4] = *b"RYB\x01";
-const SEGMENT_MAGIC: [u8; 8] = *b"RYSEG\0\0\x01";
+pub(super) const BATCH_MAGIC: [u8; 4] = *b"RYB\x02";
+const SEGMENT_MAGIC: [u8; 8] = *b"RYSEG\0\0\x02";
+const MARK_BYTES: usize = 32;
 
 /// Where the chain of batches stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +16,42 @@ pub(super) struct Link {
     pub(super) number: u64,
     /// Checksum of the one before it.
     pub(super) chain: u32,
+}
+
+/// What must be known even if the records that say it are lost. Neither ever falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// No replica of the node was ever in a later term.
+    pub(super) term_max: u64,
+    /// Groups that the node ever had a replica of.
+    pub(super) groups: u64,
+}
+
+impl Totals {
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            term_max: self.term_max.max(other.term_max),
+            groups: self.groups.max(other.groups),
+        }
+    }
+}
+
+/// Where a batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    pub(super) segment: u32,
+    pub(super) at: u64,
+}
+
+/// How far the log was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Number of a batch that is durable.
+    pub(super) number: u64,
+    /// As of that batch.
+    pub(super) totals: Totals,
+    /// No segment before this one is needed any more.
+    pub(super) oldest: u32,
 }
 
 /// The header of a segment.
@@ -43,10 +80,12 @@ pub(super) struct BatchHeader {
     pub(super) link: Link,
     /// No segment before this one is needed any more, once the batch is durable.
     pub(super) oldest: u32,
-    /// Checksum of the lengths and checksums of its records.
+    /// Checksum of the lengths, checksums and groups of its records.
     pub(super) digest: u32,
     /// Bytes of its records.
     pub(super) len: u64,
+    /// Once the batch is durable.
+    pub(super) totals: Totals,
 }
 
 impl SegmentHeader {
@@ -75,8 +114,9 @@ impl SegmentHeader {
 }
 
 impl BatchHeader {
-    /// With its checksum, which the next batch names.
-    pub(super) fn encode(&self, seed: u32) -> ([u8; BATCH_HEADER], u32) {
+    /// With its checksum, which the next batch names. That covers where the batch stands, so that one which was
+    /// written to the wrong place is none there.
+    pub(super) fn encode(&self, seed: u32, position: Position) -> ([u8; BATCH_HEADER], u32) {
         let mut out = [0; BATCH_HEADER];
         put(&mut out, 0, &BATCH_MAGIC);
         put(&mut out, 8, &(self.kind as u32).to_le_bytes());
@@ -85,13 +125,18 @@ impl BatchHeader {
         put(&mut out, 24, &self.oldest.to_le_bytes());
         put(&mut out, 28, &self.digest.to_le_bytes());
         put(&mut out, 32, &self.len.to_le_bytes());
-        let checksum = checksum(seed, &out[8..]);
+        put(&mut out, 40, &self.totals.term_max.to_le_bytes());
+        put(&mut out, 48, &self.totals.groups.to_le_bytes());
+        let place = checksum(seed, &position.segment.to_le_bytes());
+        let place = checksum(place, &position.at.to_le_bytes());
+        let checksum = checksum(place, &out[8..]);
         put(&mut out, 4, &checksum.to_le_bytes());
         (out, checksum)
     }
 
-    /// The header that `bytes` begin with, and its checksum; none if it is not what was written for this store.
-    pub(super) fn decode(seed: u32, bytes: &[u8]) -> Option<(Self, u32)> {
+    /// The header that `bytes` begin with, and its checksum; none if it is not what was written for this store and
+    /// this place.
+    pub(super) fn decode(seed: u32, position: Position, bytes: &[u8]) -> Option<(Self, u32)> {
         if !bytes.starts_with(&BATCH_MAGIC) {
             return None;
         }
@@ -108,25 +153,40 @@ impl BatchHeader {
             oldest: u32_at(bytes, 24)?,
             digest: u32_at(bytes, 28)?,
             len: u64_at(bytes, 32)?,
+            totals: Totals {
+                term_max: u64_at(bytes, 40)?,
+                groups: u64_at(bytes, 48)?,
+            },
         };
-        let (encoded, checksum) = header.encode(seed);
+        let (encoded, checksum) = header.encode(seed, position);
         (encoded == bytes.get(..BATCH_HEADER)?).then_some((header, checksum))
     }
 }
 
-/// The mark: the number of a batch that is durable.
-pub(super) fn encode_mark(seed: u32, number: u64) -> [u8; 12] {
-    let mut out = [0; 12];
-    put(&mut out, 0, &number.to_le_bytes());
-    let checksum = checksum(seed, &out[..8]);
-    put(&mut out, 8, &checksum.to_le_bytes());
-    out
-}
+impl Mark {
+    pub(super) fn encode(&self, seed: u32) -> [u8; MARK_BYTES] {
+        let mut out = [0; MARK_BYTES];
+        put(&mut out, 0, &self.number.to_le_bytes());
+        put(&mut out, 8, &self.totals.term_max.to_le_bytes());
+        put(&mut out, 16, &self.totals.groups.to_le_bytes());
+        put(&mut out, 24, &self.oldest.to_le_bytes());
+        let checksum = checksum(seed, &out[..28]);
+        put(&mut out, 28, &checksum.to_le_bytes());
+        out
+    }
 
-/// The number in a mark; none if it is not what was written for this store.
-pub(super) fn decode_mark(seed: u32, bytes: &[u8]) -> Option<u64> {
-    let number = u64_at(bytes, 0)?;
-    (encode_mark(seed, number) == bytes).then_some(number)
+    /// None if it is not what was written for this store.
+    pub(super) fn decode(seed: u32, bytes: &[u8]) -> Option<Self> {
+        let mark = Self {
+            number: u64_at(bytes, 0)?,
+            totals: Totals {
+                term_max: u64_at(bytes, 8)?,
+                groups: u64_at(bytes, 16)?,
+            },
+            oldest: u32_at(bytes, 24)?,
+        };
+        (mark.encode(seed) == bytes).then_some(mark)
+    }
 }
 
 /// A CRC-32 that begins with `seed`.

@@ -2,7 +2,9 @@
 
 use super::super::record::{Owner, State};
 use super::super::shape::LogShape;
-use super::super::{GroupRecord, RecoveredGroup, StoreError, Tombstone};
+use super::super::{Damage, GroupRecord, LostGroups, RecoveredGroup, StoreError, Tombstone};
+use super::header::Totals;
+use super::journal::Backs;
 use super::usage::Usage;
 use raftyard_groups::{GroupId, LogId, LogIndex, Membership, Term};
 use std::collections::HashSet;
@@ -45,6 +47,8 @@ pub(super) struct Held {
     pub(super) memberships: Vec<Configuration>,
     /// Number of the last write that the group was in, to notice one that appears twice.
     pub(super) write: u64,
+    /// What was found to be lost of it when the store was opened.
+    pub(super) damage: Option<Box<Damage>>,
 }
 
 /// All groups, and what is left of those that were destroyed. Looked up; what is made of an iteration is sorted.
@@ -52,6 +56,12 @@ pub(super) struct Held {
 pub(super) struct Index {
     pub(super) groups: IdMap<GroupId, Held>,
     pub(super) tombstones: IdMap<GroupId, (Tombstone, Place)>,
+    /// The last record of each of them.
+    pub(super) backs: Backs,
+    /// Neither falls, whatever is forgotten.
+    pub(super) totals: Totals,
+    /// The disk lost groups, and nobody knows which: one that is created may be one of them.
+    pub(super) lost: Option<LostGroups>,
     /// One of each membership: many groups have the same.
     memberships: HashSet<Arc<Membership>>,
 }
@@ -80,6 +90,7 @@ impl Held {
             runs: Vec::new(),
             memberships: Vec::new(),
             write: 0,
+            damage: None,
         }
     }
 
@@ -107,6 +118,14 @@ impl Held {
     pub(super) fn term_at(&self, index: LogIndex) -> Option<Term> {
         let run = self.runs.get(self.position(index))?;
         (run.first <= index).then_some(run.term)
+    }
+
+    /// The term of the entry before this one, or of what the log begins after.
+    pub(super) fn term_before(&self, index: LogIndex) -> Option<Term> {
+        match index.prev() {
+            before if before == self.state.base.index => Some(self.state.base.term),
+            before => self.term_at(before),
+        }
     }
 
     /// Takes in the record of its state.
@@ -189,6 +208,11 @@ impl Held {
         drop(self.runs.splice(from..to, new));
     }
 
+    /// Forgets the configurations of these entries.
+    pub(super) fn drop_memberships(&mut self, from: LogIndex, through: LogIndex) {
+        self.memberships.retain(|(at, _)| *at < from || *at > through);
+    }
+
     /// Adds a configuration in its place among the others.
     pub(super) fn insert_membership(&mut self, index: LogIndex, membership: Arc<Membership>) {
         let at = self.memberships.partition_point(|(other, _)| *other < index);
@@ -217,6 +241,7 @@ impl Held {
                 is_witness: self.state.is_witness,
             },
             state: shape.into_recovered(self.state.hard_state, self.state.forgotten),
+            damage: self.damage.as_deref().cloned(),
         })
     }
 }

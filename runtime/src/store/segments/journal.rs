@@ -1,31 +1,34 @@
-//! Batches in segments: appending them, and finding them again.
+//! Batches in segments: appending them.
 //!
 //! ```text
-//! segment := "RYSEG" 0 0 1 | number of its first batch (8) | chain (4) | number of the segment (4) | crc32 (4)
+//! segment := "RYSEG" 0 0 2 | number of its first batch (8) | chain (4) | number of the segment (4) | crc32 (4)
 //!            | batch*
-//! batch   := "RYB" 1 | crc32 of the rest of the header (4) | kind (4) | chain (4) | number (8)
-//!            | oldest segment that is needed (4) | digest (4) | length of the records (8) | records
+//! batch   := "RYB" 2 | crc32 of where it stands and the rest of the header (4) | kind (4) | chain (4) | number (8)
+//!            | oldest segment that is needed (4) | digest (4) | length of the records (8) | totals | records
 //! records := { length (4) | record }*
+//! totals  := largest term that a replica was ever in (8) | groups that the node ever had (8)
+//! mark    := number of a batch that is durable (8) | totals | oldest segment that is needed (4) | crc32 (4)
 //! ```
 //!
-//! The digest is the CRC-32 of the lengths and checksums of the records, each of which has its own; so each byte is
-//! covered once, and one record can be read and checked alone. The chain is the crc32 of the batch before. Both begin
-//! with a seed that differs from node to node.
+//! The digest is the CRC-32 of the lengths, checksums and groups of the records, each of which has a checksum of its
+//! own; so one record can be read and checked alone, and whose it was is known even if it is damaged. The chain is the
+//! crc32 of the batch before. All begin with a seed that differs from node to node.
 //!
 //! A batch is written once the one before is durable. So one that can't be read, but has others behind it, was
 //! durable and is damaged; one at the very end was being written when the machine stopped, unless the mark says that
-//! it was durable.
+//! it was durable. The totals say what must be known even of a batch that is lost.
 
 use super::super::StoreError;
 use super::super::disk::Disk;
-use super::super::record::is_whole;
+use super::super::record::{Back, checksum_of};
 use super::header::{
-    BATCH_HEADER, BATCH_MAGIC, BatchHeader, BatchKind, Link, SEGMENT_HEADER, SegmentHeader, checksum, decode_mark,
-    encode_mark, u32_at,
+    BATCH_HEADER, BatchHeader, BatchKind, Link, Mark, Position, SEGMENT_HEADER, SegmentHeader, Totals, checksum, u32_at,
 };
 use super::index::Place;
 use super::usage::Usage;
+use crate::registry::IdMap;
 use bytes::Bytes;
+use raftyard_groups::GroupId;
 use std::ops::Range;
 
 /// Bytes of the length before each record.
@@ -34,15 +37,20 @@ pub(super) const LENGTH: usize = 4;
 pub(super) const SEGMENT_HEADER_BYTES: u32 = 32;
 /// Bytes before the records of a batch.
 pub(super) const BATCH_HEADER_BYTES: usize = BATCH_HEADER;
-const FIRST_SEGMENT: u32 = 1;
+pub(super) const FIRST_SEGMENT: u32 = 1;
 
 /// The segments of a disk, of which the last is written to.
 pub(super) struct Journal<D> {
     pub(super) disk: D,
     pub(super) usage: Usage,
-    seed: u32,
-    next: Link,
+    pub(super) seed: u32,
+    pub(super) next: Link,
+    /// The oldest segment that the last batch says is needed.
+    oldest: u32,
 }
+
+/// The last record of each group.
+pub(super) type Backs = IdMap<GroupId, Back>;
 
 /// Records that are put together, to be written as one batch.
 #[derive(Debug, Default)]
@@ -51,13 +59,37 @@ pub(super) struct Batch {
     bytes: Vec<u8>,
     /// What the digest is made of.
     digested: Vec<u8>,
+    /// The last record in it of each group.
+    backs: Backs,
+    /// Once it is durable.
+    totals: Totals,
 }
 
 impl Batch {
-    pub(super) fn clear(&mut self) {
+    /// Begins another one, with these totals so far.
+    pub(super) fn clear(&mut self, totals: Totals) {
         self.bytes.clear();
         self.bytes.resize(BATCH_HEADER, 0);
         self.digested.clear();
+        self.backs.clear();
+        self.totals = totals;
+    }
+
+    /// Something in it raises these.
+    pub(super) fn raise(&mut self, totals: Totals) {
+        self.totals = self.totals.max(totals);
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The last record of each group, once the batch was written.
+    pub(super) fn drain_backs(&mut self, written: Written) -> impl Iterator<Item = (GroupId, Back)> {
+        let segment = written.segment;
+        self.backs
+            .drain()
+            .map(move |(group, back)| (group, Back { segment, ..back }))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -69,12 +101,19 @@ impl Batch {
         self.bytes.shrink_to(bytes);
     }
 
-    /// Adds the record that `encode` appends; says where in the batch it stands.
-    pub(super) fn add(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    /// Adds the record of a group that `encode` appends; it is told the group's record before, which is the one in
+    /// `backs` if the batch holds none. Says where in the batch it stands.
+    pub(super) fn add(
+        &mut self,
+        backs: &Backs,
+        group: GroupId,
+        encode: impl FnOnce(&mut Vec<u8>, Back),
+    ) -> Range<usize> {
+        let back = self.backs.get(&group).or_else(|| backs.get(&group)).copied();
         let frame = self.bytes.len();
         self.bytes.extend_from_slice(&[0; LENGTH]);
         let start = self.bytes.len();
-        encode(&mut self.bytes);
+        encode(&mut self.bytes, back.unwrap_or(Back::NONE));
         let end = self.bytes.len();
         // A batch that can't be addressed is refused before it is written.
         let length = u32::try_from(end - start).unwrap_or(u32::MAX).to_le_bytes();
@@ -83,6 +122,13 @@ impl Batch {
         }
         let digested = self.bytes.get(frame..start + LENGTH).unwrap_or_default();
         self.digested.extend_from_slice(digested);
+        self.digested.extend_from_slice(&group.0.to_le_bytes());
+        let record = self.bytes.get(start..end).and_then(checksum_of);
+        let back = Back {
+            checksum: record.unwrap_or_default(),
+            segment: 0,
+        };
+        self.backs.insert(group, back);
         start..end
     }
 }
@@ -90,8 +136,8 @@ impl Batch {
 /// Where a batch was written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
-    segment: u32,
-    at: u32,
+    pub(super) segment: u32,
+    pub(super) at: u32,
 }
 
 impl Written {
@@ -112,18 +158,24 @@ pub(super) fn found<D: Disk>(disk: &mut D, seed: u32) -> Result<(), StoreError> 
     let (segment, first) = (FIRST_SEGMENT, Link { number: 1, chain: 0 });
     let failed = |disk: &D, e| StoreError::io(format!("create {}", disk.place(segment).display()), e);
     let header = SegmentHeader { segment, first }.encode(seed);
-    disk.set_mark(&encode_mark(seed, 0)).map_err(|e| failed(disk, e))?;
+    let mark = Mark {
+        number: 0,
+        totals: Totals::default(),
+        oldest: segment,
+    };
+    disk.set_mark(&mark.encode(seed)).map_err(|e| failed(disk, e))?;
     disk.create(segment, &header).map_err(|e| failed(disk, e))
 }
 
 impl<D: Disk> Journal<D> {
-    /// Nothing of it is known before [`Journal::load`].
+    /// Nothing of it is known before [`Journal::survey`].
     pub(super) fn new(disk: D, seed: u32) -> Self {
         Self {
             disk,
             seed,
             usage: Usage::default(),
             next: Link::default(),
+            oldest: 0,
         }
     }
 
@@ -132,7 +184,7 @@ impl<D: Disk> Journal<D> {
         let len = batch.bytes.len() as u64;
         let (segment, at) = self.usage.head();
         if at + len > self.disk.segment_bytes() && at > SEGMENT_HEADER as u64 {
-            self.rotate(segment, at)?;
+            self.rotate(segment, at, batch.totals)?;
         }
         let (segment, at) = self.usage.head();
         let start = u32::try_from(at + len).map(|_| at).and_then(u32::try_from);
@@ -149,8 +201,9 @@ impl<D: Disk> Journal<D> {
             oldest: self.usage.oldest_needed(),
             digest: checksum(self.seed, &batch.digested),
             len: len - BATCH_HEADER as u64,
+            totals: batch.totals,
         };
-        let (encoded, chain) = header.encode(self.seed);
+        let (encoded, chain) = header.encode(self.seed, Position { segment, at });
         if let Some((room, _)) = batch.bytes.split_first_chunk_mut() {
             *room = encoded;
         }
@@ -160,38 +213,59 @@ impl<D: Disk> Journal<D> {
             chain,
         };
         self.usage.extend_head(len);
-        let mark = encode_mark(self.seed, header.link.number);
+        let mark = Mark {
+            number: header.link.number,
+            totals: header.totals,
+            oldest: header.oldest,
+        };
+        let mark = mark.encode(self.seed);
         self.disk.set_mark(&mark).map_err(|e| self.failed("mark", segment, e))?;
+        self.oldest = header.oldest;
         self.drop_before(header.oldest);
         Ok(Written { segment, at: start })
     }
 
     /// Ends the segment and begins the next. That one is there before the seal says so.
-    fn rotate(&mut self, segment: u32, at: u64) -> Result<(), StoreError> {
+    fn rotate(&mut self, segment: u32, at: u64, totals: Totals) -> Result<(), StoreError> {
         let seal = BatchHeader {
             kind: BatchKind::Seal,
             link: self.next,
             oldest: self.usage.oldest_needed(),
             digest: 0,
             len: 0,
+            totals,
         };
-        let (encoded, chain) = seal.encode(self.seed);
-        let number = segment.checked_add(1).ok_or_else(|| {
-            let full = std::io::ErrorKind::StorageFull;
-            self.failed("follow", segment, full.into())
-        })?;
+        let (encoded, chain) = seal.encode(self.seed, Position { segment, at });
         let first = Link {
             number: seal.link.number + 1,
             chain,
         };
-        let header = SegmentHeader { segment: number, first }.encode(self.seed);
-        let created = self.disk.create(number, &header);
-        created.map_err(|e| self.failed("create", number, e))?;
+        let number = self.create_after(segment, first)?;
         self.write(segment, at, &encoded)?;
         self.usage.extend_head(BATCH_HEADER as u64);
         self.usage.begin(number, SEGMENT_HEADER as u64);
         self.next = first;
         Ok(())
+    }
+
+    /// Begins the segment after `newest`, though nothing ends the one before: that one is damaged, or a later one is
+    /// missing.
+    pub(super) fn begin_after(&mut self, newest: u32) -> Result<(), StoreError> {
+        let number = self.create_after(newest, self.next)?;
+        self.usage.begin(number, SEGMENT_HEADER as u64);
+        Ok(())
+    }
+
+    /// Creates the segment after another one, to begin with this batch.
+    fn create_after(&mut self, segment: u32, first: Link) -> Result<u32, StoreError> {
+        let number = segment.checked_add(1).ok_or_else(|| {
+            let full = std::io::ErrorKind::StorageFull;
+            self.failed("follow", segment, full.into())
+        })?;
+        let header = SegmentHeader { segment: number, first }.encode(self.seed);
+        let created = self.disk.create(number, &header);
+        created.map_err(|e| self.failed("create", number, e))?;
+        Ok(number)
     }
 
     fn write(&mut self, segment: u32, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -201,118 +275,30 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Removes a segment that the last batch says nobody needs: one at a time, so that no batch waits for long.
-    fn drop_before(&mut self, oldest: u32) {
+    fn drop_before(&mut self, oldest: u32) -> bool {
         let Some((tail, _)) = self.usage.tail().filter(|(tail, _)| *tail < oldest) else {
-            return;
+            return false;
         };
         match self.disk.remove(tail) {
-            Ok(()) => self.usage.drop_tail(),
-            Err(error) => {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 let path = self.disk.place(tail);
                 tracing::warn!(%error, path = %path.display(), "a segment that nobody needs can't be removed");
+                false
+            }
+            // Or it was missing before.
+            _ => {
+                self.usage.drop_tail();
+                true
             }
         }
     }
 
-    /// Goes through all records from the oldest segment on, each with its place, and finds the end.
-    pub(super) fn load(
-        &mut self,
-        mut visit: impl FnMut(&mut Usage, Place, Bytes) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.usage = Usage::default();
-        let listed = self.disk.list();
-        let mut segments = listed.map_err(|e| self.failed("list the segments beside", FIRST_SEGMENT, e))?;
-        segments.sort_unstable();
-        let Some(first) = segments.first().copied() else {
-            return Err(self.damaged(FIRST_SEGMENT, "there are no segments"));
-        };
-        let mut oldest = first;
-        let mut next: Option<Link> = None;
-        let mut is_sealed = true;
-        for (number, at) in (first..).zip(0..segments.len()) {
-            if segments.get(at) != Some(&number) {
-                return Err(self.damaged(number, "it is missing"));
-            }
-            let data = self.read_segment(number)?;
-            let header = SegmentHeader::decode(self.seed, &data)
-                .filter(|header| header.segment == number)
-                .ok_or_else(|| self.damaged(number, "its header is not what was written for this store"))?;
-            if !is_sealed {
-                let is_last = at + 1 == segments.len();
-                self.take_back(number, &data, header, next.unwrap_or_default(), is_last)?;
-                break;
-            }
-            if next.is_some_and(|next| next != header.first) {
-                return Err(self.damaged(number, "it does not follow the segment before"));
-            }
-            let mut link = header.first;
-            let mut at = SEGMENT_HEADER;
-            self.usage.begin(number, at as u64);
-            is_sealed = false;
-            while let Some(batch) = Scanned::next(self.seed, &data, at, link) {
-                for record in &batch.records {
-                    let place = Written { segment: number, at: 0 }.place(record);
-                    visit(&mut self.usage, place, data.slice(record.clone()))?;
-                }
-                self.usage.extend_head((batch.end - at) as u64);
-                (at, link, oldest) = (batch.end, batch.next, batch.oldest);
-                if batch.kind == BatchKind::Seal {
-                    is_sealed = true;
-                    break;
-                }
-            }
-            if !is_sealed && has_batch_after(self.seed, data.get(at..).unwrap_or_default(), link.number) {
-                return Err(self.damaged(number, &format!("batch {} at {at} is damaged", link.number)));
-            }
-            next = Some(link);
-        }
-        let (head, _) = self.usage.head();
-        if is_sealed {
-            return Err(self.damaged(head + 1, "it is missing"));
-        }
-        if first > oldest {
-            return Err(self.damaged(oldest, "it is missing"));
-        }
-        self.next = next.unwrap_or_default();
-        self.check_mark(head)
+    /// Removes the oldest segment, if the last batch says that nobody needs it.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        self.drop_before(self.oldest)
     }
 
-    /// A segment that was created, but not sealed off from the one before: the machine stopped in between, so nothing
-    /// stands in it.
-    fn take_back(
-        &mut self,
-        segment: u32,
-        data: &[u8],
-        header: SegmentHeader,
-        next: Link,
-        is_last: bool,
-    ) -> Result<(), StoreError> {
-        let is_next = header.first.number == next.number + 1;
-        if !is_last || !is_next || has_batch_after(self.seed, data, 0) {
-            return Err(self.damaged(segment, &format!("batch {} before it is damaged", next.number)));
-        }
-        self.disk.remove(segment).map_err(|e| self.failed("remove", segment, e))
-    }
-
-    fn check_mark(&self, head: u32) -> Result<(), StoreError> {
-        let mark = self
-            .disk
-            .mark()
-            .map_err(|e| self.failed("read the mark beside", head, e))?;
-        match decode_mark(self.seed, &mark) {
-            Some(durable) if durable >= self.next.number => {
-                let what = format!("batch {} was durable and is gone or damaged", self.next.number);
-                Err(self.damaged(head, &what))
-            }
-            Some(_) => Ok(()),
-            None => {
-                tracing::warn!(path = %self.disk.place(head).display(), "the mark beside the log can't be read");
-                Ok(())
-            }
-        }
-    }
-
-    fn read_segment(&self, segment: u32) -> Result<Bytes, StoreError> {
+    pub(super) fn read_segment(&self, segment: u32) -> Result<Bytes, StoreError> {
         let failed = |e| self.failed("read", segment, e);
         let len = self.disk.len(segment).map_err(failed)?;
         let len = usize::try_from(len).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
@@ -327,67 +313,14 @@ impl<D: Disk> Journal<D> {
         read.map(Bytes::from).map_err(|e| self.failed("read", segment, e))
     }
 
-    /// Bytes of the records behind a batch's header.
-    pub(super) fn batch_len(&self, header: &[u8]) -> Option<u64> {
-        BatchHeader::decode(self.seed, header).map(|(header, _)| header.len)
+    /// Bytes of the records behind the header of the batch that stands there.
+    pub(super) fn batch_len(&self, position: Position, header: &[u8]) -> Option<u64> {
+        BatchHeader::decode(self.seed, position, header).map(|(header, _)| header.len)
     }
 
-    fn failed(&self, what: &str, segment: u32, error: std::io::Error) -> StoreError {
+    pub(super) fn failed(&self, what: &str, segment: u32, error: std::io::Error) -> StoreError {
         StoreError::io(format!("{what} {}", self.disk.place(segment).display()), error)
     }
-
-    fn damaged(&self, segment: u32, what: &str) -> StoreError {
-        StoreError::Damaged {
-            path: self.disk.place(segment),
-            what: what.to_owned(),
-        }
-    }
-}
-
-/// A batch that was found, all of it checked.
-struct Scanned {
-    kind: BatchKind,
-    oldest: u32,
-    records: Vec<Range<usize>>,
-    end: usize,
-    next: Link,
-}
-
-impl Scanned {
-    /// The batch at `at`, if it is whole and the one that comes next.
-    fn next(seed: u32, data: &[u8], at: usize, next: Link) -> Option<Self> {
-        let (header, chain) = BatchHeader::decode(seed, data.get(at..)?)?;
-        let start = at + BATCH_HEADER;
-        let end = start.checked_add(usize::try_from(header.len).ok()?)?;
-        let body = data.get(..end).filter(|_| header.link == next)?;
-        let (records, digest) = frames(seed, body, start)?;
-        let is_right = header.kind == BatchKind::Seal || header.digest == digest;
-        is_right.then_some(Self {
-            kind: header.kind,
-            oldest: header.oldest,
-            records,
-            end,
-            next: Link {
-                number: next.number + 1,
-                chain,
-            },
-        })
-    }
-}
-
-/// The records from `at` to the end of `data`, whose checksums hold, and their digest.
-fn frames(seed: u32, data: &[u8], mut at: usize) -> Option<(Vec<Range<usize>>, u32)> {
-    let (mut records, mut digested) = (Vec::new(), Vec::new());
-    while at < data.len() {
-        let record = frame(data, at)?;
-        digested.extend_from_slice(data.get(at..record.start + LENGTH)?);
-        if !is_whole(data.get(record.clone())?) {
-            return None;
-        }
-        at = record.end;
-        records.push(record);
-    }
-    Some((records, checksum(seed, &digested)))
 }
 
 /// Where the record stands whose length stands at `at`.
@@ -395,13 +328,4 @@ pub(super) fn frame(data: &[u8], at: usize) -> Option<Range<usize>> {
     let len = usize::try_from(u32_at(data, at)?).ok()?;
     let start = at + LENGTH;
     Some(start..start.checked_add(len)?)
-}
-
-/// Whether a batch with a number beyond this one begins anywhere in `data`.
-fn has_batch_after(seed: u32, data: &[u8], number: u64) -> bool {
-    let candidates = data.windows(BATCH_MAGIC.len()).enumerate();
-    candidates
-        .filter(|(_, window)| *window == BATCH_MAGIC)
-        .filter_map(|(at, _)| BatchHeader::decode(seed, data.get(at..)?))
-        .any(|(header, _)| header.link.number > number)
 }

@@ -3,10 +3,11 @@
 
 use super::super::disk::Disk;
 use super::super::record::{Kind, Owner, State, encode_state, encode_tombstone};
-use super::super::refusal::{check_rebuild, first_state, forget_configuration, imported_state};
+use super::super::refusal::{check_rebuild, first_state, forget_configuration, imported_state, next_term};
+use super::header::Totals;
 use super::index::{Held, Index};
-use super::write::{place_entries, put_entries};
-use super::{GroupRecord, Refusal, SegmentLogStore, StoreError, Tombstone};
+use super::write::{place_entries, put_entries, totals_of};
+use super::{GroupRecord, RecoveredGroup, Refusal, SegmentLogStore, StoreError, Tombstone};
 use raftyard_groups::{GroupId, HardState, LogId, LogIndex};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ impl<D: Disk> SegmentLogStore<D> {
             if !seen.insert(record.group) {
                 return Err(StoreError::refused(record.group, Refusal::Exists));
             }
-            let (hard_state, forgotten) = first_state(record, tombstone.as_ref())?;
+            let (hard_state, forgotten) = first_state(record, tombstone.as_ref(), self.index.lost)?;
             states.push(State {
                 forgotten,
                 ..new_state(record, hard_state, LogId::ZERO)
@@ -39,8 +40,17 @@ impl<D: Disk> SegmentLogStore<D> {
 
     /// Writes the states of groups that are not there yet.
     fn add_new(&mut self, states: Vec<State>) -> Result<(), StoreError> {
-        let batch = &mut self.batch;
-        let add = |state: &State| batch.add(|out| encode_state(out, state, true));
+        let (batch, backs) = (&mut self.batch, &self.index.backs);
+        let is_new = |state: &&State| !self.index.tombstones.contains_key(&state.owner.group);
+        let more = states.iter().filter(is_new).count() as u64;
+        let groups = batch.totals().groups.saturating_add(more);
+        batch.raise(Totals { term_max: 0, groups });
+        let add = |state: &State| {
+            batch.raise(totals_of(&state.hard_state));
+            batch.add(backs, state.owner.group, |out, back| {
+                encode_state(out, back, state, true)
+            })
+        };
         let records: Vec<_> = states.iter().map(add).collect();
         if records.is_empty() {
             return Ok(());
@@ -69,10 +79,15 @@ impl<D: Disk> SegmentLogStore<D> {
                 incarnation: held.owner().incarnation,
                 hard_state: held.state.hard_state,
                 last: held.last().max(held.state.forgotten),
+                is_uncertain: held.state.is_lost,
             });
         }
-        let batch = &mut self.batch;
-        let add = |tombstone| batch.add(|out| encode_tombstone(out, tombstone));
+        let (batch, backs) = (&mut self.batch, &self.index.backs);
+        let add = |tombstone: &Tombstone| {
+            batch.add(backs, tombstone.group, |out, back| {
+                encode_tombstone(out, back, tombstone)
+            })
+        };
         let records: Vec<_> = tombstones.iter().map(add).collect();
         if !records.is_empty() {
             let written = self.commit()?;
@@ -82,6 +97,32 @@ impl<D: Disk> SegmentLogStore<D> {
             }
         }
         Ok(tombstones)
+    }
+
+    /// Its state is all that is left.
+    pub(super) fn forget_log(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.begin()?;
+        let held = self.held(group)?;
+        let state = State {
+            hard_state: next_term(held.state.hard_state.term),
+            forgotten: held.last().max(held.state.forgotten),
+            base: LogId::ZERO,
+            base_membership: None,
+            ..held.state.clone()
+        };
+        self.batch.raise(totals_of(&state.hard_state));
+        let backs = &self.index.backs;
+        let record = self
+            .batch
+            .add(backs, group, |out, back| encode_state(out, back, &state, true));
+        let written = self.commit()?;
+        let usage = &mut self.journal.usage;
+        if let Some(held) = self.index.groups.get_mut(&group) {
+            held.clear(usage);
+            held.state = state;
+            held.place_state(usage, written.place(&record));
+        }
+        self.held(group)?.recovered()
     }
 
     /// Every record names its owner, so all are written anew.
@@ -99,9 +140,11 @@ impl<D: Disk> SegmentLogStore<D> {
         let first = old.base.index.next();
         let mut entries = self.read_entries(record.group, first, LogIndex(u64::MAX), usize::MAX)?;
         entries.iter_mut().for_each(forget_configuration);
-        let place = self.batch.add(|out| encode_state(out, &state, true));
+        let (batch, backs) = (&mut self.batch, &self.index.backs);
+        let place = batch.add(backs, record.group, |out, back| encode_state(out, back, &state, true));
         let mut parts = Vec::new();
-        put_entries(&mut self.batch, Kind::Entries, state.owner, &entries, &mut parts);
+        let of = (Kind::Entries, state.owner, state.base.term);
+        put_entries(batch, backs, of, &entries, &mut parts);
         let written = self.commit()?;
         let usage = &mut self.journal.usage;
         self.index.forget(usage, record.group);
@@ -132,6 +175,7 @@ fn new_state(record: &GroupRecord, hard_state: HardState, base: LogId) -> State 
             incarnation: record.incarnation,
         },
         is_witness: record.is_witness,
+        is_lost: false,
         hard_state,
         forgotten: LogId::ZERO,
         base,

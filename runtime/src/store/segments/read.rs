@@ -49,7 +49,7 @@ impl<D: Disk> SegmentLogStore<D> {
     }
 
     /// The record of a run.
-    fn reader(&self, held: &Held, run: &Run) -> Result<EntriesReader, StoreError> {
+    pub(super) fn reader(&self, held: &Held, run: &Run) -> Result<EntriesReader, StoreError> {
         let record = self.journal.read(run.place)?;
         let owner = held.owner();
         EntriesReader::open_of(owner, record).map_err(|e| StoreError::corrupt(owner.group, &e))

@@ -4,60 +4,33 @@
 //! later. So entries may come before the state of their group, and before the entries that they follow. Each
 //! record says all that it means, and what a later one says counts.
 
-use super::super::disk::Disk;
 use super::super::record::{
     EntriesReader, Kind, Owner, RecordError, SpanPayload, State, decode_state, decode_tombstone, peek,
 };
 use super::index::{Configuration, Held, Index, Place, Run};
 use super::usage::Usage;
-use super::{SegmentLogStore, StoreError};
 use bytes::Bytes;
 use raftyard_groups::{HardState, LogId, LogIndex};
 use std::sync::Arc;
 
-impl<D: Disk> SegmentLogStore<D> {
-    pub(super) fn load(&mut self) -> Result<(), StoreError> {
-        let mut index = Index::default();
-        self.journal.load(|usage, place, record| {
-            let owner = peek(&record).map(|(_, owner)| owner.group).unwrap_or_default();
-            let taken = index.replay(usage, place, record);
-            taken.map_err(|error| StoreError::corrupt(owner, &error))
-        })?;
-        // In order, so that the same damage is named each time.
-        let lost = index.groups.values().filter(|held| held.place.is_none());
-        if let Some(group) = lost.map(|held| held.owner().group).min() {
-            return Err(StoreError::corrupt(
-                group,
-                &"it has entries, but no record of its state",
-            ));
-        }
-        let mut groups: Vec<_> = index.groups.values_mut().collect();
-        groups.sort_unstable_by_key(|held| held.owner().group);
-        for held in groups {
-            held.recovered()?;
-            held.runs.shrink_to_fit();
-            held.memberships.shrink_to_fit();
-        }
-        self.index = index;
-        self.is_loaded = true;
-        Ok(())
-    }
-}
-
 impl Index {
-    fn replay(&mut self, usage: &mut Usage, place: Place, record: Bytes) -> Result<(), RecordError> {
+    /// Takes in a record; says whether nothing of its group that stands before it counts any more.
+    pub(super) fn replay(&mut self, usage: &mut Usage, place: Place, record: Bytes) -> Result<bool, RecordError> {
         match peek(&record)?.0 {
             Kind::State => {
                 let (state, begins_anew) = decode_state(&record)?;
                 self.replay_state(usage, place, state, begins_anew);
-                Ok(())
+                Ok(begins_anew)
             }
             Kind::Tombstone => {
                 let tombstone = decode_tombstone(&record)?;
                 self.bury(usage, tombstone, place);
-                Ok(())
+                Ok(true)
             }
-            Kind::Entries | Kind::Moved => self.replay_entries(usage, place, EntriesReader::open(record)?),
+            Kind::Entries | Kind::Moved => {
+                self.replay_entries(usage, place, EntriesReader::open(record)?)?;
+                Ok(false)
+            }
         }
     }
 
@@ -86,7 +59,7 @@ impl Index {
         place: Place,
         mut reader: EntriesReader,
     ) -> Result<(), RecordError> {
-        let (owner, kind) = (reader.owner(), reader.kind());
+        let (owner, kind, first) = (reader.owner(), reader.kind(), reader.first());
         let runs = runs(place, &reader);
         let mut memberships: Vec<Configuration> = Vec::new();
         while let Some(span) = reader.advance()? {
@@ -94,13 +67,21 @@ impl Index {
                 memberships.push((span.id.index, self.intern(membership)));
             }
         }
+        match self.groups.get(&owner.group) {
+            Some(held) if held.owner().incarnation > owner.incarnation => {
+                return Err(RecordError::Owner { found: owner });
+            }
+            Some(held) if held.owner() == owner => {}
+            // Its state comes later, or is lost.
+            _ => self.forget(usage, owner.group),
+        }
         let held = self.groups.entry(owner.group);
         let held = held.or_insert_with(|| Held::new(unknown(owner), None));
-        if held.owner() != owner {
-            return Err(RecordError::Owner { found: owner });
-        }
         if kind == Kind::Entries {
-            held.truncate(usage, reader.first());
+            held.truncate(usage, first);
+        }
+        if let Some(last) = runs.last().map(Run::last) {
+            held.drop_memberships(first, last);
         }
         for run in runs {
             held.insert(usage, run);
@@ -145,6 +126,7 @@ fn unknown(owner: Owner) -> State {
         owner,
         membership: Arc::default(),
         is_witness: false,
+        is_lost: false,
         hard_state: HardState::default(),
         forgotten: LogId::ZERO,
         base: LogId::ZERO,

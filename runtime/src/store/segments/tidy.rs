@@ -9,14 +9,16 @@
 
 use super::super::disk::Disk;
 use super::super::record::{EntriesReader, Kind, Owner, RecordError, encode_state, encode_tombstone, peek};
-use super::SegmentLogStore;
+use super::header::Position;
 use super::index::{Index, Place};
 use super::journal::{BATCH_HEADER_BYTES, Written, frame};
 use super::read::entry_at;
-use super::write::{Part, place_entries, put_entries};
+use super::write::{Part, place_entries, put_entries, totals_of};
+use super::{SegmentLogStore, StoreError};
 use crate::registry::IdMap;
 use bytes::Bytes;
-use raftyard_groups::{Entry, GroupId};
+use raftyard_groups::{Entry, GroupId, LogIndex};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// How many times what is needed the segments may hold, beside one segment.
@@ -24,6 +26,9 @@ const FACTOR: u64 = 3;
 /// A batch looks at as many times its own bytes of the oldest segment, and at this many bytes more.
 const PACE: usize = 2;
 const PIECE_BYTES: usize = 32 << 10;
+
+/// About how much is written at once when all is written once more.
+const OVER_BYTES: usize = 1 << 20;
 
 /// How far the oldest segment was gone through.
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,7 +119,11 @@ impl<D: Disk> SegmentLogStore<D> {
                     let Some(header) = data.get(at..at + BATCH_HEADER_BYTES) else {
                         break;
                     };
-                    cursor.left = self.journal.batch_len(header).ok_or("a batch is damaged")?;
+                    let position = Position {
+                        segment: cursor.segment,
+                        at: u64::from(cursor.at) + at as u64,
+                    };
+                    cursor.left = self.journal.batch_len(position, header).ok_or("a batch is damaged")?;
                     at += BATCH_HEADER_BYTES;
                     continue;
                 }
@@ -161,24 +170,98 @@ impl<D: Disk> SegmentLogStore<D> {
     }
 
     fn put_moves(&mut self, needed: Needed) {
-        let (batch, moves) = (&mut self.batch, &mut self.tidy.moves);
+        let (batch, moves, backs) = (&mut self.batch, &mut self.tidy.moves, &self.index.backs);
         for group in needed.states {
             if let Some(held) = self.index.groups.get(&group) {
-                let record = batch.add(|out| encode_state(out, &held.state, false));
+                let record = batch.add(backs, group, |out, back| encode_state(out, back, &held.state, false));
                 moves.push(Move::State(group, record));
             }
         }
         for group in needed.tombstones {
             if let Some((tombstone, _)) = self.index.tombstones.get(&group) {
-                let record = batch.add(|out| encode_tombstone(out, tombstone));
+                let record = batch.add(backs, group, |out, back| encode_tombstone(out, back, tombstone));
                 moves.push(Move::Tombstone(group, record));
             }
         }
         for (owner, entries) in needed.entries {
             let mut parts = Vec::new();
-            put_entries(batch, Kind::Moved, owner, &entries, &mut parts);
+            let held = self.index.groups.get(&owner.group);
+            let prev = held.and_then(|held| held.term_before(entries.first()?.index));
+            let of = (Kind::Moved, owner, prev.unwrap_or_default());
+            put_entries(batch, backs, of, &entries, &mut parts);
             moves.push(Move::Entries(owner.group, entries, parts));
         }
+    }
+
+    /// Writes all that is known once more, into new segments, and gives up the old ones: because something in them is
+    /// damaged. The groups of `anew` go on from what is known of them now, whatever stands before.
+    pub(super) fn start_over(&mut self, newest: u32, anew: &BTreeSet<GroupId>) -> Result<(), StoreError> {
+        self.journal.begin_after(newest)?;
+        self.begin_over();
+        let mut groups: Vec<_> = self.index.groups.keys().copied().collect();
+        groups.sort_unstable();
+        for group in groups {
+            self.put_over(group, anew.contains(&group))?;
+        }
+        let mut tombstones: Vec<_> = self.index.tombstones.keys().copied().collect();
+        tombstones.sort_unstable();
+        for group in tombstones {
+            if let Some((tombstone, _)) = self.index.tombstones.get(&group) {
+                self.batch.raise(totals_of(&tombstone.hard_state));
+                let encode = |out: &mut Vec<u8>, back| encode_tombstone(out, back, tombstone);
+                let record = self.batch.add(&self.index.backs, group, encode);
+                self.tidy.moves.push(Move::Tombstone(group, record));
+            }
+            self.flush_over()?;
+        }
+        self.commit()?;
+        // It says that nobody needs the old ones.
+        self.begin_over();
+        self.commit()?;
+        while self.journal.drop_oldest() {}
+        Ok(())
+    }
+
+    fn begin_over(&mut self) {
+        self.batch.clear(self.index.totals);
+        self.tidy.moves.clear();
+        self.tidy.next = Cursor::default();
+        self.moved = 0;
+    }
+
+    /// Puts all that is known of a group together, in as many batches as it takes. Cut short, a group that is whole
+    /// stands where it did; of one that is not, a beginning does too.
+    fn put_over(&mut self, group: GroupId, begins_anew: bool) -> Result<(), StoreError> {
+        let held = self.held(group)?;
+        let (owner, base) = (held.owner(), held.state.base);
+        self.batch.raise(totals_of(&held.state.hard_state));
+        let Some(held) = self.index.groups.get(&group) else {
+            return Ok(());
+        };
+        let encode = |out: &mut Vec<u8>, back| encode_state(out, back, &held.state, begins_anew);
+        let record = self.batch.add(&self.index.backs, group, encode);
+        self.tidy.moves.push(Move::State(group, record));
+        let mut last = base;
+        loop {
+            let entries = self.read_entries(group, last.index.next(), LogIndex(u64::MAX), OVER_BYTES)?;
+            let Some(end) = entries.last().map(Entry::id) else {
+                return self.flush_over();
+            };
+            let mut parts = Vec::new();
+            let of = (Kind::Moved, owner, last.term);
+            put_entries(&mut self.batch, &self.index.backs, of, &entries, &mut parts);
+            self.tidy.moves.push(Move::Entries(group, entries, parts));
+            last = end;
+            self.flush_over()?;
+        }
+    }
+
+    fn flush_over(&mut self) -> Result<(), StoreError> {
+        if self.batch.len() >= OVER_BYTES {
+            self.commit()?;
+            self.begin_over();
+        }
+        Ok(())
     }
 
     /// Notes what was moved, now that it is durable.

@@ -3,12 +3,13 @@
 use super::super::disk::Disk;
 use super::super::record::{Kind, Owner, State, encode_entries, encode_state};
 use super::super::refusal::{check_entries, check_follows, rebased};
+use super::header::Totals;
 use super::index::{Held, Index, Run};
-use super::journal::{Batch, Written};
+use super::journal::{Backs, Batch, Written};
 use super::replay::share;
 use super::usage::Usage;
 use super::{Refusal, SegmentLogStore, StoreError};
-use raftyard_groups::{Entry, LogBase, LogId, Payload, Persist};
+use raftyard_groups::{Entry, HardState, LogBase, LogId, Payload, Persist, Term};
 use std::ops::Range;
 
 /// A record closes once its entries reach this many bytes: a reader checks all of a record for one of its entries.
@@ -74,22 +75,49 @@ impl<D: Disk> SegmentLogStore<D> {
                 state.base_membership.clone_from(&persist.membership);
             }
             let begins_anew = matches!(persist.base, Some(LogBase::Installed(_)));
-            let record = self.batch.add(|out| encode_state(out, &state, begins_anew));
+            self.batch.raise(totals_of(&state.hard_state));
+            let record = self.batch.add(&self.index.backs, persist.group, |out, back| {
+                encode_state(out, back, &state, begins_anew);
+            });
             put.state = Some((state, record));
         }
-        put_entries(&mut self.batch, Kind::Entries, owner, &persist.entries, parts);
+        let first = persist.entries.first();
+        let prev = first.and_then(|first| match first.index.prev() {
+            index if index == base.index => Some(base.term),
+            index => held.term_at(index),
+        });
+        let of = (Kind::Entries, owner, prev.unwrap_or_default());
+        let term_max = persist.entries.last().map_or(0, |last| last.term.0);
+        self.batch.raise(Totals { term_max, groups: 0 });
+        put_entries(&mut self.batch, &self.index.backs, of, &persist.entries, parts);
         put.parts.end = parts.len();
         Ok(put)
     }
 }
 
-/// Puts records of entries together.
-pub(super) fn put_entries(batch: &mut Batch, kind: Kind, owner: Owner, entries: &[Entry], parts: &mut Vec<Part>) {
+/// Puts records of entries together. They come with their kind, whose they are, and the term of the entry before.
+pub(super) fn put_entries(
+    batch: &mut Batch,
+    backs: &Backs,
+    (kind, owner, mut prev): (Kind, Owner, Term),
+    entries: &[Entry],
+    parts: &mut Vec<Part>,
+) {
     for entries in records(entries) {
+        let encode = |out: &mut Vec<u8>, back| encode_entries(out, back, kind, owner, prev, entries);
         parts.push(Part {
-            record: batch.add(|out| encode_entries(out, kind, owner, entries)),
+            record: batch.add(backs, owner.group, encode),
             entries: entries.len(),
         });
+        prev = entries.last().map_or(prev, |last| last.term);
+    }
+}
+
+/// What must be known even if the record of this hard state is lost.
+pub(super) fn totals_of(hard_state: &HardState) -> Totals {
+    Totals {
+        term_max: hard_state.term.0,
+        groups: 0,
     }
 }
 

@@ -15,8 +15,8 @@ use crate::tenancy::Tenancy;
 use crate::transport;
 use crate::witness::Witness;
 use raftyard_groups::{
-    Incarnation, Liveness, LivenessConfig, LivenessEffects, Membership, NodeId, NodeIncarnation, Promise, ReadRound,
-    Recovered, ReplicaConfig, Term, Tuning,
+    Incarnation, Liveness, LivenessConfig, LivenessEffects, LogIndex, Membership, NodeId, NodeIncarnation, Promise,
+    ReadRound, Recovered, ReplicaConfig, Term, Tuning,
 };
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -73,6 +73,7 @@ impl Dispatcher {
             machine: Box::new(Typed::new(Witness)),
             snapshot: None,
             unsynced: false,
+            ahead: LogIndex::ZERO,
             slot: slot.clone(),
             campaign: false,
         })));
@@ -105,7 +106,7 @@ impl Dispatcher {
 
     fn hear(&mut self, life: Life) {
         let heartbeat = Prompt::Heartbeat {
-            commit: raftyard_groups::LogIndex(0),
+            commit: LogIndex(0),
             round: ReadRound(0),
         };
         let message = raftyard_groups::Message {
@@ -188,6 +189,64 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
     LocalSet::new().run_until(test).await;
 }
 
+#[tokio::test]
+async fn what_lets_a_group_do_nothing_waits_for_its_next_turn() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        dispatcher.host(life(1, 1));
+        let accepted = |term| raftyard_groups::Message {
+            group: GroupId(1),
+            incarnation: Incarnation(1),
+            from: NodeId(2),
+            to: NodeId(1),
+            term: Term(term),
+            body: Body::Promise(Promise::AppendAccepted {
+                matched: LogIndex(3),
+                session: None,
+            }),
+        };
+        let end_turn = |dispatcher: &mut Dispatcher, own_writes, acknowledgements| {
+            dispatcher.touched.clear();
+            dispatcher.groups[0].as_mut().unwrap().take_work();
+            dispatcher
+                .shared
+                .patience
+                .borrow_mut()
+                .set(0, own_writes, acknowledgements);
+        };
+        let durable = || Work::Persisted(vec![(life(1, 1), raftyard_groups::PersistSeq(1))]);
+        let hear = |term| Work::Messages(vec![accepted(term)], None);
+
+        end_turn(&mut dispatcher, true, Some(Term(7)));
+        dispatcher.sort(durable());
+        dispatcher.sort(hear(7));
+        assert_eq!((dispatcher.waiting(), dispatcher.touched.len()), (vec![Some(2)], 0));
+        dispatcher.sort(hear(6));
+        assert_eq!(
+            (dispatcher.waiting(), dispatcher.touched.len()),
+            (vec![Some(3)], 1),
+            "of another term"
+        );
+        assert!(
+            matches!(
+                dispatcher.groups[0].as_mut().unwrap().take_work()[..],
+                [GroupWork::Persisted(_), GroupWork::Message(_), GroupWork::Message(_)]
+            ),
+            "in the order in which it came"
+        );
+
+        for (own_writes, acknowledgements, work) in [(false, Some(Term(7)), durable()), (true, None, hear(7))] {
+            end_turn(&mut dispatcher, own_writes, acknowledgements);
+            dispatcher.sort(work);
+            assert_eq!(dispatcher.touched, [0], "it can do something");
+        }
+        end_turn(&mut dispatcher, true, Some(Term(7)));
+        (0..=WAITING_MAX).for_each(|_| dispatcher.sort(hear(7)));
+        assert_eq!(dispatcher.touched, [0], "no more is kept");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 /// What node 1 knows once it grants a session to node 2.
 fn granting() -> Sessions {
     let node = |id| {
@@ -252,7 +311,7 @@ async fn who_still_follows_a_replica_that_is_gone_is_told() {
             to: NodeId(1),
             term: Term(7),
             body: Body::Promise(Promise::AppendAccepted {
-                matched: raftyard_groups::LogIndex(3),
+                matched: LogIndex(3),
                 session: Some(raftyard_groups::SessionId::default()),
             }),
         };

@@ -17,7 +17,7 @@ use crate::snapshot::Compaction;
 use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
 use crate::worker::Purpose;
-use raftyard_groups::{GroupId, Incarnation, Membership, NodeId, Recovered, ReplicaConfig, Sessions, Tuning};
+use raftyard_groups::{GroupId, Incarnation, LogIndex, Membership, NodeId, Recovered, ReplicaConfig, Sessions, Tuning};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -75,6 +75,7 @@ fn single_by(clock: Arc<dyn Clock>) -> GroupActor {
         machine: Box::new(Typed::new(Counter(0))),
         snapshot: None,
         unsynced: false,
+        ahead: LogIndex::ZERO,
         slot: Arc::new(GroupSlot {
             machine: std::any::TypeId::of::<()>(),
             is_on_disk: false,

@@ -291,3 +291,38 @@ fn what_was_put_down_and_never_restored_is_removed() {
     let all = store.store.deadlines(kept, Timestamp(0), Timestamp(u64::MAX));
     assert_eq!(all.count(), 1);
 }
+
+/// kill -9 and a full disk end a write anywhere; behind it are the zeros of a file that has room.
+#[test]
+fn a_torn_write_is_discarded_wherever_it_was_torn() {
+    let put = |store: &Store, name: &str| {
+        let mut batch = store.batch();
+        batch.insert(&store.rows, name, [name, " is written"].concat());
+        batch.commit().unwrap();
+    };
+    let TestStore { store, dir } = TestStore::new();
+    let journal = dir.path().join("0.jnl");
+    // What lies behind the last write may be zeros already.
+    let written = || {
+        let bytes = std::fs::read(&journal).unwrap();
+        bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+    };
+    put(&store, "first");
+    store.sync().unwrap();
+    let before = written();
+    put(&store, "second");
+    store.sync().unwrap();
+    let after = written();
+    drop(store);
+    let whole = std::fs::read(&journal).unwrap();
+    assert!(before > 0 && after > before + 10);
+
+    for torn in before..after {
+        let mut bytes = whole[..torn].to_vec();
+        bytes.resize(torn + 100, 0);
+        std::fs::write(&journal, bytes).unwrap();
+        let store = Store::open(dir.path(), |_| true).unwrap();
+        assert!(store.rows.contains_key("first").unwrap(), "torn at {torn}");
+        assert!(!store.rows.contains_key("second").unwrap(), "torn at {torn}");
+    }
+}

@@ -12,7 +12,7 @@ impl Dispatcher {
     fn put_together(&mut self) -> Given {
         self.share_out();
         let touched = std::mem::take(&mut self.touched);
-        let mut take = |position: usize| std::mem::take(&mut self.groups[position].as_mut().unwrap().work);
+        let mut take = |position: usize| self.groups[position].as_mut().unwrap().take_work();
         touched.into_iter().map(|position| (position, take(position))).collect()
     }
 

@@ -1,0 +1,168 @@
+//! The disk that a simulated node's log store writes to.
+
+use super::{Fate, NodeDisk, State, failed};
+use crate::sim::vital::Vital;
+use crate::store::Disk;
+use std::io;
+use std::path::PathBuf;
+
+/// A node's disk, as one life of its process has it open.
+pub(super) struct SimDisk {
+    disk: NodeDisk,
+    vital: Vital,
+}
+
+/// What is done, for the trace.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum Operation {
+    Create = 3,
+    Write,
+    Sync,
+    Remove,
+    Note,
+}
+
+impl Operation {
+    /// Whether it can be the one that a disk fails at: a node that can't count its start does not start.
+    fn can_fail(self) -> bool {
+        matches!(self, Self::Write | Self::Sync)
+    }
+}
+
+impl SimDisk {
+    pub(super) fn open(disk: NodeDisk, vital: Vital) -> Self {
+        Self { disk, vital }
+    }
+
+    /// Does something, or a part of it, or nothing: `part` is told which, and is not called for nothing.
+    fn change(
+        &self,
+        operation: Operation,
+        size: usize,
+        change: impl FnOnce(&mut State, Fate) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut disk = self.disk.0.lock();
+        let fate = if self.vital.is_dead() {
+            return Err(failed());
+        } else if self.vital.burns_down("a write") || (operation.can_fail() && std::mem::take(&mut disk.fails)) {
+            disk.failure()
+        } else {
+            Fate::Done
+        };
+        let node = disk.node.0;
+        disk.trace.event(&[operation as u64, node, size as u64, fate as u64]);
+        change(&mut disk, fate)?;
+        match fate {
+            Fate::Done => Ok(()),
+            Fate::Lost | Fate::Indeterminate => Err(failed()),
+        }
+    }
+}
+
+fn position(at: u64) -> io::Result<usize> {
+    usize::try_from(at).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+impl Disk for SimDisk {
+    fn segment_bytes(&self) -> u64 {
+        self.disk.0.lock().segment_bytes
+    }
+
+    fn list(&self) -> io::Result<Vec<u32>> {
+        Ok(self.disk.0.lock().files.segments.keys().copied().collect())
+    }
+
+    fn create(&mut self, segment: u32, head: &[u8]) -> io::Result<()> {
+        self.change(Operation::Create, head.len(), |disk, fate| {
+            if fate != Fate::Lost {
+                disk.files.create(segment, head);
+            }
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, segment: u32, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let at = position(at)?;
+        self.change(Operation::Write, bytes.len(), |disk, fate| {
+            let len = match fate {
+                Fate::Done => bytes.len(),
+                Fate::Lost => 0,
+                Fate::Indeterminate => disk.random.position(bytes.len() + 1),
+            };
+            let written = bytes.get(..len).unwrap_or_default();
+            disk.files.segment(segment)?.write(at, written);
+            Ok(())
+        })
+    }
+
+    fn sync(&mut self, segment: u32) -> io::Result<()> {
+        self.change(Operation::Sync, 0, |disk, fate| {
+            let is_written = match fate {
+                Fate::Done => !disk.lies || disk.random.chance(50),
+                Fate::Lost => false,
+                Fate::Indeterminate => true,
+            };
+            let file = disk.files.segment(segment)?;
+            if is_written {
+                file.sync();
+            } else if fate == Fate::Lost {
+                file.give_up();
+            }
+            Ok(())
+        })
+    }
+
+    fn read(&self, segment: u32, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let at = position(at)?;
+        Ok(self.disk.0.lock().files.segment(segment)?.read(at, len))
+    }
+
+    fn len(&self, segment: u32) -> io::Result<u64> {
+        Ok(self.disk.0.lock().files.segment(segment)?.len() as u64)
+    }
+
+    fn remove(&mut self, segment: u32) -> io::Result<()> {
+        self.change(Operation::Remove, 0, |disk, fate| {
+            if fate != Fate::Lost {
+                disk.files.segments.remove(&segment).ok_or(io::ErrorKind::NotFound)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn set_mark(&mut self, mark: &[u8]) -> io::Result<()> {
+        if self.vital.is_dead() {
+            return Err(failed());
+        }
+        let mut disk = self.disk.0.lock();
+        let State { files, random, .. } = &mut *disk;
+        files.set_mark(mark, random);
+        Ok(())
+    }
+
+    fn mark(&self) -> io::Result<Vec<u8>> {
+        Ok(self.disk.0.lock().files.mark.clone())
+    }
+
+    fn set_note(&mut self, note: &[u8]) -> io::Result<()> {
+        self.change(Operation::Note, note.len(), |disk, fate| {
+            if fate != Fate::Lost {
+                disk.files.note = Some(note.to_vec());
+            }
+            Ok(())
+        })
+    }
+
+    fn note(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.disk.0.lock().files.note.clone())
+    }
+
+    fn note_place(&self) -> PathBuf {
+        "simulated/boot".into()
+    }
+
+    fn place(&self, segment: u32) -> PathBuf {
+        format!("simulated/{segment:08x}").into()
+    }
+}

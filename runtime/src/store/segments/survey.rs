@@ -1,0 +1,419 @@
+//! Finding the batches again, and what of them is lost. Nothing is written.
+//!
+//! A batch that can't be read does not hide those behind it: headers name where they stand, so the next good one can
+//! be looked for, and their numbers say how many are missing between.
+
+use super::super::StoreError;
+use super::super::disk::Disk;
+use super::super::record::{checksum_of, group_of, is_whole};
+use super::Finding;
+use super::header::{
+    BATCH_HEADER, BATCH_MAGIC, BatchHeader, BatchKind, Link, Mark, Position, SEGMENT_HEADER, SegmentHeader, Totals,
+    checksum,
+};
+use super::index::Place;
+use super::journal::{FIRST_SEGMENT, Journal, LENGTH, Written, frame};
+use super::usage::Usage;
+use bytes::Bytes;
+use raftyard_groups::GroupId;
+use std::ops::Range;
+
+/// More segments than this can't be missing in a row: a file has a wrong name.
+const MISSING_MAX: u32 = 1 << 16;
+
+/// What stands in the segments that are needed.
+#[derive(Debug)]
+pub(super) struct Survey {
+    /// What is damaged, from the beginning on; nothing if the log is whole.
+    pub(super) findings: Vec<Finding>,
+    /// A group without a record in this batch or behind it may have lost one.
+    pub(super) unproven_before: u64,
+    /// Also of what is lost; none if nothing says it any more.
+    pub(super) totals: Option<Totals>,
+    /// The oldest segment that is needed.
+    pub(super) oldest: u32,
+    /// The newest there is, or was.
+    pub(super) newest: u32,
+    /// A segment that was created, but not sealed off from the one before: the machine stopped in between, so nothing
+    /// stands in it.
+    pub(super) stray: Option<u32>,
+}
+
+/// A record that was come across.
+pub(super) struct Seen {
+    pub(super) batch: u64,
+    pub(super) place: Place,
+    /// Whose it is, for certain.
+    pub(super) group: GroupId,
+    pub(super) checksum: u32,
+    /// None if it is damaged.
+    pub(super) record: Option<Bytes>,
+}
+
+/// A batch whose header is whole.
+struct Scanned {
+    position: Position,
+    header: BatchHeader,
+    chain: u32,
+    end: usize,
+}
+
+/// A record whose length, checksum and group are certain.
+struct Framed {
+    record: Range<usize>,
+    group: GroupId,
+    checksum: u32,
+    is_whole: bool,
+}
+
+/// How far the survey is.
+struct Progress {
+    survey: Survey,
+    /// The batch that comes next; none before the first.
+    next: Option<Link>,
+    is_sealed: bool,
+    /// A batch that is not whole: damaged, or torn if it is the last and was never acknowledged.
+    torn: Option<Torn>,
+}
+
+struct Torn {
+    batch: Scanned,
+    /// None if not even their lengths are certain.
+    records: Option<Vec<Framed>>,
+    data: Bytes,
+}
+
+impl<D: Disk> Journal<D> {
+    /// Goes through all records of the segments that are needed, each with its place, and finds the end.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] if the disk can't be read; [`StoreError::Damaged`] if nothing of the log is there.
+    pub(super) fn survey(&mut self, mut visit: impl FnMut(&mut Usage, Seen)) -> Result<Survey, StoreError> {
+        self.usage = Usage::default();
+        let listed = self.disk.list();
+        let mut segments = listed.map_err(|e| self.failed("list the segments beside", FIRST_SEGMENT, e))?;
+        segments.sort_unstable();
+        let mark = self.disk.mark();
+        let mark = mark.map_err(|e| self.failed("read the mark beside", FIRST_SEGMENT, e))?;
+        let mark = Mark::decode(self.seed, &mark);
+        let (Some(first), Some(newest)) = (segments.first().copied(), segments.last().copied()) else {
+            return Err(self.damaged(FIRST_SEGMENT, "there are no segments"));
+        };
+        if mark.is_none() {
+            tracing::warn!(path = %self.disk.place(newest).display(), "the mark beside the log can't be read");
+        }
+        let oldest = self.oldest_needed(&segments)?.unwrap_or(first);
+        let oldest = oldest.max(mark.map_or(0, |mark| mark.oldest));
+        let mut progress = Progress {
+            survey: Survey {
+                findings: Vec::new(),
+                unproven_before: 0,
+                totals: Some(Totals::default()),
+                oldest,
+                newest: newest.max(oldest),
+                stray: None,
+            },
+            next: None,
+            is_sealed: false,
+            torn: None,
+        };
+        let mut expected = first.min(oldest);
+        for number in segments {
+            if number.saturating_sub(expected) > MISSING_MAX {
+                return Err(self.damaged(number, "it is none of this log's segments"));
+            }
+            for missing in expected..number {
+                self.usage.begin(missing, 0);
+                if missing >= oldest {
+                    self.find(&mut progress, missing, None, "it is missing".to_owned());
+                }
+            }
+            expected = number.saturating_add(1);
+            if number < oldest {
+                let len = self.disk.len(number).map_err(|e| self.failed("read", number, e))?;
+                self.usage.begin(number, len);
+                continue;
+            }
+            self.survey_segment(&mut progress, number, mark, &mut visit)?;
+        }
+        if progress.next.is_none() && mark.is_none() {
+            return Err(self.damaged(newest, "nothing of it is what was written for this store"));
+        }
+        self.finish(&mut progress, mark, &mut visit);
+        Ok(progress.survey)
+    }
+
+    /// What the last batch that can be found says.
+    fn oldest_needed(&self, segments: &[u32]) -> Result<Option<u32>, StoreError> {
+        for segment in segments.iter().rev() {
+            let data = self.read_segment(*segment)?;
+            if let Some(last) = scan(self.seed, *segment, &data).last() {
+                return Ok(Some(last.header.oldest));
+            }
+        }
+        Ok(None)
+    }
+
+    fn survey_segment(
+        &mut self,
+        progress: &mut Progress,
+        segment: u32,
+        mark: Option<Mark>,
+        visit: &mut impl FnMut(&mut Usage, Seen),
+    ) -> Result<(), StoreError> {
+        // A segment is created once all before it is durable.
+        self.pass_torn(progress, visit);
+        let data = self.read_segment(segment)?;
+        let header = SegmentHeader::decode(self.seed, &data).filter(|header| header.segment == segment);
+        let batches = scan(self.seed, segment, &data);
+        let is_empty = batches.is_empty() && segment == progress.survey.newest;
+        if is_empty && !progress.is_sealed && is_stray(progress, header, mark) {
+            progress.survey.stray = Some(segment);
+            return Ok(());
+        }
+        self.usage.begin(segment, SEGMENT_HEADER as u64);
+        match header {
+            Some(header) => self.reach(progress, segment, header.first, SEGMENT_HEADER as u64),
+            None => {
+                let what = "its header is not what was written for this store";
+                self.find(progress, segment, None, what.to_owned());
+                let rest = data.get(SEGMENT_HEADER..).unwrap_or_default();
+                let is_blank = data.len() >= SEGMENT_HEADER && rest.iter().all(|byte| *byte == 0);
+                if is_empty && progress.is_sealed && is_blank && mark.is_some() {
+                    // Nothing was ever written to it, and what was to come first is known.
+                    progress.is_sealed = false;
+                }
+            }
+        }
+        if progress.next.is_none()
+            && let Some(batch) = batches.first()
+        {
+            // Nothing stood before it if it stands at the beginning.
+            if batch.position.at > SEGMENT_HEADER as u64 {
+                progress.survey.unproven_before = batch.header.link.number;
+            }
+            progress.next = Some(batch.header.link);
+        }
+        if header.is_some() || !batches.is_empty() {
+            progress.is_sealed = false;
+        }
+        for batch in batches {
+            let expected = progress.next.unwrap_or_default();
+            if batch.header.link.number < expected.number {
+                let what = format!("batch {} stands where a later one should", batch.header.link.number);
+                self.find(progress, segment, Some(batch.position.at), what);
+                continue;
+            }
+            self.pass_torn(progress, visit);
+            self.reach(progress, segment, batch.header.link, batch.position.at);
+            self.take(progress, batch, &data, visit);
+        }
+        Ok(())
+    }
+
+    /// Notes what is missing before the batch that comes next.
+    fn reach(&self, progress: &mut Progress, segment: u32, found: Link, at: u64) {
+        let Some(next) = progress.next else {
+            progress.next = Some(found);
+            return;
+        };
+        if found == next {
+            return;
+        }
+        // At the end of a segment stood a seal, which holds no records.
+        let is_first = at == SEGMENT_HEADER as u64;
+        let lost_from = next.number;
+        let seals = u64::from(is_first && !progress.is_sealed);
+        let lost = found.number.saturating_sub(lost_from).saturating_sub(seals);
+        if lost > 0 || found.number <= lost_from {
+            progress.survey.unproven_before = found.number;
+        }
+        let what = match found.number.saturating_sub(lost_from) {
+            0 => format!("batch {} does not follow the one before", found.number),
+            1 => format!("batch {lost_from} is damaged or missing"),
+            _ => format!("batches {lost_from} to {} are damaged or missing", found.number - 1),
+        };
+        self.find(progress, segment, Some(at), what);
+        progress.next = Some(found);
+    }
+
+    /// Takes in a batch, unless it is not whole: that may be the last one, torn.
+    fn take(
+        &mut self,
+        progress: &mut Progress,
+        batch: Scanned,
+        data: &Bytes,
+        visit: &mut impl FnMut(&mut Usage, Seen),
+    ) {
+        let records = match batch.header.kind {
+            BatchKind::Seal => Some(Vec::new()),
+            BatchKind::Records => frames(self.seed, data, &batch),
+        };
+        let is_whole = |records: &Vec<Framed>| records.iter().all(|framed| framed.is_whole);
+        if records.as_ref().is_some_and(is_whole) {
+            self.pass(progress, &batch, records, data, visit);
+        } else {
+            let data = data.clone();
+            progress.torn = Some(Torn { batch, records, data });
+        }
+    }
+
+    /// Something stands behind a batch that is not whole: so it was durable, and is damaged.
+    fn pass_torn(&mut self, progress: &mut Progress, visit: &mut impl FnMut(&mut Usage, Seen)) {
+        let Some(torn) = progress.torn.take() else { return };
+        let (number, position) = (torn.batch.header.link.number, torn.batch.position);
+        let what = match &torn.records {
+            None => {
+                progress.survey.unproven_before = number.saturating_add(1);
+                format!("batch {number} is damaged")
+            }
+            Some(records) => {
+                let damaged = records.iter().filter(|framed| !framed.is_whole);
+                let groups: Vec<String> = damaged.map(|framed| framed.group.to_string()).collect();
+                format!("in batch {number} records are damaged, of {}", groups.join(", "))
+            }
+        };
+        self.find(progress, position.segment, Some(position.at), what);
+        self.pass(progress, &torn.batch, torn.records, &torn.data, visit);
+    }
+
+    fn pass(
+        &mut self,
+        progress: &mut Progress,
+        batch: &Scanned,
+        records: Option<Vec<Framed>>,
+        data: &Bytes,
+        visit: &mut impl FnMut(&mut Usage, Seen),
+    ) {
+        let segment = batch.position.segment;
+        let (_, len) = self.usage.head();
+        self.usage.extend_head((batch.end as u64).saturating_sub(len));
+        for framed in records.unwrap_or_default() {
+            let place = Written { segment, at: 0 }.place(&framed.record);
+            let seen = Seen {
+                batch: batch.header.link.number,
+                place,
+                group: framed.group,
+                checksum: framed.checksum,
+                record: framed.is_whole.then(|| data.slice(framed.record)),
+            };
+            visit(&mut self.usage, seen);
+        }
+        progress.is_sealed = batch.header.kind == BatchKind::Seal;
+        progress.survey.totals = progress.survey.totals.map(|totals| totals.max(batch.header.totals));
+        progress.next = Some(Link {
+            number: batch.header.link.number.saturating_add(1),
+            chain: batch.chain,
+        });
+    }
+
+    /// Compares the end with the mark.
+    fn finish(&mut self, progress: &mut Progress, mark: Option<Mark>, visit: &mut impl FnMut(&mut Usage, Seen)) {
+        let is_durable = |number: u64| mark.is_some_and(|mark| mark.number >= number);
+        if let Some(torn) = &progress.torn
+            && is_durable(torn.batch.header.link.number)
+        {
+            self.pass_torn(progress, visit);
+        }
+        let next = progress.next.unwrap_or_default();
+        let newest = progress.survey.newest;
+        self.next = next;
+        if let Some(mark) = mark.filter(|mark| mark.number >= next.number) {
+            let what = match next.number {
+                number if number == mark.number => format!("batch {number} was durable and is gone or damaged"),
+                number => format!(
+                    "batches {number} to {} were durable and are gone or damaged",
+                    mark.number
+                ),
+            };
+            self.find(progress, newest, None, what);
+            let after = mark.number.saturating_add(1);
+            progress.survey.unproven_before = after;
+            progress.survey.totals = progress.survey.totals.map(|totals| totals.max(mark.totals));
+            self.next.number = after;
+        } else if progress.is_sealed || progress.next.is_none() {
+            let what = "what was written to it, or a segment behind it, is gone, and nothing says how much".to_owned();
+            self.find(progress, newest, None, what);
+            self.next.number = next.number.saturating_add(1);
+            progress.survey.unproven_before = self.next.number;
+            progress.survey.totals = None;
+        } else if let (Some(totals), Some(mark)) = (&mut progress.survey.totals, mark) {
+            *totals = totals.max(mark.totals);
+        }
+    }
+
+    fn find(&self, progress: &mut Progress, segment: u32, at: Option<u64>, what: String) {
+        let path = self.disk.place(segment);
+        progress.survey.findings.push(Finding { path, at, what });
+    }
+
+    fn damaged(&self, segment: u32, what: &str) -> StoreError {
+        StoreError::Damaged {
+            path: self.disk.place(segment),
+            what: what.to_owned(),
+        }
+    }
+}
+
+/// Whether a segment in which nothing stands was created, but not sealed off: then the one before goes on.
+fn is_stray(progress: &Progress, header: Option<SegmentHeader>, mark: Option<Mark>) -> bool {
+    let Some(next) = progress.next else { return false };
+    match header {
+        Some(header) => header.first.number == next.number.saturating_add(1),
+        None => mark.is_some_and(|mark| mark.number < next.number),
+    }
+}
+
+/// The batches of a segment whose headers are whole.
+fn scan(seed: u32, segment: u32, data: &[u8]) -> Vec<Scanned> {
+    let mut found = Vec::new();
+    let mut at = SEGMENT_HEADER;
+    while let Some(batch) = batch_at(seed, segment, data, at).or_else(|| batch_after(seed, segment, data, at)) {
+        at = batch.end;
+        found.push(batch);
+    }
+    found
+}
+
+/// The first batch behind `at` whose header is whole.
+fn batch_after(seed: u32, segment: u32, data: &[u8], at: usize) -> Option<Scanned> {
+    let candidates = data.get(at..)?.windows(BATCH_MAGIC.len()).enumerate().skip(1);
+    candidates
+        .filter(|(_, window)| *window == BATCH_MAGIC)
+        .find_map(|(distance, _)| batch_at(seed, segment, data, at + distance))
+}
+
+fn batch_at(seed: u32, segment: u32, data: &[u8], at: usize) -> Option<Scanned> {
+    let position = Position { segment, at: at as u64 };
+    let (header, chain) = BatchHeader::decode(seed, position, data.get(at..)?)?;
+    let end = (at + BATCH_HEADER).checked_add(usize::try_from(header.len).ok()?)?;
+    (end <= data.len()).then_some(Scanned {
+        position,
+        header,
+        chain,
+        end,
+    })
+}
+
+/// The records of a batch; none if what they are is not certain.
+fn frames(seed: u32, data: &[u8], batch: &Scanned) -> Option<Vec<Framed>> {
+    let start = usize::try_from(batch.position.at).ok()? + BATCH_HEADER;
+    let data = data.get(..batch.end)?;
+    let (mut at, mut records, mut digested) = (start, Vec::new(), Vec::new());
+    while at < data.len() {
+        let range = frame(data, at)?;
+        let record = data.get(range.clone())?;
+        let framed = Framed {
+            group: group_of(record).ok()?,
+            checksum: checksum_of(record)?,
+            is_whole: is_whole(record),
+            record: range,
+        };
+        digested.extend_from_slice(data.get(at..framed.record.start + LENGTH)?);
+        digested.extend_from_slice(&framed.group.0.to_le_bytes());
+        at = framed.record.end;
+        records.push(framed);
+    }
+    (checksum(seed, &digested) == batch.header.digest).then_some(records)
+}

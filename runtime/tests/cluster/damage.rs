@@ -1,0 +1,179 @@
+//! A node whose disk lost something: it says so, its peers repair it, and nothing that was acknowledged is lost.
+
+use super::snapshots::{a_follower, fill, numbers, often, without};
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
+use raftyard::store::{SegmentLogStore, SnapshotStore, StoreIdentity};
+use raftyard::{Compaction, Group, GroupId, NodeId};
+use std::path::Path;
+use tempfile::TempDir;
+
+const GROUPS: [u64; 3] = [1, 2, 3];
+
+/// Three nodes that keep their logs in directories, and snapshots in memory.
+struct OnDisks {
+    cluster: Cluster,
+    dirs: Vec<TempDir>,
+}
+
+impl OnDisks {
+    async fn start(compaction: Compaction) -> Self {
+        let mut cluster = Cluster::closed(3);
+        cluster.compaction = compaction;
+        let dirs = (0..3).map(|_| TempDir::new().unwrap()).collect();
+        let mut nodes = Self { cluster, dirs };
+        for id in nodes.cluster.ids() {
+            nodes.open(id).await;
+        }
+        nodes
+    }
+
+    async fn open(&mut self, id: NodeId) {
+        let identity = StoreIdentity {
+            cluster: "test".to_owned(),
+            node: id,
+        };
+        let store = SegmentLogStore::open(self.dirs[slot(id)].path(), &identity).unwrap();
+        let host = self.cluster.builder(id).log_store(store).open().await.unwrap();
+        self.cluster.put(id, host);
+    }
+
+    async fn create(&self, id: NodeId) -> Vec<Group<Journal>> {
+        let mut groups = Vec::new();
+        for group in GROUPS {
+            groups.push(self.cluster.create_on(id, group).await);
+        }
+        groups
+    }
+
+    /// Changes bytes of the only segment of a node.
+    fn damage(&self, id: NodeId, damage: impl Fn(&mut Vec<u8>)) {
+        let path = self.dirs[slot(id)].path().join("log/00000001.segment");
+        change(&path, damage);
+    }
+}
+
+fn change(path: &Path, damage: impl Fn(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    damage(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// The groups of all nodes: by group, then by node.
+async fn all(nodes: &OnDisks) -> Vec<Vec<Group<Journal>>> {
+    let mut groups: Vec<Vec<_>> = GROUPS.iter().map(|_| Vec::new()).collect();
+    for id in nodes.cluster.ids() {
+        for (group, replica) in groups.iter_mut().zip(nodes.create(id).await) {
+            group.push(replica);
+        }
+    }
+    groups
+}
+
+async fn is_repaired_after(compaction: Compaction, damage: impl Fn(&mut Vec<u8>)) {
+    let mut nodes = OnDisks::start(compaction).await;
+    let mut groups = all(&nodes).await;
+    for replicas in &groups {
+        fill(replicas, 0..40).await;
+    }
+    let away = a_follower(&nodes.cluster, &groups[0]).await;
+    let others: Vec<_> = groups.iter().map(|replicas| without(replicas, away)).collect();
+    nodes.cluster.stop(away).await;
+    nodes.damage(away, damage);
+    fill(&others[0], 40..70).await;
+
+    nodes.open(away).await;
+    for (replicas, replica) in groups.iter_mut().zip(nodes.create(away).await) {
+        replicas[slot(away)] = replica;
+    }
+    let host = nodes.cluster.host(away).clone();
+    eventually("all that is damaged is repaired", || {
+        let metrics = host.metrics();
+        let is_damaged = |group| host.group::<Journal>(GroupId(group)).unwrap().status().damaged;
+        metrics.replicas_damaged > 0
+            && metrics.replicas_repaired == metrics.replicas_damaged
+            && !GROUPS.into_iter().any(is_damaged)
+    })
+    .await;
+
+    // Its vote counts again: another node is away, and with it the majority.
+    let other = nodes.cluster.ids().into_iter().find(|id| *id != away).unwrap();
+    nodes.cluster.stop(other).await;
+    for (n, replicas) in groups.iter().enumerate() {
+        let left = without(replicas, other);
+        propose(&left, "after").await;
+        let mut expected = numbers(if n == 0 { 70 } else { 40 });
+        expected.push("after".to_owned());
+        assert_eq!(read(&left).await, expected);
+    }
+    nodes.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_log_with_flipped_bits_is_repaired_by_entries() {
+    let flip = |bytes: &mut Vec<u8>| {
+        for at in (900..9_000).step_by(700) {
+            bytes[at] ^= 1 << (at % 8);
+        }
+    };
+    is_repaired_after(Compaction::default(), flip).await;
+}
+
+#[tokio::test]
+async fn a_log_with_flipped_bits_is_repaired_by_a_snapshot() {
+    let flip = |bytes: &mut Vec<u8>| {
+        for at in (900..9_000).step_by(700) {
+            bytes[at] ^= 1 << (at % 8);
+        }
+    };
+    is_repaired_after(often(), flip).await;
+}
+
+#[tokio::test]
+async fn a_log_that_ends_too_early_is_repaired() {
+    is_repaired_after(Compaction::default(), |bytes| bytes.truncate(2_000)).await;
+}
+
+/// The log goes on from a snapshot that can't be read: both come anew from the peers.
+#[tokio::test]
+async fn a_damaged_snapshot_is_replaced_by_the_peers() {
+    let mut nodes = OnDisks::start(often()).await;
+    let mut groups = all(&nodes).await;
+    fill(&groups[0], 0..60).await;
+    let away = a_follower(&nodes.cluster, &groups[0]).await;
+    let host = nodes.cluster.host(away).clone();
+    eventually("it takes snapshots", || host.metrics().snapshots_taken > 2).await;
+    drop(host);
+    nodes.cluster.stop(away).await;
+    let mut snapshots = nodes.cluster.snapshots[slot(away)].clone();
+    let names = snapshots.list().unwrap();
+    for name in &names {
+        let mut bytes = snapshots.read(name, 0, usize::MAX).unwrap().to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        snapshots.write(name, 0, &bytes).unwrap();
+    }
+    let others = without(&groups[0], away);
+    fill(&others, 60..90).await;
+    nodes.open(away).await;
+    for (replicas, replica) in groups.iter_mut().zip(nodes.create(away).await) {
+        replicas[slot(away)] = replica;
+    }
+    let repaired = groups[0][slot(away)].clone();
+    eventually("it is repaired", || {
+        let host = nodes.cluster.host(away);
+        host.metrics().replicas_repaired == 1 && !repaired.status().damaged
+    })
+    .await;
+    let leader = leader_of(&groups[0], &nodes.cluster.ids()).await.leader().unwrap();
+    let other = nodes
+        .cluster
+        .ids()
+        .into_iter()
+        .find(|id| *id != away && *id != leader)
+        .unwrap();
+    nodes.cluster.stop(other).await;
+    let left = without(&groups[0], other);
+    fill(&left, 90..95).await;
+    assert_eq!(read(&left).await, numbers(95));
+    nodes.cluster.stop_all().await;
+}
