@@ -1,5 +1,5 @@
 //! What reads bytes that others wrote, as functions that a fuzzer can call: `examples/fuzz` does. No part of the public
-//! interface.
+//! interface: behind the feature `fuzzing`, it is as the fuzzers need it.
 
 use crate::{session, snapshot, store, transport};
 
