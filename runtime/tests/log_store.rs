@@ -23,6 +23,10 @@ mod lives;
 mod model;
 #[path = "log_store/random.rs"]
 mod random;
+#[path = "log_store/steps.rs"]
+mod steps;
+#[path = "log_store/stops.rs"]
+mod stops;
 #[path = "log_store/tame_disk.rs"]
 mod tame_disk;
 #[path = "log_store/tidy.rs"]

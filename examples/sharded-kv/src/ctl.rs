@@ -5,6 +5,7 @@ mod ask;
 mod cluster;
 
 use clap::Subcommand;
+use std::path::PathBuf;
 
 use self::cluster::Cluster;
 use crate::address::HostPort;
@@ -61,10 +62,25 @@ pub(crate) enum Ctl {
     /// Last resort, for a group that lost its quorum for good: goes on from the replica of one node, and has the other
     /// nodes that answer begin anew from it. Says what may be lost.
     Rebuild { group: u64, node: u64 },
+    /// Looks at what is on a node's disk, while the node is down.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Gives up changes that wait for nodes to catch up.
     Abandon {
         #[command(flatten)]
         groups: Groups,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Says what is whole and what is damaged, and what the next start would make of it. Changes nothing. Ends with 0 if
+    /// all is whole, 1 if something is damaged, 2 if that can't be told.
+    Check {
+        /// The node's data directory.
+        dir: PathBuf,
     },
 }
 
@@ -117,6 +133,21 @@ struct Plan {
     leaves: Option<u64>,
 }
 
+/// Looks at a data directory; returns what the process ends with. `say` is told what was found.
+pub(crate) fn store(command: &StoreCommand, mut say: impl FnMut(&str)) -> u8 {
+    let StoreCommand::Check { dir } = command;
+    match raftyard::store::check(dir) {
+        Ok(found) => {
+            say(&found.to_string());
+            u8::from(!found.is_whole())
+        }
+        Err(error) => {
+            say(&format!("can't tell: {error}"));
+            2
+        }
+    }
+}
+
 /// Carries out `ctl` on the cluster that the node at `address` belongs to. `say` is told what was done.
 pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl FnMut(&str)) -> Result<(), CtlError> {
     let cluster = Cluster::ask(dial, address).await?;
@@ -128,6 +159,8 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
         leaves,
     };
     let plan = match ctl {
+        // It asks no cluster.
+        Ctl::Store { .. } => return Ok(()),
         Ctl::Status => {
             cluster.status(&mut say).await;
             return Ok(());

@@ -121,9 +121,9 @@ enum Mode {
     },
     /// Ask a running cluster about itself, or change who belongs to it.
     Ctl {
-        /// Where any of its nodes serves clients.
+        /// Where any of its nodes serves clients; all commands but `store` need it.
         #[arg(long, value_name = "HOST:PORT")]
-        node: HostPort,
+        node: Option<HostPort>,
         /// The password that the nodes ask of clients: the line in this file; otherwise what RAFTYARD_PASSWORD says, if it
         /// is set.
         #[arg(long, value_name = "FILE")]
@@ -177,6 +177,8 @@ enum RunError {
     Ports { port: u16, nodes: u16 },
     #[error("--groups {0} is not between 1 and {SLOT_COUNT}")]
     Groups(u16),
+    #[error("--node is missing: which cluster?")]
+    NoNode,
     #[error("can't start: {0}")]
     Process(io::Error),
     #[error(transparent)]
@@ -196,7 +198,7 @@ fn main() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .init();
     match run(arguments.mode) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("raftyard-kv: {error}");
             ExitCode::FAILURE
@@ -204,7 +206,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mode: Mode) -> Result<(), RunError> {
+fn run(mode: Mode) -> Result<ExitCode, RunError> {
     let (configs, dev) = match mode {
         Mode::Dev {
             nodes,
@@ -254,7 +256,8 @@ fn run(mode: Mode) -> Result<(), RunError> {
                 hosts: &hosts,
                 days,
             };
-            return Ok(certificates::write(&out, &wanted)?);
+            certificates::write(&out, &wanted)?;
+            return Ok(ExitCode::SUCCESS);
         }
         Mode::Ctl {
             node,
@@ -262,16 +265,22 @@ fn run(mode: Mode) -> Result<(), RunError> {
             ca,
             command,
         } => {
+            if let Ctl::Store { command } = command {
+                return Ok(ctl::store(&command, announce).into());
+            }
+            let node = node.ok_or(RunError::NoNode)?;
             let dial = Dial {
                 tls: ca.as_deref().map(Connector::open).transpose()?,
                 password: operators_password(password_file.as_deref())?,
             };
             let asked = ctl::run(&node, &dial, command, announce);
-            return runtime()?.block_on(asked).map_err(RunError::Ctl);
+            runtime()?.block_on(asked)?;
+            return Ok(ExitCode::SUCCESS);
         }
         Mode::Server { config } => (vec![NodeConfig::load(&config)?], false),
     };
-    runtime()?.block_on(run_nodes(&configs, dev))
+    runtime()?.block_on(run_nodes(&configs, dev))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn operators_password(file: Option<&Path>) -> Result<Option<Password>, RunError> {

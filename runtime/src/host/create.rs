@@ -239,21 +239,26 @@ impl Node {
         self.leave_behind(found);
         let group = found.record.group;
         let (mut machine, applied) = DiskTyped::open(machine, &found.record, self.id)?;
-        let is_behind = |found: &RecoveredGroup| applied.index < found.state.base.index;
-        let mut last = applied;
-        let mut opened = Opened::default();
-        if is_behind(found) || found.state.holds(applied) {
-            // If it forgot its log, what is on disk may be ahead of that now.
+        let (mut last, mut ahead) = (applied, LogIndex::ZERO);
+        let mut opened = None;
+        if applied.index < found.state.base.index {
             let decode = machine.decoder();
-            opened = self
-                .open_or_forget(found, Some(applied), decode)
-                .await?
-                .unwrap_or_default();
+            opened = self.open_or_forget(found, Some(applied), decode).await?;
         }
-        // Looked at once more: the log may be forgotten now.
-        let mut ahead = LogIndex::ZERO;
-        if opened.newest.is_none() && !is_behind(found) && !found.state.holds(applied) {
-            if !found.state.must_catch_up() {
+        // Looked at only now: the log may have been forgotten.
+        let opened = match opened {
+            Some(opened) => opened,
+            None if found.state.holds(applied) => {
+                let decode = machine.decoder();
+                self.open_snapshot(found, Some(applied), decode).await?
+            }
+            None if found.state.must_catch_up() => {
+                // All that it applied is committed: the log gets it once more, or a snapshot beyond it.
+                (ahead, last) = (applied.index, found.state.base);
+                let decode = machine.decoder();
+                self.open_snapshot(found, Some(last), decode).await?
+            }
+            None => {
                 return Err(CreateGroupError::DiskState(DiskStateError::NotInLog {
                     group,
                     applied,
@@ -261,10 +266,7 @@ impl Node {
                     last: found.state.last.0,
                 }));
             }
-            // All that it applied is committed: the log gets it once more, or a snapshot beyond it.
-            (ahead, last) = (applied.index, found.state.base);
-            opened = self.open_snapshot(found, Some(last), machine.decoder()).await?;
-        }
+        };
         let mut is_unsynced = opened.is_backed;
         if let Some((newest, state)) = opened.newest {
             take_over(&found.record, &mut machine, newest, state)?;

@@ -52,19 +52,28 @@ impl Boot {
 /// [`StoreError::Damaged`] if the note is not what was written; [`StoreError::Io`]. The start may be counted
 /// then, which does no harm.
 pub(super) fn count_boot(disk: &mut impl Disk, promise_ms: u64) -> Result<Boot, StoreError> {
-    let place = disk.note_place();
-    let failed = |what: &str, error| StoreError::io(format!("{what} {}", place.display()), error);
-    let before = match disk.note().map_err(|error| failed("read", error))? {
-        None => Boot::default(),
-        Some(note) => read(&note).ok_or_else(|| StoreError::Damaged {
-            path: place.clone(),
-            what: "it does not say how often the node was started".to_owned(),
-        })?,
-    };
-    let (boot, noted) = before.next(promise_ms);
+    let (boot, noted) = read_boot(disk)?.next(promise_ms);
     let note = seal(noted.to_lines());
-    disk.set_note(note.as_bytes()).map_err(|error| failed("write", error))?;
+    let written = disk.set_note(note.as_bytes());
+    written.map_err(|error| StoreError::io(format!("write {}", disk.note_place().display()), error))?;
     Ok(boot)
+}
+
+/// What was noted at the last start.
+///
+/// # Errors
+///
+/// As [`count_boot`]. Nothing is changed.
+pub(super) fn read_boot(disk: &impl Disk) -> Result<Boot, StoreError> {
+    let place = disk.note_place();
+    let note = disk.note();
+    match note.map_err(|error| StoreError::io(format!("read {}", place.display()), error))? {
+        None => Ok(Boot::default()),
+        Some(note) => read(&note).ok_or_else(|| StoreError::Damaged {
+            path: place,
+            what: "it does not say how often the node was started".to_owned(),
+        }),
+    }
 }
 
 fn read(note: &[u8]) -> Option<Boot> {

@@ -62,6 +62,50 @@ pub(super) fn lock_dir(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Takes a directory that is there for this process, until the lock is dropped. Changes nothing.
+///
+/// # Errors
+///
+/// [`StoreError::Io`] or [`StoreError::InUse`].
+pub(super) fn lock_existing(dir: &Path) -> Result<Option<File>, StoreError> {
+    let path = dir.join(LOCK_FILE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(StoreError::io(format!("open {}", path.display()), e)),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(e)) => Err(StoreError::io(format!("lock {}", path.display()), e)),
+    }
+}
+
+/// Whose directory it is, in words, and what checksums begin with.
+///
+/// # Errors
+///
+/// [`StoreError::Damaged`] if the file is not what was written; [`StoreError::NotOurs`] if it is of another format;
+/// [`StoreError::Io`].
+pub(super) fn read_identity(dir: &Path) -> Result<(String, u32), StoreError> {
+    let path = dir.join(IDENTITY_FILE);
+    let text = fs::read(&path).map_err(|e| StoreError::io(format!("read {}", path.display()), e))?;
+    let lines = std::str::from_utf8(&text).ok().and_then(unseal);
+    let lines = lines.ok_or_else(|| StoreError::Damaged {
+        path,
+        what: "its checksum fails".into(),
+    })?;
+    let owner = lines.trim_end().replace('\n', ", ");
+    match lines.starts_with(&format!("format {FORMAT}\n")) {
+        true => Ok((owner, crc32fast::hash(&text))),
+        false => Err(StoreError::NotOurs {
+            path: dir.to_owned(),
+            found: owner,
+            wanted: format!("format {FORMAT}"),
+        }),
+    }
+}
+
 /// Compares the directory's identity; writes it, durably, if there is none and `is_new`.
 ///
 /// # Errors

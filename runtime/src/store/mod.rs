@@ -5,6 +5,7 @@
 //! (`tests/log_store.rs`).
 
 mod boot;
+mod check;
 mod disk;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -18,6 +19,7 @@ mod shape;
 mod snapshots;
 
 pub use boot::Boot;
+pub use check::{StoreCheck, check};
 pub use disk::{Directory, Disk};
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;

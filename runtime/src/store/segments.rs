@@ -123,9 +123,21 @@ impl<D: Disk> SegmentLogStore<D> {
         Ok(store)
     }
 
+    /// What a disk holds whose checksums begin with `seed`, and what a start would make of it. Nothing is written.
+    pub(super) fn look_at(disk: D, seed: u32) -> Result<StoreContents, StoreError> {
+        let mut store = Self::seeded(disk, seed);
+        store.look_through()?;
+        store.is_loaded = true;
+        store.recover()
+    }
+
     fn with(disk: D, identity: &StoreIdentity) -> Self {
+        Self::seeded(disk, identity.seed())
+    }
+
+    fn seeded(disk: D, seed: u32) -> Self {
         Self {
-            journal: Journal::new(disk, identity.seed()),
+            journal: Journal::new(disk, seed),
             index: Index::default(),
             batch: Batch::default(),
             moved: 0,

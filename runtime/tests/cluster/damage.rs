@@ -1,10 +1,12 @@
 //! A node whose disk lost something: it says so, its peers repair it, and nothing that was acknowledged is lost.
 
 use super::snapshots::{a_follower, fill, numbers, often, without};
-use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
+use super::support::memory_journal::{MemoryDisk, MemoryJournal};
+use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
 use raftyard::store::{SegmentLogStore, SnapshotStore, StoreIdentity};
-use raftyard::{Compaction, Group, GroupId, NodeId};
+use raftyard::{Compaction, Consistency, Group, GroupId, NodeId, OnDisk};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const GROUPS: [u64; 3] = [1, 2, 3];
@@ -176,4 +178,46 @@ async fn a_damaged_snapshot_is_replaced_by_the_peers() {
     fill(&left, 90..95).await;
     assert_eq!(read(&left).await, numbers(95));
     nodes.cluster.stop_all().await;
+}
+
+/// A state on disk has applied more than its damaged log holds: what comes once more is skipped.
+#[tokio::test]
+async fn a_state_on_disk_that_is_ahead_of_its_damaged_log_is_repaired() {
+    let mut nodes = OnDisks::start(Compaction::default()).await;
+    let disks: Vec<MemoryDisk> = nodes.cluster.ids().iter().map(|_| MemoryDisk::default()).collect();
+    let mut replicas = Vec::new();
+    for id in nodes.cluster.ids() {
+        replicas.push(on_disk(&nodes, &disks, id).await);
+    }
+    fill(&replicas, 0..60).await;
+    let away = a_follower(&nodes.cluster, &replicas).await;
+    let applied = replicas.iter().map(|replica| replica.status().applied).max().unwrap();
+    let follower = replicas[slot(away)].clone();
+    eventually("it applied all", || follower.status().applied >= applied).await;
+    drop(follower);
+    nodes.cluster.stop(away).await;
+    nodes.damage(away, |bytes| bytes.truncate(2_000));
+    nodes.open(away).await;
+    replicas[slot(away)] = on_disk(&nodes, &disks, away).await;
+    let host = nodes.cluster.host(away).clone();
+    eventually("it is repaired", || host.metrics().replicas_repaired == 1).await;
+    let other = nodes.cluster.ids().into_iter().find(|id| *id != away).unwrap();
+    nodes.cluster.stop(other).await;
+    let left = without(&replicas, other);
+    fill(&left, 60..70).await;
+    let repaired = replicas[slot(away)].clone();
+    let mut found = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while found != numbers(70) {
+        assert!(Instant::now() < deadline, "each once: {found:?}");
+        found = repaired.read((), Consistency::Stale).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    nodes.cluster.stop_all().await;
+}
+
+async fn on_disk(nodes: &OnDisks, disks: &[MemoryDisk], id: NodeId) -> Group<OnDisk<MemoryJournal>> {
+    let host = nodes.cluster.host(id);
+    let created = host.create_disk_group(GroupId(1), nodes.cluster.ids(), || Ok(disks[slot(id)].open()));
+    created.await.unwrap()
 }

@@ -1,11 +1,15 @@
 //! What is not what was written: flipped bits, and bytes that are gone.
 
-use crate::harness::{Disk, Harness, append, compact, entries, hard_state, record, vote};
+use crate::harness::{DirectoryDisk, Disk, Harness, append, compact, entries, hard_state, record, vote};
 use crate::tame_disk::{Files, TameDisk};
 use crate::verdict::{Tally, Truth};
 use bytes::Bytes;
-use raftyard::store::{LogStore, LostGroups, SegmentLogStore, StoreContents, StoreError, StoreIdentity};
+use raftyard::store::{
+    LogStore, LostGroups, RecoveredGroup, Refusal, SegmentLogStore, StoreContents, StoreError, StoreIdentity,
+    check as check_directory,
+};
 use raftyard_groups::{Entry, GroupId, LogIndex, NodeId, Payload, Term};
+use std::fs;
 
 /// Two groups in several segments.
 fn closed() -> TameDisk {
@@ -361,4 +365,73 @@ fn a_damaged_record_is_never_moved() {
         "{error}"
     );
     h.store().create(&[record(3)]).unwrap();
+}
+
+/// The newest segment is gone, and so is the mark: nobody knows what was written, nor of which groups.
+#[test]
+fn what_nothing_is_known_of_is_halted() {
+    let disk = closed();
+    {
+        let mut files = disk.files();
+        files.segments.pop_last();
+        files.mark.clear();
+    }
+    for _ in 0..2 {
+        let found = found(&disk);
+        assert_eq!(found.lost, Some(LostGroups::Unknown));
+        let lost = |found: &RecoveredGroup| found.damage.as_ref().is_some_and(|damage| damage.is_lost);
+        assert_eq!(found.groups.iter().filter(|found| lost(found)).count(), 2, "{found:?}");
+    }
+    let mut store = disk.open();
+    store.recover().unwrap();
+    let refused = store.create(&[record(3)]).unwrap_err();
+    let is_named = matches!(
+        refused,
+        StoreError::Refused {
+            reason: Refusal::MayBeLost,
+            ..
+        }
+    );
+    assert!(is_named, "{refused}");
+    // An operator lets one go. Should it come back, it never votes.
+    let tombstones = store.destroy(&[GroupId(1)]).unwrap();
+    assert!(tombstones[0].is_uncertain);
+    store.create(&[record(1)]).unwrap();
+    let state = store.inspect(GroupId(1)).unwrap().state;
+    assert!(
+        state.must_catch_up() && state.forgotten.term == Term(u64::MAX),
+        "{state:?}"
+    );
+}
+
+/// What was there is told without being changed.
+#[test]
+fn a_directory_is_checked_without_being_changed() {
+    let mut h = Harness::<DirectoryDisk>::with_groups(&[1, 2]);
+    h.write(&[append(1, entries(1, 3, 1))]);
+    assert!(matches!(check_directory(h.disk().path()), Err(StoreError::InUse(_))));
+    let disk = h.into_disk();
+    let whole = check_directory(disk.path()).unwrap();
+    assert!(whole.is_whole(), "{whole}");
+    let segment = disk.path().join("log/00000001.segment");
+    let mut bytes = fs::read(&segment).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[last] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let snapshot = disk.path().join("snapshots/1-1-1-1.snapshot");
+    fs::create_dir(snapshot.parent().unwrap()).unwrap();
+    fs::write(&snapshot, b"no snapshot").unwrap();
+    let found = check_directory(disk.path()).unwrap();
+    assert!(!found.is_whole());
+    let said = found.to_string();
+    for part in [
+        "00000001.segment",
+        "1-1-1-1.snapshot: its checksum fails",
+        "g1: damaged",
+        "goes on from",
+    ] {
+        assert!(said.contains(part), "no {part} in: {said}");
+    }
+    assert_eq!(fs::read(&segment).unwrap(), bytes);
+    assert_eq!(disk.open().recover().unwrap(), found.contents, "as it said");
 }

@@ -16,6 +16,7 @@ mod refusals;
 mod scale;
 mod scan;
 mod snapshots;
+mod store_check;
 mod support;
 mod tls;
 mod transactions;

@@ -27,7 +27,8 @@ const SUFFIX: &str = ".segment";
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    mark: File,
+    /// None if it is only read, and has none.
+    mark: Option<File>,
     /// The segment that was written to last, and the length of its file.
     head: Option<Head>,
     /// For reading.
@@ -56,13 +57,32 @@ impl Directory {
             .read(true)
             .write(true)
             .open(&file);
-        Ok(Self {
+        let mark = mark.map_err(|e| StoreError::io(format!("open {}", file.display()), e))?;
+        Ok(Self::with(path, Some(mark)))
+    }
+
+    /// The same, to be only read: nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub(crate) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let file = path.join(MARK);
+        match File::open(&file) {
+            Ok(mark) => Ok(Self::with(path, Some(mark))),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::with(path, None)),
+            Err(e) => Err(StoreError::io(format!("open {}", file.display()), e)),
+        }
+    }
+
+    fn with(path: &Path, mark: Option<File>) -> Self {
+        Self {
             path: path.to_owned(),
-            mark: mark.map_err(|e| StoreError::io(format!("open {}", file.display()), e))?,
+            mark,
             head: None,
             open: RefCell::default(),
             zeros: vec![0; usize::try_from(AHEAD_BYTES).unwrap_or(0)],
-        })
+        }
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -155,13 +175,16 @@ impl Disk for Directory {
     }
 
     fn set_mark(&mut self, mark: &[u8]) -> io::Result<()> {
-        self.mark.seek(SeekFrom::Start(0))?;
-        self.mark.write_all(mark)
+        let file = self.mark.as_mut().ok_or(ErrorKind::NotFound)?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(mark)
     }
 
     fn mark(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let mut file = &self.mark;
+        let Some(mut file) = self.mark.as_ref() else {
+            return Ok(bytes);
+        };
         file.seek(SeekFrom::Start(0))?;
         file.take(MARK_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(bytes)

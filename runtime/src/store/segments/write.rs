@@ -87,7 +87,7 @@ impl<D: Disk> SegmentLogStore<D> {
             index => held.term_at(index),
         });
         let of = (Kind::Entries, owner, prev.unwrap_or_default());
-        let term_max = persist.entries.last().map_or(0, |last| last.term.0);
+        let term_max = persist.entries.last().map_or(base.term.0, |last| last.term.0);
         self.batch.raise(Totals { term_max, groups: 0 });
         put_entries(&mut self.batch, &self.index.backs, of, &persist.entries, parts);
         put.parts.end = parts.len();
