@@ -252,7 +252,7 @@ impl<D: Disk> Journal<D> {
     /// missing.
     pub(super) fn begin_after(&mut self, newest: u32) -> Result<(), StoreError> {
         let number = self.create_after(newest, self.next)?;
-        self.usage.begin(number, SEGMENT_HEADER as u64);
+        self.usage.begin_beyond(number, SEGMENT_HEADER as u64);
         Ok(())
     }
 

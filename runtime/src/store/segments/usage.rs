@@ -25,7 +25,22 @@ impl Usage {
     pub(super) fn begin(&mut self, number: u32, len: u64) {
         self.total += len;
         let live = 0;
+        debug_assert!(
+            self.segments
+                .back()
+                .is_none_or(|head| head.number.checked_add(1) == Some(number))
+        );
         self.segments.push_back(Segment { number, len, live });
+    }
+
+    /// Adds a later segment: those between are not there.
+    pub(super) fn begin_beyond(&mut self, number: u32, len: u64) {
+        if let Some(head) = self.segments.back().map(|head| head.number) {
+            for missing in head.saturating_add(1)..number {
+                self.begin(missing, 0);
+            }
+        }
+        self.begin(number, len);
     }
 
     /// The newest segment, and up to where it is written.
