@@ -110,14 +110,15 @@ fn create(dir: &Path, path: &Path, identity: &StoreIdentity) -> Result<(), Store
 }
 
 impl<D: Disk> SegmentLogStore<D> {
-    /// Opens the store of `identity` on a disk, creating it if that is empty.
+    /// Opens the store of `identity` on a disk, creating it if that has neither segments nor a mark.
     ///
     /// # Errors
     ///
     /// [`StoreError::Io`].
     pub fn on(disk: D, identity: &StoreIdentity) -> Result<Self, StoreError> {
         let mut store = Self::with(disk, identity);
-        if store.segments()? == 0 {
+        let is_new = store.journal.disk.mark().is_ok_and(|mark| mark.is_empty());
+        if is_new && store.segments()? == 0 {
             journal::found(&mut store.journal.disk, identity.seed())?;
         }
         Ok(store)

@@ -215,6 +215,7 @@ impl<D: Disk> SegmentLogStore<D> {
             self.flush_over()?;
         }
         self.commit()?;
+        self.journal.usage.release_before(newest.saturating_add(1));
         // It says that nobody needs the old ones.
         self.begin_over();
         self.commit()?;

@@ -92,6 +92,14 @@ impl Usage {
         }
     }
 
+    /// Nobody needs anything before this segment any more.
+    pub(super) fn release_before(&mut self, number: u32) {
+        for segment in self.segments.iter_mut().filter(|segment| segment.number < number) {
+            self.live = self.live.saturating_sub(segment.live);
+            segment.live = 0;
+        }
+    }
+
     /// Bytes that somebody needs.
     pub(super) fn live(&self) -> u64 {
         self.live
