@@ -279,7 +279,7 @@ fn a_misdirected_write_is_noticed() {
                     .segments
                     .get_mut(number)
                     .unwrap()
-                    .copy_within(from..from + 256, to)
+                    .copy_within(from..from + 256, to);
             };
             tally.add(check(&truth, &disk, copy, &|| format!("{number}: {from} to {to}")));
         }

@@ -174,7 +174,7 @@ fn machines_that_stop() {
     let mut stops = 0;
     let seed = seed();
     for round in 0.. {
-        let torn = |step: u64, byte: usize| Rng(seed ^ step << 20 ^ byte as u64 / 64 ^ round << 50).below(2) == 0;
+        let torn = |step: u64, byte: usize| Rng(seed ^ (step << 20) ^ (byte as u64 / 64) ^ (round << 50)).below(2) == 0;
         stops += stops::stop_at(|step| step % 2 == round % 2, torn);
         if stops >= wanted {
             break;

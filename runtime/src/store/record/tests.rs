@@ -140,7 +140,7 @@ fn records_come_back_as_they_were() {
 fn commands_share_the_memory_of_their_record() {
     let entries = [command(1, 1, b"shared")];
     let record = Bytes::from(encoded(|out| {
-        encode_entries(out, BACK, Kind::Entries, OWNER, Term(1), &entries)
+        encode_entries(out, BACK, Kind::Entries, OWNER, Term(1), &entries);
     }));
     let within = record.as_ptr_range();
     let mut reader = EntriesReader::open(record).unwrap();

@@ -48,7 +48,7 @@ impl<D: Disk> SegmentLogStore<D> {
         let add = |state: &State| {
             batch.raise(totals_of(&state.hard_state));
             batch.add(backs, state.owner.group, |out, back| {
-                encode_state(out, back, state, true)
+                encode_state(out, back, state, true);
             })
         };
         let records: Vec<_> = states.iter().map(add).collect();
@@ -85,7 +85,7 @@ impl<D: Disk> SegmentLogStore<D> {
         let (batch, backs) = (&mut self.batch, &self.index.backs);
         let add = |tombstone: &Tombstone| {
             batch.add(backs, tombstone.group, |out, back| {
-                encode_tombstone(out, back, tombstone)
+                encode_tombstone(out, back, tombstone);
             })
         };
         let records: Vec<_> = tombstones.iter().map(add).collect();
