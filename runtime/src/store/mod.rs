@@ -6,6 +6,7 @@
 
 mod boot;
 mod disk;
+mod disk_id;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod identity;
@@ -19,6 +20,7 @@ mod snapshots;
 
 pub use boot::Boot;
 pub use disk::{Directory, Disk};
+pub use disk_id::DiskId;
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
 pub(crate) use peer_book::{PeerBook, is_address};
