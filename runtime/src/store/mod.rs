@@ -37,7 +37,8 @@ use std::path::PathBuf;
 pub trait LogStore: Send + 'static {
     /// Counts a start of the node, and notes that from now on it grants promises of up to `promise_ms`
     /// milliseconds. To be called once, when the store was opened, before the node says anything to anybody;
-    /// what it says of the time before is what earlier calls were given. Durable when it returns.
+    /// what it says of the time before is what earlier calls were given. The first call draws the disk's id. Durable
+    /// when it returns.
     ///
     /// # Errors
     ///
