@@ -47,6 +47,8 @@ mod sharing;
 mod snapshots;
 #[path = "cluster/tenants.rs"]
 mod tenants;
+#[path = "cluster/wiped.rs"]
+mod wiped;
 #[path = "cluster/witnesses.rs"]
 mod witnesses;
 #[path = "cluster/yard.rs"]

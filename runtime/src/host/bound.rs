@@ -1,5 +1,6 @@
 //! A node between being bound and being open: how its actors are put together.
 
+use super::acquaintances::Acquaintances;
 use super::builder::{HostBuilder, StoreChoice};
 use super::placement::{Spots, Threads};
 use super::{Actors, Node, RaftHost};
@@ -104,7 +105,7 @@ impl BoundHost {
         } = opened.ok_or_else(|| OpenError::Thread("it ended".to_owned()))??;
 
         // What the configuration says wins.
-        let mut known = book.peers().clone();
+        let mut known = book.addresses().clone();
         known.extend(peers);
         let StoreContents {
             groups,
@@ -129,7 +130,9 @@ impl BoundHost {
             liveness_inbox.clone(),
         ));
         let budget = InboundBudget::new(limits.inbound_bytes_max);
-        let (transport_actor, handle) = self.transport.into_actor(known, inbound, budget);
+        let peers = Acquaintances::new(boot.disk, book, self.spots.storage.clone());
+        let disks = Arc::new(peers.clone());
+        let (transport_actor, handle) = self.transport.into_actor(known, disks, inbound, budget);
 
         // On the board before any replica looks: it says who must not vote yet.
         let random = mix(mix(self.seed, node.0), boot.counter);
@@ -187,7 +190,7 @@ impl BoundHost {
         Ok(RaftHost(Arc::new(Node {
             id: node,
             peer_address: address,
-            peers: Mutex::new(book),
+            peers,
             registry: Registry::default(),
             workers: inboxes,
             storage: storage_inbox,

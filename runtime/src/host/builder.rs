@@ -155,7 +155,8 @@ impl HostBuilder {
     }
 
     /// Keeps logs in this store instead of in the data directory; snapshots then lie in memory, unless
-    /// [`HostBuilder::snapshot_store`] says otherwise.
+    /// [`HostBuilder::snapshot_store`] says otherwise. Peers that run know the node by this store's
+    /// [disk](crate::store::DiskId), and refuse it on another one: open the same store again in its next life.
     #[must_use]
     pub fn log_store(mut self, store: impl LogStore) -> Self {
         self.store = StoreChoice::Given(Box::new(store));

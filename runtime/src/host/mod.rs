@@ -1,5 +1,6 @@
 //! A node: what it is built from, and what users hold of it.
 
+mod acquaintances;
 mod bound;
 mod builder;
 mod cluster;
@@ -32,11 +33,12 @@ use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
 use crate::router::worker_of;
 use crate::snapshot::{SnapshotActor, SnapshotWork};
 use crate::storage::{StorageActor, StorageWork};
-use crate::store::{LostGroups, PeerBook, RecoveredGroup, Tombstone};
+use crate::store::{LostGroups, RecoveredGroup, Tombstone};
 use crate::tenancy::Tenancy;
 use crate::transport::{self, TransportActor, TransportHandle};
 use crate::turns::{self, TurnActor};
 use crate::worker::{self, Create, Dispatcher, Work};
+use acquaintances::Acquaintances;
 use actix::Addr;
 use create::{Reservation, Wanted};
 use options::OfThisRun;
@@ -74,7 +76,7 @@ pub struct RaftHost(Arc<Node>);
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     peer_address: String,
-    peers: Mutex<PeerBook>,
+    peers: Acquaintances,
     registry: Registry,
     workers: Vec<Arc<Inbox<Work>>>,
     storage: Arc<Inbox<StorageWork>>,

@@ -13,7 +13,8 @@ impl RaftHost {
     /// but what [`HostBuilder::peer`](crate::HostBuilder::peer) says of a node wins there. (A node whose log store was
     /// given to it has no data directory, and remembers nothing.)
     ///
-    /// Every member of a group has to know every other.
+    /// Every member of a group has to know every other. Where a node is says nothing of its disk: one that comes back on
+    /// another one is refused, wherever it is, see [`remove_peer`](Self::remove_peer).
     ///
     /// # Errors
     ///
@@ -27,7 +28,9 @@ impl RaftHost {
     }
 
     /// The other node may not connect any more, and nothing is sent to it, until [`set_peer`](Self::set_peer) or, if
-    /// the builder named it, the next start. For nodes that are members of no group: an entry that stays does no harm.
+    /// the builder named it, the next start. Its disk is forgotten, too: it may come back on another one, as a node that
+    /// was never met. That is safe only for nodes that are members of no group, on any node: one that lost its disk has
+    /// forgotten what it promised and acknowledged. An entry that stays does no harm.
     ///
     /// # Errors
     ///
@@ -53,11 +56,16 @@ impl RaftHost {
         // On the storage's thread, one after the other: so the transport hears of changes in the order of the book.
         let disk = node.disk.clone();
         let noted = disk.complete(move || async move {
-            node.peers.lock().set(peer, address.clone())?;
             let transport = &node.actors.transport;
             let told = match address {
-                Some(address) => transport.send(SetPeer(peer, address)).await,
-                None => transport.send(RemovePeer(peer)).await,
+                Some(address) => {
+                    node.peers.set(peer, address.clone(), !node.knows_peer(peer))?;
+                    transport.send(SetPeer(peer, address)).await
+                }
+                None => {
+                    node.peers.remove(peer)?;
+                    transport.send(RemovePeer(peer)).await
+                }
             };
             told.map_err(|_| PeerError::Closed)
         });

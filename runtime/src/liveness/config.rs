@@ -64,11 +64,13 @@ impl LivenessTuning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::DiskId;
 
     fn waits_until(longest_promise_ms_before: u64) -> Moment {
         let boot = Boot {
             counter: 4,
             longest_promise_ms_before,
+            disk: DiskId(1),
         };
         let config = LivenessTuning::default().config(NodeId(1), boot, 7, Moment(50));
         assert_eq!(config.incarnation, NodeIncarnation { boot: 4, random: 7 });

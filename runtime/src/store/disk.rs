@@ -4,6 +4,7 @@ mod directory;
 
 pub use directory::Directory;
 
+use super::DiskId;
 use std::io;
 use std::path::PathBuf;
 
@@ -92,6 +93,11 @@ pub trait Disk: Send + 'static {
     ///
     /// Any [`io::Error`].
     fn note(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// What this disk is to be told by from now on, if nobody started on it yet: another one at each call.
+    fn new_id(&mut self) -> DiskId {
+        DiskId::draw()
+    }
 
     /// What to call the note in an error.
     fn note_place(&self) -> PathBuf;

@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const IDENTITY_FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
 

@@ -5,7 +5,7 @@ use super::refusal::{
     Refusal, check_entries, check_rebuild, first_state, forget_configuration, imported_state, next_term, rebased,
 };
 use super::shape::LogShape;
-use super::{GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, Tombstone};
+use super::{DiskId, GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, Tombstone};
 use parking_lot::Mutex;
 use raftyard_groups::{Entry, GroupId, HardState, LogBase, LogId, LogIndex, Membership, Payload, Persist};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,8 @@ pub struct MemoryLogStore {
 
 #[derive(Clone, Debug, Default)]
 struct Disk {
-    boot: Boot,
+    /// The last start; none if there was none yet.
+    boot: Option<Boot>,
     groups: BTreeMap<GroupId, MemoryGroup>,
     tombstones: BTreeMap<GroupId, Tombstone>,
 }
@@ -146,8 +147,9 @@ impl MemoryGroup {
 impl LogStore for MemoryLogStore {
     fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
         let mut disk = self.disk.lock();
-        let (boot, noted) = disk.boot.next(promise_ms);
-        disk.boot = noted;
+        let before = disk.boot.unwrap_or_else(|| Boot::none_yet(DiskId::draw()));
+        let (boot, noted) = before.next(promise_ms);
+        disk.boot = Some(noted);
         Ok(boot)
     }
 

@@ -7,6 +7,7 @@
 mod boot;
 mod check;
 mod disk;
+mod disk_id;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod identity;
@@ -21,6 +22,7 @@ mod snapshots;
 pub use boot::Boot;
 pub use check::{StoreCheck, check};
 pub use disk::{Directory, Disk};
+pub use disk_id::DiskId;
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
 pub(crate) use peer_book::{PeerBook, is_address};
@@ -37,7 +39,8 @@ use std::path::PathBuf;
 pub trait LogStore: Send + 'static {
     /// Counts a start of the node, and notes that from now on it grants promises of up to `promise_ms`
     /// milliseconds. To be called once, when the store was opened, before the node says anything to anybody;
-    /// what it says of the time before is what earlier calls were given. Durable when it returns.
+    /// what it says of the time before is what earlier calls were given. The first call draws the disk's id. Durable
+    /// when it returns.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! The peers that a node was told of while it ran.
+//! The peers that a node was told of while it ran, and the disk by which it knows each.
 
-use super::StoreError;
 use super::identity::{read_sealed, write_sealed};
+use super::{DiskId, StoreError};
 use raftyard_groups::NodeId;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,12 +9,19 @@ use std::path::{Path, PathBuf};
 
 const FILE: &str = "peers";
 
-/// Where peers are reached, kept in the data directory as one small file that is replaced as a whole. Without a
-/// directory it forgets when the process ends.
+/// Where peers are reached, and which disk each had when it was first met. Kept in the data directory as one small
+/// file that is replaced as a whole; without a directory it forgets when the process ends.
 #[derive(Debug, Default)]
 pub(crate) struct PeerBook {
     dir: Option<PathBuf>,
-    peers: BTreeMap<NodeId, String>,
+    notes: Notes,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Notes {
+    addresses: BTreeMap<NodeId, String>,
+    /// Of peers that the configuration names, too.
+    disks: BTreeMap<NodeId, DiskId>,
 }
 
 impl PeerBook {
@@ -24,38 +31,73 @@ impl PeerBook {
     ///
     /// [`StoreError::Damaged`] if it is not what was written; [`StoreError::Io`].
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let peers = match read_sealed(dir, FILE)? {
-            None => BTreeMap::new(),
-            Some(text) => parse(&text).ok_or_else(|| StoreError::Damaged {
+        let notes = match read_sealed(dir, FILE)? {
+            None => Notes::default(),
+            Some(text) => Notes::parse(&text).ok_or_else(|| StoreError::Damaged {
                 path: dir.join(FILE),
                 what: "it is no list of peers".to_owned(),
             })?,
         };
         Ok(Self {
             dir: Some(dir.to_owned()),
-            peers,
+            notes,
         })
     }
 
-    pub(crate) fn peers(&self) -> &BTreeMap<NodeId, String> {
-        &self.peers
+    /// Where peers are reached that the node was told of while it ran.
+    pub(crate) fn addresses(&self) -> &BTreeMap<NodeId, String> {
+        &self.notes.addresses
     }
 
-    /// Notes where a peer is reached, durably; `None` forgets it.
+    /// The disks of the peers that were met.
+    pub(crate) fn disks(&self) -> &BTreeMap<NodeId, DiskId> {
+        &self.notes.disks
+    }
+
+    /// Notes where a peer is reached, durably; one that `is_new` has no disk yet.
     ///
     /// # Errors
     ///
     /// [`StoreError::Io`]; the note may be on disk or not then, and is not in the book.
-    pub(crate) fn set(&mut self, peer: NodeId, address: Option<String>) -> Result<(), StoreError> {
-        let mut peers = self.peers.clone();
-        match address {
-            Some(address) => peers.insert(peer, address),
-            None => peers.remove(&peer),
-        };
-        if let Some(dir) = self.dir.as_ref().filter(|_| peers != self.peers) {
-            write_sealed(dir, FILE, to_text(&peers))?;
+    pub(crate) fn set(&mut self, peer: NodeId, address: String, is_new: bool) -> Result<(), StoreError> {
+        self.change(|notes| {
+            notes.addresses.insert(peer, address);
+            if is_new {
+                notes.disks.remove(&peer);
+            }
+        })
+    }
+
+    /// Forgets a peer and its disk, durably.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`]; it may be forgotten on disk or not then, and is still in the book.
+    pub(crate) fn remove(&mut self, peer: NodeId) -> Result<(), StoreError> {
+        self.change(|notes| {
+            notes.addresses.remove(&peer);
+            notes.disks.remove(&peer);
+        })
+    }
+
+    /// Notes the disk by which a peer is known from now on, durably.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`]; the note may be on disk or not then, and is not in the book.
+    pub(crate) fn set_disk(&mut self, peer: NodeId, disk: DiskId) -> Result<(), StoreError> {
+        self.change(|notes| {
+            notes.disks.insert(peer, disk);
+        })
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Notes)) -> Result<(), StoreError> {
+        let mut notes = self.notes.clone();
+        change(&mut notes);
+        if let Some(dir) = self.dir.as_ref().filter(|_| notes != self.notes) {
+            write_sealed(dir, FILE, notes.to_text())?;
         }
-        self.peers = peers;
+        self.notes = notes;
         Ok(())
     }
 }
@@ -65,24 +107,39 @@ pub(crate) fn is_address(address: &str) -> bool {
     !address.is_empty() && !address.chars().any(char::is_control)
 }
 
-fn to_text(peers: &BTreeMap<NodeId, String>) -> String {
-    let mut text = "format 1\n".to_owned();
-    for (peer, address) in peers {
+impl Notes {
+    fn to_text(&self) -> String {
+        let mut text = "format 2\n".to_owned();
         // Writing to a string can't fail.
-        writeln!(text, "peer {} {address}", peer.0).ok();
+        for (peer, address) in &self.addresses {
+            writeln!(text, "peer {} {address}", peer.0).ok();
+        }
+        for (peer, disk) in &self.disks {
+            writeln!(text, "disk {} {disk}", peer.0).ok();
+        }
+        text
     }
-    text
-}
 
-fn parse(text: &str) -> Option<BTreeMap<NodeId, String>> {
-    let mut lines = text.lines();
-    (lines.next() == Some("format 1")).then_some(())?;
-    lines
-        .map(|line| {
-            let (node, address) = line.strip_prefix("peer ")?.split_once(' ')?;
-            Some((NodeId(node.parse().ok()?), address.to_owned()))
-        })
-        .collect()
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        (lines.next() == Some("format 2")).then_some(())?;
+        let mut notes = Self::default();
+        for line in lines {
+            let (kind, note) = line.split_once(' ')?;
+            let (node, what) = note.split_once(' ')?;
+            let node = NodeId(node.parse().ok()?);
+            match kind {
+                "peer" => {
+                    notes.addresses.insert(node, what.to_owned());
+                }
+                "disk" => {
+                    notes.disks.insert(node, DiskId::parse(what)?);
+                }
+                _ => return None,
+            }
+        }
+        Some(notes)
+    }
 }
 
 #[cfg(test)]
@@ -94,23 +151,30 @@ mod tests {
     fn what_was_noted_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let mut book = PeerBook::open(dir.path()).unwrap();
-        assert!(book.peers().is_empty());
-        book.set(NodeId(4), Some("kv 4.example:1".to_owned())).unwrap();
-        book.set(NodeId(5), Some("[::1]:2".to_owned())).unwrap();
-        book.set(NodeId(4), Some("elsewhere:3".to_owned())).unwrap();
+        assert!(book.addresses().is_empty() && book.disks().is_empty());
+        book.set(NodeId(4), "kv 4.example:1".to_owned(), true).unwrap();
+        book.set(NodeId(5), "[::1]:2".to_owned(), true).unwrap();
+        for peer in 4..=6 {
+            book.set_disk(NodeId(peer), DiskId(u128::from(peer))).unwrap();
+        }
+        book.set(NodeId(4), "elsewhere:3".to_owned(), false).unwrap();
         let again = PeerBook::open(dir.path()).unwrap();
-        assert_eq!(again.peers(), book.peers());
-        assert_eq!(again.peers().len(), 2);
-        book.set(NodeId(4), None).unwrap();
+        assert_eq!(again.notes, book.notes);
+        assert_eq!(again.addresses().len(), 2);
+        assert_eq!(again.disks().len(), 3, "who moves has the same disk");
+        book.remove(NodeId(4)).unwrap();
+        book.set(NodeId(5), "[::1]:2".to_owned(), true).unwrap();
         let left = PeerBook::open(dir.path()).unwrap();
-        assert_eq!(left.peers().keys().collect::<Vec<_>>(), [&NodeId(5)]);
+        assert_eq!(left.addresses().keys().collect::<Vec<_>>(), [&NodeId(5)]);
+        assert_eq!(left.disks().keys().collect::<Vec<_>>(), [&NodeId(6)]);
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let mut book = PeerBook::open(dir.path()).unwrap();
-        book.set(NodeId(4), Some("host:1".to_owned())).unwrap();
+        book.set(NodeId(4), "host:1".to_owned(), true).unwrap();
+        book.set_disk(NodeId(4), DiskId::draw()).unwrap();
         let path = dir.path().join(FILE);
         let whole = std::fs::read(&path).unwrap();
         for bit in 0..whole.len() * 8 {

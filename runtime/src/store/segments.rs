@@ -46,7 +46,7 @@ const BATCH_BYTES_KEPT: usize = 4 << 20;
 /// ```text
 /// identity   whose directory it is
 /// lock       held while a store has it open
-/// log/       the segments, a mark, and a count of starts
+/// log/       the segments, a mark, a count of starts, and which disk it is
 /// ```
 pub struct SegmentLogStore<D = Directory> {
     journal: Journal<D>,

@@ -8,6 +8,7 @@ use super::lane::Lane;
 use super::link::Link;
 use super::network::Listener;
 use super::outbox::OutboxBounds;
+use super::peer_disks::PeerDisks;
 use super::session::{Inbound, Reception};
 use crate::budget::InboundBudget;
 use actix::{Actor, ActorContext, ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
@@ -57,6 +58,7 @@ impl BoundTransport {
     pub(crate) fn into_actor(
         self,
         mut peers: BTreeMap<NodeId, String>,
+        disks: Arc<dyn PeerDisks>,
         inbound: Arc<dyn Inbound>,
         budget: InboundBudget,
     ) -> (TransportActor, TransportHandle) {
@@ -68,6 +70,7 @@ impl BoundTransport {
         };
         let actor = TransportActor {
             config,
+            disks,
             inbound,
             budget,
             handle: handle.clone(),
@@ -89,6 +92,7 @@ impl BoundTransport {
 /// is dropped.
 pub(crate) struct TransportActor {
     config: TransportConfig,
+    disks: Arc<dyn PeerDisks>,
     inbound: Arc<dyn Inbound>,
     budget: InboundBudget,
     handle: TransportHandle,
@@ -130,6 +134,7 @@ impl TransportActor {
             cluster: self.config.cluster.clone(),
             node: self.config.node,
             handle: self.handle.clone(),
+            disks: Arc::clone(&self.disks),
             inbound: Arc::clone(&self.inbound),
             budget: self.budget.clone(),
             counters: Arc::clone(&self.handle.counters),
@@ -166,6 +171,7 @@ impl TransportActor {
                 lane,
                 network: Arc::clone(&config.network),
                 outbox: Arc::clone(way.outbox(lane)),
+                disks: Arc::clone(&self.disks),
                 counters: Arc::clone(&self.handle.counters),
                 limits: config.limits.clone(),
                 seed: config.seed.wrapping_add(self.links),
@@ -180,6 +186,7 @@ impl TransportActor {
             address: way.address.subscribe(),
             network: Arc::clone(&config.network),
             queue: Arc::clone(&way.bulk),
+            disks: Arc::clone(&self.disks),
             counters: Arc::clone(&self.handle.counters),
             limits: config.limits.clone(),
             pace,

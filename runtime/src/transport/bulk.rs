@@ -10,6 +10,7 @@ use super::counters::Counters;
 use super::handshake::HandshakeError;
 use super::lane::Lane;
 use super::network::Network;
+use super::peer_disks::PeerDisks;
 use super::service::{Hello, PROTOCOL, PeerClient, SnapshotAnswer, SnapshotChunk, SnapshotOffer, chunk_crc};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -137,6 +138,7 @@ pub(super) struct Bulk {
     pub(super) address: watch::Receiver<String>,
     pub(super) network: Arc<dyn Network>,
     pub(super) queue: Arc<BulkQueue>,
+    pub(super) disks: Arc<dyn PeerDisks>,
     pub(super) counters: Arc<Counters>,
     pub(super) limits: TransportLimits,
     pub(super) pace: Arc<Pace>,
@@ -186,9 +188,13 @@ impl Bulk {
         let client::NewClient { client, dispatch } = PeerClient::new(client::Config::default(), transport);
         let sending = async {
             let hello = client.hello(codec::context(), self.hello());
-            match timeout(self.limits.connect_deadline, hello).await {
-                Ok(Ok(Ok(_))) => {}
+            let welcome = match timeout(self.limits.connect_deadline, hello).await {
+                Ok(Ok(Ok(welcome))) => welcome,
                 refused => return tracing::debug!(peer = self.peer.0, ?refused, "no connection for snapshots"),
+            };
+            // Counted and reported by the links.
+            if let Err(error) = self.disks.meet(self.peer, welcome.disk).await {
+                return tracing::debug!(peer = self.peer.0, %error, "no connection for snapshots");
             }
             while let Some(outgoing) = &*next {
                 let is_complete = self.transfer(&client, outgoing).await;
@@ -274,6 +280,7 @@ impl Bulk {
             from: self.node.0,
             to: self.peer.0,
             lane: Lane::Snapshot,
+            disk: self.disks.own(),
         }
     }
 }

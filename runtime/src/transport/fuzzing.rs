@@ -10,6 +10,7 @@ use super::service::{
 };
 use super::wire::{Decoded, NodeParcel, decode, encode, encode_node, encoded_len};
 use crate::fuzzing::{Target, cuts};
+use crate::store::DiskId;
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, StreamExt};
 use raftyard_groups::{
@@ -165,6 +166,7 @@ fn call_samples() -> Vec<Vec<u8>> {
         from: 1,
         to: 2,
         lane: Lane::Data,
+        disk: DiskId(300),
     };
     let offer = SnapshotOffer {
         group: 7,
@@ -216,7 +218,7 @@ fn answer_samples() -> Vec<Vec<u8>> {
     ];
     let refused = refusals.map(|refusal| PeerResponse::Deliver(Err(refusal)));
     let taken = [
-        PeerResponse::Hello(Ok(Welcome)),
+        PeerResponse::Hello(Ok(Welcome { disk: DiskId(300) })),
         PeerResponse::Deliver(Ok(Receipt)),
         PeerResponse::SnapshotOffer(Ok(SnapshotAnswer::Wanted { offset: 300 })),
         PeerResponse::SnapshotChunk(Ok(SnapshotAnswer::Complete)),

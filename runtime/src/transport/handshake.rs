@@ -44,6 +44,12 @@ pub enum HandshakeRefusal {
     /// It is of another version.
     #[error("it speaks protocol {0}")]
     Protocol(u16),
+    /// It has another disk than when it was met first: its data directory is gone, or is not the one it had.
+    #[error("it has another disk than it had: a node whose data directory is gone comes back under a new node id")]
+    OtherDisk,
+    /// It knows this node by another disk, and refuses it.
+    #[error("it knows this node by another disk: a node whose data directory is gone comes back under a new node id")]
+    OwnDisk,
     /// It is too slow.
     #[error("it did not end the handshake in time")]
     Deadline,
@@ -102,6 +108,10 @@ pub struct HandshakeCounts {
     pub wrong_node: u64,
     /// Nodes that are no peers.
     pub unknown_node: u64,
+    /// Nodes that have another disk than they had.
+    pub other_disk: u64,
+    /// Nodes that refuse this one because it has another disk than it had.
+    pub own_disk: u64,
     /// Handshakes that took too long, or were given up for newer ones.
     pub late: u64,
     /// All others.
@@ -120,6 +130,8 @@ impl HandshakeCounts {
             + self.wrong_cluster
             + self.wrong_node
             + self.unknown_node
+            + self.other_disk
+            + self.own_disk
             + self.late
             + self.other
     }
@@ -134,6 +146,8 @@ impl HandshakeCounts {
             wrong_cluster: with(self.wrong_cluster, other.wrong_cluster),
             wrong_node: with(self.wrong_node, other.wrong_node),
             unknown_node: with(self.unknown_node, other.unknown_node),
+            other_disk: with(self.other_disk, other.other_disk),
+            own_disk: with(self.own_disk, other.own_disk),
             late: with(self.late, other.late),
             other: with(self.other, other.other),
         }
@@ -149,6 +163,8 @@ impl HandshakeCounts {
             HandshakeRefusal::Cluster(_) => &mut self.wrong_cluster,
             HandshakeRefusal::Node(_) | HandshakeRefusal::Target(_) => &mut self.wrong_node,
             HandshakeRefusal::UnknownNode => &mut self.unknown_node,
+            HandshakeRefusal::OtherDisk => &mut self.other_disk,
+            HandshakeRefusal::OwnDisk => &mut self.own_disk,
             HandshakeRefusal::Deadline | HandshakeRefusal::Crowded => &mut self.late,
             HandshakeRefusal::Protocol(_) | HandshakeRefusal::Refused(_) | HandshakeRefusal::Other(_) => {
                 &mut self.other

@@ -5,10 +5,11 @@ use super::codec;
 use super::config::TransportLimits;
 use super::counters::Counters;
 use super::frame::Frame;
-use super::handshake::HandshakeError;
+use super::handshake::{HandshakeError, HandshakeRefusal};
 use super::lane::Lane;
 use super::network::Network;
 use super::outbox::Outbox;
+use super::peer_disks::{MeetError, PeerDisks};
 use super::service::{Hello, PROTOCOL, PeerClient, Receipt, Refusal, Welcome};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -33,6 +34,7 @@ pub(crate) struct Link {
     pub(crate) lane: Lane,
     pub(crate) network: Arc<dyn Network>,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) disks: Arc<dyn PeerDisks>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) limits: TransportLimits,
     pub(crate) seed: u64,
@@ -50,7 +52,9 @@ enum LinkError {
     #[error("a frame was not acknowledged within {0:?}")]
     CallDeadline(Duration),
     #[error("refused: {0}")]
-    Refused(#[from] Refusal),
+    Refused(Refusal),
+    #[error("{0}")]
+    Meet(MeetError),
     #[error("call failed: {}", with_sources(.0))]
     Call(#[from] RpcError),
     #[error("connection ended: {0}")]
@@ -169,10 +173,13 @@ impl Link {
             welcome = client.hello(codec::context(), self.hello()) => welcome,
             () = tokio::time::sleep_until(connect_by) => return too_late(),
         };
-        match welcome {
-            Ok(Ok(Welcome)) => {}
-            Ok(Err(refusal)) => return refusal.into(),
+        let disk = match welcome {
+            Ok(Ok(Welcome { disk })) => disk,
+            Ok(Err(refusal)) => return self.refused(refusal),
             Err(error) => return error.into(),
+        };
+        if let Err(error) = self.disks.meet(self.peer, disk).await {
+            return self.not_met(error);
         }
         if progress.was_welcomed {
             self.counters.add_reconnect();
@@ -240,7 +247,7 @@ impl Link {
         let call = client.deliver(codec::context(), frame);
         match tokio::time::timeout(deadline, call).await {
             Ok(received) => {
-                let Receipt = received??;
+                let Receipt = received?.map_err(|refusal| self.refused(refusal))?;
                 Ok(bytes)
             }
             Err(_) => Err(LinkError::CallDeadline(deadline)),
@@ -254,7 +261,31 @@ impl Link {
             from: self.node.0,
             to: self.peer.0,
             lane: self.lane,
+            disk: self.disks.own(),
         }
+    }
+
+    /// The peer refuses this node.
+    fn refused(&self, refusal: Refusal) -> LinkError {
+        match refusal {
+            Refusal::OtherDisk => self.handshake(HandshakeRefusal::OwnDisk),
+            refusal => LinkError::Refused(refusal),
+        }
+    }
+
+    /// This node refuses the peer.
+    fn not_met(&self, error: MeetError) -> LinkError {
+        match error {
+            MeetError::OtherDisk => self.handshake(HandshakeRefusal::OtherDisk),
+            error => LinkError::Meet(error),
+        }
+    }
+
+    fn handshake(&self, refusal: HandshakeRefusal) -> LinkError {
+        LinkError::Handshake(HandshakeError {
+            peer: format!("node {} at {}", self.peer, self.address()),
+            refusal,
+        })
     }
 }
 

@@ -6,8 +6,8 @@
 //!    form (`wire`) into the [`outbox`] of its peer and [`lane`]: serialisation happens on the worker.
 //! 2. What queued while earlier frames were on their way leaves as one [`frame`], one tarpc call
 //!    ([`service`]) on the connection of that peer and lane ([`link`]), a few calls in flight, in order.
-//! 3. The peer's [`acceptor`] has one [`session`] per connection: it refuses whom it does not know,
-//!    checks each frame, and hands its messages, in order, to [`Inbound`].
+//! 3. The peer's [`acceptor`] has one [`session`] per connection: it refuses whom it does not know, or knows by another
+//!    disk ([`PeerDisks`]), checks each frame, and hands its messages, in order, to [`Inbound`].
 //!
 //! Snapshots take another way: [`bulk`] sends a file in chunks, each its own call, on a connection that
 //! exists only meanwhile; each call is answered when the chunk is written.
@@ -40,6 +40,7 @@ mod network;
 #[allow(clippy::unwrap_used)]
 mod nowhere;
 mod outbox;
+mod peer_disks;
 mod service;
 mod session;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -60,6 +61,7 @@ pub use network::{ByteStream, Connection, Listener, MemoryNetwork, Network, Netw
 #[cfg(feature = "tls")]
 pub use network::{TlsError, TlsFiles, TlsNetwork};
 pub(crate) use outbox::Flow;
+pub(crate) use peer_disks::{MeetError, PeerDisks};
 pub(crate) use service::{SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 pub(crate) use session::Inbound;
 pub(crate) use wire::NodeParcel;

@@ -1,8 +1,10 @@
 //! A transport for tests of those who use one: it reaches nobody.
 
-use super::{MemoryNetwork, TransportConfig, TransportHandle, TransportLimits, bind};
+use super::{MeetError, MemoryNetwork, PeerDisks, TransportConfig, TransportHandle, TransportLimits, bind};
 use crate::budget::InboundBudget;
 use crate::router::Router;
+use crate::store::DiskId;
+use futures::future::{LocalBoxFuture, ready};
 use raftyard_groups::NodeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +21,20 @@ pub(crate) async fn nowhere(router: Router) -> TransportHandle {
         limits: TransportLimits::default(),
     };
     let bound = bind(config).await.unwrap();
-    let (_, handle) = bound.into_actor(BTreeMap::new(), Arc::new(router), InboundBudget::new(1));
+    let (peers, budget) = (BTreeMap::new(), InboundBudget::new(1));
+    let (_, handle) = bound.into_actor(peers, Arc::new(Nobody), Arc::new(router), budget);
     handle
+}
+
+/// Meets nobody.
+struct Nobody;
+
+impl PeerDisks for Nobody {
+    fn own(&self) -> DiskId {
+        DiskId(1)
+    }
+
+    fn meet(&self, _: NodeId, _: DiskId) -> LocalBoxFuture<'_, Result<(), MeetError>> {
+        Box::pin(ready(Err(MeetError::OtherDisk)))
+    }
 }

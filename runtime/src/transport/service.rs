@@ -2,11 +2,12 @@
 
 use super::frame::Frame;
 use super::lane::Lane;
+use crate::store::DiskId;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Version of the service and of all it carries. Nodes of different versions refuse each other.
-pub(crate) const PROTOCOL: u16 = 4;
+pub(crate) const PROTOCOL: u16 = 5;
 
 /// One node, as seen by another over one connection.
 #[tarpc::service]
@@ -22,7 +23,8 @@ pub(crate) trait Peer {
     async fn snapshot_chunk(chunk: SnapshotChunk) -> Result<SnapshotAnswer, Refusal>;
 }
 
-/// Who calls. The shape of this one never changes, so that any two versions can tell each other apart.
+/// Who calls. The shape of this one does not change from protocol 5 on, so that any two versions can tell each other
+/// apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     /// The caller's [`PROTOCOL`].
@@ -35,11 +37,16 @@ pub(crate) struct Hello {
     pub(crate) to: u64,
     /// What this connection is for.
     pub(crate) lane: Lane,
+    /// What it keeps its logs on.
+    pub(crate) disk: DiskId,
 }
 
 /// The connection may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Welcome;
+pub(crate) struct Welcome {
+    /// What the answering node keeps its logs on.
+    pub(crate) disk: DiskId,
+}
 
 /// The frame was received and its messages handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,4 +142,12 @@ pub(crate) enum Refusal {
     /// The caller's certificate is of another node than the caller says it is.
     #[error("this node's certificate is of node {0}")]
     Certificate(u64),
+    /// The caller has another disk than when it was met first.
+    #[error(
+        "the peer knows this node by another disk: a node whose data directory is gone comes back under a new node id"
+    )]
+    OtherDisk,
+    /// The caller was not met before, and its disk can't be noted.
+    #[error("the peer can't note this node's disk")]
+    NotNoted,
 }

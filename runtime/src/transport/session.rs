@@ -5,6 +5,7 @@ use super::frame::Frame;
 use super::handle::TransportHandle;
 use super::handshake::HandshakeRefusal;
 use super::lane::Lane;
+use super::peer_disks::{MeetError, PeerDisks};
 use super::service::{
     Hello, PROTOCOL, Peer, Receipt, Refusal, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, Welcome,
 };
@@ -34,12 +35,23 @@ pub(crate) trait Inbound: Send + Sync + 'static {
     fn snapshot(&self, from: NodeId, part: SnapshotPart) -> oneshot::Receiver<SnapshotAnswer>;
 }
 
+impl From<MeetError> for Refusal {
+    fn from(error: MeetError) -> Self {
+        match error {
+            MeetError::OtherDisk => Self::OtherDisk,
+            MeetError::NotNoted(_) => Self::NotNoted,
+        }
+    }
+}
+
 /// What all sessions of a node share. Lives on the transport's thread.
 pub(crate) struct Reception {
     pub(crate) cluster: String,
     pub(crate) node: NodeId,
     /// Knows who is a peer.
     pub(crate) handle: TransportHandle,
+    /// Knows them by their disks.
+    pub(crate) disks: Arc<dyn PeerDisks>,
     pub(crate) inbound: Arc<dyn Inbound>,
     /// Bytes of the data lane that may be received and not yet taken care of.
     pub(crate) budget: InboundBudget,
@@ -86,7 +98,7 @@ impl Session {
         self.open.borrow().is_some()
     }
 
-    fn welcome(&self, hello: &Hello) -> Result<Welcome, Refusal> {
+    async fn welcome(&self, hello: &Hello) -> Result<Welcome, Refusal> {
         let reception = &self.reception;
         let from = NodeId(hello.from);
         if hello.protocol != PROTOCOL {
@@ -109,6 +121,11 @@ impl Session {
         if self.is_open() {
             return Err(Refusal::SecondHello);
         }
+        reception.disks.meet(from, hello.disk).await?;
+        if !reception.handle.knows(from) {
+            // It was removed meanwhile.
+            return Err(Refusal::UnknownNode);
+        }
         let mut current = reception.current.borrow_mut();
         if let Some(older) = current.insert((from, hello.lane), self.replaced.clone()) {
             older.cancel();
@@ -119,7 +136,9 @@ impl Session {
             next_seq: 0,
         });
         self.welcomed.store(true, Relaxed);
-        Ok(Welcome)
+        Ok(Welcome {
+            disk: reception.disks.own(),
+        })
     }
 
     /// Waits until the frame's bytes fit into what the node may hold: the peer, whose call is answered only
@@ -219,9 +238,9 @@ pub(crate) struct SessionService(pub(crate) Rc<Session>);
 
 impl Peer for SessionService {
     async fn hello(self, _: Context, hello: Hello) -> Result<Welcome, Refusal> {
-        let answer = self.0.welcome(&hello);
+        let answer = self.0.welcome(&hello).await;
         match &answer {
-            Ok(Welcome) => {
+            Ok(Welcome { .. }) => {
                 tracing::debug!(peer = hello.from, lane = ?hello.lane, "peer connected");
             }
             Err(refusal) => {
@@ -232,6 +251,7 @@ impl Peer for SessionService {
                     Refusal::UnknownNode => HandshakeRefusal::UnknownNode,
                     Refusal::Target(_) => HandshakeRefusal::Target(NodeId(hello.to)),
                     Refusal::Protocol(_) => HandshakeRefusal::Protocol(hello.protocol),
+                    Refusal::OtherDisk => HandshakeRefusal::OtherDisk,
                     other => HandshakeRefusal::Other(other.to_string()),
                 };
                 self.0.reception.counters.refusals.note(&claimed, &refusal);

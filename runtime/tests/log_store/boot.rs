@@ -2,7 +2,7 @@
 
 use crate::harness::{DirectoryDisk, Disk, MemoryDisk};
 use crate::tame_disk::TameDisk;
-use raftyard::store::{Boot, LogStore, StoreError};
+use raftyard::store::{Boot, DiskId, LogStore, StoreError};
 use std::fs;
 
 fn boot<D: Disk>(disk: &D, promise_ms: u64) -> (u64, u64) {
@@ -10,6 +10,7 @@ fn boot<D: Disk>(disk: &D, promise_ms: u64) -> (u64, u64) {
     let Boot {
         counter,
         longest_promise_ms_before,
+        ..
     } = store.boot(promise_ms).unwrap();
     store.recover().unwrap();
     (counter, longest_promise_ms_before)
@@ -36,6 +37,36 @@ fn starts_are_counted_and_the_longest_promise_is_remembered_in_memory() {
 fn starts_are_counted_and_the_longest_promise_is_remembered_on_disk() {
     starts_are_counted::<DirectoryDisk>();
     starts_are_counted::<TameDisk>();
+}
+
+fn disk_of<D: Disk>(disk: &D) -> DiskId {
+    disk.open().boot(600).unwrap().disk
+}
+
+fn a_disk_is_told_from_others<D: Disk>() {
+    let (disk, other) = (D::blank(), D::blank());
+    let first = disk_of(&disk);
+    assert_eq!(disk_of(&disk), first, "it is the same at every start");
+    assert_ne!(disk_of(&other), first);
+}
+
+#[test]
+fn a_disk_is_told_from_others_in_memory() {
+    a_disk_is_told_from_others::<MemoryDisk>();
+}
+
+#[test]
+fn a_disk_is_told_from_others_on_disk() {
+    a_disk_is_told_from_others::<DirectoryDisk>();
+    a_disk_is_told_from_others::<TameDisk>();
+}
+
+#[test]
+fn a_directory_that_lost_its_log_is_another_disk() {
+    let disk = DirectoryDisk::blank();
+    let first = disk_of(&disk);
+    fs::remove_dir_all(disk.path().join("log")).unwrap();
+    assert_ne!(disk_of(&disk), first);
 }
 
 #[test]

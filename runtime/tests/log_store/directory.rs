@@ -38,14 +38,18 @@ fn a_directory_of_another_format_is_refused() {
     let h = with_a_log();
     let file = h.path().join("identity");
     let text = fs::read_to_string(&file).unwrap();
-    let body = text[..text.find("crc32").unwrap()].replace("format 3", "format 9");
-    let checksum = crc32fast::hash(body.as_bytes());
-    fs::write(&file, format!("{body}crc32 {checksum:08x}\n")).unwrap();
-    let error = open_error(h.path(), &identity());
-    assert!(
-        matches!(&error, StoreError::NotOurs { found, .. } if found.contains("format 9")),
-        "{error}"
-    );
+    let own = &text[..text.find("crc32").unwrap()];
+    assert!(own.contains("format 4"));
+    for other in ["format 3", "format 9"] {
+        let body = own.replace("format 4", other);
+        let checksum = crc32fast::hash(body.as_bytes());
+        fs::write(&file, format!("{body}crc32 {checksum:08x}\n")).unwrap();
+        let error = open_error(h.path(), &identity());
+        assert!(
+            matches!(&error, StoreError::NotOurs { found, .. } if found.contains(other)),
+            "{error}"
+        );
+    }
 }
 
 #[test]

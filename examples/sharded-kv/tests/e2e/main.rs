@@ -20,3 +20,4 @@ mod store_check;
 mod support;
 mod tls;
 mod transactions;
+mod wiped;

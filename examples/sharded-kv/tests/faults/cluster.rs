@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) stale: bool,
     /// Writes to a group after which its log is compacted.
     pub(crate) snapshot_entries: u64,
+    /// Whether a node that is wiped is started again, as if nothing had happened.
+    pub(crate) wiped_starts: bool,
 }
 
 impl Setup {
@@ -46,6 +48,7 @@ impl Setup {
             proxy: random.one_in(4),
             stale: false,
             snapshot_entries: 20 + random.below(400),
+            wiped_starts: random.one_in(2),
         }
     }
 
@@ -138,6 +141,9 @@ impl Cluster {
             Fault::Wipe(node) => {
                 self.nodes[node - 1].kill();
                 self.disks[node - 1].wipe();
+                if self.setup.wiped_starts {
+                    self.nodes[node - 1].want();
+                }
                 self.nodes[self.setup.nodes].want();
             }
             Fault::Loss(node, percent) => self.network.set_loss(node, percent),
@@ -162,7 +168,11 @@ impl Cluster {
             Fault::Kill(node) | Fault::Restart(node) => self.nodes[node - 1].want(),
             Fault::KillAll => {
                 let spare = self.setup.spare();
-                let wanted = (1..=spare).filter(|node| Some(*node) != wiped && (wiped.is_some() || *node != spare));
+                let is_wanted = |node: &usize| match wiped {
+                    Some(wiped) => *node != wiped || self.setup.wiped_starts,
+                    None => *node != spare,
+                };
+                let wanted = (1..=spare).filter(is_wanted);
                 wanted.for_each(|node| self.nodes[node - 1].want());
             }
             Fault::Pause(node) => self.nodes[node - 1].go_on(),

@@ -16,7 +16,7 @@ pub(crate) enum Fault {
     Pause(usize),
     /// SIGTERM, and a start once the process ended by itself and the time is over.
     Restart(usize),
-    /// kill -9, the data is removed, and a new node takes the place of this one.
+    /// kill -9, the data is removed, and a new node takes the place of this one, which may try to come back meanwhile.
     Wipe(usize),
     /// Nothing passes between the machine and the others.
     Isolate(usize),

@@ -34,6 +34,7 @@ fn a_node_is_back_once_there_is_room(on_disk: bool) {
         proxy: false,
         stale: false,
         snapshot_entries: 1_000,
+        wiped_starts: false,
     };
     let mut cluster = Cluster::start(setup, "room", &dir, true);
     let load = Load {

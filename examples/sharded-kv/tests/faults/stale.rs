@@ -31,6 +31,7 @@ fn stale_reads_are_noticed() {
         proxy: false,
         stale: true,
         snapshot_entries: 1_000,
+        wiped_starts: false,
     };
     let mut cluster = Cluster::start(setup, "stale", &dir, false);
     let network = cluster.network.clone();

@@ -2,7 +2,7 @@
 
 use super::{Fate, NodeDisk, State, failed};
 use crate::sim::vital::Vital;
-use crate::store::Disk;
+use crate::store::{Disk, DiskId};
 use std::io;
 use std::path::PathBuf;
 
@@ -156,6 +156,11 @@ impl Disk for SimDisk {
 
     fn note(&self) -> io::Result<Option<Vec<u8>>> {
         Ok(self.disk.0.lock().files.note.clone())
+    }
+
+    fn new_id(&mut self) -> DiskId {
+        // Each node has one disk, for as long as the world stands; and a seed gives the same world again.
+        DiskId(u128::from(self.disk.0.lock().node.0))
     }
 
     fn note_place(&self) -> PathBuf {

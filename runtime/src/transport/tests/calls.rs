@@ -1,7 +1,8 @@
 //! Who may call, and what a caller may not do.
 
 use super::harness::{
-    CLUSTER, Node, append, cluster, config, connected, heartbeat, numbers, quick, run, start, wait_until,
+    CLUSTER, Node, append, cluster, config, connected, disk_of, heartbeat, numbers, quick, run, start, start_on,
+    wait_until,
 };
 use crate::transport::codec;
 use crate::transport::frame::Frame;
@@ -50,7 +51,12 @@ fn hello() -> Hello {
         from: 1,
         to: 2,
         lane: Lane::Data,
+        disk: disk_of(1),
     }
+}
+
+fn welcome() -> Welcome {
+    Welcome { disk: disk_of(2) }
 }
 
 fn payload(messages: &[Message]) -> Bytes {
@@ -104,10 +110,59 @@ fn strangers_are_refused_by_name() {
         assert_eq!(node.handle.counts().handshakes_refused, refused);
         let known = caller(&node).await;
         let answer = known.hello(context::current(), hello()).await.unwrap();
-        assert_eq!(answer, Ok(Welcome));
+        assert_eq!(answer, Ok(welcome()));
         let answer = known.hello(context::current(), hello()).await.unwrap();
         assert_eq!(answer, Err(Refusal::SecondHello));
         assert_eq!(node.inbox.len(), 0);
+    });
+}
+
+#[test]
+fn a_peer_on_another_disk_is_refused_in_both_directions_until_it_is_known_anew() {
+    run(async {
+        let nodes = cluster(vec![tcp(1), tcp(2)]).await;
+        let [one, two] = nodes.as_slice() else {
+            panic!("two nodes")
+        };
+        connected(one, two).await;
+
+        // It is told so when it calls, on every lane.
+        for lane in [Lane::Heartbeat, Lane::Data, Lane::Snapshot] {
+            let wiped = caller(two).await;
+            let disk = disk_of(9);
+            let answer = wiped.hello(context::current(), Hello { lane, disk, ..hello() }).await;
+            assert_eq!(answer.unwrap(), Err(Refusal::OtherDisk));
+            let frame = Frame::seal(0, payload(&[from_one(two, 1)]));
+            let answer = wiped.deliver(context::current(), frame).await.unwrap();
+            assert_eq!(answer, Err(Refusal::NoHello));
+        }
+        assert_eq!(two.handle.counts().handshakes_refused.other_disk, 3);
+
+        // And nothing is sent to it when it is called.
+        let address = one.address.clone();
+        one.stop().await;
+        let peers = BTreeMap::from([(NodeId(2), two.address.clone())]);
+        let bound = bind(config(1, Arc::new(TcpNetwork), &address)).await.unwrap();
+        let wiped = start_on(bound, 1, disk_of(9), &peers);
+        let refused = |node: &Node| node.handle.counts().handshakes_refused;
+        wait_until("each end knows why", || {
+            let (by_two, by_one) = (refused(two), refused(&wiped));
+            by_two.other_disk > 5 && by_one.own_disk > 0
+        })
+        .await;
+        two.handle
+            .send(&[append(two, &wiped, 5, 16), heartbeat(two, &wiped, 5)]);
+        wiped
+            .handle
+            .send(&[append(&wiped, two, 6, 16), heartbeat(&wiped, two, 6)]);
+        let before = refused(two).other_disk;
+        wait_until("both tried again", || refused(two).other_disk > before + 4).await;
+        assert_eq!((wiped.inbox.len(), numbers(&two.inbox.from(NodeId(1)))), (0, vec![]));
+
+        two.disks.forget(NodeId(1));
+        connected(&wiped, two).await;
+        wiped.stop().await;
+        two.stop().await;
     });
 }
 
@@ -129,8 +184,8 @@ fn a_peer_that_is_removed_sends_no_more_of_its_snapshot() {
         let node = node_two(quick().connect_deadline).await;
         let peer = caller(&node).await;
         let lane = Lane::Snapshot;
-        let welcome = peer.hello(context::current(), Hello { lane, ..hello() }).await;
-        assert_eq!(welcome.unwrap(), Ok(Welcome));
+        let answer = peer.hello(context::current(), Hello { lane, ..hello() }).await;
+        assert_eq!(answer.unwrap(), Ok(welcome()));
         let answer = peer.snapshot_offer(context::current(), offer()).await;
         assert_eq!(answer.unwrap(), Ok(SnapshotAnswer::Refused), "it is handed on");
         node.actor.send(RemovePeer(NodeId(1))).await.unwrap();

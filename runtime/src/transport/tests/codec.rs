@@ -1,6 +1,7 @@
 //! Calls survive the way to bytes and back; bytes that are no call are refused, never a panic.
 
 use super::harness::{Random, seed};
+use crate::store::DiskId;
 use crate::transport::codec::{PostcardCodec, context};
 use crate::transport::frame::Frame;
 use crate::transport::lane::Lane;
@@ -33,6 +34,7 @@ fn calls() -> Vec<ClientMessage<PeerRequest>> {
         from: 1,
         to: 2,
         lane: Lane::Data,
+        disk: DiskId(u128::MAX),
     };
     let frame = Frame::seal(7, Bytes::from(vec![0xa5; 1000]));
     let request = |id, message| {

@@ -1,7 +1,7 @@
 //! What a node sends arrives, in order and in few frames.
 
 use super::harness::{
-    Node, append, cluster, config, connected, heartbeat, numbers, quick, run, start, start_with, wait_until,
+    Node, append, cluster, config, connected, disk_of, heartbeat, numbers, quick, run, start, start_with, wait_until,
 };
 use crate::transport::wire::encoded_len;
 use crate::transport::{
@@ -101,7 +101,7 @@ fn on_an_arbiter_of_its_own() {
             (NodeId(1), bound.address().to_owned()),
             (NodeId(2), other.address().to_owned()),
         ]);
-        let far = start_with(bound, 1, &peers, |actor| {
+        let far = start_with(bound, 1, disk_of(1), &peers, |actor| {
             TransportActor::start_in_arbiter(&arbiter.handle(), |_| actor)
         });
         let near = start(other, 2, &peers);

@@ -219,6 +219,7 @@ fn what_waits_for_an_absent_peer_is_bounded_and_what_is_dropped_counted() {
             id: absent,
             address: String::new(),
             inbox: Arc::default(),
+            disks: a.disks.clone(),
             handle: a.handle.clone(),
             actor: a.actor.clone(),
         };

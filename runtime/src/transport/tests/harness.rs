@@ -1,13 +1,15 @@
 //! Nodes with an inbox, and messages with a number.
 
 use crate::budget::{InboundBudget, InboundPermit};
+use crate::store::DiskId;
 use crate::transport::wire::{self, WireError};
 use crate::transport::{
-    BoundTransport, Inbound, Network, SnapshotAnswer, SnapshotPart, Stop, TransportActor, TransportConfig,
-    TransportHandle, TransportLimits, bind,
+    BoundTransport, Inbound, MeetError, Network, PeerDisks, SnapshotAnswer, SnapshotPart, Stop, TransportActor,
+    TransportConfig, TransportHandle, TransportLimits, bind,
 };
 use actix::{Actor, Addr};
 use bytes::Bytes;
+use futures::future::{LocalBoxFuture, ready};
 use parking_lot::Mutex;
 use raftyard_groups::{
     Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, NodeMessage, Payload, Prompt, ReadRound, Term,
@@ -83,10 +85,40 @@ impl Inbox {
     }
 }
 
+/// The disk that a node of the tests has.
+pub(crate) fn disk_of(node: u64) -> DiskId {
+    DiskId(u128::from(node))
+}
+
+/// Remembers peers as long as the node runs.
+pub(crate) struct Memory {
+    own: DiskId,
+    met: Mutex<BTreeMap<NodeId, DiskId>>,
+}
+
+impl Memory {
+    pub(crate) fn forget(&self, peer: NodeId) {
+        self.met.lock().remove(&peer);
+    }
+}
+
+impl PeerDisks for Memory {
+    fn own(&self) -> DiskId {
+        self.own
+    }
+
+    fn meet(&self, peer: NodeId, disk: DiskId) -> LocalBoxFuture<'_, Result<(), MeetError>> {
+        let known = *self.met.lock().entry(peer).or_insert(disk);
+        let met = (known == disk).then_some(()).ok_or(MeetError::OtherDisk);
+        Box::pin(ready(met))
+    }
+}
+
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) address: String,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) disks: Arc<Memory>,
     pub(crate) handle: TransportHandle,
     pub(crate) actor: Addr<TransportActor>,
 }
@@ -109,23 +141,39 @@ pub(crate) fn config(node: u64, network: Arc<dyn Network>, listen: &str) -> Tran
 }
 
 pub(crate) fn start(bound: BoundTransport, id: u64, peers: &BTreeMap<NodeId, String>) -> Node {
-    start_with(bound, id, peers, Actor::start)
+    start_on(bound, id, disk_of(id), peers)
+}
+
+/// Starts a node on another disk than its own.
+pub(crate) fn start_on(bound: BoundTransport, id: u64, disk: DiskId, peers: &BTreeMap<NodeId, String>) -> Node {
+    start_with(bound, id, disk, peers, Actor::start)
 }
 
 /// Starts a node's actor by `place`.
 pub(crate) fn start_with(
     bound: BoundTransport,
     id: u64,
+    disk: DiskId,
     peers: &BTreeMap<NodeId, String>,
     place: impl FnOnce(TransportActor) -> Addr<TransportActor>,
 ) -> Node {
     let inbox = Arc::new(Inbox::default());
     let address = bound.address().to_owned();
-    let (actor, handle) = bound.into_actor(peers.clone(), inbox.clone(), InboundBudget::new(64 << 20));
+    let disks = Arc::new(Memory {
+        own: disk,
+        met: Mutex::default(),
+    });
+    let (actor, handle) = bound.into_actor(
+        peers.clone(),
+        disks.clone(),
+        inbox.clone(),
+        InboundBudget::new(64 << 20),
+    );
     Node {
         id: NodeId(id),
         address,
         inbox,
+        disks,
         handle,
         actor: place(actor),
     }

@@ -1,6 +1,6 @@
 //! How many frames are on their way to a peer that is slow to answer.
 
-use super::harness::{Node, append, config, quick, run, start, wait_until};
+use super::harness::{Node, append, config, disk_of, quick, run, start, wait_until};
 use crate::transport::codec;
 use crate::transport::frame::Frame;
 use crate::transport::lane::Lane;
@@ -25,7 +25,7 @@ struct SlowPeer {
 
 impl Peer for SlowPeer {
     async fn hello(self, _: Context, _: Hello) -> Result<Welcome, Refusal> {
-        Ok(Welcome)
+        Ok(Welcome { disk: disk_of(2) })
     }
 
     async fn deliver(self, _: Context, frame: Frame) -> Result<Receipt, Refusal> {
@@ -78,6 +78,7 @@ async fn frames_in_flight(limits: TransportLimits) -> (usize, usize) {
         id: NodeId(2),
         address: String::new(),
         inbox: Arc::default(),
+        disks: a.disks.clone(),
         handle: a.handle.clone(),
         actor: a.actor.clone(),
     };
