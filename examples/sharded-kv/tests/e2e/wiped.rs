@@ -51,6 +51,9 @@ fn a_wiped_node_does_not_come_back_under_its_old_number_and_a_new_one_takes_its_
         let said = cluster.stderr(3);
         (said.contains("node 2") && said.contains("it has another disk than it had")).then_some(())
     });
+    for node in [2, 3] {
+        eventually("it takes clients", || Connection::open(&cluster.resp(node)).ok());
+    }
     eventually("they tried again and again", || {
         never_answers(&cluster, 2);
         never_answers(&cluster, 3);
