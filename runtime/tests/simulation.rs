@@ -3,7 +3,8 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use raftyard::sim::{Registers, Report, Simulation};
+use raftyard::NodeId;
+use raftyard::sim::{Fault, Registers, Report, Scenario, Simulation, Step};
 use std::time::{Duration, Instant};
 
 /// The seeds to run: those from `RAFTYARD_SEED` on if that is set, and so many as `RAFTYARD_SEEDS` says.
@@ -54,6 +55,48 @@ fn disks_that_lie_are_noticed_and_the_scenario_made_small() {
         "{failure}"
     );
     assert!(failure.to_string().contains("RAFTYARD_SEED="), "{failure}");
+}
+
+/// What a seed does, but for disks that rot; and the disk of one node rots every few seconds.
+fn with_rot(mut scenario: Scenario) -> Scenario {
+    let node = NodeId(scenario.seed % scenario.nodes + 1);
+    let mut steps = std::mem::take(&mut scenario.steps);
+    steps.retain(|step| !matches!(step.fault, Fault::Rot { .. }));
+    steps.extend((1..=5).map(|n| Step {
+        at: Duration::from_secs(3 * n),
+        lasts: Duration::from_millis(100 * n),
+        fault: Fault::Rot {
+            node,
+            draw: scenario.seed << 8 | n,
+        },
+    }));
+    steps.sort_by_key(|step| step.at);
+    Scenario { steps, ..scenario }
+}
+
+/// A minority is damaged: nothing is lost silently, nothing acknowledged is lost, and every group gets on.
+#[test]
+fn what_is_promised_holds_when_a_disk_rots_again_and_again() {
+    let (mut damages, mut made_good) = (0, 0);
+    for seed in seeds(6) {
+        let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(4);
+        match simulation.run_scenario(&with_rot(simulation.scenario(seed))) {
+            Ok(report) => {
+                let count = |what: &str| report.timeline.iter().filter(|line| line.what.contains(what)).count();
+                damages += count(" rots: ");
+                made_good += count(" is made good on ");
+            }
+            Err((violation, timeline)) => {
+                let timeline: Vec<String> = timeline.iter().map(ToString::to_string).collect();
+                panic!(
+                    "seed {seed}: {violation}\n{}\nRAFTYARD_SEED={seed} runs it again",
+                    timeline.join("\n")
+                );
+            }
+        }
+    }
+    println!("{damages} damages, {made_good} replicas made good by operators");
+    assert!(damages > 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod device;
 mod files;
 mod logs;
+mod rot;
 mod snapshots;
 
 pub(crate) use logs::SimLogStore;
@@ -32,6 +33,8 @@ struct State {
     blobs: BTreeMap<String, Blob>,
     /// The next write fails.
     fails: bool,
+    /// One did, and nobody asked since.
+    has_failed: bool,
     /// It says of what it is only about to write that it is durable.
     lies: bool,
     random: Random,
@@ -66,6 +69,7 @@ impl NodeDisk {
             doubt: None,
             blobs: BTreeMap::new(),
             fails: false,
+            has_failed: false,
             lies: false,
             random,
             trace,
@@ -75,6 +79,11 @@ impl NodeDisk {
     /// Lets the next write fail, or none.
     pub(crate) fn fail(&self, fails: bool) {
         self.0.lock().fails = fails;
+    }
+
+    /// Whether a write failed since this was asked last.
+    pub(crate) fn take_failed(&self) -> bool {
+        std::mem::take(&mut self.0.lock().has_failed)
     }
 
     /// Lets it say of what it is only about to write that it is durable.
@@ -102,6 +111,12 @@ impl NodeDisk {
 }
 
 impl State {
+    /// Whether it is to fail now.
+    fn fails_now(&mut self) -> bool {
+        self.has_failed |= self.fails;
+        std::mem::take(&mut self.fails)
+    }
+
     /// One that fails may have been done.
     fn failure(&mut self) -> Fate {
         if self.random.chance(500) {

@@ -66,6 +66,14 @@ pub enum Fault {
         /// Which.
         node: NodeId,
     },
+    /// A node loses power, and something of what is durable of its logs is damaged before it starts again. In a
+    /// scenario only one node's disk may rot: what it acknowledged counts on the others.
+    Rot {
+        /// Which.
+        node: NodeId,
+        /// Draws what is damaged.
+        draw: u64,
+    },
     /// A write of a node's disk fails. The node starts again after the time that the fault lasts.
     FailDisk {
         /// Which.
@@ -149,6 +157,13 @@ pub enum Fault {
     },
 }
 
+impl Scenario {
+    /// Whether a disk rots.
+    pub(super) fn rots(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.fault, Fault::Rot { .. }))
+    }
+}
+
 impl Fault {
     /// Nodes that it names.
     pub(super) fn nodes(&self) -> Vec<NodeId> {
@@ -158,6 +173,7 @@ impl Fault {
             | Self::Pause { node }
             | Self::Stall { node }
             | Self::FailDisk { node }
+            | Self::Rot { node, .. }
             | Self::Mute { node }
             | Self::Deafen { node }
             | Self::Slow { node, .. }
@@ -189,6 +205,7 @@ impl fmt::Display for Fault {
             Self::CrashAll => f.write_str("all nodes lose power"),
             Self::Pause { node } => write!(f, "{node} stands still"),
             Self::Stall { node } => write!(f, "the disk of {node} stands still"),
+            Self::Rot { node, .. } => write!(f, "{node} loses power, and its disk rots"),
             Self::FailDisk { node } => write!(f, "the next write of {node} fails"),
             Self::Split { side } => {
                 let side: Vec<String> = side.iter().map(NodeId::to_string).collect();

@@ -27,6 +27,10 @@ pub(crate) enum Event<'a> {
     Creates(&'a GroupRecord),
     /// A replica was removed from a disk.
     Destroys(Life),
+    /// A replica's log was forgotten, because it is of no use.
+    Forgets(GroupId),
+    /// What is durable on a disk was damaged.
+    Rots,
     /// A disk was opened, and holds this.
     Opens(&'a StoreContents),
     /// All members of a group destroyed this life of it.
@@ -175,6 +179,21 @@ impl Watch {
     pub(crate) fn would_explain(&self, events: &[Event<'_>], contents: &StoreContents) -> bool {
         let state = self.watchman.0.lock();
         state.shadow.would_explain(self.node, events, contents)
+    }
+
+    /// Whether the node's disk was damaged, and was not opened since.
+    pub(crate) fn is_rotten(&self) -> bool {
+        self.watchman.0.lock().shadow.is_rotten(self.node)
+    }
+
+    /// Groups of which the node's disk lost what it was or that it was destroyed: an operator has to see to them.
+    pub(crate) fn amiss(&self) -> Vec<GroupId> {
+        self.watchman.0.lock().shadow.amiss(self.node)
+    }
+
+    /// An operator saw to a group.
+    pub(crate) fn set_right(&self, group: GroupId) {
+        self.watchman.0.lock().shadow.set_right(self.node, group);
     }
 
     /// The life that the node's disk holds of a group.

@@ -4,6 +4,7 @@ mod client;
 mod liveness;
 mod node;
 mod operator;
+mod rot;
 
 use super::network::SimNetwork;
 use super::properties::{Call, Freshness, Kind, Outcome};

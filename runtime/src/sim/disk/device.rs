@@ -45,7 +45,7 @@ impl SimDisk {
         let mut disk = self.disk.0.lock();
         let fate = if self.vital.is_dead() {
             return Err(failed());
-        } else if self.vital.burns_down("a write") || (operation.can_fail() && std::mem::take(&mut disk.fails)) {
+        } else if self.vital.burns_down("a write") || (operation.can_fail() && disk.fails_now()) {
             disk.failure()
         } else {
             Fate::Done
@@ -91,8 +91,7 @@ impl Disk for SimDisk {
                 Fate::Indeterminate => disk.random.position(bytes.len() + 1),
             };
             let written = bytes.get(..len).unwrap_or_default();
-            disk.files.segment(segment)?.write(at, written);
-            Ok(())
+            disk.files.write(segment, at, written)
         })
     }
 

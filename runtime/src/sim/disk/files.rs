@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// What a disk writes whole or not at all, in bytes.
-const SECTOR: usize = 512;
+pub(super) const SECTOR: usize = 512;
 /// What the machine's memory keeps, and writes to the disk, in one piece, in bytes.
-const PAGE: usize = 4_096;
+pub(super) const PAGE: usize = 4_096;
 
 /// Segments, the mark and the note.
 #[derive(Default)]
@@ -15,6 +15,9 @@ pub(super) struct LogFiles {
     pub(super) segments: BTreeMap<u32, Segment>,
     pub(super) mark: Vec<u8>,
     durable_mark: Vec<u8>,
+    /// Where what was written since the mark stands, and what since the one that is durable.
+    unmarked: Vec<(u32, usize)>,
+    durably_unmarked: Vec<(u32, usize)>,
     pub(super) note: Option<Vec<u8>>,
 }
 
@@ -55,13 +58,29 @@ impl LogFiles {
             pending: Vec::new(),
         };
         self.segments.insert(number, segment);
+        self.unmarked.push((number, 0));
+    }
+
+    pub(super) fn write(&mut self, number: u32, at: usize, bytes: &[u8]) -> io::Result<()> {
+        self.segment(number)?.write(at, bytes);
+        self.unmarked.push((number, at));
+        Ok(())
+    }
+
+    /// Up to where a segment holds nothing that the mark does not name, in bytes.
+    pub(super) fn marked_len(&self, number: u32) -> usize {
+        let unmarked = self.unmarked.iter().filter(|(segment, _)| *segment == number);
+        let len = self.segments.get(&number).map_or(0, Segment::len);
+        unmarked.map(|(_, at)| *at).fold(len, usize::min)
     }
 
     /// The machine writes it to the disk sooner or later: here it may have done so with the one before.
     pub(super) fn set_mark(&mut self, mark: &[u8], random: &mut Random) {
         if random.chance(500) {
             self.durable_mark.clone_from(&self.mark);
+            self.durably_unmarked.clear();
         }
+        self.durably_unmarked.append(&mut self.unmarked);
         self.mark = mark.to_vec();
     }
 
@@ -72,6 +91,7 @@ impl LogFiles {
         }
         if random.chance(500) {
             self.mark.clone_from(&self.durable_mark);
+            self.unmarked.append(&mut self.durably_unmarked);
         }
     }
 }
@@ -87,7 +107,7 @@ impl Segment {
         self.seen.get(at..end).unwrap_or_default().to_vec()
     }
 
-    pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
+    fn write(&mut self, at: usize, bytes: &[u8]) {
         put(&mut self.seen, at, bytes);
         self.pending.push(Pending {
             at,
@@ -110,6 +130,12 @@ impl Segment {
             }
             !is_synced
         });
+    }
+
+    /// Damages what is durable. To be called where nothing else is there, because the machine lost its power.
+    pub(super) fn damage(&mut self, damage: impl FnOnce(&mut Vec<u8>)) {
+        damage(&mut self.durable);
+        self.seen.clone_from(&self.durable);
     }
 
     /// A sync failed: who asks again is told that all is well, and nothing is written.

@@ -23,6 +23,7 @@ pub(crate) enum Doubt {
     Creates(Vec<GroupRecord>),
     Destroys(Vec<Life>),
     Writes(Vec<Persist>),
+    Forgets(GroupId),
 }
 
 impl Doubt {
@@ -32,6 +33,7 @@ impl Doubt {
             Self::Creates(records) => records.iter().map(Event::Creates).collect(),
             Self::Destroys(lives) => lives.iter().map(|life| Event::Destroys(*life)).collect(),
             Self::Writes(batch) => batch.iter().map(Event::Writes).collect(),
+            Self::Forgets(group) => vec![Event::Forgets(*group)],
         }
     }
 }
@@ -104,7 +106,7 @@ impl LogStore for SimLogStore {
 
     fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
         let outcome = self.logs.forget(group);
-        self.tell(outcome, || Doubt::Writes(Vec::new()))
+        self.tell(outcome, || Doubt::Forgets(group))
     }
 
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {

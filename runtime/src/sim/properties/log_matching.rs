@@ -3,6 +3,7 @@
 use super::{Property, fingerprint};
 use crate::sim::shadow::Shadow;
 use crate::sim::watch::Event;
+use crate::store::StoreContents;
 use raftyard_groups::{GroupId, LogId, NodeId, Term};
 use std::collections::BTreeMap;
 
@@ -16,8 +17,10 @@ impl Property for LogMatching {
     }
 
     fn check(&mut self, node: NodeId, event: &Event<'_>, disks: &Shadow) -> Result<(), String> {
-        let Event::Writes(persist) = event else {
-            return Ok(());
+        let persist = match event {
+            Event::Writes(persist) => persist,
+            Event::Opens(contents) => return self.check_opened(node, contents, disks),
+            _ => return Ok(()),
         };
         let id = persist.group;
         let Some(replica) = disks.replica(node, id) else {
@@ -32,6 +35,30 @@ impl Property for LogMatching {
                     "{node} writes {} of {id}, which carries something else, or follows another one, elsewhere",
                     entry.id()
                 ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LogMatching {
+    /// What is left of a log is as it was written.
+    fn check_opened(&self, node: NodeId, contents: &StoreContents, disks: &Shadow) -> Result<(), String> {
+        for found in &contents.groups {
+            let (group, incarnation) = (found.record.group, found.record.incarnation.0);
+            let Some(replica) = disks.replica(node, group) else {
+                continue;
+            };
+            let mut index = found.state.base.index.next();
+            while let Some(term) = replica.term_at(index) {
+                let (id, before) = (LogId { term, index }, replica.term_at(index.prev()));
+                let written = self.0.get(&(group, incarnation, id));
+                if written.is_some_and(|written| written.1 != before) {
+                    return Err(format!(
+                        "{node} was opened with {id} of {group}, which follows another one elsewhere"
+                    ));
+                }
+                index = index.next();
             }
         }
         Ok(())

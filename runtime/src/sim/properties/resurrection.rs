@@ -4,7 +4,7 @@ use super::Property;
 use crate::life::Life;
 use crate::sim::shadow::Shadow;
 use crate::sim::watch::Event;
-use raftyard_groups::{GroupId, Incarnation, NodeId};
+use raftyard_groups::{GroupId, Incarnation, NodeId, RoleKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
@@ -53,11 +53,31 @@ impl Property for NoResurrection {
                 }
             },
             Event::Stands(life, _) => (*life, "goes on"),
-            Event::Opens(_) => return Ok(()),
+            Event::Opens(contents) => {
+                // What lost that it was destroyed may stand there until an operator sees to it.
+                for found in contents
+                    .groups
+                    .iter()
+                    .filter(|found| disks.is_amiss(node, found.record.group))
+                {
+                    let life = Life::from(&found.record);
+                    self.destroyed.remove(&(node, life.group, life.incarnation.0));
+                }
+                return Ok(());
+            }
+            Event::Forgets(_) | Event::Rots => return Ok(()),
         };
         let (group, incarnation) = (life.group, life.incarnation);
         if self.destroyed.contains(&(node, group, incarnation.0)) {
             return Err(format!("{group} {incarnation} {does} on {node}, which destroyed it"));
+        }
+        let is_idle = match event {
+            Event::Stands(_, group) => group.role() != RoleKind::Leader,
+            Event::Writes(persist) => persist.entries.is_empty(),
+            _ => false,
+        };
+        if is_idle && disks.is_amiss(node, group) {
+            return Ok(());
         }
         if self.over.get(&group).is_some_and(|over| incarnation <= *over) {
             return Err(format!(

@@ -4,7 +4,7 @@ use super::*;
 use crate::life::Life;
 use crate::sim::trace::Trace;
 use crate::sim::watch::Watchman;
-use crate::store::{GroupRecord, RecoveredGroup, StoreContents, Tombstone};
+use crate::store::{Damage, GroupRecord, LostGroups, RecoveredGroup, StoreContents, Tombstone};
 use bytes::Bytes;
 use raftyard_groups::{
     Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LogId, LogIndex, Membership, Moment, Persist,
@@ -229,6 +229,124 @@ fn a_disk_that_lost_something_is_noticed() {
             (1, Event::Opens(&contents)),
         ];
         assert_eq!(complaints(&events), ["durability"], "{contents:?}");
+    }
+}
+
+/// A disk of this group, which ends with `last`.
+fn opened(term: u64, last: LogId, forgotten: LogId, damage: Option<Damage>) -> StoreContents {
+    StoreContents {
+        groups: vec![RecoveredGroup {
+            record: record(1),
+            state: Recovered {
+                hard_state: HardState {
+                    term: Term(term),
+                    vote: None,
+                },
+                base: last,
+                last: last.index,
+                forgotten,
+                ..Recovered::default()
+            },
+            damage,
+        }],
+        ..StoreContents::default()
+    }
+}
+
+fn said(is_lost: bool) -> Option<Damage> {
+    let what = "a record is damaged".to_owned();
+    Some(Damage { what, is_lost })
+}
+
+#[test]
+fn a_disk_may_lose_only_what_it_says_and_only_if_it_rotted() {
+    let (record, noop) = (record(1), noop(1));
+    let anything = LogId::new(1, u64::MAX);
+    let gone = StoreContents {
+        lost: Some(LostGroups::Since(Term(1))),
+        ..StoreContents::default()
+    };
+    let cases = [
+        ("repaired", opened(2, LogId::ZERO, anything, said(false)), true),
+        ("start cut short", opened(2, LogId::ZERO, anything, None), true),
+        ("halted", opened(0, LogId::ZERO, LogId::ZERO, said(true)), true),
+        ("gone", gone, true),
+        ("gone silently", StoreContents::default(), false),
+        ("silent", opened(2, LogId::ZERO, LogId::ZERO, None), false),
+        ("acknowledged", opened(2, LogId::ZERO, LogId::ZERO, said(false)), false),
+        ("votes again", opened(0, LogId::ZERO, anything, said(false)), false),
+    ];
+    for (what, contents, is_right) in &cases {
+        let events = |rots: Option<Event<'static>>| {
+            let before = [(1, Event::Creates(&record)), (1, Event::Writes(&noop))];
+            let rots = rots.into_iter().map(|rots| (1, rots));
+            let after = [(1, Event::Opens(contents))];
+            complaints(&before.into_iter().chain(rots).chain(after).collect::<Vec<_>>())
+        };
+        let wanted: &[&str] = if *is_right { &[] } else { &["durability"] };
+        assert_eq!(events(Some(Event::Rots)), wanted, "{what}");
+        assert_eq!(events(None), ["durability"], "{what}, and the disk is sound");
+    }
+}
+
+#[test]
+fn what_a_damaged_replica_acknowledged_counts_and_what_it_never_held_does_not() {
+    let (record, noop) = (record(1), noop(1));
+    let contents = opened(2, LogId::ZERO, LogId::new(1, u64::MAX), said(false));
+    let mut shadow = Shadow::default();
+    for event in [
+        Event::Creates(&record),
+        Event::Writes(&noop),
+        Event::Rots,
+        Event::Opens(&contents),
+    ] {
+        shadow.note(NodeId(1), &event).unwrap();
+    }
+    assert!(shadow.holds(NodeId(1), LIFE, LogId::new(1, 1)));
+    assert!(!shadow.holds(NodeId(1), LIFE, LogId::new(1, 2)));
+    assert!(!shadow.is_amiss(NodeId(1), GROUP), "its peers repair it");
+    shadow.note(NodeId(1), &Event::Forgets(GROUP)).unwrap();
+    assert!(shadow.holds(NodeId(1), LIFE, LogId::new(1, 1)));
+}
+
+#[test]
+fn a_log_that_is_forgotten_though_it_is_whole_is_noticed() {
+    let record = record(1);
+    let events = [(1, Event::Creates(&record)), (1, Event::Forgets(GROUP))];
+    assert_eq!(complaints(&events), ["durability"]);
+}
+
+#[test]
+fn a_life_that_is_over_may_stand_on_a_disk_that_rotted_and_no_more() {
+    let (record, noop, payload) = (record(1), noop(1), Payload::Noop);
+    let contents = opened(2, LogId::ZERO, LogId::new(1, u64::MAX), said(false));
+    let vote = HardState {
+        term: Term(3),
+        vote: None,
+    };
+    let vote = write(2, Some(vote), Vec::new());
+    let applies = Event::Applies {
+        life: LIFE,
+        id: LogId::new(1, 1),
+        payload: &payload,
+    };
+    let leader = leader(1, 0);
+    for (event, is_right) in [
+        (Event::Writes(&vote), true),
+        (Event::Writes(&noop), false),
+        (applies, false),
+        (Event::Stands(LIFE, &leader), false),
+        (Event::Creates(&record), false),
+    ] {
+        let events = [
+            (1, Event::Creates(&record)),
+            (1, Event::Destroys(LIFE)),
+            (1, Event::Over(LIFE)),
+            (1, Event::Rots),
+            (1, Event::Opens(&contents)),
+            (1, event),
+        ];
+        assert_eq!(!complaints(&events).contains(&"no resurrection"), is_right);
     }
 }
 

@@ -6,7 +6,7 @@ use raftyard_groups::{GroupId, NodeId};
 use std::time::Duration;
 
 /// Kinds of faults: each seed has only some of them, so that each gets its time alone and in company.
-const KINDS: u64 = 18;
+const KINDS: u64 = 19;
 
 impl Scenario {
     /// What this seed does to a world of so many nodes and groups.
@@ -16,6 +16,7 @@ impl Scenario {
         let kinds: Vec<u64> = (0..KINDS).filter(|_| random.chance(450)).collect();
         // From a fault now and then to several at a time.
         let between_ms = random.within(300..=4_000);
+        let rotting = NodeId(random.within(1..=nodes));
         let mut steps = Vec::new();
         // The first leaders are elected in peace, or not.
         let mut at_ms = random.below(3_000);
@@ -26,7 +27,13 @@ impl Scenario {
                 1 | 2 => random.within(200..=3_000),
                 _ => random.within(1_000..=12_000),
             };
-            let fault = fault(kind, nodes, groups, &mut random);
+            let fault = match kind {
+                17 => Fault::Rot {
+                    node: rotting,
+                    draw: random.number(),
+                },
+                kind => fault(kind, nodes, groups, &mut random),
+            };
             let lasts = if is_momentary(&fault) { 0 } else { lasts };
             steps.push(Step {
                 at: Duration::from_millis(at_ms),

@@ -9,7 +9,7 @@ use crate::random::mix;
 use crate::registry::ReplicaState;
 use crate::sim::Simulated;
 use crate::sim::checked::Checked;
-use crate::sim::disk::{SimLogStore, SimSnapshotStore};
+use crate::sim::disk::{NodeDisk, SimLogStore, SimSnapshotStore};
 use crate::sim::network::address_of;
 use crate::sim::properties::Once;
 use crate::sim::threads::Duty;
@@ -36,6 +36,10 @@ impl<W: Workload> World<W> {
             node.vital = Some(vital.clone());
             (vital, node.lives)
         };
+        let disk = self.disk(id);
+        if let Some(disk) = &disk {
+            disk.take_failed();
+        }
         self.network.forget(id);
         self.trace.line(format!("{id} starts"));
         let opened = match self.builder(id, life, &vital) {
@@ -48,6 +52,11 @@ impl<W: Workload> World<W> {
         let host = match opened {
             _ if vital.is_dead() => return,
             Ok(host) => host,
+            Err(error) if disk.is_some_and(|disk| disk.take_failed()) => {
+                // It had to write once more what a damaged disk holds. Whoever tends it starts it again.
+                self.trace.line(format!("{id} can't be opened: {error}"));
+                return vital.end(false, "a failed write");
+            }
             Err(error) => {
                 return self
                     .watchman
@@ -132,6 +141,10 @@ impl<W: Workload> World<W> {
         }
     }
 
+    pub(super) fn disk(&self, id: NodeId) -> Option<NodeDisk> {
+        Some(self.nodes.borrow().get(&id)?.disk.clone())
+    }
+
     pub(super) fn vital(&self, id: NodeId) -> Option<Vital> {
         self.nodes.borrow().get(&id)?.vital.clone()
     }
@@ -183,7 +196,13 @@ impl<W: Workload> World<W> {
                             break;
                         }
                         Err(CreateGroupError::Exists(_)) => break,
-                        Err(error) => self.trace.line(format!("{id} can't create {group}: {error}")),
+                        Err(error) => {
+                            self.trace.line(format!("{id} can't create {group}: {error}"));
+                            if self.watchman.of(*id).amiss().contains(&group) {
+                                // A life that was destroyed, which the disk forgot.
+                                self.destroy(group, *id).await;
+                            }
+                        }
                     }
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -201,6 +220,9 @@ impl<W: Workload> World<W> {
         for replica in replicas {
             match replica.status().state {
                 ReplicaState::Quarantined(QuarantineReason::StoreFailed) => is_failed = true,
+                // It is halted until an operator destroys it.
+                ReplicaState::Quarantined(QuarantineReason::LogDamaged)
+                    if self.watchman.of(id).amiss().contains(&replica.id()) => {}
                 ReplicaState::Quarantined(reason) => {
                     let what = format!("{id} stopped {}: {reason}", replica.id());
                     self.watchman.violated("availability", what);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 /// How long an operator waits for what may never come.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often an operator looks whether it can go on.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 impl<W: Workload> World<W> {
     /// One thing happens, and ends.
@@ -28,6 +28,13 @@ impl<W: Workload> World<W> {
             Fault::Crash { node, silent } => {
                 if self.end(node, silent) {
                     self.restart(node, lasts).await;
+                }
+            }
+            Fault::Rot { node, draw } => {
+                if self.end(node, true) {
+                    self.rot(node, draw);
+                    self.restart(node, lasts).await;
+                    self.make_good(node).await;
                 }
             }
             Fault::CrashAt { node, operations } => {
@@ -56,7 +63,7 @@ impl<W: Workload> World<W> {
             Fault::Pause { node } => self.threads.hold(node, until, |_| true),
             Fault::Stall { node } => self.threads.hold(node, until, |duty| duty == Duty::Storage),
             Fault::FailDisk { node } => {
-                let Some(disk) = self.nodes.borrow().get(&node).map(|node| node.disk.clone()) else {
+                let Some(disk) = self.disk(node) else {
                     return;
                 };
                 disk.fail(true);
@@ -186,14 +193,14 @@ impl<W: Workload> World<W> {
     }
 
     /// True for one at a time.
-    fn reserve(&self, group: GroupId) -> bool {
+    pub(super) fn reserve(&self, group: GroupId) -> bool {
         let mut groups = self.groups.borrow_mut();
         groups
             .get_mut(&group)
             .is_some_and(|group| !std::mem::replace(&mut group.is_busy, true))
     }
 
-    fn release(&self, group: GroupId) {
+    pub(super) fn release(&self, group: GroupId) {
         if let Some(group) = self.groups.borrow_mut().get_mut(&group) {
             group.is_busy = false;
         }
@@ -218,7 +225,9 @@ impl<W: Workload> World<W> {
                 }
             }
             None => {
-                if voters.len() > 2 && self.change(group, MembershipChange::remove(old)).await {
+                // Of two, one that is damaged waits for the other, which can't be elected without it.
+                let left_min = if self.scenario.rots() { 3 } else { 2 };
+                if voters.len() > left_min && self.change(group, MembershipChange::remove(old)).await {
                     self.destroy(group, old).await;
                     if self.join(group, old).await {
                         self.change(group, MembershipChange::add_voter(old)).await;
@@ -229,7 +238,7 @@ impl<W: Workload> World<W> {
     }
 
     /// Whether the node has a replica that can be added.
-    async fn join(&self, group: GroupId, node: NodeId) -> bool {
+    pub(super) async fn join(&self, group: GroupId, node: NodeId) -> bool {
         let Some((host, vital)) = self.host(node).zip(self.vital(node)) else {
             return false;
         };
@@ -268,7 +277,7 @@ impl<W: Workload> World<W> {
     }
 
     /// Destroys a node's replica; whether it is gone for sure.
-    async fn destroy(&self, group: GroupId, node: NodeId) -> bool {
+    pub(super) async fn destroy(&self, group: GroupId, node: NodeId) -> bool {
         let Some(host) = self.host(node) else {
             return false;
         };
