@@ -170,6 +170,7 @@ impl Group {
                 self.log.persisted(seq);
                 self.on_own_vote_durable(seq, effects);
             }
+            Input::HandOver => self.hand_over(),
             Input::Applied { through } => self.applied = self.applied.max(through.min(self.applying)),
             Input::Loaded { purpose, from, entries } => self.on_loaded(purpose, from, entries, effects),
             Input::Campaign => {

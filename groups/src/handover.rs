@@ -1,4 +1,4 @@
-//! When a leader hands over by itself: its disk stalls, or another replica shall rather lead.
+//! When a leader hands over by itself: its disk stalls or is full, or another replica shall rather lead.
 
 use crate::group::{Group, Role};
 use crate::ids::NodeId;
@@ -11,22 +11,41 @@ impl Group {
     /// Begins to hand over if there is reason to: a write that is not durable after an election timeout, or a
     /// voter of a higher priority that lives and has the whole log.
     pub(crate) fn hand_over_if_due(&mut self) {
-        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
-        let Role::Leader(leader) = &self.role else {
-            return;
-        };
-        if leader.transfer.is_some() || now < leader.next_handover || self.commit < leader.term_start {
+        if !self.may_hand_over() {
             return;
         }
+        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         let is_stalled = self.log.oldest_write().is_some_and(|since| now.since(since) >= timeout);
         let to = if is_stalled {
             self.best_successor()
         } else {
             self.preferred()
         };
+        self.hand_over_to(to);
+    }
+
+    /// The node can't write.
+    pub(crate) fn hand_over(&mut self) {
+        if self.may_hand_over() {
+            self.note_backers();
+            let to = self.best_successor();
+            self.hand_over_to(to);
+        }
+    }
+
+    /// Whether it leads, and did not try to hand over just now.
+    fn may_hand_over(&self) -> bool {
+        let Role::Leader(leader) = &self.role else {
+            return false;
+        };
+        leader.transfer.is_none() && self.now >= leader.next_handover && self.commit >= leader.term_start
+    }
+
+    fn hand_over_to(&mut self, to: Option<NodeId>) {
         if to.is_none_or(|to| self.start_transfer(None, Some(to)).is_err()) {
             return;
         }
+        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         if let Role::Leader(leader) = &mut self.role {
             leader.next_handover = now.plus(timeout.saturating_mul(PAUSE_TIMEOUTS));
         }

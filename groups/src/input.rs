@@ -110,6 +110,9 @@ pub enum Input {
         /// The configuration in force at that entry.
         membership: Arc<Membership>,
     },
+    /// This node can't write, and it is not known for how long: if it leads, another replica shall, if one can. It
+    /// looks for one every few election timeouts at most, however often it is told.
+    HandOver,
     /// Campaign now, without waiting for a deadline. Still asks first (pre-vote).
     Campaign,
 }

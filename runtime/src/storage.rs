@@ -15,7 +15,9 @@ use crate::transport::TransportHandle;
 use crate::turns::TakesTurns;
 use crate::worker::{Loaded, Work};
 use raftyard_groups::{GroupId, Incarnation, Load, LogId, Moment, Persist};
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 mod fair;
@@ -24,6 +26,9 @@ mod fair;
 mod tests;
 
 use fair::Pending;
+
+/// So long after a write found no room it is tried again.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// What the storage can be given.
 pub(crate) enum StorageWork {
@@ -64,6 +69,12 @@ pub(crate) struct StorageActor {
     taken: Vec<StorageWork>,
     /// What is yet to be written.
     pending: Pending,
+    /// A batch that found no room. Until it does, nothing else is written for the groups that are there.
+    unwritten: Option<Vec<Persist>>,
+    /// The workers were told that there is no room.
+    is_full: bool,
+    /// What the actor around it has to be told, see [`TakesTurns::take_pause`].
+    wants_pause: bool,
     failed: bool,
 }
 
@@ -85,6 +96,9 @@ impl StorageActor {
             counters,
             taken: Vec::new(),
             pending: Pending::default(),
+            unwritten: None,
+            is_full: false,
+            wants_pause: false,
             failed: false,
         }
     }
@@ -110,6 +124,11 @@ impl StorageActor {
 
     /// Removes replicas, all with one fsync.
     fn destroy(&mut self, destroys: Vec<(GroupId, Reply<Tombstone>)>) {
+        if self.unwritten.is_some() {
+            return destroys
+                .into_iter()
+                .for_each(|(_, reply)| drop(reply.send(Err(no_room()))));
+        }
         self.together(destroys, |store, groups| store.destroy(groups))
             .into_iter()
             .for_each(|(group, reply, outcome)| {
@@ -146,8 +165,11 @@ impl StorageActor {
         asked.map(|((thing, reply), outcome)| (thing, reply, outcome)).collect()
     }
 
-    /// What is done for one group at a time.
+    /// What is done for one group at a time, after all that it wanted written before.
     fn change(&mut self, work: StorageWork) {
+        if self.unwritten.is_some() {
+            return refuse_for_room(work);
+        }
         match work {
             StorageWork::Import(record, base, reply) => {
                 let outcome = self.ask(|store| store.import(&record, base));
@@ -184,14 +206,48 @@ impl StorageActor {
         outcome
     }
 
-    /// Writes the next batch of what waits, and lets go of what waited for that.
+    /// Writes the next batch of what waits, and lets go of what waited for that. Nothing while one waits for room.
     fn write_next(&mut self) {
+        if self.unwritten.is_some() {
+            return;
+        }
         let batch = self.pending.take_batch();
         if !self.pending.is_empty() {
             self.counters.flushes_shared.add(1);
         }
         self.write(batch);
-        drop(self.pending.take_permits());
+        if self.unwritten.is_none() {
+            drop(self.pending.take_permits());
+        }
+    }
+
+    /// Tries again what found no room.
+    fn write_again(&mut self) {
+        let Some(batch) = self.unwritten.take() else { return };
+        self.write(batch);
+        if self.unwritten.is_none() && !self.failed {
+            self.is_full = false;
+            tracing::info!("the log store has room again");
+            self.tell_workers(|| Work::StoreFull(false));
+            drop(self.pending.take_permits());
+        }
+    }
+
+    /// There is no room for a batch: so it waits, and all that comes after it. What was said before holds.
+    fn wait_for_room(&mut self, batch: Vec<Persist>, error: &StoreError) {
+        if !self.is_full {
+            tracing::error!(%error, "the log store finds no room; writes wait for it");
+            self.tell_workers(|| Work::StoreFull(true));
+        }
+        self.is_full = true;
+        self.unwritten = Some(batch);
+        self.wants_pause = true;
+    }
+
+    fn tell_workers(&self, work: impl Fn() -> Work) {
+        for inbox in &self.workers {
+            inbox.push(work());
+        }
     }
 
     fn write(&mut self, batch: Vec<Persist>) {
@@ -199,8 +255,10 @@ impl StorageActor {
             return;
         }
         if batch.iter().any(|persist| !persist.is_barrier()) {
-            if let Err(error) = self.store.write(&batch) {
-                return self.fail(&error);
+            match self.store.write(&batch) {
+                Ok(()) => {}
+                Err(error @ StoreError::Full { .. }) => return self.wait_for_room(batch, &error),
+                Err(error) => return self.fail(&error),
             }
             self.counters.fsyncs.add(1);
             self.counters
@@ -264,16 +322,34 @@ impl StorageActor {
         if !self.failed {
             self.failed = true;
             tracing::error!(%error, "the store failed; all replicas of this node stop");
-            for inbox in &self.workers {
-                inbox.push(Work::StorageFailed);
-            }
+            self.tell_workers(|| Work::StorageFailed);
         }
     }
 }
 
 /// Whether nothing was written, and the store goes on.
 fn is_refusal(error: &StoreError) -> bool {
-    matches!(error, StoreError::Refused { .. } | StoreError::Corrupt { .. })
+    matches!(
+        error,
+        StoreError::Refused { .. } | StoreError::Corrupt { .. } | StoreError::Full { .. }
+    )
+}
+
+fn refuse_for_room(work: StorageWork) {
+    // Who gave up waiting has dropped the other end.
+    match work {
+        StorageWork::Import(_, _, reply) | StorageWork::Rebuild(_, reply) => drop(reply.send(Err(no_room()))),
+        StorageWork::Forget(_, reply) | StorageWork::Inspect(_, reply) => drop(reply.send(Err(no_room()))),
+        _ => {}
+    }
+}
+
+/// What is answered while an earlier write waits for room: it must come first.
+fn no_room() -> StoreError {
+    StoreError::Full {
+        context: "an earlier write waits for room".to_owned(),
+        source: ErrorKind::StorageFull.into(),
+    }
 }
 
 impl TakesTurns for StorageActor {
@@ -310,7 +386,7 @@ impl TakesTurns for StorageActor {
         self.create(creates);
         self.write_next();
         // After the writes: a group is changed only once it is ended, and these are what it wanted before.
-        while !self.pending.is_empty() && (!destroys.is_empty() || !changes.is_empty()) {
+        while self.unwritten.is_none() && !self.pending.is_empty() && (!destroys.is_empty() || !changes.is_empty()) {
             self.write_next();
         }
         self.destroy(destroys);
@@ -324,7 +400,15 @@ impl TakesTurns for StorageActor {
             board.storage_moved(moment);
         }
         // What did not fit into the batch goes into the next one, with what came meanwhile.
-        !self.pending.is_empty() || self.inbox.end_turn()
+        (self.unwritten.is_none() && !self.pending.is_empty()) || self.inbox.end_turn()
+    }
+
+    fn take_pause(&mut self) -> Option<Duration> {
+        std::mem::take(&mut self.wants_pause).then_some(FULL_PAUSE)
+    }
+
+    fn end_pause(&mut self) {
+        self.write_again();
     }
 }
 

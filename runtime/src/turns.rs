@@ -3,6 +3,7 @@
 use crate::inbox::Inbox;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What takes turns.
 pub(crate) trait TakesTurns: Unpin + 'static {
@@ -14,6 +15,14 @@ pub(crate) trait TakesTurns: Unpin + 'static {
 
     /// Carries out all that queued. True if more came meanwhile.
     fn turn(&mut self) -> bool;
+
+    /// Asked after each turn: so long from now it wants to be told that the time is over, once.
+    fn take_pause(&mut self) -> Option<Duration> {
+        None
+    }
+
+    /// The time is over. A turn follows.
+    fn end_pause(&mut self) {}
 }
 
 /// The actor around it.
@@ -22,6 +31,10 @@ pub(crate) struct TurnActor<T: TakesTurns>(pub(crate) T);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Wake;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct EndPause;
 
 /// Ends the actor, once all that was queued before is done.
 #[derive(Message)]
@@ -44,6 +57,18 @@ impl<T: TakesTurns> Handler<Wake> for TurnActor<T> {
         if self.0.turn() {
             ctx.notify(Wake);
         }
+        if let Some(pause) = self.0.take_pause() {
+            ctx.notify_later(EndPause, pause);
+        }
+    }
+}
+
+impl<T: TakesTurns> Handler<EndPause> for TurnActor<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: EndPause, ctx: &mut Context<Self>) {
+        self.0.end_pause();
+        self.handle(Wake, ctx);
     }
 }
 

@@ -43,6 +43,8 @@ mod rebuild;
 mod sessions;
 #[path = "cluster/sharing.rs"]
 mod sharing;
+#[path = "cluster/sick_disk.rs"]
+mod sick_disk;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
 #[path = "cluster/tenants.rs"]

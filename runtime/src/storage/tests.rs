@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::router::Router;
-use crate::store::{MemoryLogStore, Refusal};
+use crate::store::{Boot, MemoryLogStore, Refusal, StoreContents};
 use crate::transport;
 use bytes::Bytes;
 use raftyard_groups::{Entry, LoadPurpose, LogIndex, Membership, NodeId, Payload, PersistSeq, Recovered, Term};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const GROUP: GroupId = GroupId(7);
 
@@ -51,7 +52,7 @@ fn load(incarnation: u64) -> StorageWork {
 }
 
 impl Desk {
-    async fn new(store: MemoryLogStore) -> Self {
+    async fn new(store: impl LogStore) -> Self {
         let (worker, inbox) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
         let handle = transport::nowhere(Router::new(
             vec![worker.clone()],
@@ -145,5 +146,112 @@ async fn one_that_is_refused_costs_the_others_nothing() {
         }
     }
     desk.create(2);
+    assert!(!desk.actor.failed);
+}
+
+/// A store that finds no room while it shall not.
+struct Narrow {
+    inner: MemoryLogStore,
+    is_full: Arc<AtomicBool>,
+    attempts: Arc<AtomicUsize>,
+}
+
+impl Narrow {
+    fn write<T>(&mut self, write: impl FnOnce(&mut MemoryLogStore) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.attempts.fetch_add(1, Ordering::SeqCst);
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(no_room());
+        }
+        write(&mut self.inner)
+    }
+}
+
+impl LogStore for Narrow {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        self.inner.boot(promise_ms)
+    }
+
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
+        self.inner.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.inner.inspect(group)
+    }
+
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        self.write(|inner| inner.create(records))
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.write(|inner| inner.import(record, base))
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.write(|inner| inner.destroy(groups))
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.write(|inner| inner.rebuild(record))
+    }
+
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.write(|inner| inner.forget(group))
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        self.write(|inner| inner.write(batch))
+    }
+
+    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        self.inner.read(group, from, to, bytes)
+    }
+}
+
+#[tokio::test]
+async fn what_finds_no_room_waits_with_all_behind_it_and_is_tried_again_once_a_pause() {
+    let (is_full, attempts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let narrow = Narrow {
+        inner: MemoryLogStore::new(),
+        is_full: is_full.clone(),
+        attempts: attempts.clone(),
+    };
+    let mut desk = Desk::new(narrow).await;
+    desk.create(1);
+    desk.turn([append(1, 1)]);
+    is_full.store(true, Ordering::SeqCst);
+    assert!(matches!(&desk.turn([append(1, 2)])[..], [Work::StoreFull(true)]));
+    assert_eq!(desk.actor.take_pause(), Some(FULL_PAUSE));
+    let before = attempts.load(Ordering::SeqCst);
+    for first in 3..10 {
+        assert!(desk.turn([append(1, first)]).is_empty());
+        assert_eq!(
+            desk.actor.take_pause(),
+            None,
+            "it is told of the end of one pause already"
+        );
+    }
+    // Reads go on; what comes after a write that waits is refused, and all is as it was.
+    assert!(matches!(&desk.turn([load(1)])[..], [Work::Loaded(loaded)] if loaded.entries.len() == 1));
+    let destroyed = desk.ask(|reply| StorageWork::Destroy(GROUP, reply));
+    assert!(matches!(destroyed, Err(StoreError::Full { .. })), "{destroyed:?}");
+    let inspected = desk.ask(|reply| StorageWork::Inspect(GROUP, reply));
+    assert!(matches!(inspected, Err(StoreError::Full { .. })), "{inspected:?}");
+    assert_eq!(attempts.load(Ordering::SeqCst), before, "nothing was tried");
+
+    desk.actor.end_pause();
+    assert_eq!(attempts.load(Ordering::SeqCst), before + 1);
+    assert!(desk.turn([]).is_empty(), "nobody is told again");
+    assert_eq!(desk.actor.take_pause(), Some(FULL_PAUSE));
+
+    is_full.store(false, Ordering::SeqCst);
+    desk.actor.end_pause();
+    assert!(matches!(
+        &desk.turn([])[..],
+        [Work::Persisted(first), Work::StoreFull(false), Work::Persisted(rest)]
+            if first[0].1 == PersistSeq(2) && rest[0].1 == PersistSeq(9)
+    ));
+    assert_eq!(desk.actor.take_pause(), None);
+    assert_eq!(desk.state().last, LogIndex(9));
     assert!(!desk.actor.failed);
 }

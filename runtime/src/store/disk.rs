@@ -5,13 +5,13 @@ mod directory;
 pub use directory::Directory;
 
 use super::DiskId;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 /// A few files: numbered segments, a mark and a note, of a few bytes each. Blocking.
 ///
 /// Every error is an [`io::Error`]. After one, what the files hold of the bytes that were being written is
-/// unknown; the store writes nothing more then.
+/// unknown; the store writes nothing more then. Except for want of room: see [`Disk::create`] and [`Disk::write`].
 pub trait Disk: Send + 'static {
     /// How long a segment gets before another one is begun, in bytes. A batch that is longer gets one of its own.
     fn segment_bytes(&self) -> u64;
@@ -28,14 +28,17 @@ pub trait Disk: Send + 'static {
     ///
     /// # Errors
     ///
-    /// Any [`io::Error`].
+    /// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`] only if it is certain that nothing was
+    /// created or replaced; else any other [`io::Error`].
     fn create(&mut self, segment: u32, head: &[u8]) -> io::Result<()>;
 
     /// Writes at `at`, over what is there. Durable only after [`Disk::sync`]; until then any part of it may be.
     ///
     /// # Errors
     ///
-    /// Any [`io::Error`].
+    /// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`] only if what is there now begins with zeros,
+    /// or with what stood there before, and will after a crash too: so nobody takes it for what was to be written.
+    /// Else any other [`io::Error`].
     fn write(&mut self, segment: u32, at: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes durable what was written to a segment.
@@ -104,4 +107,9 @@ pub trait Disk: Send + 'static {
 
     /// What to call a segment in an error.
     fn place(&self, segment: u32) -> PathBuf;
+}
+
+/// Whether an error says that there is no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -73,7 +73,7 @@ pub trait LogStore: Send + 'static {
     /// # Errors
     ///
     /// [`StoreError::Refused`] with [`Refusal::Exists`] if it was noted before, or [`Refusal::Destroyed`] if
-    /// there is a tombstone of a later incarnation: nothing was written. After any other [`StoreError`],
+    /// there is a tombstone of a later incarnation; [`StoreError::Full`]: nothing was written. After any other [`StoreError`],
     /// whether the note was taken is unknown and every later write fails with [`StoreError::Poisoned`].
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
 
@@ -91,7 +91,7 @@ pub trait LogStore: Send + 'static {
     /// # Errors
     ///
     /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`] or [`Refusal::TwiceInBatch`], or
-    /// [`StoreError::Corrupt`] if a hard state can't be read: nothing was written. After any other
+    /// [`StoreError::Corrupt`] if a hard state can't be read, or [`StoreError::Full`]: nothing was written. After any other
     /// [`StoreError`], whether they are gone is unknown and every later write fails with
     /// [`StoreError::Poisoned`].
     fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError>;
@@ -104,7 +104,7 @@ pub trait LogStore: Send + 'static {
     /// # Errors
     ///
     /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], or [`Refusal::NotLater`] if the incarnation is
-    /// not later than the group's, or [`StoreError::Corrupt`]: nothing was written. After any other
+    /// not later than the group's, or [`StoreError::Corrupt`], or [`StoreError::Full`]: nothing was written. After any other
     /// [`StoreError`], whether it is done is unknown and every later write fails with
     /// [`StoreError::Poisoned`].
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError>;
@@ -115,7 +115,7 @@ pub trait LogStore: Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`]: nothing was written. After any other [`StoreError`],
+    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], or [`StoreError::Full`]: nothing was written. After any other [`StoreError`],
     /// whether it is done is unknown and every later write fails with [`StoreError::Poisoned`].
     fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError>;
 
@@ -126,8 +126,8 @@ pub trait LogStore: Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] if the batch makes no sense for what the logs hold: nothing was written, and
-    /// the store goes on. After any other [`StoreError`], whether the batch is on disk is unknown and every
+    /// [`StoreError::Refused`] if the batch makes no sense for what the logs hold, or [`StoreError::Full`]: nothing
+    /// was written, and the store goes on. After any other [`StoreError`], whether the batch is on disk is unknown and every
     /// later write, barriers included, fails with [`StoreError::Poisoned`]: a failed fsync is never retried.
     fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError>;
 
@@ -253,6 +253,15 @@ pub enum StoreError {
         /// What was being done, and to which path.
         context: String,
         /// What it said.
+        source: std::io::Error,
+    },
+    /// There is no room for what was to be written: nothing of it was, or ever will be. What is asked again later may
+    /// find room.
+    #[error("{context}: {source}")]
+    Full {
+        /// What was being done, and to which path.
+        context: String,
+        /// What the disk said.
         source: std::io::Error,
     },
     /// A record is not what was written.

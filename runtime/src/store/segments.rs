@@ -185,11 +185,14 @@ impl<D: Disk> SegmentLogStore<D> {
         self.batch.len() > self.moved
     }
 
-    /// Writes what was put together. What fails may have left something on disk: nothing is written after it.
+    /// Writes what was put together. What fails may have left something on disk: nothing is written after it. What there
+    /// is no room for has left nothing: all is as it was.
     fn commit(&mut self) -> Result<Written, StoreError> {
         let written = self.journal.append(&mut self.batch).inspect_err(|error| {
-            tracing::error!(%error, "log store poisoned");
-            self.is_poisoned = true;
+            if !matches!(error, StoreError::Full { .. }) {
+                tracing::error!(%error, "log store poisoned");
+                self.is_poisoned = true;
+            }
         })?;
         self.index.totals = self.batch.totals();
         self.index.backs.extend(self.batch.drain_backs(written));

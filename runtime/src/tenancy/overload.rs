@@ -29,6 +29,9 @@ pub enum OverloadReason {
     /// [`GroupLimits::apply_percent_max`](crate::GroupLimits::apply_percent_max).
     #[error("applying the group's commands takes more than {0} % of a worker's time")]
     ApplyTime(u32),
+    /// The log of the node that leads finds no room on its disk. Another node leads soon, if one can that has room.
+    #[error("the leader's disk is full")]
+    DiskFull,
 }
 
 /// A refusal: nothing happened.

@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) elections: RefCell<Elections>,
     /// Other groups have work in this turn too.
     pub(crate) is_contended: Cell<bool>,
+    /// The log store finds no room for what is to be written.
+    pub(crate) is_store_full: Cell<bool>,
     pub(crate) sleepers: RefCell<Sleepers>,
     pub(crate) resignations: RefCell<Resignations>,
     /// What replicas promised that are gone: it binds those that take their places.
@@ -90,6 +92,7 @@ impl Shared {
             patience: RefCell::default(),
             elections: RefCell::default(),
             is_contended: Cell::default(),
+            is_store_full: Cell::default(),
             sleepers: RefCell::default(),
             resignations: RefCell::default(),
             promises: RefCell::default(),
@@ -304,6 +307,7 @@ impl Dispatcher {
             Work::Continue(life) => self.give(life, GroupWork::Tick),
             Work::Unreadable(life) => self.give(life, GroupWork::Quarantine(QuarantineReason::LogDamaged)),
             Work::Pairs(events) => self.note_pairs(&events),
+            Work::StoreFull(is_full) => self.shared.is_store_full.set(is_full),
             Work::StorageFailed => {
                 self.storage_failed = true;
                 for position in 0..self.groups.len() {

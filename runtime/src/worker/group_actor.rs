@@ -14,6 +14,7 @@ use crate::group::Consistency;
 use crate::machine::{Machine, MachineError};
 use crate::quarantine::QuarantineReason;
 use crate::registry::{GroupSlot, Standing};
+use crate::tenancy::OverloadReason;
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
@@ -25,6 +26,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 #[cfg(test)]
@@ -34,6 +36,10 @@ mod tests;
 /// for how long it does so: until its peers run the group too and are connected.
 const FIRST_CAMPAIGN_PAUSE_MS: u64 = 100;
 const FIRST_CAMPAIGN_MS: u64 = 500;
+
+/// The hint of a leader that refuses proposals because its disk is full: so long it takes until another leads, about,
+/// or until it is tried again whether there is room.
+const RETRY_FULL_AFTER: Duration = Duration::from_millis(250);
 
 /// Batches of committed entries that a group may apply in one turn; the rest waits for its next, so that the
 /// other groups of the worker get theirs.
@@ -202,6 +208,10 @@ impl GroupActor {
         let is_ticked = is_ticked || (role == RoleKind::Leader && now >= self.core.deadline());
         inputs.extend(self.tick_or_campaign(is_ticked, now, &sessions));
         inputs.extend(self.ask_for_reads(jobs, now));
+        if self.shared.is_store_full.get() && role == RoleKind::Leader && !commands.is_empty() {
+            self.refuse_for_room(std::mem::take(&mut commands));
+            inputs.push(Input::HandOver);
+        }
         inputs.extend(self.propose(commands, now));
         self.core.step_all(now, &sessions, inputs, &mut self.effects);
         if self.is_of_other_kind() {
@@ -355,6 +365,17 @@ impl GroupActor {
         let commands = sealed.iter().map(Sealed::entry).collect();
         self.proposing.push_back((id, sealed));
         Some(Input::Propose { id, commands })
+    }
+
+    /// Refuses proposals before they are in the log: what is in it may be committed by the others, and would be in doubt
+    /// for as long as the disk is full.
+    fn refuse_for_room(&self, proposals: Vec<Proposal>) {
+        self.shared.counters.requests_refused.add(proposals.len() as u64);
+        let refusal = ProposeError::Overloaded {
+            reason: OverloadReason::DiskFull,
+            retry_after: RETRY_FULL_AFTER,
+        };
+        proposals::refuse(proposals, &refusal);
     }
 
     /// The core said where proposals went: in the order in which it was given them.

@@ -72,6 +72,8 @@ pub(crate) enum Work {
     Continue(Life),
     /// A group's log on disk is not what was written: this replica can't go on.
     Unreadable(Life),
+    /// Whether the log store finds no room for what is to be written.
+    StoreFull(bool),
     /// What changed between this node and others. It is on the board already.
     Pairs(Vec<PairEvent>),
     /// The store failed: nothing here can be made durable any more.

@@ -25,6 +25,10 @@ pub(crate) struct Files {
     pub(crate) steps_left: Option<u64>,
     /// Steps done so far: creating, writing, syncing, removing.
     pub(crate) steps: u64,
+    /// Bytes that all segments may have together, if not any number.
+    pub(crate) room: Option<u64>,
+    /// Whether no sync succeeds, for want of room.
+    pub(crate) fails_sync: bool,
     /// Segments that were removed.
     pub(crate) removed: Vec<u32>,
 }
@@ -76,6 +80,11 @@ impl Files {
         }
     }
 
+    /// Whether the segments may have so many bytes more.
+    fn has_room(&self, more: usize) -> bool {
+        self.room.is_none_or(|room| self.bytes() + more as u64 <= room)
+    }
+
     /// Bytes that were written and not synced.
     pub(crate) fn unsynced_bytes(&self) -> usize {
         self.unsynced.iter().map(|write| write.new.len()).sum()
@@ -111,6 +120,9 @@ impl Disk for TameDisk {
     fn create(&mut self, segment: u32, head: &[u8]) -> io::Result<()> {
         let mut files = self.files();
         files.step()?;
+        if !files.has_room(head.len()) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         files.segments.insert(segment, head.to_vec());
         Ok(())
     }
@@ -119,8 +131,17 @@ impl Disk for TameDisk {
         let mut files = self.files();
         let stops = files.step();
         let at = usize::try_from(at).unwrap();
+        let room = files.room.map_or(u64::MAX, |room| room.saturating_sub(files.bytes()));
         let file = files.segments.get_mut(&segment).ok_or(io::ErrorKind::NotFound)?;
         let end = at + bytes.len();
+        if end.saturating_sub(file.len()) as u64 > room {
+            // As much as fits stays there for good, but for its beginning: the worst that may be left.
+            let fits = file.len() + usize::try_from(room).unwrap();
+            file.resize(fits, 0);
+            file[at..fits].copy_from_slice(&bytes[..fits - at]);
+            file[at..fits.min(at + 4)].fill(0);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if file.len() < end {
             file.resize(end, 0);
         }
@@ -134,6 +155,9 @@ impl Disk for TameDisk {
     fn sync(&mut self, segment: u32) -> io::Result<()> {
         let mut files = self.files();
         files.step()?;
+        if files.fails_sync {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         files.unsynced.retain(|write| write.segment != segment);
         Ok(())
     }

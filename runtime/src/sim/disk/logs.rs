@@ -55,7 +55,12 @@ impl SimLogStore {
     fn tell<T>(&self, outcome: Result<T, StoreError>, what: impl FnOnce() -> Doubt) -> Result<T, StoreError> {
         match &outcome {
             Ok(_) => what().events().iter().for_each(|event| self.watch.see(event)),
-            Err(StoreError::Refused { .. } | StoreError::Corrupt { .. } | StoreError::Poisoned) => {}
+            Err(
+                StoreError::Refused { .. }
+                | StoreError::Corrupt { .. }
+                | StoreError::Full { .. }
+                | StoreError::Poisoned,
+            ) => {}
             Err(_) => self.disk.0.lock().doubt = Some(what()),
         }
         outcome

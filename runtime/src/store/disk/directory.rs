@@ -2,7 +2,7 @@
 
 use super::super::StoreError;
 use super::super::identity::sync_dir;
-use super::Disk;
+use super::{Disk, is_full};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// A file is filled with zeros so far ahead of what is written: an fdatasync is quicker if the file does not grow.
 const AHEAD_BYTES: u64 = 256 << 10;
-/// Writes of this length and more bear the cost of growing better than that of writing zeros.
+/// Writes of this length and more bear the cost of growing better than that of writing zeros. Less than `AHEAD_BYTES`.
 const LARGE_BYTES: usize = 128 << 10;
 /// Files that are kept open for reading.
 const OPEN_MAX: usize = 32;
@@ -22,6 +22,8 @@ const MARK: &str = "mark";
 const NOTE: &str = "boot";
 const MARK_BYTES_MAX: u64 = 64;
 const SUFFIX: &str = ".segment";
+/// What a write begins with that was taken back, as far as it went.
+const TAKEN_BACK: [u8; 64] = [0; 64];
 
 /// A directory: a file per segment, named by its number, and the files `mark` and `boot`.
 #[derive(Debug)]
@@ -41,6 +43,48 @@ struct Head {
     segment: u32,
     file: File,
     len: u64,
+}
+
+impl Head {
+    /// Writes at `at`. First the file is filled with zeros beyond that, where it has to grow: so want of room is met
+    /// before anything is written, but by large writes.
+    fn write(&mut self, at: u64, bytes: &[u8], zeros: &[u8]) -> io::Result<()> {
+        let end = at + bytes.len() as u64;
+        if end > self.len && end < SEGMENT_BYTES && bytes.len() < LARGE_BYTES {
+            self.file.seek(SeekFrom::Start(self.len))?;
+            self.file.write_all(zeros)?;
+            self.len += zeros.len() as u64;
+        }
+        self.file.seek(SeekFrom::Start(at))?;
+        match self.file.write_all(bytes) {
+            Err(error) if is_full(&error) => {
+                self.take_back(at).map_err(in_doubt)?;
+                return Err(error);
+            }
+            written => written?,
+        }
+        self.len = self.len.max(end);
+        Ok(())
+    }
+
+    /// Makes sure that what was written from `at` up to where the file stands now is taken for nothing. What the file
+    /// grew by is given back.
+    fn take_back(&mut self, at: u64) -> io::Result<()> {
+        let written = self.file.stream_position()?.saturating_sub(at);
+        let written = usize::try_from(written).unwrap_or(usize::MAX);
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.write_all(TAKEN_BACK.get(..written).unwrap_or(&TAKEN_BACK))?;
+        self.file.set_len(self.len)?;
+        self.file.sync_data()
+    }
+}
+
+/// An error after which nobody knows what is on disk: want of room is none that says so.
+fn in_doubt(error: io::Error) -> io::Error {
+    if is_full(&error) {
+        return io::Error::other(error);
+    }
+    error
 }
 
 impl Directory {
@@ -120,10 +164,13 @@ impl Disk for Directory {
         let path = self.place(segment);
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
-        file.write_all(head)?;
-        file.write_all(&self.zeros)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
+        let written = file.write_all(head).and_then(|()| file.write_all(&self.zeros));
+        let created = written.and_then(|()| file.sync_all().map_err(in_doubt));
+        if let Err(error) = created.and_then(|()| fs::rename(&new, &path)) {
+            // Only for the room that it takes: it is replaced by the next that is created.
+            fs::remove_file(&new).ok();
+            return Err(error);
+        }
         self.sync_dir()?;
         let len = file.metadata()?.len();
         self.head = Some(Head { segment, file, len });
@@ -132,16 +179,9 @@ impl Disk for Directory {
 
     fn write(&mut self, segment: u32, at: u64, bytes: &[u8]) -> io::Result<()> {
         let zeros = std::mem::take(&mut self.zeros);
-        let head = self.head(segment)?;
-        head.file.seek(SeekFrom::Start(at))?;
-        head.file.write_all(bytes)?;
-        let end = at + bytes.len() as u64;
-        if end > head.len && end < SEGMENT_BYTES && bytes.len() < LARGE_BYTES {
-            head.file.write_all(&zeros)?;
-        }
-        head.len = head.len.max(head.file.stream_position()?);
+        let written = self.head(segment).and_then(|head| head.write(at, bytes, &zeros));
         self.zeros = zeros;
-        Ok(())
+        written
     }
 
     fn sync(&mut self, segment: u32) -> io::Result<()> {
@@ -214,5 +254,47 @@ impl Disk for Directory {
 
     fn place(&self, segment: u32) -> PathBuf {
         self.path.join(format!("{segment:08x}{SUFFIX}"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    #[test]
+    fn a_write_that_is_taken_back_leaves_zeros_where_it_began() {
+        for written in [0, 1, 63, 64, 5_000, 600_000] {
+            let dir = TempDir::new().unwrap();
+            let mut disk = Directory::open(dir.path()).unwrap();
+            disk.create(1, &[9; 32]).unwrap();
+            let before = disk.len(1).unwrap();
+            let head = disk.head(1).unwrap();
+            head.file.seek(SeekFrom::Start(32)).unwrap();
+            head.file.write_all(&vec![7; written]).unwrap();
+            head.take_back(32).unwrap();
+            assert_eq!(disk.len(1).unwrap(), before, "the room is given back");
+            let found = disk.read(1, 0, 32 + TAKEN_BACK.len()).unwrap();
+            assert_eq!(found, [[9; 32].as_slice(), &TAKEN_BACK].concat());
+            // What stands behind is written over.
+            disk.write(1, 32, &[5; 100]).unwrap();
+            assert_eq!(disk.read(1, 32, 100).unwrap(), [5; 100]);
+        }
+    }
+
+    #[test]
+    fn the_file_has_grown_before_what_needs_it_is_written() {
+        let dir = TempDir::new().unwrap();
+        let mut disk = Directory::open(dir.path()).unwrap();
+        disk.create(1, &[9; 32]).unwrap();
+        let before = disk.len(1).unwrap();
+        disk.write(1, before - 10, &[5; 100]).unwrap();
+        assert_eq!(disk.len(1).unwrap(), before + AHEAD_BYTES);
+        assert_eq!(
+            disk.read(1, before - 10, 101).unwrap(),
+            [[5; 100].as_slice(), &[0]].concat()
+        );
+        assert_eq!(disk.head(1).unwrap().len, before + AHEAD_BYTES);
     }
 }

@@ -19,7 +19,7 @@
 //! it was durable. The totals say what must be known even of a batch that is lost.
 
 use super::super::StoreError;
-use super::super::disk::Disk;
+use super::super::disk::{Disk, is_full};
 use super::super::record::{Back, checksum_of};
 use super::header::{
     BATCH_HEADER, BatchHeader, BatchKind, Link, Mark, Position, SEGMENT_HEADER, SegmentHeader, Totals, checksum, u32_at,
@@ -179,7 +179,8 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Writes a batch durably. After an error, what is on disk of it is unknown.
+    /// Writes a batch durably. After an error, what is on disk of it is unknown; [`StoreError::Full`] says that it is
+    /// nothing.
     pub(super) fn append(&mut self, batch: &mut Batch) -> Result<Written, StoreError> {
         let len = batch.bytes.len() as u64;
         let (segment, at) = self.usage.head();
@@ -241,7 +242,14 @@ impl<D: Disk> Journal<D> {
             chain,
         };
         let number = self.create_after(segment, first)?;
-        self.write(segment, at, &encoded)?;
+        if let Err(error) = self.write(segment, at, &encoded) {
+            if matches!(error, StoreError::Full { .. }) {
+                // What comes next may still go into the one before: then it must not be there.
+                let removed = self.disk.remove(number);
+                removed.map_err(|e| self.failed("remove", number, e))?;
+            }
+            return Err(error);
+        }
         self.usage.extend_head(BATCH_HEADER as u64);
         self.usage.begin(number, SEGMENT_HEADER as u64);
         self.next = first;
@@ -264,13 +272,13 @@ impl<D: Disk> Journal<D> {
         })?;
         let header = SegmentHeader { segment: number, first }.encode(self.seed);
         let created = self.disk.create(number, &header);
-        created.map_err(|e| self.failed("create", number, e))?;
+        created.map_err(|e| self.no_room_or_failed("create", number, e))?;
         Ok(number)
     }
 
     fn write(&mut self, segment: u32, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let written = self.disk.write(segment, at, bytes);
-        written.map_err(|e| self.failed("write", segment, e))?;
+        written.map_err(|e| self.no_room_or_failed("write", segment, e))?;
         self.disk.sync(segment).map_err(|e| self.failed("sync", segment, e))
     }
 
@@ -316,6 +324,17 @@ impl<D: Disk> Journal<D> {
     /// Bytes of the records behind the header of the batch that stands there.
     pub(super) fn batch_len(&self, position: Position, header: &[u8]) -> Option<u64> {
         BatchHeader::decode(self.seed, position, header).map(|(header, _)| header.len)
+    }
+
+    /// Of what leaves nothing if there is no room for it.
+    fn no_room_or_failed(&self, what: &str, segment: u32, error: std::io::Error) -> StoreError {
+        if !is_full(&error) {
+            return self.failed(what, segment, error);
+        }
+        StoreError::Full {
+            context: format!("{what} {}", self.disk.place(segment).display()),
+            source: error,
+        }
     }
 
     pub(super) fn failed(&self, what: &str, segment: u32, error: std::io::Error) -> StoreError {

@@ -86,7 +86,9 @@ impl<D: Disk> SegmentLogStore<D> {
             removed.map_err(|e| self.journal.failed("remove", stray, e))?;
         }
         if !survey.findings.is_empty() || !anew.is_empty() {
-            self.start_over(survey.newest, &anew)?;
+            // Cut short, for want of room too, it is to be begun once more: with what the disk holds then.
+            let over = self.start_over(survey.newest, &anew);
+            over.inspect_err(|_| self.is_poisoned = true)?;
         }
         Ok(())
     }

@@ -1,0 +1,331 @@
+//! A disk that is full, that fails for good, or that stands still, under the node that leads.
+
+use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
+use super::yard::quick;
+use parking_lot::{Condvar, Mutex};
+use raftyard::store::{
+    Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreContents, StoreError, Tombstone,
+};
+use raftyard::{
+    Consistency, CreateGroupError, Group, GroupId, NodeId, OverloadReason, ProposeError, QuarantineReason, RaftHost,
+};
+use raftyard_groups::{Entry, LogId, LogIndex, Persist};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Well,
+    /// Nothing is written, for want of room.
+    Full,
+    /// What is written is not known to be durable.
+    Failing,
+    /// A write returns once the disk is well again.
+    Stalled,
+}
+
+/// A clone is another handle on the same disk.
+#[derive(Clone)]
+struct SickDisk(Arc<Sick>);
+
+struct Sick {
+    health: Mutex<Health>,
+    changed: Condvar,
+    /// Writes that failed, or were tried after one did.
+    failed: Mutex<u64>,
+}
+
+impl SickDisk {
+    fn new() -> Self {
+        Self(Arc::new(Sick {
+            health: Mutex::new(Health::Well),
+            changed: Condvar::new(),
+            failed: Mutex::new(0),
+        }))
+    }
+
+    fn become_(&self, health: Health) {
+        *self.0.health.lock() = health;
+        self.0.changed.notify_all();
+    }
+
+    fn attempt(&self) -> Result<(), StoreError> {
+        let mut health = self.0.health.lock();
+        let context = "write the log".to_owned();
+        match *health {
+            Health::Well => Ok(()),
+            Health::Full => {
+                let source = io::ErrorKind::StorageFull.into();
+                Err(StoreError::Full { context, source })
+            }
+            Health::Failing => {
+                *self.0.failed.lock() += 1;
+                let source = io::Error::other("the sync failed");
+                Err(StoreError::Io { context, source })
+            }
+            Health::Stalled => {
+                self.0
+                    .changed
+                    .wait_while(&mut health, |health| *health == Health::Stalled);
+                Ok(())
+            }
+        }
+    }
+}
+
+struct SickStore {
+    inner: MemoryLogStore,
+    disk: SickDisk,
+}
+
+impl LogStore for SickStore {
+    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
+        self.inner.boot(promise_ms)
+    }
+
+    fn recover(&mut self) -> Result<StoreContents, StoreError> {
+        self.inner.recover()
+    }
+
+    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.inner.inspect(group)
+    }
+
+    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
+        self.disk.attempt()?;
+        self.inner.create(records)
+    }
+
+    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
+        self.disk.attempt()?;
+        self.inner.import(record, base)
+    }
+
+    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
+        self.disk.attempt()?;
+        self.inner.destroy(groups)
+    }
+
+    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+        self.disk.attempt()?;
+        self.inner.rebuild(record)
+    }
+
+    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
+        self.disk.attempt()?;
+        self.inner.forget(group)
+    }
+
+    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        self.disk.attempt()?;
+        self.inner.write(batch)
+    }
+
+    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        self.inner.read(group, from, to, bytes)
+    }
+}
+
+const SICK: NodeId = NodeId(1);
+const GROUPS: u64 = 4;
+
+/// Three nodes, of which the first has a sick disk and leads all groups.
+async fn led_by_the_sick(disk: &SickDisk) -> (Cluster, Vec<Vec<Group<Journal>>>) {
+    let mut cluster = Cluster::closed(3);
+    cluster.tuning = quick();
+    let inner = cluster.disk(SICK);
+    let disk = disk.clone();
+    let builder = cluster.builder(SICK).log_store(SickStore { inner, disk });
+    cluster.put(SICK, builder.open().await.unwrap());
+    for id in [NodeId(2), NodeId(3)] {
+        cluster.open(id).await;
+    }
+    let mut groups = Vec::new();
+    for group in 1..=GROUPS {
+        let replicas = cluster.create(group).await;
+        propose(&replicas, "before").await;
+        lead_there(&replicas, SICK).await;
+        groups.push(replicas);
+    }
+    (cluster, groups)
+}
+
+/// Has a node lead, however often that takes.
+async fn lead_there(replicas: &[Group<Journal>], to: NodeId) {
+    let deadline = Instant::now() + PATIENCE;
+    while replicas[slot(to)].leader() != Some(to) {
+        assert!(Instant::now() < deadline, "{to} never led");
+        for replica in replicas {
+            // Who does not lead refuses.
+            drop(replica.transfer_leadership(to).await);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until one of the other two leads each of the groups.
+async fn led_by_others(groups: &[Vec<Group<Journal>>]) {
+    eventually("others lead all groups", || {
+        let leads = |replica: &Group<Journal>, id| replica.leader() == Some(id);
+        groups
+            .iter()
+            .all(|replicas| leads(&replicas[1], NodeId(2)) || leads(&replicas[2], NodeId(3)))
+    })
+    .await;
+}
+
+fn is_refused_for_room(outcome: &Result<usize, ProposeError>) -> bool {
+    let full = OverloadReason::DiskFull;
+    matches!(outcome, Err(ProposeError::Overloaded { reason, .. }) if *reason == full)
+}
+
+#[tokio::test]
+async fn a_leader_whose_disk_is_full_hands_over_and_follows_again_once_there_is_room() {
+    let disk = SickDisk::new();
+    let (mut cluster, groups) = led_by_the_sick(&disk).await;
+    disk.become_(Health::Full);
+    // It finds out by this one, which the others have: they commit it.
+    propose(&groups[0], "found out").await;
+    // The other groups have nothing to be written: who asks is refused, and they are handed over by that.
+    let mut refused = 0;
+    for replicas in &groups[1..] {
+        let here = &replicas[slot(SICK)];
+        let deadline = Instant::now() + PATIENCE;
+        while here.leader() == Some(SICK) {
+            assert!(Instant::now() < deadline, "it leads on");
+            let outcome = here.propose("at the full disk".to_owned()).await;
+            refused += u32::from(is_refused_for_room(&outcome));
+            assert!(outcome.is_ok() || !outcome.unwrap_err().may_have_happened());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    assert!(refused > 0);
+    led_by_others(&groups).await;
+    for replicas in &groups {
+        propose(replicas, "during").await;
+        assert_eq!(read(replicas).await.last().unwrap(), "during");
+    }
+    // It holds all that it held.
+    let stale = groups[0][slot(SICK)].read((), Consistency::Stale).await.unwrap();
+    assert_eq!(stale[0], "before");
+
+    disk.become_(Health::Well);
+    for replicas in &groups {
+        lead_there(replicas, SICK).await;
+        let here = &replicas[slot(SICK)];
+        propose(std::slice::from_ref(here), "after").await;
+        let lines = here.read((), Consistency::Linearizable).await.unwrap();
+        assert_eq!(lines[lines.len() - 2..], ["during", "after"]);
+        assert!(!here.status().is_quarantined());
+    }
+    cluster.stop_all().await;
+}
+
+/// Nobody else has room: so it leads on, serves reads, and says of each write that nothing came of it, but for the one
+/// by which it found out.
+#[tokio::test]
+async fn without_another_that_has_room_reads_go_on_writes_are_refused_and_go_on_by_themselves() {
+    let disk = SickDisk::new();
+    let inner = MemoryLogStore::new();
+    let builder = RaftHost::builder("").log_store(SickStore {
+        inner: inner.clone(),
+        disk: disk.clone(),
+    });
+    let host = builder.open().await.unwrap();
+    let create = |group| host.create_group(GroupId(group), [NodeId(1)], Journal::default);
+    let group = create(1).await.unwrap();
+    group.wait_for_leader().await.unwrap();
+    assert_eq!(group.propose("before".to_owned()).await, Ok(1));
+
+    disk.become_(Health::Full);
+    let first = group.propose("waits for room".to_owned());
+    let mut waiting = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "no write is ever refused");
+        let proposal = group.propose("more".to_owned());
+        tokio::pin!(proposal);
+        match tokio::time::timeout(Duration::from_millis(20), &mut proposal).await {
+            Ok(refused) => {
+                assert!(is_refused_for_room(&refused), "{refused:?}");
+                assert!(!refused.unwrap_err().may_have_happened());
+                break;
+            }
+            Err(_) => waiting.push("more".to_owned()),
+        }
+    }
+    let lines = group.read((), Consistency::Linearizable).await;
+    assert_eq!(lines, Ok(vec!["before".to_owned()]));
+    let refused = create(2).await;
+    assert!(
+        matches!(refused, Err(CreateGroupError::Store(StoreError::Full { .. }))),
+        "no note of it could be kept"
+    );
+
+    disk.become_(Health::Well);
+    assert_eq!(first.await, Ok(2));
+    propose(std::slice::from_ref(&group), "after").await;
+    let mut expected = vec!["before".to_owned(), "waits for room".to_owned()];
+    expected.append(&mut waiting);
+    expected.push("after".to_owned());
+    assert_eq!(group.read((), Consistency::Linearizable).await, Ok(expected));
+    create(2).await.unwrap();
+    host.shutdown().await;
+}
+
+/// It never asks its store for anything again: what a failed sync left on disk nobody knows.
+#[tokio::test]
+async fn when_a_sync_fails_others_lead_all_its_groups_and_it_writes_nothing_more() {
+    let disk = SickDisk::new();
+    let (mut cluster, groups) = led_by_the_sick(&disk).await;
+    disk.become_(Health::Failing);
+    // Of one group; the others have nothing to be written.
+    eventually("the failure is noticed", || {
+        drop(
+            groups[0]
+                .iter()
+                .map(|replica| replica.propose("during".to_owned()))
+                .collect::<Vec<_>>(),
+        );
+        groups[0][slot(SICK)].status().is_quarantined()
+    })
+    .await;
+    led_by_others(&groups).await;
+    for replicas in &groups {
+        let status = replicas[slot(SICK)].status();
+        assert!(status.is_quarantined());
+        let refused = replicas[slot(SICK)].propose("more".to_owned()).await;
+        assert_eq!(refused, Err(ProposeError::Quarantined(QuarantineReason::StoreFailed)));
+        propose(&replicas[1..], "after").await;
+        assert_eq!(read(&replicas[1..]).await.last().unwrap(), "after");
+    }
+    assert_eq!(*disk.0.failed.lock(), 1, "it was never tried again");
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn when_a_disk_stands_still_others_lead_all_its_groups_until_it_moves_again() {
+    let disk = SickDisk::new();
+    let (mut cluster, groups) = led_by_the_sick(&disk).await;
+    disk.become_(Health::Stalled);
+    // Committed by the others, which have it. (A group that has nothing to be written may be led there as well.)
+    for replicas in &groups {
+        propose(replicas, "during").await;
+    }
+    led_by_others(&groups).await;
+    for replicas in &groups {
+        propose(&replicas[1..], "without it").await;
+    }
+    disk.become_(Health::Well);
+    for replicas in &groups {
+        let ids = cluster.ids();
+        let applied = leader_of(replicas, &ids).await.status().applied;
+        let here = &replicas[slot(SICK)];
+        eventually("it has caught up", || here.status().applied >= applied).await;
+        assert!(!here.status().is_quarantined());
+        lead_there(replicas, SICK).await;
+        assert_eq!(read(replicas).await.last().unwrap(), "without it");
+    }
+    cluster.stop_all().await;
+}
