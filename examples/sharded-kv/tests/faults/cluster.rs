@@ -202,6 +202,11 @@ impl Cluster {
         complaints
     }
 
+    /// Whether a machine's node ever ended without being killed.
+    pub(crate) fn has_ended(&self, machine: usize) -> bool {
+        self.nodes.get(machine - 1).is_some_and(Node::has_ended)
+    }
+
     /// What a node said in its log that it never should.
     pub(crate) fn panics(&self) -> Vec<String> {
         let text = |node| fs::read_to_string(self.dir.join(format!("node-{node}.log"))).unwrap_or_default();
