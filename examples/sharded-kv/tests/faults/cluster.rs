@@ -212,6 +212,17 @@ impl Cluster {
         complaints
     }
 
+    /// Whether a machine's node ever ended without being killed.
+    pub(crate) fn has_ended(&self, machine: usize) -> bool {
+        self.nodes.get(machine - 1).is_some_and(Node::has_ended)
+    }
+
+    /// Whether a machine's node said this in its log.
+    pub(crate) fn has_said(&self, machine: usize, text: &str) -> bool {
+        let said = fs::read_to_string(self.dir.join(format!("node-{machine}.log")));
+        said.is_ok_and(|said| said.contains(text))
+    }
+
     /// What a node said in its log that it never should.
     pub(crate) fn panics(&self) -> Vec<String> {
         let text = |node| fs::read_to_string(self.dir.join(format!("node-{node}.log"))).unwrap_or_default();

@@ -111,6 +111,11 @@ impl Node {
         complaint
     }
 
+    /// Whether its process ever ended without being killed.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     fn judge(&mut self, status: ExitStatus) -> Option<String> {
         let number = self.number;
         match self.ending.take() {

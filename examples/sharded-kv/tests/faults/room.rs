@@ -66,6 +66,10 @@ fn a_node_is_back_once_there_is_room(on_disk: bool) {
         written(&mut cluster, WELL);
     }
     cluster.end(Fault::FullDisk(1), None);
+    if !on_disk {
+        assert!(cluster.has_said(1, "finds no room"), "the disk was not full");
+        assert!(!cluster.has_ended(1), "it waits for room");
+    }
     // Now no key is written without the node whose disk was full.
     cluster.begin(Fault::Kill(2));
     written(&mut cluster, WELL);
