@@ -29,7 +29,7 @@ pub(crate) struct DiskReplica {
     /// It said that it lost something.
     is_damaged: bool,
     /// It said that it is nothing that could go on.
-    is_lost: bool,
+    pub(super) is_lost: bool,
 }
 
 impl DiskReplica {

@@ -2,7 +2,6 @@
 
 use super::operator::PAUSE;
 use super::{Replica, World};
-use crate::registry::ReplicaState;
 use crate::sim::watch::Event;
 use crate::sim::workload::Workload;
 use raftyard_groups::{GroupId, NodeId};
@@ -52,11 +51,9 @@ impl<W: Workload> World<W> {
         if leader.incarnation().0 != self.incarnation(group) {
             return false;
         }
-        let is_well = |replica: &Replica<W>| {
-            let is_halted = matches!(replica.status().state, ReplicaState::Quarantined(_));
-            replica.incarnation() == leader.incarnation() && !is_halted
-        };
-        if here.as_ref().is_some_and(is_well) {
+        // One that is lost may not have come to a halt yet.
+        let is_lost = self.watchman.of(id).is_lost(group);
+        if here.is_some_and(|here| here.incarnation() == leader.incarnation() && !is_lost) {
             return true;
         }
         if !self.destroy(group, id).await {
