@@ -4,6 +4,7 @@ use super::watch::Event;
 use crate::life::Life;
 use crate::store::{RecoveredGroup, StoreContents};
 use raftyard_groups::{GroupId, HardState, Incarnation, LogBase, LogId, LogIndex, NodeId, Persist, Recovered, Term};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// All disks of a world.
@@ -253,8 +254,8 @@ impl Shadow {
             .filter(|found| is_rotten && says_damaged(found, LogId::ZERO));
         for found in unknown {
             let key = (node, found.record.group);
-            if !self.replicas.contains_key(&key) {
-                self.replicas.insert(key, DiskReplica::left_of(found));
+            if let Entry::Vacant(vacant) = self.replicas.entry(key) {
+                vacant.insert(DiskReplica::left_of(found));
                 self.amiss.insert(key);
             }
         }
