@@ -42,7 +42,7 @@ impl<W: Workload> World<W> {
         }
     }
 
-    /// Destroys a replica that is lost, or should not be there, and has it join again if its group counts on it; whether
+    /// Destroys a replica that is lost, or of another life than the group is in, and has the node join again; whether
     /// that is done.
     async fn replace_replica(&self, group: GroupId, id: NodeId) -> bool {
         let Some((leader, here)) = self.leader(group).zip(self.running(group, id)) else {
