@@ -78,7 +78,7 @@ fn with_rot(mut scenario: Scenario) -> Scenario {
 #[test]
 fn what_is_promised_holds_when_a_disk_rots_again_and_again() {
     let (mut damages, mut made_good) = (0, 0);
-    for seed in seeds(6) {
+    for seed in seeds(4) {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(4);
         match simulation.run_scenario(&with_rot(simulation.scenario(seed))) {
             Ok(report) => {

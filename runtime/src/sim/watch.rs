@@ -191,6 +191,15 @@ impl Watch {
         self.watchman.0.lock().shadow.amiss(self.node)
     }
 
+    /// Whether the node's disk said of what it holds of a group that it is nothing that could go on.
+    pub(crate) fn is_lost(&self, group: GroupId) -> bool {
+        let state = self.watchman.0.lock();
+        state
+            .shadow
+            .replica(self.node, group)
+            .is_some_and(|replica| replica.is_lost)
+    }
+
     /// An operator saw to a group.
     pub(crate) fn set_right(&self, group: GroupId) {
         self.watchman.0.lock().shadow.set_right(self.node, group);

@@ -2,7 +2,6 @@
 
 use super::operator::PAUSE;
 use super::{Replica, World};
-use crate::registry::ReplicaState;
 use crate::sim::watch::Event;
 use crate::sim::workload::Workload;
 use raftyard_groups::{GroupId, NodeId};
@@ -43,7 +42,7 @@ impl<W: Workload> World<W> {
         }
     }
 
-    /// Destroys a replica that is lost, or should not be there, and has it join again if its group counts on it; whether
+    /// Destroys a replica that is lost, or of another life than the group is in, and has the node join again; whether
     /// that is done.
     async fn replace_replica(&self, group: GroupId, id: NodeId) -> bool {
         let Some((leader, here)) = self.leader(group).zip(self.running(group, id)) else {
@@ -52,11 +51,9 @@ impl<W: Workload> World<W> {
         if leader.incarnation().0 != self.incarnation(group) {
             return false;
         }
-        let is_well = |replica: &Replica<W>| {
-            let is_halted = matches!(replica.status().state, ReplicaState::Quarantined(_));
-            replica.incarnation() == leader.incarnation() && !is_halted
-        };
-        if here.as_ref().is_some_and(is_well) {
+        // One that is lost may not have come to a halt yet.
+        let is_lost = self.watchman.of(id).is_lost(group);
+        if here.is_some_and(|here| here.incarnation() == leader.incarnation() && !is_lost) {
             return true;
         }
         if !self.destroy(group, id).await {
