@@ -120,7 +120,8 @@ mod tests {
         );
         assert!(after.cpu.unwrap() >= after.clients_cpu.unwrap());
         assert!(before.cpu.unwrap() < after.cpu.unwrap());
-        assert!(after.wakeups.unwrap() >= before.wakeups.unwrap());
+        // Threads that end take their count with them, and other tests have some.
+        assert!(after.wakeups.unwrap() > 0);
         assert!(resident_bytes().unwrap() > 1 << 20);
         drop(sender);
         thread.unwrap().join().unwrap();
