@@ -104,7 +104,10 @@ fn a_flood_of_requests_waits_in_the_network() {
     let cluster = start();
     let mut client = Connection::open(&cluster.resp(1)).unwrap();
     let before = cluster.memory_bytes(1);
-    let requests = encode(&["SET", "k", &"x".repeat(1_000)]).repeat(100);
+    // With replies of that size too: short ones of a gigabyte may all find room in the network.
+    let requests = [encode(&["SET", "k", &"x".repeat(1_000)]), encode(&["GET", "k"])]
+        .concat()
+        .repeat(100);
     let most = 1 << 30;
     let mut stream = TcpStream::connect(cluster.resp(1)).unwrap();
     let taken = flood(&mut stream, &requests, most);
