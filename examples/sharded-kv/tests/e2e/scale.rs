@@ -96,8 +96,8 @@ fn a_node_that_missed_200_000_keys_serves_follower_reads_that_see_the_last_write
 }
 
 /// What a data directory may take beside a small multiple of what lives in it: logs lie in segments of 8 MiB, of which
-/// the oldest goes when the next but one begins.
-const SEGMENTS_MAX: u64 = 25 << 20;
+/// the oldest goes when the next but one begins; each is longer than that by what was written last, and by zeros ahead.
+const SEGMENTS_MAX: u64 = 27 << 20;
 /// Logs since the last snapshot, their tails, and up to two snapshots of each group.
 const LIVE_FACTOR: u64 = 8;
 
