@@ -3,26 +3,25 @@
 
 use super::changes::Changes;
 use super::dispatcher::{Shared, Stop};
+use super::group_elections::{Candidacy, FirstCampaign};
 use super::proposals::{self, Proposals, Sealed};
-use super::reads::{self, Reads};
+use super::reads::Reads;
 use super::sleepers::Sleep;
 use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};
-use super::{Create, Export, Proposal, ReadJob, Transfer};
-use crate::error::{ExportError, ProposeError, ReadError};
+use super::{Create, Proposal, ReadJob, Transfer};
+use crate::error::ProposeError;
 use crate::group::Consistency;
-use crate::machine::{Machine, MachineError};
+use crate::machine::Machine;
 use crate::quarantine::QuarantineReason;
 use crate::registry::{GroupSlot, Standing};
 use crate::tenancy::OverloadReason;
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Body, Effects, Entry, Group, Input, LogId, LogIndex, Message, Moment, Outlook, Payload, Prompt, ProposalId,
-    Proposed, RoleKind, Sessions, TransferId, TransferOutcome,
+    Effects, Group, Input, LogId, LogIndex, Moment, ProposalId, Proposed, RoleKind, TransferId, TransferOutcome,
 };
 use std::collections::VecDeque;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,11 +31,6 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 mod tests;
 
-/// How long a replica that shall lead from the start pauses before it asks for it again, twice as long each time, and
-/// for how long it does so: until its peers run the group too and are connected.
-const FIRST_CAMPAIGN_PAUSE_MS: u64 = 100;
-const FIRST_CAMPAIGN_MS: u64 = 500;
-
 /// The hint of a leader that refuses proposals because its disk is full: so long it takes until another leads, about,
 /// or until it is tried again whether there is room.
 const RETRY_FULL_AFTER: Duration = Duration::from_millis(250);
@@ -45,10 +39,6 @@ const RETRY_FULL_AFTER: Duration = Duration::from_millis(250);
 /// other groups of the worker get theirs.
 const APPLY_BATCHES_PER_TURN: usize = 4;
 
-/// And how long it may do so if other groups have work in the turn, by its weight: after the batch that goes beyond
-/// it comes no other. Nanoseconds.
-const APPLY_NANOS_PER_TURN: u64 = 2_000_000;
-
 pub(crate) struct GroupActor {
     pub(super) core: Group,
     pub(super) effects: Effects,
@@ -56,22 +46,22 @@ pub(crate) struct GroupActor {
     pub(super) snapshots: Snapshots,
     /// Proposals that the core was given and has not said a word of yet, in order: it holds them while
     /// leadership is on its way to another replica.
-    proposing: VecDeque<(ProposalId, Vec<Sealed>)>,
+    pub(super) proposing: VecDeque<(ProposalId, Vec<Sealed>)>,
     pub(super) proposals: Proposals,
-    reads: Reads,
+    pub(super) reads: Reads,
     /// Who waits for which leadership transfer.
-    transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
-    changes: Changes,
-    first_campaign: Option<FirstCampaign>,
-    candidacy: Candidacy,
+    pub(super) transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
+    pub(super) changes: Changes,
+    pub(super) first_campaign: Option<FirstCampaign>,
+    pub(super) candidacy: Candidacy,
     /// How long it applied in this turn.
-    apply_nanos: u64,
+    pub(super) apply_nanos: u64,
     /// Names for what the core is asked.
     next_id: u64,
     pub(super) slot: Arc<GroupSlot>,
     pub(super) shared: Rc<Shared>,
     /// Where its deadline is kept.
-    position: usize,
+    pub(super) position: usize,
     /// It is in the index of those who sleep.
     asleep: bool,
     /// It started without something that it may have acknowledged, and was not repaired yet.
@@ -82,17 +72,6 @@ pub(crate) struct GroupActor {
     pub(super) quarantined: bool,
     /// The last that is dropped: nothing of the state machine is left then.
     ended: Option<Ended>,
-}
-
-/// Whether a replica that wants to campaign may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Candidacy {
-    /// It did not ask.
-    None,
-    /// It stands in line: it has no deadline for that.
-    InLine,
-    /// Its election is under way, and counts as one of those that are at once.
-    Running,
 }
 
 /// Ends one replica for good.
@@ -110,16 +89,6 @@ impl Drop for Ended {
             reply.send(()).ok();
         }
     }
-}
-
-/// A replica that shall lead from the start. Its peers may not run the group yet, or not be connected: it asks
-/// again, more often than an election timeout would have it. (It only asks whether it would be elected, which
-/// disturbs nobody.)
-struct FirstCampaign {
-    next: Moment,
-    /// Counted from the first time that it asked.
-    until: Option<Moment>,
-    pause_ms: u64,
 }
 
 impl GroupActor {
@@ -184,11 +153,7 @@ impl GroupActor {
                 // Who gave up waiting has dropped the other end.
                 GroupWork::Progress(reply) => drop(reply.send(self.core.peers())),
                 GroupWork::Campaign => {
-                    self.first_campaign = Some(FirstCampaign {
-                        next: now,
-                        until: None,
-                        pause_ms: FIRST_CAMPAIGN_PAUSE_MS,
-                    });
+                    self.first_campaign = Some(FirstCampaign::new(now));
                 }
                 GroupWork::Elect { is_hopeful } => {
                     self.called_to_campaign(is_hopeful, &sessions);
@@ -247,80 +212,6 @@ impl GroupActor {
     fn is_of_other_kind(&self) -> bool {
         let (membership, me) = (self.core.membership(), self.core.node());
         membership.contains(me) && membership.is_witness(me) != self.machine.as_any().is::<Witness>()
-    }
-
-    /// Time has passed: if that makes it campaign, it may have to wait for others.
-    fn tick_or_campaign(&mut self, is_ticked: bool, now: Moment, sessions: &Sessions) -> Option<Input> {
-        let is_first = self.is_first_campaign_due(now);
-        let wants = is_first || (is_ticked && self.core.wants_to_campaign(now, sessions));
-        if wants {
-            if !self.may_campaign(is_first, now, sessions) {
-                return None;
-            }
-            self.shared.counters.campaigns.add(1);
-        }
-        if let Some(first) = self.first_campaign.as_mut().filter(|_| is_first) {
-            first.next = now.plus(first.pause_ms);
-            first.pause_ms *= 2;
-            first.until.get_or_insert(now.plus(FIRST_CAMPAIGN_MS));
-            return Some(Input::Campaign);
-        }
-        is_ticked.then_some(Input::Tick)
-    }
-
-    /// It stood in line, and is the next. What it hoped for may be over.
-    fn called_to_campaign(&mut self, is_hopeful: bool, sessions: &Sessions) {
-        self.candidacy = Candidacy::Running;
-        if is_hopeful && self.core.outlook(sessions) != Outlook::Good {
-            self.shared.elections.borrow_mut().leave(self.position);
-            self.candidacy = Candidacy::None;
-        }
-    }
-
-    /// Whether it is its turn among those of its worker that want to campaign.
-    fn may_campaign(&mut self, is_first: bool, now: Moment, sessions: &Sessions) -> bool {
-        if self.candidacy != Candidacy::InLine {
-            let outlook = self.core.outlook(sessions);
-            let may = self
-                .shared
-                .elections
-                .borrow_mut()
-                .enter(self.position, is_first, outlook, now);
-            self.candidacy = if may { Candidacy::Running } else { Candidacy::InLine };
-        }
-        self.candidacy == Candidacy::Running
-    }
-
-    /// Whether what it stood in line for, or campaigned for, is decided: it follows, or leads and committed that, or
-    /// has to wait for another time.
-    fn conclude_election(&mut self, now: Moment, sessions: &Sessions) {
-        let is_over = match self.core.role() {
-            RoleKind::Leader => self.core.commit() == self.core.last().index,
-            RoleKind::Follower => {
-                let is_first = self.first_campaign.as_ref().is_some_and(|first| first.next <= now);
-                !is_first && !self.core.wants_to_campaign(now, sessions)
-            }
-            RoleKind::PreCandidate | RoleKind::Candidate => false,
-        };
-        if is_over && self.candidacy != Candidacy::None {
-            if self.candidacy == Candidacy::Running {
-                self.shared.elections.borrow_mut().leave(self.position);
-            }
-            self.candidacy = Candidacy::None;
-        }
-    }
-
-    /// Whether it is time for the next try of a first campaign, and that still makes sense.
-    fn is_first_campaign_due(&mut self, now: Moment) -> bool {
-        let Some(first) = self.first_campaign.as_mut() else {
-            return false;
-        };
-        let is_asking = matches!(self.core.role(), RoleKind::Follower | RoleKind::PreCandidate);
-        if self.core.leader().is_some() || !is_asking || first.until.is_some_and(|until| now > until) {
-            self.first_campaign = None;
-            return false;
-        }
-        now >= first.next
     }
 
     /// All reads of a turn that are of one kind share one answer of the core's; stale ones need none.
@@ -464,159 +355,6 @@ impl GroupActor {
         self.reads.answer(LogId { term, index }, self.machine.as_any());
     }
 
-    /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
-    fn apply(&mut self) -> Option<LogIndex> {
-        let entries = std::mem::take(&mut self.effects.apply);
-        let (first, last) = (entries.first()?.index, entries.last()?.id());
-        let begun = self.shared.clock.nanos();
-        let (mut commands, mut bytes) = (0, 0);
-        let is_on_disk = self.machine.is_on_disk();
-        // What is not committed on disk is not answered.
-        let mut held = Vec::new();
-        for Entry { index, term, payload } in entries {
-            let id = LogId { term, index };
-            #[cfg(feature = "sim")]
-            if let Some(watch) = &self.shared.watch {
-                watch.applies(self.slot.life(), id, &payload);
-            }
-            let mut answer = None;
-            if let Payload::Command(command) = payload
-                && index > self.ahead
-            {
-                commands += 1;
-                bytes += Entry::OVERHEAD + command.len();
-                let wanted = if is_on_disk {
-                    self.proposals.is_any_awaited()
-                } else {
-                    self.proposals.is_awaited(id)
-                };
-                let machine = &mut self.machine;
-                match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
-                    Ok(Ok(applied)) => answer = applied,
-                    Ok(Err(error)) => {
-                        self.quarantine(&match error {
-                            MachineError::Undecodable(error) => QuarantineReason::Undecodable {
-                                entry: id,
-                                error: error.to_string(),
-                            },
-                            MachineError::Disk(error) => state_failed(id, &error),
-                        });
-                        return None;
-                    }
-                    Err(_) => {
-                        self.quarantine(&QuarantineReason::ApplyPanicked(id));
-                        return None;
-                    }
-                }
-            }
-            if is_on_disk {
-                held.push((id, answer));
-            } else {
-                self.proposals.applied(id, answer);
-            }
-        }
-        if last.index > self.ahead {
-            self.commit(last)?;
-        }
-        for (id, answer) in held {
-            self.proposals.applied(id, answer);
-        }
-        self.snapshots.count_applied(first, last.index, bytes);
-        self.account(commands, bytes as u64, begun);
-        Some(last.index)
-    }
-
-    /// Notes what applying took.
-    fn account(&mut self, commands: u64, bytes: u64, begun: u64) {
-        let nanos = self.shared.clock.nanos().saturating_sub(begun);
-        self.apply_nanos = self.apply_nanos.saturating_add(nanos);
-        self.slot.tenancy.applied(commands, bytes, nanos);
-        let counters = &self.shared.counters;
-        counters.commands_applied.add(commands);
-        counters.bytes_applied.add(bytes);
-        counters.apply_nanos.add(nanos);
-    }
-
-    /// Whether what else is to be applied has to wait for the next turn, for the sake of other groups.
-    fn has_applied_its_share(&self) -> bool {
-        let share = APPLY_NANOS_PER_TURN * u64::from(self.slot.tenancy.weight());
-        self.shared.is_contended.get() && self.apply_nanos >= share
-    }
-
-    /// Commits what was applied; `None` if the state machine failed.
-    fn commit(&mut self, last: LogId) -> Option<()> {
-        let machine = &mut self.machine;
-        match catch_unwind(AssertUnwindSafe(|| machine.commit(last))) {
-            Ok(Ok(())) => return Some(()),
-            Ok(Err(error)) => self.quarantine(&state_failed(last, &error)),
-            Err(_) => self.quarantine(&state_failed(last, &"it panicked when it committed")),
-        }
-        None
-    }
-
-    /// Stops this replica for good: what it was asked is answered as unknown, what comes is refused.
-    pub(super) fn quarantine(&mut self, reason: &QuarantineReason) {
-        if !self.quarantined {
-            tracing::error!(group = self.slot.group.0, replica = %self.core, %reason, "replica quarantined");
-            self.quarantined = true;
-            self.effects = Effects::default();
-            self.resign();
-            self.slot.status.quarantine(reason.clone());
-            self.publish();
-            // Last, so that who is answered finds it so.
-            let error = ProposeError::Quarantined(reason.clone());
-            for (_, held) in std::mem::take(&mut self.proposing) {
-                self.proposals.refuse(held, &error);
-            }
-            self.transfers.clear();
-            self.changes.abandon();
-            self.proposals.abandon();
-            self.reads.expire(Moment(u64::MAX));
-        }
-    }
-
-    /// Leads no more, and leaves it to its worker that those who promised it something hear of it.
-    fn resign(&mut self) {
-        let (core, effects) = (&mut self.core, &mut self.effects);
-        let resigned = catch_unwind(AssertUnwindSafe(|| core.resign(effects)));
-        self.effects = Effects::default();
-        let owed: Vec<_> = match resigned {
-            Ok(()) => self.core.resignations().collect(),
-            // It is what panicked before. Whoever promised nothing will not mind.
-            Err(_) => {
-                let (peers, term) = (self.core.membership().peers_of(self.core.node()), self.core.term());
-                peers.into_iter().map(|peer| (peer, term)).collect()
-            }
-        };
-        let (now, sessions) = (self.shared.clock.now(), self.shared.sessions());
-        for (to, term) in owed {
-            let message = Message {
-                group: self.slot.group,
-                incarnation: self.slot.incarnation,
-                from: self.core.node(),
-                to,
-                term,
-                body: Body::Prompt(Prompt::Resigned),
-            };
-            self.shared.output.borrow_mut().send.push(message.clone());
-            self.shared.resignations.borrow_mut().owe(message, now, &sessions);
-        }
-    }
-
-    /// Answers what comes for a replica that stopped for good.
-    fn refuse(&mut self, commands: Vec<Proposal>, jobs: Vec<ReadJob>, exports: Vec<Export>) {
-        // Whoever asked for a transfer finds the reason in the status.
-        self.transfers.clear();
-        self.changes.abandon();
-        if let Some(reason) = self.slot.status.quarantined() {
-            proposals::refuse(commands, &ProposeError::Quarantined(reason.clone()));
-            reads::refuse(jobs, &ReadError::Quarantined(reason.clone()));
-            for export in exports {
-                export.reply.send(Err(ExportError::Quarantined(reason.clone()))).ok();
-            }
-        }
-    }
-
     /// Says on whom it sleeps. What changes from now on comes as work for a later turn.
     fn note_sleep(&mut self) {
         let nodes = self.core.sleeps_on().filter(|_| !self.quarantined);
@@ -643,7 +381,7 @@ impl GroupActor {
     }
 
     /// Says how it stands, and when it wants to be ticked.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         #[cfg(feature = "sim")]
         if let Some(watch) = self.shared.watch.as_ref().filter(|_| !self.quarantined) {
             watch.stands(self.slot.life(), &self.core);
@@ -670,26 +408,13 @@ impl GroupActor {
         let deadline = if self.quarantined {
             Moment(u64::MAX)
         } else {
-            let campaign = self.first_campaign.as_ref().map(|first| first.next);
-            let patient = self.core.patient_deadline();
-            // Who stands in line is given a turn when it may campaign.
-            let core = (self.candidacy != Candidacy::InLine)
-                .then(|| campaign.map_or(patient, |campaign| campaign.min(patient)));
-            [self.proposals.deadline(), self.reads.deadline(), core]
+            [self.proposals.deadline(), self.reads.deadline(), self.core_deadline()]
                 .into_iter()
                 .flatten()
                 .min()
                 .unwrap_or(Moment(u64::MAX))
         };
         self.shared.deadlines.borrow_mut().set(self.position, deadline);
-    }
-}
-
-/// A state machine's own disk failed.
-pub(super) fn state_failed(last: LogId, error: &dyn fmt::Display) -> QuarantineReason {
-    QuarantineReason::StateFailed {
-        last,
-        error: error.to_string(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The part of a group's actor that has to do with snapshots.
 
 use super::Export;
-use super::group_actor::{GroupActor, state_failed};
+use super::group_actor::GroupActor;
+use super::group_applies::state_failed;
 use crate::error::ExportError;
 use crate::quarantine::QuarantineReason;
 use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork, SyncDisk, View};

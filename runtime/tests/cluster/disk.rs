@@ -4,21 +4,19 @@
 use super::sessions::{open_session, propose_as};
 use super::snapshots::{a_follower, applied_by_leader, compacted, fill, lead, numbers, often, start_with, without};
 use super::support::fjall_journal::FjallJournal;
+use super::support::hooked_store::{Gate, HookedStore, Operation, gated};
 use super::support::memory_journal::{Fault, MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use parking_lot::{Condvar, Mutex};
-use raftyard::store::{
-    Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SnapshotStore, StoreContents, StoreError, Tombstone,
-};
+use raftyard::store::{LogStore, MemoryLogStore, SnapshotStore, StoreError};
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, GroupOptions,
     MembershipChange, NodeId, OnDisk, ReadError, RebuildGroupError, SnapshotError,
 };
-use raftyard_groups::{Entry, LogBase, LogId, LogIndex, Persist};
+use raftyard_groups::{LogBase, Persist};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 /// What the nodes' state machines in fjall lie in, and how often each was asked to apply.
@@ -296,71 +294,6 @@ async fn a_large_state_is_streamed_while_its_group_goes_on() {
     cluster.stop_all().await;
 }
 
-/// A log store that writes nothing while the gate is closed.
-struct Slow(MemoryLogStore, Arc<Gate>);
-
-#[derive(Default)]
-struct Gate {
-    is_closed: Mutex<bool>,
-    opened: Condvar,
-}
-
-impl Gate {
-    fn close(&self) {
-        *self.is_closed.lock() = true;
-    }
-
-    fn open(&self) {
-        *self.is_closed.lock() = false;
-        self.opened.notify_all();
-    }
-}
-
-impl LogStore for Slow {
-    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        self.0.boot(promise_ms)
-    }
-
-    fn recover(&mut self) -> Result<StoreContents, StoreError> {
-        self.0.recover()
-    }
-
-    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.0.inspect(group)
-    }
-
-    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
-        self.0.import(record, base)
-    }
-
-    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
-        self.0.destroy(groups)
-    }
-
-    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        self.0.rebuild(record)
-    }
-
-    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.0.forget(group)
-    }
-
-    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        self.0.create(records)
-    }
-
-    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
-        self.1
-            .opened
-            .wait_while(&mut self.1.is_closed.lock(), |is_closed| *is_closed);
-        self.0.write(batch)
-    }
-
-    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
-        self.0.read(group, from, to, bytes_max)
-    }
-}
-
 #[tokio::test]
 async fn a_state_does_not_get_ahead_of_its_own_log() {
     let mut cluster = Cluster::closed(3);
@@ -369,7 +302,7 @@ async fn a_state_does_not_get_ahead_of_its_own_log() {
     let gate = Arc::new(Gate::default());
     cluster.open(NodeId(1)).await;
     cluster.open(NodeId(2)).await;
-    let store = Slow(cluster.disk(slow), gate.clone());
+    let store = gated(cluster.disk(slow), gate.clone());
     let host = cluster.builder(slow).log_store(store).open().await.unwrap();
     let disk = disks[slot(slow)].clone();
     let mut replicas = Vec::new();
@@ -441,65 +374,27 @@ async fn comes_back(cluster: &mut Cluster, disks: &[MemoryDisk], away: NodeId) {
 }
 
 /// A log store that fails, for good, instead of letting a snapshot take the place of a log.
-struct NoInstall {
-    store: MemoryLogStore,
-    is_dead: bool,
-}
-
-impl LogStore for NoInstall {
-    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        self.store.boot(promise_ms)
-    }
-
-    fn recover(&mut self) -> Result<StoreContents, StoreError> {
-        self.store.recover()
-    }
-
-    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.store.inspect(group)
-    }
-
-    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
-        self.store.import(record, base)
-    }
-
-    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
-        self.store.destroy(groups)
-    }
-
-    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        self.store.rebuild(record)
-    }
-
-    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.store.forget(group)
-    }
-
-    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        self.store.create(records)
-    }
-
-    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+fn without_installs(inner: MemoryLogStore) -> impl LogStore {
+    let is_dead = AtomicBool::new(false);
+    HookedStore::new(inner, move |operation| {
+        let Operation::Write(batch) = operation else {
+            return Ok(());
+        };
         let is_installed = |persist: &Persist| matches!(persist.base, Some(LogBase::Installed(_)));
-        self.is_dead |= batch.iter().any(is_installed);
-        if self.is_dead {
+        if batch.iter().any(is_installed) {
+            is_dead.store(true, Ordering::SeqCst);
+        }
+        if is_dead.load(Ordering::SeqCst) {
             return Err(StoreError::Poisoned);
         }
-        self.store.write(batch)
-    }
-
-    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
-        self.store.read(group, from, to, bytes_max)
-    }
+        Ok(())
+    })
 }
 
 #[tokio::test]
 async fn a_crash_before_the_log_was_replaced_leaves_the_old_state() {
     let (mut cluster, disks, away) = lagging().await;
-    let store = NoInstall {
-        store: cluster.disk(away),
-        is_dead: false,
-    };
+    let store = without_installs(cluster.disk(away));
     let host = cluster.builder(away).log_store(store).open().await.unwrap();
     let created = host.create_disk_group(GroupId(1), cluster.ids(), || Ok(disks[slot(away)].open()));
     let back = created.await.unwrap();

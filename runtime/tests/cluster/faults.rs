@@ -1,14 +1,13 @@
 //! What happens when nodes and links fail.
 
+use super::support::hooked_store::{HookedStore, Operation};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use raftyard::store::{
-    Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreContents, StoreError, Tombstone,
-};
+use raftyard::store::{LogStore, MemoryLogStore, StoreError};
 use raftyard::{
     Consistency, CreateGroupError, Group, LeaderError, Limits, NodeId, ProposeError, QuarantineReason, RaftHost,
     ReadError, ReplicaState, RoleKind, Timestamp, TransferError,
 };
-use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Persist};
+use raftyard_groups::{GroupId, LogId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -158,54 +157,13 @@ async fn a_state_machine_that_panics_quarantines_its_replica_and_nothing_else() 
 }
 
 /// A store whose writes fail from a certain moment on.
-struct Breakable {
-    inner: MemoryLogStore,
-    broken: Arc<AtomicBool>,
-}
-
-impl LogStore for Breakable {
-    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        self.inner.boot(promise_ms)
-    }
-
-    fn recover(&mut self) -> Result<StoreContents, StoreError> {
-        self.inner.recover()
-    }
-
-    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.inner.inspect(group)
-    }
-
-    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
-        self.inner.import(record, base)
-    }
-
-    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
-        self.inner.destroy(groups)
-    }
-
-    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        self.inner.rebuild(record)
-    }
-
-    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.inner.forget(group)
-    }
-
-    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        self.inner.create(records)
-    }
-
-    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
-        if self.broken.load(Ordering::SeqCst) {
+fn breakable(inner: MemoryLogStore, broken: Arc<AtomicBool>) -> impl LogStore {
+    HookedStore::new(inner, move |operation| {
+        if matches!(operation, Operation::Write(_)) && broken.load(Ordering::SeqCst) {
             return Err(StoreError::Poisoned);
         }
-        self.inner.write(batch)
-    }
-
-    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes: usize) -> Result<Vec<Entry>, StoreError> {
-        self.inner.read(group, from, to, bytes)
-    }
+        Ok(())
+    })
 }
 
 #[tokio::test]
@@ -214,10 +172,8 @@ async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
     let broken = Arc::new(AtomicBool::new(false));
     let id = NodeId(1);
     cluster.stop(id).await;
-    let builder = cluster.builder(id).log_store(Breakable {
-        inner: MemoryLogStore::default(),
-        broken: broken.clone(),
-    });
+    let store = breakable(MemoryLogStore::default(), broken.clone());
+    let builder = cluster.builder(id).log_store(store);
     let host = builder.open().await.expect("opens");
     // Group 0 is led by its first member, if all goes as it should.
     let on_one = host
@@ -263,7 +219,7 @@ async fn a_group_opened_on_a_failed_disk_is_quarantined() {
     let disk = MemoryLogStore::default();
     let open = |broken: Arc<AtomicBool>| {
         let inner = disk.clone();
-        RaftHost::builder("").log_store(Breakable { inner, broken }).open()
+        RaftHost::builder("").log_store(breakable(inner, broken)).open()
     };
     let broken = Arc::new(AtomicBool::new(false));
     let host = open(broken.clone()).await.unwrap();
@@ -289,56 +245,6 @@ async fn a_group_opened_on_a_failed_disk_is_quarantined() {
     host.shutdown().await;
 }
 
-/// A store that is damaged where it is read, or has a fault of its own.
-struct Bad {
-    inner: MemoryLogStore,
-    panics: bool,
-}
-
-impl LogStore for Bad {
-    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        self.inner.boot(promise_ms)
-    }
-
-    fn recover(&mut self) -> Result<StoreContents, StoreError> {
-        self.inner.recover()
-    }
-
-    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.inner.inspect(group)
-    }
-
-    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
-        self.inner.import(record, base)
-    }
-
-    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
-        self.inner.destroy(groups)
-    }
-
-    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        self.inner.rebuild(record)
-    }
-
-    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.inner.forget(group)
-    }
-
-    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        assert!(!self.panics, "asked to");
-        self.inner.create(records)
-    }
-
-    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
-        self.inner.write(batch)
-    }
-
-    fn read(&self, group: GroupId, _: LogIndex, _: LogIndex, _: usize) -> Result<Vec<Entry>, StoreError> {
-        let what = "asked to".to_owned();
-        Err(StoreError::Corrupt { group, what })
-    }
-}
-
 /// It could be elected, since its votes and terms are there, and would lead a group that stands still.
 #[tokio::test]
 async fn a_replica_whose_log_is_damaged_is_quarantined_and_the_others_go_on() {
@@ -348,8 +254,15 @@ async fn a_replica_whose_log_is_damaged_is_quarantined_and_the_others_go_on() {
     cluster.stop_all().await;
 
     let inner = cluster.disk(NodeId(1));
-    let bad = cluster.builder(NodeId(1)).log_store(Bad { inner, panics: false });
-    let host = bad.open().await.unwrap();
+    let unreadable = HookedStore::new(inner, |operation| match operation {
+        Operation::Read(group) => Err(StoreError::Corrupt {
+            group,
+            what: "asked to".to_owned(),
+        }),
+        _ => Ok(()),
+    });
+    let builder = cluster.builder(NodeId(1)).log_store(unreadable);
+    let host = builder.open().await.unwrap();
     let created = host.create_group(GroupId(0), cluster.ids(), Journal::default);
     let damaged = created.await.unwrap();
     for id in [NodeId(2), NodeId(3)] {
@@ -372,7 +285,11 @@ async fn a_replica_whose_log_is_damaged_is_quarantined_and_the_others_go_on() {
 #[tokio::test]
 async fn a_store_that_panics_leaves_nobody_waiting() {
     let inner = MemoryLogStore::default();
-    let builder = RaftHost::builder("").log_store(Bad { inner, panics: true });
+    let panicking = HookedStore::new(inner, |operation| match operation {
+        Operation::Create => panic!("asked to"),
+        _ => Ok(()),
+    });
+    let builder = RaftHost::builder("").log_store(panicking);
     let host = builder.open().await.unwrap();
     for group in [1, 2] {
         let created = host.create_group(GroupId(group), [NodeId(1)], Journal::default);

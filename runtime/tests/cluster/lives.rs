@@ -1,16 +1,13 @@
 //! Groups that are destroyed and created again, and replicas that stop for good.
 
+use super::support::hooked_store::{HookedStore, Operation};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use raftyard::store::{
-    Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, SegmentLogStore, SnapshotStore, StoreContents,
-    StoreError, StoreIdentity, Tombstone,
-};
+use raftyard::store::{LogStore, MemoryLogStore, SegmentLogStore, SnapshotStore, StoreError, StoreIdentity};
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DestroyGroupError, ExportError, Group, GroupId, GroupOptions,
     Incarnation, LeaderError, Limits, LogId, NodeId, ProposeError, QuarantineReason, RaftHost, ReadError,
     RebuildGroupError, ReplicaState, SnapshotError, StateMachine, Timestamp, TransferError,
 };
-use raftyard_groups::{Entry, LogIndex, Persist};
 use std::hash::{BuildHasher, RandomState};
 
 pub const G: GroupId = GroupId(1);
@@ -410,48 +407,11 @@ async fn a_state_machine_that_can_not_be_restored_is_reported() {
 
 /// A node that crashes whenever a group is to come to an end or to a beginning: what was done before that is there, and
 /// the one write that counts is not.
-struct Crashing(MemoryLogStore);
-
-impl LogStore for Crashing {
-    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        self.0.boot(promise_ms)
-    }
-
-    fn recover(&mut self) -> Result<StoreContents, StoreError> {
-        self.0.recover()
-    }
-
-    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.0.inspect(group)
-    }
-
-    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        self.0.create(records)
-    }
-
-    fn import(&mut self, _: &GroupRecord, _: LogId) -> Result<(), StoreError> {
-        Err(StoreError::Poisoned)
-    }
-
-    fn destroy(&mut self, _: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
-        Err(StoreError::Poisoned)
-    }
-
-    fn rebuild(&mut self, _: &GroupRecord) -> Result<(), StoreError> {
-        Err(StoreError::Poisoned)
-    }
-
-    fn forget(&mut self, _: GroupId) -> Result<RecoveredGroup, StoreError> {
-        Err(StoreError::Poisoned)
-    }
-
-    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
-        self.0.write(batch)
-    }
-
-    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes: usize) -> Result<Vec<Entry>, StoreError> {
-        self.0.read(group, from, to, bytes)
-    }
+fn crashing(inner: MemoryLogStore) -> impl LogStore {
+    HookedStore::new(inner, |operation| match operation {
+        Operation::Import | Operation::Destroy | Operation::Rebuild | Operation::Forget => Err(StoreError::Poisoned),
+        Operation::Create | Operation::Write(_) | Operation::Read(_) => Ok(()),
+    })
 }
 
 #[tokio::test]
@@ -468,7 +428,7 @@ async fn a_crash_halfway_leaves_the_group_as_it_was() {
     cluster.stop_all().await;
     for step in ["destroy", "rebuild", "import"] {
         let before = cluster.snapshots[0].list().unwrap().len();
-        let host = cluster.builder(id).log_store(Crashing(cluster.disk(id)));
+        let host = cluster.builder(id).log_store(crashing(cluster.disk(id)));
         let host = host.open().await.unwrap();
         let left = match step {
             "destroy" => {

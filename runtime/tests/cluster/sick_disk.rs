@@ -1,15 +1,13 @@
 //! A disk that is full, that fails for good, or that stands still, under the node that leads.
 
+use super::support::hooked_store::{HookedStore, Operation};
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
 use super::yard::quick;
 use parking_lot::{Condvar, Mutex};
-use raftyard::store::{
-    Boot, GroupRecord, LogStore, MemoryLogStore, RecoveredGroup, StoreContents, StoreError, Tombstone,
-};
+use raftyard::store::{LogStore, MemoryLogStore, StoreError};
 use raftyard::{
     Consistency, CreateGroupError, Group, GroupId, NodeId, OverloadReason, ProposeError, QuarantineReason, RaftHost,
 };
-use raftyard_groups::{Entry, LogId, LogIndex, Persist};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,57 +72,12 @@ impl SickDisk {
     }
 }
 
-struct SickStore {
-    inner: MemoryLogStore,
-    disk: SickDisk,
-}
-
-impl LogStore for SickStore {
-    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        self.inner.boot(promise_ms)
-    }
-
-    fn recover(&mut self) -> Result<StoreContents, StoreError> {
-        self.inner.recover()
-    }
-
-    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.inner.inspect(group)
-    }
-
-    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        self.disk.attempt()?;
-        self.inner.create(records)
-    }
-
-    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
-        self.disk.attempt()?;
-        self.inner.import(record, base)
-    }
-
-    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
-        self.disk.attempt()?;
-        self.inner.destroy(groups)
-    }
-
-    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        self.disk.attempt()?;
-        self.inner.rebuild(record)
-    }
-
-    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.disk.attempt()?;
-        self.inner.forget(group)
-    }
-
-    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
-        self.disk.attempt()?;
-        self.inner.write(batch)
-    }
-
-    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes: usize) -> Result<Vec<Entry>, StoreError> {
-        self.inner.read(group, from, to, bytes)
-    }
+/// A store on a sick disk; what it holds can be read.
+fn sick_store(inner: MemoryLogStore, disk: SickDisk) -> impl LogStore {
+    HookedStore::new(inner, move |operation| match operation {
+        Operation::Read(_) => Ok(()),
+        _ => disk.attempt(),
+    })
 }
 
 const SICK: NodeId = NodeId(1);
@@ -135,8 +88,7 @@ async fn led_by_the_sick(disk: &SickDisk) -> (Cluster, Vec<Vec<Group<Journal>>>)
     let mut cluster = Cluster::closed(3);
     cluster.tuning = quick();
     let inner = cluster.disk(SICK);
-    let disk = disk.clone();
-    let builder = cluster.builder(SICK).log_store(SickStore { inner, disk });
+    let builder = cluster.builder(SICK).log_store(sick_store(inner, disk.clone()));
     cluster.put(SICK, builder.open().await.unwrap());
     for id in [NodeId(2), NodeId(3)] {
         cluster.open(id).await;
@@ -228,10 +180,7 @@ async fn a_leader_whose_disk_is_full_hands_over_and_follows_again_once_there_is_
 async fn without_another_that_has_room_reads_go_on_writes_are_refused_and_go_on_by_themselves() {
     let disk = SickDisk::new();
     let inner = MemoryLogStore::new();
-    let builder = RaftHost::builder("").log_store(SickStore {
-        inner: inner.clone(),
-        disk: disk.clone(),
-    });
+    let builder = RaftHost::builder("").log_store(sick_store(inner.clone(), disk.clone()));
     let host = builder.open().await.unwrap();
     let create = |group| host.create_group(GroupId(group), [NodeId(1)], Journal::default);
     let group = create(1).await.unwrap();

@@ -1,0 +1,112 @@
+//! The part of a group's actor that applies what is committed.
+
+use super::group_actor::GroupActor;
+use crate::machine::MachineError;
+use crate::quarantine::QuarantineReason;
+use raftyard_groups::{Entry, LogId, LogIndex, Payload};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How long a group may apply in one turn if other groups have work in the turn, by its weight: after the batch that goes beyond
+/// it comes no other. Nanoseconds.
+const APPLY_NANOS_PER_TURN: u64 = 2_000_000;
+
+impl GroupActor {
+    /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
+    pub(super) fn apply(&mut self) -> Option<LogIndex> {
+        let entries = std::mem::take(&mut self.effects.apply);
+        let (first, last) = (entries.first()?.index, entries.last()?.id());
+        let begun = self.shared.clock.nanos();
+        let (mut commands, mut bytes) = (0, 0);
+        let is_on_disk = self.machine.is_on_disk();
+        // What is not committed on disk is not answered.
+        let mut held = Vec::new();
+        for Entry { index, term, payload } in entries {
+            let id = LogId { term, index };
+            #[cfg(feature = "sim")]
+            if let Some(watch) = &self.shared.watch {
+                watch.applies(self.slot.life(), id, &payload);
+            }
+            let mut answer = None;
+            if let Payload::Command(command) = payload
+                && index > self.ahead
+            {
+                commands += 1;
+                bytes += Entry::OVERHEAD + command.len();
+                let wanted = if is_on_disk {
+                    self.proposals.is_any_awaited()
+                } else {
+                    self.proposals.is_awaited(id)
+                };
+                let machine = &mut self.machine;
+                match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
+                    Ok(Ok(applied)) => answer = applied,
+                    Ok(Err(error)) => {
+                        self.quarantine(&match error {
+                            MachineError::Undecodable(error) => QuarantineReason::Undecodable {
+                                entry: id,
+                                error: error.to_string(),
+                            },
+                            MachineError::Disk(error) => state_failed(id, &error),
+                        });
+                        return None;
+                    }
+                    Err(_) => {
+                        self.quarantine(&QuarantineReason::ApplyPanicked(id));
+                        return None;
+                    }
+                }
+            }
+            if is_on_disk {
+                held.push((id, answer));
+            } else {
+                self.proposals.applied(id, answer);
+            }
+        }
+        if last.index > self.ahead {
+            self.commit(last)?;
+        }
+        for (id, answer) in held {
+            self.proposals.applied(id, answer);
+        }
+        self.snapshots.count_applied(first, last.index, bytes);
+        self.account(commands, bytes as u64, begun);
+        Some(last.index)
+    }
+
+    /// Notes what applying took.
+    fn account(&mut self, commands: u64, bytes: u64, begun: u64) {
+        let nanos = self.shared.clock.nanos().saturating_sub(begun);
+        self.apply_nanos = self.apply_nanos.saturating_add(nanos);
+        self.slot.tenancy.applied(commands, bytes, nanos);
+        let counters = &self.shared.counters;
+        counters.commands_applied.add(commands);
+        counters.bytes_applied.add(bytes);
+        counters.apply_nanos.add(nanos);
+    }
+
+    /// Whether what else is to be applied has to wait for the next turn, for the sake of other groups.
+    pub(super) fn has_applied_its_share(&self) -> bool {
+        let share = APPLY_NANOS_PER_TURN * u64::from(self.slot.tenancy.weight());
+        self.shared.is_contended.get() && self.apply_nanos >= share
+    }
+
+    /// Commits what was applied; `None` if the state machine failed.
+    fn commit(&mut self, last: LogId) -> Option<()> {
+        let machine = &mut self.machine;
+        match catch_unwind(AssertUnwindSafe(|| machine.commit(last))) {
+            Ok(Ok(())) => return Some(()),
+            Ok(Err(error)) => self.quarantine(&state_failed(last, &error)),
+            Err(_) => self.quarantine(&state_failed(last, &"it panicked when it committed")),
+        }
+        None
+    }
+}
+
+/// A state machine's own disk failed.
+pub(super) fn state_failed(last: LogId, error: &dyn fmt::Display) -> QuarantineReason {
+    QuarantineReason::StateFailed {
+        last,
+        error: error.to_string(),
+    }
+}
