@@ -2,7 +2,8 @@
 //! cut or gone, machines stop between any two writes, processes are killed. Whatever it was, the store opens and all
 //! that was acknowledged is there, or it says who lost something, or it is refused by name.
 //!
-//! `RAFTYARD_SEED` takes a printed seed back; `RAFTYARD_FLIPS`, `RAFTYARD_STOPS` and `RAFTYARD_KILLS` say how many.
+//! `RAFTYARD_SEED` takes a printed seed back; `RAFTYARD_FLIPS`, `RAFTYARD_DOUBLE_FAULTS`, `RAFTYARD_STOPS` and
+//! `RAFTYARD_KILLS` say how many.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(
     dead_code,

@@ -84,6 +84,8 @@ pub(super) enum RecordError {
     Owner { found: Owner },
     #[error("a record does not hold the entries from {0} on")]
     FirstIndex(LogIndex),
+    #[error("a record holds entries from {first} on, of a log that begins after {base}")]
+    BeforeBase { first: LogIndex, base: LogId },
     #[error("a record ends before its {0}")]
     Short(&'static str),
     #[error("a record has a bad {0}")]

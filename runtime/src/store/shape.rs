@@ -28,11 +28,8 @@ impl LogShape {
     }
 
     /// Takes in the next entry, with the configuration that it carries, if it does; if it can't be the next, says
-    /// why. One up to the base, which still stands in a record with later ones, does not count.
+    /// why.
     pub(super) fn push(&mut self, id: LogId, membership: Option<&Arc<Membership>>) -> Result<(), Refusal> {
-        if id.index <= self.base.index {
-            return Ok(());
-        }
         check_follows(self.last, id)?;
         if self.runs.last().is_none_or(|run| run.term != id.term) {
             self.runs.push(id);

@@ -1,6 +1,6 @@
 //! What is not what was written: flipped bits, and bytes that are gone.
 
-use crate::harness::{DirectoryDisk, Disk, Harness, append, compact, entries, hard_state, record, vote};
+use crate::harness::{DirectoryDisk, Disk, Harness, append, compact, entries, hard_state, install, record, vote};
 use crate::tame_disk::{Files, TameDisk};
 use crate::verdict::{Tally, Truth};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use raftyard::store::{
     LogStore, LostGroups, RecoveredGroup, Refusal, SegmentLogStore, StoreContents, StoreError, StoreIdentity,
     check as check_directory,
 };
-use raftyard_groups::{Entry, GroupId, LogIndex, NodeId, Payload, Term};
+use raftyard_groups::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, Term};
 use std::fs;
 
 /// Two groups in several segments.
@@ -171,6 +171,42 @@ fn what_is_left_of_a_damaged_log_is_its_certain_beginning() {
     assert_eq!(found.groups[0].state.last, LogIndex(5));
     let read = store.read(GroupId(1), LogIndex(1), LogIndex(9), usize::MAX);
     assert_eq!(read.unwrap(), entries(1, 5, 1), "as it was before");
+}
+
+/// What destroyed a replica and created it again in the same life is lost, and entries of after that are not: they
+/// are from before what the log that is left begins after.
+#[test]
+fn entries_of_a_later_life_are_no_part_of_what_is_left_of_the_one_before() {
+    let mut h = Harness::<DirectoryDisk>::with_groups(&[1, 2]);
+    h.write(&[install(1, 118, 10, entries(119, 2, 10))]);
+    let log = h.disk().path().join("log/00000001.segment");
+    let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let begins = end(&fs::read(&log).unwrap());
+    h.destroy(&[1]);
+    h.create(&record(1));
+    let ends = end(&fs::read(&log).unwrap());
+    h.write(&[append(1, entries(1, 40, 11)), append(2, entries(1, 1, 1))]);
+    let disk = h.into_disk();
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[begins..ends].fill(0);
+    fs::write(&log, bytes).unwrap();
+    let found = disk.open().recover().unwrap();
+    let left = &found.groups[0];
+    assert_eq!(
+        left.damage.as_ref().map(|damage| damage.is_lost),
+        Some(false),
+        "{left:?}"
+    );
+    assert_eq!((left.state.base, left.state.last), (LogId::new(10, 118), LogIndex(120)));
+    assert_eq!(left.state.runs, [LogId::new(10, 119)]);
+    let indexes: Vec<LogIndex> = left.state.memberships.iter().map(|(index, _)| *index).collect();
+    assert_eq!(indexes, [LogIndex(118)], "{left:?}");
+    let mut store = disk.open();
+    let again = store.recover().unwrap();
+    assert_eq!(again.findings, []);
+    assert_eq!(again.groups[0].state, left.state, "it says the same twice");
+    let read = store.read(GroupId(1), LogIndex(119), LogIndex(u64::MAX), usize::MAX);
+    assert_eq!(read.unwrap(), entries(119, 2, 10));
 }
 
 /// A vote that is lost is not given once more in the same term: the term is known from elsewhere.

@@ -9,6 +9,7 @@ use raftyard::store::LogStore;
 
 const FLIPS: u64 = 2_000;
 const STOPS: u64 = 500;
+const DOUBLE_FAULTS: u64 = 300;
 /// What a file system reads and writes at once, on this small disk.
 const BLOCK: usize = 256;
 
@@ -79,11 +80,11 @@ fn flipped_bits() {
     );
 }
 
-#[test]
-fn two_faults_at_once() {
-    let mut rng = Rng(seed());
+/// Two faults at once, so often, to disks of this seed.
+fn two_faults(seed: u64, wanted: u64) {
+    let mut rng = Rng(seed);
     let mut tally = Tally::default();
-    for _ in 0..5 {
+    while tally.cases() < wanted {
         let disk = worn(&mut rng);
         let truth = truth(&disk);
         for _ in 0..60 {
@@ -100,6 +101,19 @@ fn two_faults_at_once() {
         }
     }
     println!("two faults at once: {} cases, {tally:?}", tally.cases());
+}
+
+#[test]
+fn two_faults_at_once() {
+    two_faults(seed(), number("RAFTYARD_DOUBLE_FAULTS").unwrap_or(DOUBLE_FAULTS));
+}
+
+/// Seeds that something was found with.
+#[test]
+fn two_faults_that_were_misread_once() {
+    for seed in [181_099_346] {
+        two_faults(seed, DOUBLE_FAULTS);
+    }
 }
 
 #[test]

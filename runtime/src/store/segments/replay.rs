@@ -2,7 +2,8 @@
 //!
 //! A log may be read from its middle: what stood in segments that were given up was moved behind what was written
 //! later. So entries may come before the state of their group, and before the entries that they follow. Each
-//! record says all that it means, and what a later one says counts.
+//! record says all that it means, and what a later one says counts. What a record says against the state before it is
+//! not taken in: a later state must be lost, on which it goes on.
 
 use super::super::record::{
     EntriesReader, Kind, Owner, RecordError, SpanPayload, State, decode_state, decode_tombstone, peek,
@@ -70,6 +71,11 @@ impl Index {
         match self.groups.get(&owner.group) {
             Some(held) if held.owner().incarnation > owner.incarnation => {
                 return Err(RecordError::Owner { found: owner });
+            }
+            // A state of the same life that lets its log begin earlier stood between, and is lost.
+            Some(held) if held.owner() == owner && first <= held.state.base.index => {
+                let base = held.state.base;
+                return Err(RecordError::BeforeBase { first, base });
             }
             Some(held) if held.owner() == owner => {}
             // Its state comes later, or is lost.
