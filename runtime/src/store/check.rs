@@ -1,8 +1,9 @@
 //! What a node's data directory holds, looked at while the node is down. Nothing is changed.
 
 use super::boot::read_boot;
+use super::dir_lock::DirLock;
 use super::disk::{Directory, Disk};
-use super::identity::{lock_existing, read_identity, read_sealed};
+use super::identity::{read_identity, read_sealed};
 use super::{Finding, LostGroups, SegmentLogStore, StoreContents, StoreError};
 use std::fmt;
 use std::fs;
@@ -102,7 +103,7 @@ impl fmt::Display for StoreCheck {
 /// [`StoreError::InUse`] if it is not; [`StoreError::NotOurs`] if it is of another format; [`StoreError::Damaged`] if
 /// not even whose it is can be read, or nothing of its logs; [`StoreError::Io`], naming the path.
 pub fn check(dir: &Path) -> Result<StoreCheck, StoreError> {
-    let _lock = lock_existing(dir)?;
+    let _lock = DirLock::take_existing(dir)?;
     let (owner, seed) = read_identity(dir)?;
     let log = dir.join("log");
     let disk = Directory::open_to_read(&log)?;

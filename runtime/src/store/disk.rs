@@ -48,6 +48,17 @@ pub trait Disk: Send + 'static {
     /// Any [`io::Error`]; it is not to be tried again.
     fn sync(&mut self, segment: u32) -> io::Result<()>;
 
+    /// Writes once more what stands at `at`, and makes it durable: also if a sync of it failed before, after which a
+    /// machine may take it for durable until it is written again.
+    ///
+    /// # Errors
+    ///
+    /// Any [`io::Error`]. What is there is the same, as durable as before or more.
+    fn rewrite(&mut self, segment: u32, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write(segment, at, bytes)?;
+        self.sync(segment)
+    }
+
     /// `len` bytes from `at` on, or as many as there are. What was never written may be missing or zero.
     ///
     /// # Errors

@@ -3,13 +3,12 @@
 use super::StoreError;
 use raftyard_groups::NodeId;
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 const FORMAT: u32 = 4;
 const IDENTITY_FILE: &str = "identity";
-const LOCK_FILE: &str = "lock";
 
 /// Which node of which cluster keeps its logs in a data directory. Checked at every open: a directory that
 /// was mounted or copied to the wrong node would break every promise that node made.
@@ -39,45 +38,6 @@ impl StoreIdentity {
             "format {FORMAT}\ncluster {:?}\nnode {}\n",
             self.cluster, self.node.0
         ))
-    }
-}
-
-/// Creates the directory if need be and takes it for this process, until the lock is dropped.
-///
-/// # Errors
-///
-/// [`StoreError::Io`] or [`StoreError::InUse`].
-pub(super) fn lock_dir(dir: &Path) -> Result<File, StoreError> {
-    create_dir_durably(dir)?;
-    let path = dir.join(LOCK_FILE);
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|e| StoreError::io(format!("open {}", path.display()), e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(e)) => Err(StoreError::io(format!("lock {}", path.display()), e)),
-    }
-}
-
-/// Takes a directory that is there for this process, until the lock is dropped. Changes nothing.
-///
-/// # Errors
-///
-/// [`StoreError::Io`] or [`StoreError::InUse`].
-pub(super) fn lock_existing(dir: &Path) -> Result<Option<File>, StoreError> {
-    let path = dir.join(LOCK_FILE);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(StoreError::io(format!("open {}", path.display()), e)),
-    };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(e)) => Err(StoreError::io(format!("lock {}", path.display()), e)),
     }
 }
 

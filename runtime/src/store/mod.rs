@@ -6,6 +6,7 @@
 
 mod boot;
 mod check;
+mod dir_lock;
 mod disk;
 mod disk_id;
 #[cfg(feature = "fuzzing")]

@@ -23,8 +23,9 @@ mod write;
 pub(crate) use fuzzing::LOG;
 
 use super::boot::{Boot, count_boot};
+use super::dir_lock::DirLock;
 use super::disk::{Directory, Disk};
-use super::identity::{claim, create_dir_durably, lock_dir, sync_dir};
+use super::identity::{claim, create_dir_durably, sync_dir};
 use super::refusal::Refusal;
 use super::{
     Damage, Finding, GroupRecord, LogStore, LostGroups, RecoveredGroup, StoreContents, StoreError, StoreIdentity,
@@ -33,7 +34,7 @@ use super::{
 use index::{Held, Index};
 use journal::{Batch, Journal, Written};
 use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Persist};
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use tidy::Tidy;
@@ -63,7 +64,7 @@ pub struct SegmentLogStore<D = Directory> {
     /// A write failed: whether it is on disk is unknown, and so is what a later fsync would say of it. Barriers
     /// fail too from then on, because they wait for that write.
     is_poisoned: bool,
-    _lock: Option<File>,
+    _lock: Option<DirLock>,
 }
 
 impl SegmentLogStore {
@@ -76,7 +77,7 @@ impl SegmentLogStore {
     /// - [`StoreError::NotOurs`] if it belongs to another node or cluster, or is of another format
     /// - [`StoreError::Damaged`] if it is not what was written
     pub fn open(dir: &Path, identity: &StoreIdentity) -> Result<Self, StoreError> {
-        let lock = lock_dir(dir)?;
+        let lock = DirLock::take(dir)?;
         let path = dir.join("log");
         let is_new = !path
             .try_exists()

@@ -1,7 +1,7 @@
 //! The machine stops at any step, and what was not synced is there in part or not at all.
 
 use crate::harness::{Disk, Harness, append, entries, hard_state, vote};
-use crate::stops::{contents, stop_at};
+use crate::stops::{contents, steps, stop_at};
 use crate::tame_disk::TameDisk;
 use raftyard::store::{LogStore, StoreError};
 use raftyard_groups::{GroupId, LogIndex, Persist};
@@ -19,6 +19,62 @@ fn all_that_was_not_synced_is_there() {
 #[test]
 fn parts_of_what_was_not_synced_are_there() {
     stop_at(|_| true, |step, byte| (byte / 64) as u64 % 2 == step % 2);
+}
+
+/// Another process looks at what the machine has in its memory alone, and tells others. Then the machine stops.
+fn found_outlives_the_machine(disk: &TameDisk, what: &str) {
+    let found = contents(disk).unwrap();
+    disk.files().crash(|_| false);
+    assert_eq!(contents(disk).unwrap(), found, "{what}");
+}
+
+#[test]
+fn what_a_start_found_of_a_process_that_ended_outlives_the_machine() {
+    for stop in 0.. {
+        let disk = TameDisk::blank();
+        let mut store = disk.open();
+        store.recover().unwrap();
+        disk.files().steps_left = Some(stop);
+        let ended = steps().iter().any(|step| step(&mut store).is_err());
+        drop(store);
+        disk.files().steps_left = None;
+        found_outlives_the_machine(&disk, &format!("ended at step {stop}"));
+        if !ended {
+            assert!(stop > 300, "{stop}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn what_a_start_found_of_a_failed_sync_outlives_the_machine() {
+    let steps = steps();
+    for failing in 0..steps.len() {
+        let disk = TameDisk::blank();
+        let mut store = disk.open();
+        for step in &steps[..failing] {
+            step(&mut store).unwrap();
+        }
+        disk.files().fails_sync = true;
+        let error = steps[failing](&mut store).unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        drop(store);
+        disk.files().fails_sync = false;
+        found_outlives_the_machine(&disk, &format!("write {failing} was not synced"));
+    }
+}
+
+/// What can't be made durable is told to nobody, however often it is asked for.
+#[test]
+fn a_start_whose_sync_fails_finds_nothing() {
+    let h = Harness::<TameDisk>::with_groups(&[1]);
+    let disk = h.into_disk();
+    disk.files().fails_sync = true;
+    let mut store = disk.open();
+    assert!(matches!(store.recover(), Err(StoreError::Io { .. })));
+    disk.files().fails_sync = false;
+    assert!(matches!(store.recover(), Err(StoreError::Poisoned)));
+    assert_eq!(contents(&disk).unwrap().0.groups.len(), 1, "another start does");
 }
 
 /// The last batch is cut at each of its bytes: it is gone, and all before it is there.

@@ -68,8 +68,8 @@ fn a_flipped_bit_anywhere_in_what_was_acknowledged_is_noticed() {
 #[test]
 fn a_flipped_bit_is_noticed_by_what_stands_behind_it() {
     let disk = closed();
-    disk.files().mark.clear();
     let whole = found(&disk);
+    disk.files().mark.clear();
     let (number, segment) = disk
         .files()
         .segments
@@ -94,6 +94,26 @@ fn a_flipped_bit_is_noticed_by_what_stands_behind_it() {
         }
     }
     assert!(lost_from.is_some_and(|at| at > segment.len() / 2), "{lost_from:?}");
+}
+
+/// A crash of the machine took the mark back. Once the node was started, all is protected again, though nothing was
+/// written since.
+#[test]
+fn a_start_says_again_how_far_the_log_is_durable() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1]);
+    let begins = h.disk().files().segments[&1].len();
+    let mark = h.disk().files().mark.clone();
+    h.write(&[append(1, entries(1, 3, 1))]);
+    let disk = h.into_disk();
+    disk.files().mark = mark;
+    let found_whole = found(&disk);
+    assert_eq!(found_whole.findings, []);
+    let end = disk.files().segments[&1].len();
+    for at in begins..end {
+        let disk = disk.copy();
+        disk.files().segments.get_mut(&1).unwrap()[at] ^= 4;
+        assert_ne!(found(&disk).findings, [], "byte {at}");
+    }
 }
 
 #[test]

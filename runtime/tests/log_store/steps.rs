@@ -9,7 +9,14 @@ use std::sync::Arc;
 pub(crate) fn step<D: Disk>(h: &mut Harness<D>, rng: &mut Rng) {
     let groups = h.model.groups();
     match rng.below(20) {
-        _ if groups.is_empty() => h.create(&record(rng.below(1000))),
+        _ if groups.is_empty() => {
+            let group = GroupId(rng.below(1000));
+            let first = match last_life(h, group) {
+                Some(_) => next_life(h, rng, group),
+                None => record(group.0),
+            };
+            h.create(&first);
+        }
         0 => {
             let group = GroupId(rng.below(1000));
             let fresh = (!groups.contains(&group)).then(|| next_life(h, rng, group));

@@ -6,7 +6,7 @@ use raftyard::store::{GroupRecord, LogStore, StoreContents, StoreError};
 use raftyard_groups::{Entry, GroupId, Incarnation, LogIndex, Persist};
 
 /// One after the other: what the store is asked to do.
-type Steps = Vec<Step>;
+pub(crate) type Steps = Vec<Step>;
 
 type Step = Box<dyn Fn(&mut dyn LogStore) -> Result<(), StoreError>>;
 
@@ -18,7 +18,7 @@ fn writes(batch: Vec<Persist>) -> Step {
 }
 
 /// A busy group that is compacted, so that segments begin and are given up, beside some that hardly do anything.
-fn steps() -> Steps {
+pub(crate) fn steps() -> Steps {
     let mut steps: Steps = vec![
         Box::new(|store| store.create(&[record(1), record(2), record(3), record(4)])),
         writes(vec![append(2, entries(1, 12, 1)), vote(3, hard_state(4, Some(1)))]),

@@ -39,6 +39,14 @@ struct Unsynced {
     at: usize,
     new: Vec<u8>,
     old: Vec<u8>,
+    /// A sync of it failed: no later one writes it, unless it was written again.
+    is_given_up: bool,
+}
+
+impl Unsynced {
+    fn holds(&self, other: &Self) -> bool {
+        self.at <= other.at && other.at + other.new.len() <= self.at + self.new.len()
+    }
 }
 
 impl TameDisk {
@@ -148,18 +156,33 @@ impl Disk for TameDisk {
         let old = file[at..end].to_vec();
         file[at..end].copy_from_slice(bytes);
         let new = bytes.to_vec();
-        files.unsynced.push(Unsynced { segment, at, new, old });
+        files.unsynced.push(Unsynced {
+            segment,
+            at,
+            new,
+            old,
+            is_given_up: false,
+        });
         stops
     }
 
     fn sync(&mut self, segment: u32) -> io::Result<()> {
         let mut files = self.files();
         files.step()?;
-        if files.fails_sync {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        files.unsynced.retain(|write| write.segment != segment);
-        Ok(())
+        let (mut here, mut unsynced): (Vec<_>, Vec<_>) = std::mem::take(&mut files.unsynced)
+            .into_iter()
+            .partition(|write| write.segment == segment);
+        let synced = if files.fails_sync {
+            here.iter_mut().for_each(|write| write.is_given_up = true);
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            let written: Vec<_> = here.extract_if(.., |write| !write.is_given_up).collect();
+            here.retain(|write| !written.iter().any(|written| written.holds(write)));
+            Ok(())
+        };
+        unsynced.append(&mut here);
+        files.unsynced = unsynced;
+        synced
     }
 
     fn read(&self, segment: u32, at: u64, len: usize) -> io::Result<Vec<u8>> {

@@ -188,6 +188,14 @@ impl Disk for Directory {
         self.head(segment)?.file.sync_data()
     }
 
+    /// Nothing is taken back where there is no room, as on a file system that writes elsewhere.
+    fn rewrite(&mut self, segment: u32, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = &mut self.head(segment)?.file;
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+
     fn read(&self, segment: u32, at: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut open = self.open.borrow_mut();
         if !open.contains_key(&segment) {

@@ -25,6 +25,7 @@ use super::header::{
     BATCH_HEADER, BatchHeader, BatchKind, Link, Mark, Position, SEGMENT_HEADER, SegmentHeader, Totals, checksum, u32_at,
 };
 use super::index::Place;
+use super::survey::Survey;
 use super::usage::Usage;
 use crate::registry::IdMap;
 use bytes::Bytes;
@@ -224,6 +225,24 @@ impl<D: Disk> Journal<D> {
         self.oldest = header.oldest;
         self.drop_before(header.oldest);
         Ok(Written { segment, at: start })
+    }
+
+    /// Makes durable what was found at the end of the log, and notes that it is. The machine may have it in its memory
+    /// alone: the process ended before it was synced, or the sync failed.
+    pub(super) fn confirm(&mut self, survey: &Survey) -> Result<(), StoreError> {
+        let (Some(last), Some(totals)) = (&survey.last, survey.totals) else {
+            return Ok(());
+        };
+        let Position { segment, at } = last.position;
+        let rewritten = self.disk.rewrite(segment, at, &last.bytes);
+        rewritten.map_err(|e| self.failed("rewrite the end of", segment, e))?;
+        let mark = Mark {
+            number: last.number,
+            totals,
+            oldest: survey.oldest,
+        };
+        let mark = mark.encode(self.seed);
+        self.disk.set_mark(&mark).map_err(|e| self.failed("mark", segment, e))
     }
 
     /// Ends the segment and begins the next. That one is there before the seal says so.

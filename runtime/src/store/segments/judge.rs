@@ -77,19 +77,24 @@ impl Witnessed {
 }
 
 impl<D: Disk> SegmentLogStore<D> {
-    /// Reads all that is there, and makes good what is damaged.
+    /// Reads all that is there, makes good what is damaged, and durable what a crash of the machine could still take
+    /// back: from then on others are told of it.
     pub(super) fn load(&mut self) -> Result<(), StoreError> {
+        if self.is_poisoned {
+            return Err(StoreError::Poisoned);
+        }
         let (survey, anew) = self.look_through()?;
-        self.is_loaded = true;
         if let Some(stray) = survey.stray {
             let removed = self.journal.disk.remove(stray);
             removed.map_err(|e| self.journal.failed("remove", stray, e))?;
         }
-        if !survey.findings.is_empty() || !anew.is_empty() {
-            // Cut short, for want of room too, it is to be begun once more: with what the disk holds then.
-            let over = self.start_over(survey.newest, &anew);
-            over.inspect_err(|_| self.is_poisoned = true)?;
-        }
+        // Cut short, for want of room too, it is to be begun once more: with what the disk holds then.
+        let made_good = match survey.findings.is_empty() && anew.is_empty() {
+            true => self.journal.confirm(&survey),
+            false => self.start_over(survey.newest, &anew),
+        };
+        made_good.inspect_err(|_| self.is_poisoned = true)?;
+        self.is_loaded = true;
         Ok(())
     }
 

@@ -37,6 +37,17 @@ pub(super) struct Survey {
     /// A segment that was created, but not sealed off from the one before: the machine stopped in between, so nothing
     /// stands in it.
     pub(super) stray: Option<u32>,
+    /// None if nothing was ever written.
+    pub(super) last: Option<Last>,
+}
+
+/// The last batch that counts.
+#[derive(Debug)]
+pub(super) struct Last {
+    pub(super) position: Position,
+    pub(super) number: u64,
+    /// All of it.
+    pub(super) bytes: Bytes,
 }
 
 /// A record that was come across.
@@ -113,6 +124,7 @@ impl<D: Disk> Journal<D> {
                 oldest,
                 newest: newest.max(oldest),
                 stray: None,
+                last: None,
             },
             next: None,
             is_sealed: false,
@@ -300,6 +312,12 @@ impl<D: Disk> Journal<D> {
             };
             visit(&mut self.usage, seen);
         }
+        let start = usize::try_from(batch.position.at).unwrap_or(usize::MAX);
+        progress.survey.last = Some(Last {
+            position: batch.position,
+            number: batch.header.link.number,
+            bytes: data.slice(start.min(batch.end)..batch.end),
+        });
         progress.is_sealed = batch.header.kind == BatchKind::Seal;
         progress.survey.totals = progress.survey.totals.map(|totals| totals.max(batch.header.totals));
         progress.next = Some(Link {
