@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::command::{self, Action};
 use crate::node::{self, Node, Started};
-use crate::pipeline::{Begun, Finished, Pipeline, Touch};
+use crate::pipeline::{self, Begun, Pipeline, Source, Touch};
 use crate::proxy::{self, Proxy, Request, Route, Work};
 use crate::resp::{Parser, Reply};
 use crate::server::{Stranger, stopped};
@@ -22,6 +22,7 @@ use crate::session::Session;
 use crate::stream::Stream;
 use crate::transaction;
 use crate::wire::Wire;
+use crate::writes::Writes;
 
 /// Replies are sent at the latest once they are so long, in bytes.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -52,6 +53,7 @@ pub(crate) async fn serve(
         session,
         wire: Wire::new(stream),
         pipeline: Pipeline::default(),
+        writes: Writes::default(),
         proxy: Proxy::new(Arc::clone(node.dial())),
     };
     let (mut parser, mut arguments) = (Parser::default(), Vec::new());
@@ -89,6 +91,7 @@ struct Connection<'a> {
     session: Session,
     wire: Wire,
     pipeline: Pipeline<'a>,
+    writes: Writes,
     proxy: Proxy,
 }
 
@@ -219,11 +222,20 @@ impl<'a> Connection<'a> {
                     ..Begun::new(started, touch)
                 }
             }
+            Touch::Writes(place, _) if let Work::Write(command) = work => {
+                let node = self.node;
+                match self.writes.add(place, command, || node.leading(slot)) {
+                    Ok(ticket) => Begun::of(Source::Together(slot, ticket), touch),
+                    Err(started) => Begun::new(started, touch),
+                }
+            }
             _ => Begun::new(self.node.put(slot, work), touch),
         }
     }
 
     fn attempt(&mut self, request: &Request, route: Route) -> Started<'a> {
+        // What came before is not overtaken.
+        self.writes.hand_over();
         let leader = match route {
             Route::Here => return self.node.put(request.slot, request.work.clone()),
             Route::To(leader) => self.node.member(leader),
@@ -261,11 +273,11 @@ impl<'a> Connection<'a> {
     /// Waits for the first reply that is owed and writes it. An array leaves in pieces, so that one that names a
     /// large value many times is never held as a whole.
     async fn finish_one(&mut self) -> io::Result<()> {
-        let Some(finished) = self.pipeline.finish_one().await else {
+        let Some(next) = self.pipeline.pop() else {
             return Ok(());
         };
-        let protocol = finished.protocol;
-        match self.settle(finished).await? {
+        let protocol = next.protocol;
+        match self.reply(next).await? {
             Reply::Array(items) => {
                 Reply::encode_array_header(items.len(), &mut self.wire.output);
                 for item in items {
@@ -280,18 +292,35 @@ impl<'a> Connection<'a> {
 
     /// What the client is told in the end. A command that was refused is tried again only if no other on its group was
     /// begun since: that one would be overtaken.
-    async fn settle(&mut self, finished: Finished) -> io::Result<Reply> {
-        let reply = match finished.request {
-            Some(request) if proxy::is_refusal(&finished.reply) => {
-                if finished.is_followed {
-                    proxy::final_refusal(finished.reply)
+    async fn reply(&mut self, next: pipeline::Next<'a>) -> io::Result<Reply> {
+        let Begun {
+            source,
+            request,
+            template,
+            ..
+        } = next.begun;
+        let reply = match source {
+            Source::Alone(Started::Ready(reply)) => reply,
+            Source::Alone(started) => {
+                self.writes.hand_over();
+                started.reply().await
+            }
+            Source::Together(slot, ticket) => {
+                let outcome = self.writes.outcome(ticket).await;
+                self.node.written(slot, outcome).await
+            }
+        };
+        let reply = match request {
+            Some(request) if proxy::is_refusal(&reply) => {
+                if next.is_followed {
+                    proxy::final_refusal(reply)
                 } else {
-                    self.retry(request, finished.reply).await?
+                    self.retry(request, reply).await?
                 }
             }
-            _ => finished.reply,
+            _ => reply,
         };
-        Ok(match finished.template {
+        Ok(match template {
             Some(template) => transaction::fill(template, reply),
             None => reply,
         })

@@ -41,6 +41,7 @@ mod topology;
 mod transaction;
 mod upstream;
 mod wire;
+mod writes;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;

@@ -23,6 +23,7 @@ use crate::slots::ShardMap;
 use crate::state::Replica;
 use crate::status::Status;
 use crate::topology::{Member, Topology};
+use crate::writes::Outcome;
 
 /// How long a command waits for a group that has no leader to get one: longer than an election takes.
 const ELECTION: Duration = Duration::from_secs(2);
@@ -283,18 +284,26 @@ impl Node {
     }
 
     fn write(&self, slot: u16, command: Command) -> Started<'_> {
-        let group = match self.led(slot) {
-            Ok(group) => group,
-            Err(reply) => return self.redirect(slot, reply),
-        };
-        let response = group.propose(command);
-        let reply = async move {
-            match response.await {
-                Ok(response) => Reply::from(response),
-                Err(error) => self.redirected(slot, self.write_error(slot, &error)).await,
+        match self.leading(slot) {
+            Ok(group) => {
+                let outcome = group.propose(command);
+                Started::Later(async move { self.written(slot, outcome.await).await }.boxed())
             }
-        };
-        Started::Later(reply.boxed())
+            Err(started) => started,
+        }
+    }
+
+    /// The group that holds `slot`, or what is begun instead of a write to it if another node leads it.
+    pub(crate) fn leading(&self, slot: u16) -> Result<Replica, Started<'_>> {
+        self.led(slot).map_err(|reply| self.redirect(slot, reply))
+    }
+
+    /// What a client is told of a write to `slot`.
+    pub(crate) async fn written(&self, slot: u16, outcome: Outcome) -> Reply {
+        match outcome {
+            Ok(response) => Reply::from(response),
+            Err(error) => self.redirected(slot, self.write_error(slot, &error)).await,
+        }
     }
 
     /// With its place taken now; by this node's replica whoever leads, if a follower may.

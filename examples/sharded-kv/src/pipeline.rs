@@ -9,8 +9,9 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::node::Started;
 use crate::proxy::{Request, Route};
-use crate::resp::{Protocol, Reply};
+use crate::resp::Protocol;
 use crate::transaction::Template;
+use crate::writes::Ticket;
 
 /// Commands in flight per connection at most.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -41,9 +42,16 @@ pub(crate) struct Pipeline<'a> {
     last_on_all: Option<u64>,
 }
 
+/// What a reply comes from.
+pub(crate) enum Source<'a> {
+    Alone(Started<'a>),
+    /// A write to the group of this slot, which leaves with others.
+    Together(u16, Ticket),
+}
+
 /// A command that was begun.
 pub(crate) struct Begun<'a> {
-    pub(crate) started: Started<'a>,
+    pub(crate) source: Source<'a>,
     pub(crate) touch: Touch,
     /// What may be tried again.
     pub(crate) request: Option<Request>,
@@ -52,10 +60,15 @@ pub(crate) struct Begun<'a> {
 }
 
 impl<'a> Begun<'a> {
-    /// A command that is not tried again.
+    /// A command that goes alone and is not tried again.
     pub(crate) fn new(started: Started<'a>, touch: Touch) -> Self {
+        Self::of(Source::Alone(started), touch)
+    }
+
+    /// A command that is not tried again.
+    pub(crate) fn of(source: Source<'a>, touch: Touch) -> Self {
         Self {
-            started,
+            source,
             touch,
             request: None,
             template: None,
@@ -70,13 +83,10 @@ struct Owed<'a> {
     bytes: usize,
 }
 
-/// A reply that was owed.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) reply: Reply,
+/// The reply that is owed next.
+pub(crate) struct Next<'a> {
+    pub(crate) begun: Begun<'a>,
     pub(crate) protocol: Protocol,
-    pub(crate) request: Option<Request>,
-    pub(crate) template: Option<Template>,
     /// Another command on the same group was begun since.
     pub(crate) is_followed: bool,
 }
@@ -118,10 +128,10 @@ impl<'a> Pipeline<'a> {
         self.owed.push_back(Owed { begun, protocol, bytes });
     }
 
-    /// Waits for the first reply that is owed. `None` if none is.
-    pub(crate) async fn finish_one(&mut self) -> Option<Finished> {
-        let owed = self.owed.pop_front()?;
-        let is_followed = match owed.begun.touch {
+    /// Takes the first reply that is owed, to be waited for before anything else is begun. `None` if none is.
+    pub(crate) fn pop(&mut self) -> Option<Next<'a>> {
+        let Owed { begun, protocol, bytes } = self.owed.pop_front()?;
+        let is_followed = match begun.touch {
             Touch::Reads(group, _) | Touch::Writes(group, _) => {
                 let last = self.last.get(&group);
                 last.is_some_and(|(number, _)| *number > self.first)
@@ -129,16 +139,13 @@ impl<'a> Pipeline<'a> {
             Touch::Nothing | Touch::All => false,
         };
         self.first += 1;
-        self.bytes -= owed.bytes;
+        self.bytes -= bytes;
         if self.owed.is_empty() {
             self.last.clear();
         }
-        let reply = owed.begun.started.reply().await;
-        Some(Finished {
-            reply,
-            protocol: owed.protocol,
-            request: owed.begun.request,
-            template: owed.begun.template,
+        Some(Next {
+            begun,
+            protocol,
             is_followed,
         })
     }
@@ -148,24 +155,24 @@ impl<'a> Pipeline<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use futures::FutureExt;
     use raftyard::NodeId;
 
     use super::*;
+    use crate::resp::Reply;
 
     const READ: Touch = Touch::Reads(1, Route::Here);
     const WRITE: Touch = Touch::Writes(1, Route::Here);
 
     fn push(pipeline: &mut Pipeline<'_>, touch: Touch, bytes: usize) {
-        let started = Started::Later(async { Reply::OK }.boxed());
+        let started = Started::Ready(Reply::OK);
         pipeline.push(Begun::new(started, touch), Protocol::Resp2, bytes);
     }
 
     /// Finishes a command and returns whether another one on its group follows.
     fn finish(pipeline: &mut Pipeline<'_>) -> bool {
-        let finished = pipeline.finish_one().now_or_never().flatten().unwrap();
-        assert_eq!((finished.reply, finished.protocol), (Reply::OK, Protocol::Resp2));
-        finished.is_followed
+        let next = pipeline.pop().unwrap();
+        assert_eq!(next.protocol, Protocol::Resp2);
+        next.is_followed
     }
 
     #[test]

@@ -202,6 +202,15 @@ impl Replica {
         }
     }
 
+    /// As [`Group::propose_many_then`].
+    pub(crate) fn propose_many_then(
+        &self,
+        commands: Vec<Command>,
+        done: impl FnOnce(Vec<Result<Response, ProposeError>>) + Send + 'static,
+    ) {
+        of_either!(self, group => group.propose_many_then(commands, done));
+    }
+
     /// As [`Group::propose_plain`].
     pub(crate) fn propose_plain(
         &self,

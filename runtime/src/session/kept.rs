@@ -27,6 +27,7 @@ impl Kept {
     pub(crate) fn answer<R: Serialize>(response: &R) -> Result<Self, postcard::Error> {
         let mut bytes = [0; SMALL];
         match postcard::to_slice(response, &mut bytes) {
+            Ok([only]) => Ok(Self::byte(*only)),
             Ok(used) => {
                 let len = u8::try_from(used.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
                 Ok(Self::Small(len, bytes))
@@ -36,6 +37,14 @@ impl Kept {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// An answer of one byte, as most are. To read a byte back with those beside it, as a copy of the whole does, would wait
+    /// until all that was written before is in the cache.
+    fn byte(only: u8) -> Self {
+        let mut bytes = [0; SMALL];
+        bytes[0] = only;
+        Self::Small(1, bytes)
     }
 
     fn of_bytes(bytes: &[u8]) -> Self {

@@ -179,8 +179,8 @@ fn set_for(arguments: &[Bytes], command: &str, unit: Unit) -> Parsed {
     Ok(Action::Write {
         slot: slot_of(key),
         command: Command::Set {
-            key: key.clone(),
-            value: argument(arguments, 3)?.clone(),
+            key: key.into(),
+            value: argument(arguments, 3)?.into(),
             condition: Condition::Always,
             get: false,
             expiry: positive_expiry(argument(arguments, 2)?, unit, command)?,

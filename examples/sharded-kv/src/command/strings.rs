@@ -73,8 +73,8 @@ fn set(_: &mut Session, arguments: &[Bytes]) -> Parsed {
     Ok(Action::Write {
         slot: slot_of(key),
         command: Command::Set {
-            key: key.clone(),
-            value: argument(arguments, 2)?.clone(),
+            key: key.into(),
+            value: argument(arguments, 2)?.into(),
             condition,
             get,
             expiry,
@@ -87,8 +87,8 @@ fn getset(_: &mut Session, arguments: &[Bytes]) -> Parsed {
     Ok(Action::Write {
         slot: slot_of(key),
         command: Command::Set {
-            key: key.clone(),
-            value: argument(arguments, 2)?.clone(),
+            key: key.into(),
+            value: argument(arguments, 2)?.into(),
             condition: Condition::Always,
             get: true,
             expiry: Expiry::Never,

@@ -114,8 +114,8 @@ fn set_options() {
         let (slot, command) = write(line);
         assert_eq!(slot, slot_of(b"k"));
         let expected = Command::Set {
-            key: Bytes::from_static(b"k"),
-            value: Bytes::from_static(b"v"),
+            key: b"k"[..].into(),
+            value: b"v"[..].into(),
             condition,
             get,
             expiry: Expiry::Never,

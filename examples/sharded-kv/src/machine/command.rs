@@ -5,14 +5,16 @@ use bytes::Bytes;
 use raftyard::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::blob::Blob;
+
 /// A write: one log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// Answers [`Response::Ok`]; [`Response::Value`] of what was there before if `get`, and otherwise
     /// [`Response::Unchanged`] if the condition does not hold.
     Set {
-        key: Bytes,
-        value: Bytes,
+        key: Blob,
+        value: Blob,
         condition: Condition,
         get: bool,
         expiry: Expiry,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use raftyard::Timestamp;
 
+use super::blob::Blob;
 use crate::expiry::Bell;
 
 /// The keys that have a deadline.
@@ -24,15 +25,15 @@ impl Deadlines {
     }
 
     /// Notes that the deadline of `key` is `after`, where it was `before`.
-    pub(super) fn change(&mut self, key: &Bytes, before: Option<Timestamp>, after: Option<Timestamp>) {
+    pub(super) fn change(&mut self, key: &Blob, before: Option<Timestamp>, after: Option<Timestamp>) {
         if before == after {
             return;
         }
         if let Some(before) = before {
-            self.ordered.remove(&(before, key.clone()));
+            self.ordered.remove(&(before, key.to_bytes()));
         }
         if let Some(after) = after {
-            self.ordered.insert((after, key.clone()));
+            self.ordered.insert((after, key.to_bytes()));
         }
         self.ring();
     }

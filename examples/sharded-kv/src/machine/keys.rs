@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use raftyard::Timestamp;
 
+use super::blob::Blob;
 use super::command::{ExpireCondition, Expiry, Lifetime, Refusal, Response};
 use super::keyspace::Keyspace;
 
@@ -36,7 +37,7 @@ impl Keyspace {
     }
 
     pub(super) fn get_and_expire(&mut self, key: &[u8], expiry: Expiry) -> Response {
-        let value = self.get(key).cloned();
+        let value = self.get(key).map(Blob::to_bytes);
         match (expiry, self.lifetime(key)) {
             // Nothing to take away: the key does not change.
             (_, Lifetime::None) | (Expiry::Never, Lifetime::Endless) => {}

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use raftyard::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::blob::Blob;
 use super::command::{Expiry, Lifetime, Version};
 use super::deadlines::Deadlines;
 use super::row::Row;
@@ -34,7 +35,7 @@ pub(super) struct Keyspace {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    pub(super) value: Bytes,
+    pub(super) value: Blob,
     /// Milliseconds since the Unix epoch. Never 0: what expires then has expired already.
     pub(super) deadline: Option<NonZeroU64>,
     pub(super) version: Version,
@@ -56,7 +57,7 @@ pub(crate) struct Snapshot {
     now: Timestamp,
     changes: Version,
     /// With their places in the row.
-    entries: Vec<(usize, Bytes, Entry)>,
+    entries: Vec<(usize, Blob, Entry)>,
 }
 
 impl Keyspace {
@@ -78,7 +79,7 @@ impl Keyspace {
     }
 
     /// Takes in a key that was not loaded before, as it lies elsewhere.
-    pub(super) fn load(&mut self, key: Bytes, entry: Entry) {
+    pub(super) fn load(&mut self, key: Blob, entry: Entry) {
         self.unloaded = self.unloaded.saturating_sub(1);
         let deadline = entry.deadline();
         let (key, _) = self.entries.put(key, entry);
@@ -100,7 +101,7 @@ impl Keyspace {
         (self.now, self.changes)
     }
 
-    /// Copies no key or value: they are shared.
+    /// Copies no long key or value: they are shared.
     pub(super) fn snapshot(&self) -> Snapshot {
         let entries = self.entries.iter();
         Snapshot {
@@ -117,7 +118,7 @@ impl Keyspace {
         (self.now, self.changes) = (now, changes);
         self.entries = Row::restore(entries);
         let entries = self.entries.iter();
-        let all = entries.filter_map(|(_, key, entry)| Some((entry.deadline()?, key.clone())));
+        let all = entries.filter_map(|(_, key, entry)| Some((entry.deadline()?, key.to_bytes())));
         self.deadlines.replace(all);
     }
 
@@ -134,7 +135,7 @@ impl Keyspace {
         self.live(key).is_some()
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Bytes> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Blob> {
         self.live(key).map(|entry| &entry.value)
     }
 
@@ -164,7 +165,8 @@ impl Keyspace {
     }
 
     /// Sets `key`, whatever was there; a deadline that is past deletes it.
-    pub(super) fn put(&mut self, key: Bytes, value: Bytes, expiry: Expiry) {
+    pub(super) fn put(&mut self, key: impl Into<Blob>, value: impl Into<Blob>, expiry: Expiry) {
+        let key = key.into();
         let deadline = match expiry {
             Expiry::Never => None,
             expiry => self.deadline(expiry, self.lifetime(&key)),
@@ -175,7 +177,7 @@ impl Keyspace {
         }
         self.changes += 1;
         let entry = Entry {
-            value,
+            value: value.into(),
             deadline: deadline.and_then(|deadline| NonZeroU64::new(deadline.0)),
             version: self.changes,
         };
@@ -189,7 +191,7 @@ impl Keyspace {
         if let Some((_, entry)) = self.entries.get_mut(key) {
             self.changes += 1;
             entry.version = self.changes;
-            entry.value = change(std::mem::take(&mut entry.value));
+            entry.value = change(std::mem::take(&mut entry.value).into_bytes()).into();
         }
     }
 
@@ -206,7 +208,7 @@ impl Keyspace {
     }
 
     /// Removes `key` and returns its value, if it had not expired before.
-    pub(super) fn remove(&mut self, key: &[u8]) -> Option<Bytes> {
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<Blob> {
         let (key, entry) = self.entries.remove(key)?;
         self.deadlines.change(&key, entry.deadline(), None);
         entry.lives_at(self.now).then_some(entry.value)
@@ -242,7 +244,7 @@ impl Keyspace {
         let wanted = |key: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, key));
         let keys = (start..end).filter_map(|place| self.entries.at(place));
         let keys = keys.filter(|(key, entry)| entry.lives_at(self.now) && wanted(key));
-        (start, keys.map(|(key, _)| key.clone()).collect())
+        (start, keys.map(|(key, _)| key.to_bytes()).collect())
     }
 
     /// The key at the place `number`, counted round and round, or one of the next.
@@ -252,6 +254,6 @@ impl Keyspace {
         let places = (0..count.min(TRIES_MAX)).map(|step| (first + step) % count);
         let mut entries = places.filter_map(|place| self.entries.at(place));
         let (key, _) = entries.find(|(_, entry)| entry.lives_at(self.now))?;
-        Some(key.clone())
+        Some(key.to_bytes())
     }
 }

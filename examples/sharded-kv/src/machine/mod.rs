@@ -4,6 +4,7 @@
 //! the same. A key is gone once the group's time, which only commands move, has reached its deadline: so a key that was
 //! read as gone stays gone, whoever leads next and whatever that node's clock says.
 
+mod blob;
 mod command;
 mod deadlines;
 mod decimal;
@@ -17,6 +18,7 @@ mod touched;
 use bytes::Bytes;
 use raftyard::{StateMachine, Timestamp};
 
+pub(crate) use blob::Blob;
 pub(crate) use command::{
     Answer, Command, Condition, ExpireCondition, Expiry, Lifetime, LifetimeForm, Operation, Query, Refusal, Response,
     Version,
@@ -61,13 +63,13 @@ impl StateMachine for KvMachine {
     fn query(&self, query: Query) -> Answer {
         let keys = &self.keys;
         match query {
-            Query::Get(key) => Answer::Value(keys.get(&key).cloned()),
-            Query::GetMany(many) => Answer::Values(many.iter().map(|key| keys.get(key).cloned()).collect()),
+            Query::Get(key) => Answer::Value(keys.get(&key).map(Blob::to_bytes)),
+            Query::GetMany(many) => Answer::Values(many.iter().map(|key| keys.get(key).map(Blob::to_bytes)).collect()),
             Query::Exists(many) => {
                 let there = many.iter().filter(|key| keys.contains(key));
                 Answer::Integer(integer(there.count()))
             }
-            Query::Length(key) => Answer::Integer(integer(keys.get(&key).map_or(0, Bytes::len))),
+            Query::Length(key) => Answer::Integer(integer(keys.get(&key).map_or(0, |value| value.len()))),
             Query::Range { key, start, end } => {
                 let range = keys.get(&key).map(|value| strings::range(value, start, end));
                 Answer::Value(Some(range.unwrap_or_default()))
@@ -132,7 +134,7 @@ impl KvMachine {
             Command::AddDecimal { key, delta } => keys.add_decimal(key, &delta),
             Command::Append { key, suffix } => keys.append(key, suffix),
             Command::SetRange { key, offset, part } => keys.set_range(key, offset, &part),
-            Command::Take { key } => Response::Value(keys.remove(&key)),
+            Command::Take { key } => Response::Value(keys.remove(&key).map(Blob::into_bytes)),
             Command::GetAndExpire { key, expiry } => keys.get_and_expire(&key, expiry),
             Command::Expire { key, expiry, condition } => keys.expire(&key, expiry, condition),
             Command::Persist { key } => keys.persist(&key),

@@ -9,9 +9,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use bytes::Bytes;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+
+use super::blob::Blob;
 
 #[derive(Debug)]
 pub(super) struct Row<V> {
@@ -24,7 +25,7 @@ pub(super) struct Row<V> {
 #[derive(Debug)]
 struct Cell<V> {
     place: usize,
-    key: Bytes,
+    key: Blob,
     value: V,
 }
 
@@ -48,25 +49,25 @@ impl<V> Row<V> {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
-        let cell = self.table.find(self.hash(key), |cell| cell.key == key)?;
+        let cell = self.table.find(self.hash(key), |cell| *cell.key == *key)?;
         Some(&cell.value)
     }
 
-    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<(&Bytes, &mut V)> {
+    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<(&Blob, &mut V)> {
         let hash = self.hash(key);
-        let cell = self.table.find_mut(hash, |cell| cell.key == key)?;
+        let cell = self.table.find_mut(hash, |cell| *cell.key == *key)?;
         Some((&cell.key, &mut cell.value))
     }
 
     /// The key at `place`, from 0.
-    pub(super) fn at(&self, place: usize) -> Option<(&Bytes, &V)> {
+    pub(super) fn at(&self, place: usize) -> Option<(&Blob, &V)> {
         let hash = *self.hashes.get(place)?;
         let cell = self.table.find(hash, |cell| cell.place == place)?;
         Some((&cell.key, &cell.value))
     }
 
     /// Sets the value of `key`. Returns the key and the value that was there.
-    pub(super) fn put(&mut self, key: Bytes, value: V) -> (&Bytes, Option<V>) {
+    pub(super) fn put(&mut self, key: Blob, value: V) -> (&Blob, Option<V>) {
         let hash = self.hash(&key);
         let hasher = &self.hasher;
         let rehash = |cell: &Cell<V>| hasher.hash_one(&cell.key[..]);
@@ -85,9 +86,9 @@ impl<V> Row<V> {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) -> Option<(Bytes, V)> {
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<(Blob, V)> {
         let hash = self.hash(key);
-        let cell = self.table.find_entry(hash, |cell| cell.key == key).ok()?;
+        let cell = self.table.find_entry(hash, |cell| *cell.key == *key).ok()?;
         let Cell { place, key, value } = cell.remove().0;
         self.hashes.swap_remove(place);
         let last = self.hashes.len();
@@ -101,12 +102,12 @@ impl<V> Row<V> {
     }
 
     /// All keys in no order, each with its place.
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (usize, &Bytes, &V)> {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (usize, &Blob, &V)> {
         self.table.iter().map(|cell| (cell.place, &cell.key, &cell.value))
     }
 
     /// The row that [`iter`](Self::iter) tells.
-    pub(super) fn restore(all: Vec<(usize, Bytes, V)>) -> Self {
+    pub(super) fn restore(all: Vec<(usize, Blob, V)>) -> Self {
         let mut row = Self {
             table: HashTable::with_capacity(all.len()),
             hashes: vec![0; all.len()],
@@ -142,9 +143,9 @@ mod tests {
                 state ^= state << 17;
                 state % below
             };
-            let (mut row, mut model) = (Row::default(), Vec::<(Bytes, u64)>::new());
+            let (mut row, mut model) = (Row::default(), Vec::<(Blob, u64)>::new());
             for _ in 0..300 {
-                let key = Bytes::from(random(40).to_string());
+                let key = Blob::from(random(40).to_string().as_bytes());
                 let place = model.iter().position(|(known, _)| *known == key);
                 if random(3) == 0 {
                     let removed = place.map(|place| model.swap_remove(place));

@@ -2,25 +2,19 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::blob::Blob;
 use super::command::{Condition, Expiry, Refusal, Response};
 use super::keyspace::Keyspace;
 use super::{MAX_VALUE_BYTES, decimal, integer, parse_integer};
 
 impl Keyspace {
-    pub(super) fn set(
-        &mut self,
-        key: Bytes,
-        value: Bytes,
-        condition: Condition,
-        get: bool,
-        expiry: Expiry,
-    ) -> Response {
+    pub(super) fn set(&mut self, key: Blob, value: Blob, condition: Condition, get: bool, expiry: Expiry) -> Response {
         let holds = match condition {
             Condition::Always => true,
             Condition::Absent => !self.contains(&key),
             Condition::Present => self.contains(&key),
         };
-        let before = if get { self.get(&key).cloned() } else { None };
+        let before = if get { self.get(&key).map(Blob::to_bytes) } else { None };
         if holds {
             self.put(key, value, expiry);
         }
@@ -89,7 +83,7 @@ impl Keyspace {
     }
 
     pub(super) fn set_range(&mut self, key: Bytes, offset: u64, part: &[u8]) -> Response {
-        let length = self.get(&key).map_or(0, Bytes::len);
+        let length = self.get(&key).map_or(0, |value| value.len());
         if part.is_empty() {
             return Response::Integer(integer(length));
         }
@@ -121,7 +115,7 @@ fn own(value: Bytes) -> BytesMut {
 }
 
 /// The bytes from `start` to `end`, both included, negative ones counted from the end.
-pub(super) fn range(value: &Bytes, start: i64, end: i64) -> Bytes {
+pub(super) fn range(value: &Blob, start: i64, end: i64) -> Bytes {
     let place = |from_either_end: i64| {
         let back = usize::try_from(from_either_end.unsigned_abs()).unwrap_or(usize::MAX);
         if from_either_end < 0 {
@@ -137,7 +131,7 @@ pub(super) fn range(value: &Bytes, start: i64, end: i64) -> Bytes {
     let (start, end) = (place(start).unwrap_or(0), place(end).unwrap_or(0));
     let end = end.saturating_add(1).min(value.len());
     if start < end {
-        value.slice(start..end)
+        value.to_bytes().slice(start..end)
     } else {
         Bytes::new()
     }

@@ -115,8 +115,8 @@ impl Kv {
     fn run_set(&mut self, key: &str, value: &str, condition: Condition, get: bool) -> Response {
         self.apply(
             Command::Set {
-                key: bytes(key),
-                value: bytes(value),
+                key: bytes(key).into(),
+                value: bytes(value).into(),
                 condition,
                 get,
                 expiry: Expiry::Never,
@@ -277,8 +277,8 @@ fn integers_are_written_one_way() {
 #[test]
 fn a_command_is_its_bytes_and_little_more() {
     let set = Command::Set {
-        key: bytes("key"),
-        value: bytes("0123456789abcdef"),
+        key: bytes("key").into(),
+        value: bytes("0123456789abcdef").into(),
         condition: Condition::Always,
         get: false,
         expiry: Expiry::Never,

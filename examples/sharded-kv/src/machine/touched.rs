@@ -2,14 +2,12 @@
 
 use std::io;
 
-use bytes::Bytes;
-
 use super::command::{Command, Operation, Query};
 
 /// What is looked at or changed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Touched<'a> {
-    Key(&'a Bytes),
+    Key(&'a [u8]),
     /// Keys that have expired, as many as one [`Command::Purge`] removes.
     Due,
 }
@@ -21,8 +19,8 @@ impl Command {
         F: FnMut(Touched<'_>) -> io::Result<()>,
     {
         match self {
-            Self::Set { key, .. }
-            | Self::Add { key, .. }
+            Self::Set { key, .. } => touch(Touched::Key(key)),
+            Self::Add { key, .. }
             | Self::Append { key, .. }
             | Self::Take { key }
             | Self::GetAndExpire { key, .. }

@@ -103,7 +103,7 @@ impl DiskKv {
         self.flushed = None;
     }
 
-    fn load(&mut self, key: &Bytes) -> io::Result<()> {
+    fn load(&mut self, key: &[u8]) -> io::Result<()> {
         if self.loaded.contains_key(key) {
             return Ok(());
         }
@@ -117,10 +117,10 @@ impl DiskKv {
                 deadline: entry.deadline(),
                 version: entry.version,
             };
-            self.working.keys.load(key.clone(), entry);
+            self.working.keys.load(key.into(), entry);
             loaded
         });
-        self.loaded.insert(key.clone(), loaded);
+        self.loaded.insert(Bytes::copy_from_slice(key), loaded);
         Ok(())
     }
 
@@ -300,7 +300,7 @@ impl DiskStateMachine for DiskKv {
                         && view.keys.entry(key).is_none()
                         && let Some(found) = self.store.find(self.head.generation, key)?
                     {
-                        view.keys.load(key.clone(), found.entry);
+                        view.keys.load(key.into(), found.entry);
                     }
                     Ok(())
                 })?;

@@ -167,7 +167,7 @@ pub(super) fn decode(place: &[u8], row: &[u8]) -> io::Result<(Bytes, Entry)> {
         _ => return Err(damaged()),
     };
     let entry = Entry {
-        value: Bytes::copy_from_slice(value),
+        value: value.into(),
         deadline: NonZeroU64::new(deadline),
         version,
     };

@@ -32,8 +32,8 @@ pub(super) fn write(store: &Store, view: &Snapshot, head: &Head, out: &mut dyn W
     for row in view.prefix(&store.rows, rows::prefix(Kind::Cell, head.generation)) {
         let (name, row) = row.into_inner().map_err(other)?;
         let (key, entry) = rows::decode(rows::rest(&name), &row)?;
-        for bytes in [&key, &entry.value] {
-            let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        for length in [key.len(), entry.value.len()] {
+            let length = u32::try_from(length).map_err(io::Error::other)?;
             out.write_all(&length.to_le_bytes())?;
         }
         let deadline = entry.deadline.map_or(0, NonZeroU64::get);
@@ -74,7 +74,7 @@ fn put_down(store: &Store, generation: u64, from: &mut impl Read) -> io::Result<
         let key = piece(from, lengths[0])?;
         let value = piece(from, lengths[1])?;
         let entry = Entry {
-            value,
+            value: value.into(),
             deadline,
             version,
         };

@@ -89,8 +89,8 @@ impl DiskKv {
 
     fn set(&mut self, key: &str, expiry: Expiry) {
         let set = Command::Set {
-            key: key.to_owned().into(),
-            value: "v".into(),
+            key: key.as_bytes().into(),
+            value: b"v"[..].into(),
             condition: Condition::Always,
             get: false,
             expiry,

@@ -8,7 +8,7 @@ fn at(time: u64) -> Timestamp {
 
 impl Kv {
     fn set_until(&mut self, key: &str, expiry: Expiry, now: u64) -> Response {
-        let (key, value) = (bytes(key), bytes("v"));
+        let (key, value) = (bytes(key).into(), bytes("v").into());
         self.apply(
             Command::Set {
                 key,
@@ -86,8 +86,8 @@ fn writes_see_an_expired_key_as_absent() {
     let mut kv = expired();
     let condition = Condition::Absent;
     let set = Command::Set {
-        key: bytes("k"),
-        value: bytes("w"),
+        key: bytes("k").into(),
+        value: bytes("w").into(),
         condition,
         get: true,
         expiry: Expiry::Keep,

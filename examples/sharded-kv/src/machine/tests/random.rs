@@ -49,8 +49,8 @@ impl Random {
             0..4 => {
                 let conditions = [Condition::Always, Condition::Absent, Condition::Present];
                 Command::Set {
-                    key,
-                    value,
+                    key: key.into(),
+                    value: value.into(),
                     condition: conditions[usize::try_from(self.below(3)).unwrap()],
                     get: self.below(2) == 0,
                     expiry: self.expiry(now),
