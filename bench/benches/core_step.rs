@@ -13,6 +13,7 @@ use raftyard_groups::{
     ReplicaConfig, RoleKind, Sessions, Tuning,
 };
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const GROUPS: u64 = 64;
@@ -51,8 +52,8 @@ impl Trio {
                 group: id,
                 incarnation: Incarnation(1),
                 node: *node,
-                membership: membership.clone(),
-                tuning: Tuning::default(),
+                membership: Arc::new(membership.clone()),
+                tuning: Arc::new(Tuning::default()),
                 seed: id.0 * 3 + node.0,
                 priority: 0,
             };

@@ -8,8 +8,8 @@ use crate::ids::{NodeId, Term};
 use crate::input::Moment;
 use crate::liveness::Sessions;
 use crate::message::{Body, Promise, Prompt};
+use crate::node_map::NodeMap;
 use crate::quorum::VoteResult;
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 /// Refusals that still lengthen the pause before the next campaign.
@@ -30,7 +30,7 @@ pub enum Outlook {
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// Who said what.
-    votes: BTreeMap<NodeId, bool>,
+    votes: NodeMap<bool>,
     /// When it starts over.
     pub(crate) deadline: Moment,
     /// The write that holds its vote for itself, which counts once that is durable.
@@ -102,7 +102,7 @@ impl Group {
         }
         let deadline = self.next_election_deadline();
         self.role = Role::PreCandidate(Candidate {
-            votes: BTreeMap::from([(me, true)]),
+            votes: [(me, true)].into_iter().collect(),
             deadline,
             own_vote: PersistSeq::default(),
         });
@@ -125,7 +125,7 @@ impl Group {
         self.set_hard(vote, effects);
         let deadline = self.next_election_deadline();
         self.role = Role::Candidate(Candidate {
-            votes: BTreeMap::new(),
+            votes: NodeMap::default(),
             deadline,
             own_vote: self.newest_persist(),
         });
@@ -155,7 +155,9 @@ impl Group {
 
     pub(crate) fn on_vote_reply(&mut self, from: NodeId, granted: bool, effects: &mut Effects) {
         if let Role::Candidate(candidate) = &mut self.role {
-            candidate.votes.entry(from).or_insert(granted);
+            if !candidate.votes.contains_key(&from) {
+                candidate.votes.insert(from, granted);
+            }
             self.count_votes(effects);
         }
     }

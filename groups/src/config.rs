@@ -17,9 +17,9 @@ pub struct ReplicaConfig {
     pub node: NodeId,
     /// What the group was created with: in force if [`Recovered::memberships`] names none. Of nobody if this
     /// replica waits to be added.
-    pub membership: Membership,
-    /// Times and limits.
-    pub tuning: Tuning,
+    pub membership: Arc<Membership>,
+    /// Times and limits: shared by the replicas that have the same.
+    pub tuning: Arc<Tuning>,
     /// Seeds the randomised election timeouts and the names of read requests. Replicas of a group need
     /// different seeds, and each a new one whenever it starts.
     pub seed: u64,

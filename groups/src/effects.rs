@@ -122,12 +122,16 @@ impl Persist {
     }
 
     /// Adds entries; they replace those of this write from the first of them on.
-    pub(crate) fn put(&mut self, entries: &[Entry]) {
+    pub(crate) fn put(&mut self, entries: Vec<Entry>) {
         if let (Some(first), Some(start)) = (entries.first(), self.entries.first()) {
             let kept = first.index.0.saturating_sub(start.index.0);
             self.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         }
-        self.entries.extend_from_slice(entries);
+        if self.entries.is_empty() {
+            self.entries = entries;
+        } else {
+            self.entries.extend(entries);
+        }
     }
 
     /// Folds a later write of the same group into this one, as if both had been one: the later one's
@@ -142,11 +146,7 @@ impl Persist {
         if let Some(base) = later.base {
             self.rebase(base, later.membership);
         }
-        if self.entries.is_empty() {
-            self.entries = later.entries;
-        } else {
-            self.put(&later.entries);
-        }
+        self.put(later.entries);
         self.then.append(&mut later.then);
     }
 

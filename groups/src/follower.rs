@@ -180,7 +180,7 @@ impl Group {
                 self.log.truncate(first.index);
                 self.memberships.truncate(first.index);
             }
-            self.append(&entries, effects);
+            self.append(entries, effects);
         }
         self.commit = self.commit.max(leader_commit.min(end));
         self.accept(from, end, effects);

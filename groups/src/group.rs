@@ -13,6 +13,7 @@ use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::message::{Body, Message, Promise, Prompt, ReadRound};
+use crate::progress::Progress;
 use crate::promise::Promises;
 use crate::reads::ForwardedReads;
 use crate::resign::Resignations;
@@ -85,9 +86,9 @@ pub enum RoleKind {
 impl Group {
     /// The replica as its disk left it. It starts as a follower that knows no leader.
     #[must_use]
-    pub fn new(mut config: ReplicaConfig, recovered: Recovered, now: Moment) -> Self {
-        let created = std::mem::take(&mut config.membership);
-        let memberships = Memberships::recovered(created, recovered.base.index, recovered.memberships);
+    pub fn new(config: ReplicaConfig, recovered: Recovered, now: Moment) -> Self {
+        let memberships =
+            Memberships::recovered(config.membership.clone(), recovered.base.index, recovered.memberships);
         let mut rng = Rng::new(config.seed);
         let deadline = election_deadline(&config, &mut rng, now);
         let applied = recovered.applied;
@@ -139,6 +140,7 @@ impl Group {
         inputs: impl IntoIterator<Item = Input>,
         effects: &mut Effects,
     ) {
+        let slept = self.is_asleep();
         self.now = self.now.max(now);
         self.sessions = sessions.clone();
         self.review_promises();
@@ -148,6 +150,9 @@ impl Group {
             self.on_input(input, effects);
         }
         self.conclude(effects);
+        if !slept && self.is_asleep() {
+            self.shrink();
+        }
         #[cfg(debug_assertions)]
         {
             let mut seen = std::mem::take(&mut self.seen);
@@ -332,6 +337,14 @@ impl Group {
             .trim_cache(done, self.applying, self.config.tuning.cache_bytes_max);
     }
 
+    /// It fell asleep, perhaps for ever: it keeps only the memory that it needs.
+    fn shrink(&mut self) {
+        self.log.shrink();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.peers.values_mut().for_each(Progress::shrink);
+        }
+    }
+
     /// Hands committed entries to the state machine: one batch at a time, so that a slow one never has an
     /// unbounded queue.
     fn hand_to_apply(&mut self, effects: &mut Effects) {
@@ -355,7 +368,11 @@ impl Group {
 
     fn apply(&mut self, entries: Vec<Entry>, effects: &mut Effects) {
         self.applying = self.applying.plus(entries.len());
-        effects.apply.extend(entries);
+        if effects.apply.is_empty() {
+            effects.apply = entries;
+        } else {
+            effects.apply.extend(entries);
+        }
     }
 
     fn on_loaded(&mut self, purpose: LoadPurpose, from: LogIndex, entries: Vec<Entry>, effects: &mut Effects) {
@@ -440,9 +457,9 @@ impl Group {
     }
 
     /// Puts entries into the log right after its last, and into the write of this step.
-    pub(crate) fn append(&mut self, entries: &[Entry], effects: &mut Effects) {
-        self.log.append(entries);
-        self.memberships.append(entries);
+    pub(crate) fn append(&mut self, entries: Vec<Entry>, effects: &mut Effects) {
+        self.log.append(&entries);
+        self.memberships.append(&entries);
         self.persist(effects).put(entries);
         self.log.writing(self.persist_seq, self.now);
     }

@@ -134,7 +134,7 @@ impl Group {
                 }
             })
             .collect();
-        self.append(&entries, effects);
+        self.append(entries, effects);
     }
 
     pub(crate) fn on_propose(&mut self, id: ProposalId, commands: Vec<Bytes>, effects: &mut Effects) {

@@ -196,6 +196,13 @@ impl Log {
         }
     }
 
+    /// Gives back the memory that it has no use for while nothing is appended.
+    pub(crate) fn shrink(&mut self) {
+        self.runs.shrink_to_fit();
+        self.writing.shrink_to_fit();
+        self.cache.shrink_to_fit();
+    }
+
     /// Forgets everything: the log begins anew after `base`, which a snapshot ends with. What earlier writes
     /// hold says nothing about it.
     pub(crate) fn install(&mut self, base: LogId) {

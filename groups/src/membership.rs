@@ -3,8 +3,8 @@
 use crate::ids::NodeId;
 use crate::membership_change::MemberRole;
 use crate::membership_target::MembershipTarget;
+use crate::node_set::NodeSet;
 use crate::quorum::{JointQuorum, Majority};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// A group's configuration (paper §6, thesis §4). Sets are sorted, so that every fan-out over them has the
@@ -19,11 +19,11 @@ use std::fmt;
 /// The default is of nobody: what a replica that joins a group knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
-    pub(crate) voters: BTreeSet<NodeId>,
-    pub(crate) outgoing: BTreeSet<NodeId>,
-    pub(crate) learners: BTreeSet<NodeId>,
+    pub(crate) voters: NodeSet,
+    pub(crate) outgoing: NodeSet,
+    pub(crate) learners: NodeSet,
     /// Those of the voters, outgoing ones too, that hold no state.
-    pub(crate) witnesses: BTreeSet<NodeId>,
+    pub(crate) witnesses: NodeSet,
     /// Boxed: seldom there.
     pub(crate) next: Option<Box<MembershipTarget>>,
 }
@@ -81,7 +81,8 @@ impl Membership {
         if membership.voters.is_empty() {
             return Err(MembershipError::NoVoters);
         }
-        match membership.learners.intersection(&membership.voters).next() {
+        let both = |node: &&NodeId| membership.voters.contains(node);
+        match membership.learners.iter().find(both) {
             Some(node) => Err(MembershipError::VoterAndLearner(*node)),
             None => Ok(membership),
         }
@@ -224,7 +225,7 @@ impl Membership {
 
     /// Every node of the group, also those on their way into it, sorted.
     #[must_use]
-    pub fn nodes(&self) -> BTreeSet<NodeId> {
+    pub fn nodes(&self) -> NodeSet {
         let next = self.next.iter().flat_map(|next| next.nodes());
         self.voters()
             .chain(self.outgoing())
@@ -274,7 +275,7 @@ impl fmt::Display for Membership {
     }
 }
 
-struct List<'a>(&'a BTreeSet<NodeId>);
+struct List<'a>(&'a NodeSet);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 use crate::ids::{LogIndex, NodeId};
 use crate::membership::{Membership, MembershipError};
 use crate::membership_target::MembershipTarget;
+use crate::node_set::NodeSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -129,7 +130,7 @@ impl Membership {
             voters: target.voters.clone(),
             outgoing: self.voters.clone(),
             learners: target.learners.clone(),
-            witnesses: &self.witnesses | &target.witnesses,
+            witnesses: self.witnesses().chain(target.witnesses()).collect(),
             next: None,
         }
     }
@@ -138,9 +139,9 @@ impl Membership {
     pub(crate) fn left(&self) -> Self {
         Self {
             voters: self.voters.clone(),
-            outgoing: BTreeSet::new(),
+            outgoing: NodeSet::default(),
             learners: self.learners.clone(),
-            witnesses: &self.witnesses & &self.voters,
+            witnesses: self.witnesses().filter(|node| self.voters.contains(node)).collect(),
             next: None,
         }
     }

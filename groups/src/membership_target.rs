@@ -2,14 +2,14 @@
 
 use crate::ids::NodeId;
 use crate::membership::{Membership, MembershipError};
-use std::collections::BTreeSet;
+use crate::node_set::NodeSet;
 
 /// Where a group that prepares for a change is going: a plain configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipTarget {
-    pub(crate) voters: BTreeSet<NodeId>,
-    pub(crate) witnesses: BTreeSet<NodeId>,
-    pub(crate) learners: BTreeSet<NodeId>,
+    pub(crate) voters: NodeSet,
+    pub(crate) witnesses: NodeSet,
+    pub(crate) learners: NodeSet,
 }
 
 impl MembershipTarget {

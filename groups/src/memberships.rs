@@ -20,12 +20,12 @@ pub(crate) struct Memberships {
 impl Memberships {
     /// What a disk held: the configuration at `base` and those in the log; `created` if there is none at the base.
     pub(crate) fn recovered(
-        created: Membership,
+        created: Arc<Membership>,
         base: LogIndex,
         memberships: impl IntoIterator<Item = (LogIndex, Arc<Membership>)>,
     ) -> Self {
         let mut recovered = Self {
-            base: (LogIndex::ZERO, Arc::new(created)),
+            base: (LogIndex::ZERO, created),
             entries: Vec::new(),
         };
         for (index, membership) in memberships {

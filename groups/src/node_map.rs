@@ -1,11 +1,17 @@
-//! A map by node for what a leader knows of its peers. They are a handful, so they stand in a sorted list: a B-tree
+//! A map by node for what a replica knows of its peers. They are a handful, so they stand in a sorted list: a B-tree
 //! would take room for eleven of them in each of a hundred thousand groups.
 
 use crate::ids::NodeId;
 
 /// Sorted by node, so that every walk over it has the same order everywhere.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct NodeMap<V>(Vec<(NodeId, V)>);
+
+impl<V> Default for NodeMap<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl<V> NodeMap<V> {
     fn place(&self, node: NodeId) -> Result<usize, usize> {

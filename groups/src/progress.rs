@@ -345,6 +345,13 @@ impl Progress {
         stands_still && (stood_still || self.backed < now)
     }
 
+    /// Gives back the memory that it has no use for while nothing is sent.
+    pub(crate) fn shrink(&mut self) {
+        if let Mode::Replicate { inflight } = &mut self.mode {
+            inflight.messages.shrink_to_fit();
+        }
+    }
+
     fn probe_from(&mut self, next: LogIndex) {
         self.next = next;
         self.loading = false;

@@ -5,11 +5,11 @@
 //! joint one with an empty half, without a special case.
 
 use crate::ids::NodeId;
-use std::collections::BTreeSet;
+use crate::node_set::NodeSet;
 
 /// The voters of one configuration; more than half of them decide.
 #[derive(Clone, Copy, Debug)]
-pub struct Majority<'a>(pub &'a BTreeSet<NodeId>);
+pub struct Majority<'a>(pub &'a NodeSet);
 
 /// Two configurations that both must decide.
 #[derive(Clone, Copy, Debug)]

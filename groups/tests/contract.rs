@@ -9,6 +9,7 @@ use raftyard_groups::{
     Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LoadPurpose, LogIndex, Membership, Moment, NodeId,
     Persist, PersistSeq, Promise, ProposalId, Proposed, Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
 };
+use std::sync::Arc;
 use support::replica::{Replica, accepted, append, heartbeat, message, vote};
 use support::{entries_of_terms, n};
 
@@ -36,8 +37,8 @@ fn a_higher_priority_campaigns_earlier_but_never_before_an_election_timeout() {
                 group: GroupId(1),
                 incarnation: Incarnation(1),
                 node: n(1),
-                membership: Membership::of_voters([1, 2, 3].map(n)).unwrap(),
-                tuning: Tuning::default(),
+                membership: Arc::new(Membership::of_voters([1, 2, 3].map(n)).unwrap()),
+                tuning: Arc::new(Tuning::default()),
                 seed,
                 priority,
             };

@@ -9,6 +9,7 @@ use raftyard_groups::{
     Group, GroupId, HardState, Incarnation, Input, LogId, Membership, Moment, NodeId, Prompt, Recovered, ReplicaConfig,
     RoleKind, Term, Tuning,
 };
+use std::sync::Arc;
 use support::n;
 use support::replica::{Replica, append, heartbeat, vote};
 
@@ -28,8 +29,8 @@ fn starts_with(forgotten: LogId) -> Replica {
         group: GroupId(1),
         incarnation: Incarnation(1),
         node: NodeId(1),
-        membership: Membership::of_voters((1..=3).map(NodeId)).unwrap(),
-        tuning: Tuning::default(),
+        membership: Arc::new(Membership::of_voters((1..=3).map(NodeId)).unwrap()),
+        tuning: Arc::new(Tuning::default()),
         seed: 1,
     };
     let recovered = Recovered {

@@ -164,8 +164,8 @@ fn replica(created: Membership, recovered: Recovered) -> Group {
         group: GroupId(1),
         incarnation: Incarnation(1),
         node: n(1),
-        membership: created,
-        tuning: Tuning::default(),
+        membership: Arc::new(created),
+        tuning: Arc::new(Tuning::default()),
         seed: 1,
         priority: 0,
     };

@@ -26,6 +26,7 @@ mod liveness;
 mod machine;
 mod members;
 mod membership;
+mod memberships;
 mod metrics;
 mod quarantine;
 mod random;

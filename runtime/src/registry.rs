@@ -63,7 +63,8 @@ pub(crate) struct StatusCell {
     applied: AtomicU64,
     /// The configuration, and what this replica is in it.
     members: RwLock<(Arc<Membership>, Option<MemberRole>)>,
-    quarantined: OnceLock<QuarantineReason>,
+    /// Boxed: seldom there.
+    quarantined: OnceLock<Box<QuarantineReason>>,
     destroyed: AtomicBool,
     /// The newest incarnation of the group that another node was heard of in, if it is newer than this one; or 0.
     newer: AtomicU64,
@@ -197,12 +198,12 @@ impl StatusCell {
 
     /// The replica stops for good, for this reason unless it had another one before.
     pub(crate) fn quarantine(&self, reason: QuarantineReason) {
-        self.quarantined.set(reason).ok();
+        self.quarantined.set(Box::new(reason)).ok();
         self.wake_waiters();
     }
 
     pub(crate) fn quarantined(&self) -> Option<&QuarantineReason> {
-        self.quarantined.get()
+        self.quarantined.get().map(Box::as_ref)
     }
 
     pub(crate) fn destroy(&self) {

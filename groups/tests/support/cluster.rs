@@ -188,8 +188,8 @@ impl Cluster {
             group: GroupId(1),
             incarnation: Incarnation(1),
             node: id,
-            membership: if node.joins { Membership::default() } else { membership },
-            tuning,
+            membership: Arc::new(if node.joins { Membership::default() } else { membership }),
+            tuning: Arc::new(tuning),
             seed: seed.wrapping_mul(1_000_003) + id.0 * 101 + node.lives,
             priority: node.priority,
         };

@@ -6,6 +6,7 @@ use raftyard_groups::{
     Body, Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LogId, LogIndex, Membership, Message, Moment,
     NodeId, Persist, Promise, Prompt, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
 };
+use std::sync::Arc;
 
 /// Replica `n1`, whose clock stands where the test put it.
 pub(crate) struct Replica {
@@ -56,8 +57,8 @@ impl Replica {
             group: GroupId(1),
             incarnation: Incarnation(1),
             node: NodeId(1),
-            membership,
-            tuning: Tuning::default(),
+            membership: Arc::new(membership),
+            tuning: Arc::new(Tuning::default()),
             seed,
             priority: 0,
         };

@@ -4,8 +4,8 @@
 use super::cluster::Node;
 use super::strip;
 use raftyard_groups::{
-    Body, Entry, Group, LogId, LogIndex, Membership, Message, NodeId, Payload, Persist, Promise, ReadId, ReadOutcome,
-    RoleKind, Term,
+    Body, Entry, Group, LogId, LogIndex, Membership, Message, NodeId, NodeSet, Payload, Persist, Promise, ReadId,
+    ReadOutcome, RoleKind, Term,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -332,7 +332,7 @@ fn is_compacted(group: &Group, index: LogIndex) -> bool {
 /// Whether no two sets of nodes that could decide, one by each configuration, are without a common node: tried
 /// for every set.
 pub(crate) fn quorums_meet(one: &Membership, other: &Membership) -> bool {
-    let nodes: Vec<NodeId> = one.nodes().union(&other.nodes()).copied().collect();
+    let nodes: NodeSet = one.nodes().into_iter().chain(other.nodes()).collect();
     let decides = |membership: &Membership, has: &dyn Fn(NodeId) -> bool| {
         let is_majority = |voters: Vec<NodeId>| {
             voters.is_empty() || voters.iter().filter(|node| has(**node)).count() * 2 > voters.len()

@@ -27,6 +27,7 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::liveness::{self, LivenessActor};
 use crate::machine::{DiskStateMachine, Machine, OnDisk, Replicated, StateMachine, Typed};
+use crate::memberships::Memberships;
 use crate::metrics::{Counters, HostMetrics};
 use crate::random::mix;
 use crate::registry::{GroupSlot, IdMap, Registry, StatusCell};
@@ -88,10 +89,12 @@ pub(crate) struct Node {
     pub(crate) limits: Limits,
     /// What is proposed is in no session.
     pub(crate) plain: bool,
-    tuning: Tuning,
+    tuning: Arc<Tuning>,
     seed: u64,
     /// What the disk holds of groups that were not opened yet.
     recovered: Mutex<IdMap<GroupId, RecoveredGroup>>,
+    /// Of the groups that run here.
+    memberships: Mutex<Memberships>,
     /// What is left of groups that were destroyed.
     tombstones: Mutex<IdMap<GroupId, Tombstone>>,
     /// The disk lost groups, and nobody knows which.
@@ -305,12 +308,13 @@ impl RaftHost {
             tenancy: Tenancy::new(&node.budget, run.limits, &*node.clock),
         });
         let in_log = recovered.memberships.last().map(|(_, newest)| newest.clone());
-        let newest = in_log.unwrap_or_else(|| Arc::new(record.membership.clone()));
+        let membership = node.memberships.lock().intern(Arc::new(record.membership));
+        let newest = in_log.unwrap_or_else(|| membership.clone());
         slot.status.set_membership(&newest, newest.role_of(node.id));
         // One of the members campaigns at once, a different one from group to group: so new groups have
         // leaders without waiting, spread over the nodes.
-        let may_lead = |voter: &NodeId| record.membership.may_lead(*voter);
-        let voters: Vec<NodeId> = record.membership.voters().filter(may_lead).collect();
+        let may_lead = |voter: &NodeId| membership.may_lead(*voter);
+        let voters: Vec<NodeId> = membership.voters().filter(may_lead).collect();
         let turn = group.0.checked_rem(voters.len() as u64);
         let first = turn.and_then(|turn| voters.get(usize::try_from(turn).ok()?));
         let create = Create {
@@ -323,8 +327,8 @@ impl RaftHost {
                     mix(mix(node.seed, node.id.0), group.0),
                     mix(recovered.hard_state.term.0, recovered.last.0),
                 ),
-                membership: record.membership,
-                tuning: node.tuning,
+                membership,
+                tuning: node.tuning.clone(),
                 priority: run.priority,
             },
             recovered,

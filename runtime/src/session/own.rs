@@ -118,6 +118,11 @@ impl OwnSession {
         }
     }
 
+    /// Gives back the memory that it has no use for while nothing is asked.
+    pub(crate) fn shrink(&mut self) {
+        self.settled.shrink_to_fit();
+    }
+
     /// This request was found in its session.
     pub(crate) fn found_open(&mut self, number: NonZeroU64) {
         self.is_open |= number.get() >= self.first;

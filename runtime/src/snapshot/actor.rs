@@ -138,6 +138,22 @@ pub(crate) struct Import {
     pub(crate) reply: oneshot::Sender<Result<GroupRecord, SnapshotError>>,
 }
 
+/// What counts of a group that runs here.
+#[derive(Clone, Copy)]
+pub(super) struct Hosted {
+    incarnation: Incarnation,
+    pub(super) is_witness: bool,
+}
+
+impl Hosted {
+    pub(super) fn of(record: &GroupRecord) -> Self {
+        Self {
+            incarnation: record.incarnation,
+            is_witness: record.is_witness,
+        }
+    }
+}
+
 pub(crate) struct SnapshotActor {
     pub(super) store: Box<dyn SnapshotStore>,
     pub(super) inbox: Arc<Inbox<SnapshotWork>>,
@@ -148,7 +164,7 @@ pub(crate) struct SnapshotActor {
     /// What lies in the store, so that nobody has to list it for each group.
     files: IdMap<GroupId, Vec<Name>>,
     /// Groups that run here.
-    pub(super) groups: IdMap<GroupId, GroupRecord>,
+    pub(super) groups: IdMap<GroupId, Hosted>,
     /// Snapshots that are complete and were verified.
     pub(super) ready: BTreeMap<SnapshotId, Seal>,
     /// How often each is being sent at the moment: these are not removed.
@@ -211,7 +227,7 @@ impl SnapshotActor {
             SnapshotWork::Sync { life, last, sync } => self.sync(life, last, sync),
             SnapshotWork::Restore { life, last, decode } => self.restore(life, last, &decode),
             SnapshotWork::Forget { life, before } => {
-                if self.record_of(life).is_some() {
+                if self.hosted(life).is_some() {
                     let useless = self.useless_before.entry(life.group).or_default();
                     *useless = before.max(*useless);
                     self.remove_useless(life.group);
@@ -293,7 +309,7 @@ impl SnapshotActor {
 
     /// The group is gone in all other incarnations: so is all that there is of them.
     fn remove_all(&mut self, group: GroupId, keep: Option<Incarnation>) {
-        if keep.is_none_or(|keep| self.groups.get(&group).is_some_and(|record| record.incarnation != keep)) {
+        if keep.is_none_or(|keep| self.groups.get(&group).is_some_and(|hosted| hosted.incarnation != keep)) {
             self.groups.remove(&group);
             self.useless_before.remove(&group);
             self.incoming.remove(&group);
@@ -330,14 +346,10 @@ impl SnapshotActor {
         }
     }
 
-    pub(super) fn record(&self, group: GroupId) -> Option<&GroupRecord> {
-        self.groups.get(&group)
-    }
-
-    /// The record of a group, if it runs here in this very life.
-    pub(super) fn record_of(&self, life: Life) -> Option<&GroupRecord> {
-        self.record(life.group)
-            .filter(|record| record.incarnation == life.incarnation)
+    /// A group that runs here in this very life.
+    pub(super) fn hosted(&self, life: Life) -> Option<Hosted> {
+        let hosted = self.groups.get(&life.group).copied();
+        hosted.filter(|hosted| hosted.incarnation == life.incarnation)
     }
 
     /// The snapshot, if it is complete and was verified.

@@ -31,7 +31,7 @@ impl SnapshotActor {
         encode: Encode,
         path: &Path,
     ) -> Result<LogId, ExportError> {
-        let record = self.record_of(life).ok_or(ExportError::Closed)?;
+        let hosted = self.hosted(life).ok_or(ExportError::Closed)?;
         let failed = |source| SnapshotError::Io {
             name: path.display().to_string(),
             source,
@@ -39,10 +39,10 @@ impl SnapshotActor {
         let (mut directory, name) = directory_of(path).map_err(failed)?;
         let new = format!("{name}.new");
         let write = || {
-            let id = SnapshotId::of(record, last);
+            let id = SnapshotId::of(life, last);
             let stamp = Stamp {
                 membership,
-                is_witness: record.is_witness,
+                is_witness: hosted.is_witness,
             };
             let mut writer = Writer::start(&mut directory, &new, id, &stamp)?;
             run(encode, &mut writer)?;
@@ -93,7 +93,7 @@ impl SnapshotActor {
             membership: import.membership.clone(),
             is_witness: false,
         };
-        let id = SnapshotId::of(&record, IMPORTED);
+        let id = SnapshotId::of(Life::from(&record), IMPORTED);
         let mut state = Reader::open_any(&directory, &file)?;
         let written = self.write(&stamp_of(&record), id, |writer| io::copy(&mut state, writer).map(drop));
         written.map_err(|source| {
@@ -122,7 +122,7 @@ impl SnapshotActor {
             Err(SnapshotError::Missing { damaged, .. }) if is_on_disk && damaged.is_empty() => return Ok(()),
             Err(error) => return Err(error),
         };
-        let id = SnapshotId::of(to, last);
+        let id = SnapshotId::of(Life::from(to), last);
         let state = state.downcast::<Vec<u8>>().unwrap_or_default();
         let written = self.write(&stamp_of(to), id, |writer| writer.write_all(&state));
         written.map_err(|source| {

@@ -1,7 +1,6 @@
 //! What the names of snapshot files say.
 
 use crate::life::Life;
-use crate::store::GroupRecord;
 use raftyard_groups::{GroupId, Incarnation, LogId};
 
 /// Which snapshot: replicas that applied up to the same entry have the same state, but not the same bytes.
@@ -14,11 +13,11 @@ pub(crate) struct SnapshotId {
 }
 
 impl SnapshotId {
-    /// The snapshot of this group that ends with `last`.
-    pub(super) fn of(record: &GroupRecord, last: LogId) -> Self {
+    /// The snapshot of this life of a group that ends with `last`.
+    pub(super) fn of(life: Life, last: LogId) -> Self {
         Self {
-            group: record.group,
-            incarnation: record.incarnation,
+            group: life.group,
+            incarnation: life.incarnation,
             last,
         }
     }

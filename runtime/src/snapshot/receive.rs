@@ -49,10 +49,7 @@ impl SnapshotActor {
             incarnation: Incarnation(offer.incarnation),
             last: LogId::new(offer.last_term, offer.last_index),
         };
-        if self
-            .record(group)
-            .is_none_or(|record| record.incarnation != id.incarnation)
-        {
+        if self.hosted(id.life()).is_none() {
             return Ok(SnapshotAnswer::Refused);
         }
         let term = Term(offer.term);
@@ -128,7 +125,7 @@ impl SnapshotActor {
         }
         let (name, crc) = (incoming.name(), incoming.crc);
         self.incoming.remove(&group);
-        let Some(is_witness) = self.record(group).map(|record| record.is_witness) else {
+        let Some(is_witness) = self.hosted(id.life()).map(|hosted| hosted.is_witness) else {
             return Ok(SnapshotAnswer::Refused);
         };
         match format::verify(&*self.store, &name.text(), id, is_witness) {

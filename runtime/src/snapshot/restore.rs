@@ -1,6 +1,6 @@
 //! Reading snapshots back.
 
-use super::actor::{Newest, Opened, Restored, SnapshotActor};
+use super::actor::{Hosted, Newest, Opened, Restored, SnapshotActor};
 use super::format::Reader;
 use super::name::{Name, SnapshotId};
 use super::{Decode, SnapshotError, SnapshotEvent};
@@ -38,7 +38,9 @@ impl SnapshotActor {
             let restored = newest.as_ref().map(|(last, _)| *last);
             // Where the log was replaced by one that was installed.
             let installed = Some(recovered.base).filter(|base| goes_on && *base != LogId::ZERO);
-            let kept = restored.or(installed).map(|last| SnapshotId::of(record, last));
+            let kept = restored
+                .or(installed)
+                .map(|last| SnapshotId::of(Life::from(record), last));
             for name in self.names(group) {
                 match name {
                     Name::Complete(id) if Some(id) == kept => is_backed = goes_on,
@@ -47,7 +49,7 @@ impl SnapshotActor {
                 }
             }
         }
-        self.groups.insert(group, record.clone());
+        self.groups.insert(group, Hosted::of(record));
         Ok(Opened { newest, is_backed })
     }
 
@@ -69,7 +71,7 @@ impl SnapshotActor {
         usable.sort_unstable_by_key(|id| std::cmp::Reverse(id.last.index));
         let (mut damaged, mut opened) = (Vec::new(), None);
         for id in usable {
-            match self.read_back(record, id, decode) {
+            match self.read_back(record.is_witness, id, decode) {
                 Ok(state) => {
                     opened = Some((id.last, state));
                     break;
@@ -89,12 +91,12 @@ impl SnapshotActor {
 
     fn read_back(
         &mut self,
-        record: &GroupRecord,
+        is_witness: bool,
         id: SnapshotId,
         decode: &Decode,
     ) -> Result<Box<dyn Any + Send>, SnapshotError> {
         let name = Name::Complete(id).text();
-        let mut reader = Reader::open(&*self.store, &name, id, record.is_witness)?;
+        let mut reader = Reader::open(&*self.store, &name, id, is_witness)?;
         let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut reader)));
         // First: what was made of a damaged file does not matter.
         let seal = reader.finish()?;
@@ -109,10 +111,10 @@ impl SnapshotActor {
     }
 
     pub(super) fn restore(&mut self, life: Life, last: LogId, decode: &Decode) {
-        let Some(record) = self.record_of(life).cloned() else {
+        let Some(hosted) = self.hosted(life) else {
             return;
         };
-        let state = self.read_back(&record, SnapshotId::of(&record, last), decode);
+        let state = self.read_back(hosted.is_witness, SnapshotId::of(life, last), decode);
         let state = state.map_err(|error| error.to_string());
         if state.is_ok() {
             self.counters.snapshots_installed.add(1);

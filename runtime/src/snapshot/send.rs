@@ -20,10 +20,10 @@ impl SnapshotActor {
         to_witness: bool,
         view: Option<View>,
     ) {
-        let Some(record) = self.record_of(life) else {
+        if self.hosted(life).is_none() {
             return;
-        };
-        let id = SnapshotId::of(record, last);
+        }
+        let id = SnapshotId::of(life, last);
         let Some((seal, stateless)) = self.outgoing(id, to_witness, view) else {
             return self.tell(life, SnapshotEvent::Sent { to, through: None });
         };

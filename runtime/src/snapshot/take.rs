@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 impl SnapshotActor {
     pub(super) fn take(&mut self, life: Life, last: LogId, membership: Arc<Membership>, encode: Encode) {
-        let Some(record) = self.record_of(life) else {
+        let Some(hosted) = self.hosted(life) else {
             return;
         };
-        let id = SnapshotId::of(record, last);
+        let id = SnapshotId::of(life, last);
         let stamp = Stamp {
             membership,
-            is_witness: record.is_witness,
+            is_witness: hosted.is_witness,
         };
         let size = self.write_view(&stamp, id, encode).map(|seal| seal.size);
         self.tell(life, SnapshotEvent::Taken { last, size });

@@ -163,7 +163,8 @@ impl<D: Disk> SegmentLogStore<D> {
 
     fn held(&self, group: GroupId) -> Result<&Held, StoreError> {
         let held = self.index.groups.get(&group);
-        held.ok_or_else(|| StoreError::refused(group, Refusal::UnknownGroup))
+        held.map(Box::as_ref)
+            .ok_or_else(|| StoreError::refused(group, Refusal::UnknownGroup))
     }
 
     /// Before anything is put together for a write.
@@ -212,7 +213,7 @@ impl<D: Disk> LogStore for SegmentLogStore<D> {
         if !self.is_loaded {
             self.load()?;
         }
-        let groups = self.index.groups.values().map(Held::recovered);
+        let groups = self.index.groups.values().map(|held| held.recovered());
         let mut groups = groups.collect::<Result<Vec<_>, _>>()?;
         groups.sort_unstable_by_key(|group| group.record.group);
         let mut tombstones: Vec<_> = self

@@ -25,7 +25,9 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::{Body, GroupId, Incarnation, Moment, PairEvent, Promise, PromiseRecord, Prompt, Sessions};
+use raftyard_groups::{
+    Body, Effects, GroupId, Incarnation, Input, Moment, PairEvent, Promise, PromiseRecord, Prompt, Sessions,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -51,8 +53,13 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<Counters>,
     pub(crate) snapshots: Arc<Inbox<SnapshotWork>>,
-    pub(crate) compaction: Compaction,
+    pub(crate) compaction: Rc<Compaction>,
     pub(crate) output: RefCell<TurnOutput>,
+    /// What the group wants done whose turn it is; of nobody between turns. Here, since one group after the other
+    /// uses the same memory then.
+    pub(crate) effects: RefCell<Effects>,
+    /// Memory for what a group is told in a turn; empty between turns.
+    pub(crate) inputs: Cell<Vec<Input>>,
     pub(crate) deadlines: RefCell<Deadlines>,
     pub(crate) patience: RefCell<Patience>,
     pub(crate) elections: RefCell<Elections>,
@@ -86,8 +93,10 @@ impl Shared {
             limits,
             counters,
             snapshots,
-            compaction,
+            compaction: Rc::new(compaction),
             output: RefCell::default(),
+            effects: RefCell::default(),
+            inputs: Cell::default(),
             deadlines: RefCell::default(),
             patience: RefCell::default(),
             elections: RefCell::default(),

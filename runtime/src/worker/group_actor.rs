@@ -19,7 +19,7 @@ use crate::tenancy::OverloadReason;
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Effects, Group, Input, LogId, LogIndex, Moment, ProposalId, Proposed, RoleKind, TransferId, TransferOutcome,
+    Effects, Entry, Group, Input, LogId, LogIndex, Moment, ProposalId, Proposed, RoleKind, TransferId, TransferOutcome,
 };
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +41,8 @@ const APPLY_BATCHES_PER_TURN: usize = 4;
 
 pub(crate) struct GroupActor {
     pub(super) core: Group,
-    pub(super) effects: Effects,
+    /// Committed, and not applied yet: what did not fit into the last turn.
+    pub(super) unapplied: Vec<Entry>,
     pub(super) machine: Box<dyn Machine>,
     pub(super) snapshots: Snapshots,
     /// Proposals that the core was given and has not said a word of yet, in order: it holds them while
@@ -52,7 +53,7 @@ pub(crate) struct GroupActor {
     /// Who waits for which leadership transfer.
     pub(super) transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
     pub(super) changes: Changes,
-    pub(super) first_campaign: Option<FirstCampaign>,
+    pub(super) first_campaign: Option<Box<FirstCampaign>>,
     pub(super) candidacy: Candidacy,
     /// How long it applied in this turn.
     pub(super) apply_nanos: u64,
@@ -100,9 +101,9 @@ impl GroupActor {
         shared.counters.replicas_damaged.add(u64::from(is_damaged));
         Self {
             core,
-            effects: Effects::default(),
+            unapplied: Vec::new(),
             machine: create.machine,
-            snapshots: Snapshots::new(shared.compaction, create.snapshot, create.unsynced),
+            snapshots: Snapshots::new(shared.compaction.clone(), create.snapshot, create.unsynced),
             proposing: VecDeque::new(),
             proposals: Proposals::new(limits, seed),
             reads,
@@ -127,7 +128,7 @@ impl GroupActor {
         let now = self.shared.clock.now();
         let sessions = self.shared.sessions();
         let role = self.core.role();
-        let mut inputs = Vec::with_capacity(work.len().min(64));
+        let mut inputs = self.shared.inputs.take();
         let (mut commands, mut jobs, mut exports) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_ticked = false;
         for work in work {
@@ -153,7 +154,7 @@ impl GroupActor {
                 // Who gave up waiting has dropped the other end.
                 GroupWork::Progress(reply) => drop(reply.send(self.core.peers())),
                 GroupWork::Campaign => {
-                    self.first_campaign = Some(FirstCampaign::new(now));
+                    self.first_campaign = Some(Box::new(FirstCampaign::new(now)));
                 }
                 GroupWork::Elect { is_hopeful } => {
                     self.called_to_campaign(is_hopeful, &sessions);
@@ -178,7 +179,12 @@ impl GroupActor {
             inputs.push(Input::HandOver);
         }
         inputs.extend(self.propose(commands, now));
-        self.core.step_all(now, &sessions, inputs, &mut self.effects);
+        {
+            let effects = &mut *self.shared.effects.borrow_mut();
+            effects.apply = std::mem::take(&mut self.unapplied);
+            self.core.step_all(now, &sessions, inputs.drain(..), effects);
+        }
+        self.shared.inputs.set(inputs);
         if self.is_of_other_kind() {
             self.quarantine(&QuarantineReason::OtherKind);
             return self.refuse(Vec::new(), Vec::new(), exports);
@@ -186,6 +192,7 @@ impl GroupActor {
         self.note_proposed();
         self.note_transferred();
         self.carry_out(now);
+        self.unapplied = std::mem::take(&mut self.shared.effects.borrow_mut().apply);
         for export in exports {
             self.export(export);
         }
@@ -202,7 +209,7 @@ impl GroupActor {
         }
         self.publish();
         // Last, so that who is answered finds it so.
-        for (id, outcome) in self.effects.memberships.drain(..) {
+        for (id, outcome) in self.shared.effects.borrow_mut().memberships.drain(..) {
             self.changes.decided(id, outcome);
         }
     }
@@ -271,7 +278,7 @@ impl GroupActor {
 
     /// The core said where proposals went: in the order in which it was given them.
     fn note_proposed(&mut self) {
-        for (id, proposed) in self.effects.proposed.drain(..) {
+        for (id, proposed) in self.shared.effects.borrow_mut().proposed.drain(..) {
             let Some((_, proposals)) = self.proposing.pop_front_if(|(proposing, _)| *proposing == id) else {
                 continue;
             };
@@ -285,7 +292,7 @@ impl GroupActor {
     }
 
     fn note_transferred(&mut self) {
-        for (id, outcome) in self.effects.transfers.drain(..) {
+        for (id, outcome) in self.shared.effects.borrow_mut().transfers.drain(..) {
             for (_, reply) in self.transfers.extract_if(.., |(transfer, _)| *transfer == id) {
                 // Who gave up waiting has dropped the other end.
                 reply.send(outcome).ok();
@@ -295,7 +302,8 @@ impl GroupActor {
 
     /// Carries out what the core wants. Applying leads to more: until all is applied, or the turn's share is.
     fn carry_out(&mut self, now: Moment) {
-        if let Some(last) = self.effects.install.take() {
+        let install = self.shared.effects.borrow_mut().install.take();
+        if let Some(last) = install {
             self.install(last);
         }
         self.restore_if_due();
@@ -304,7 +312,7 @@ impl GroupActor {
         let mut batches = 0;
         self.apply_nanos = 0;
         loop {
-            for (id, outcome) in self.effects.reads.drain(..) {
+            for (id, outcome) in self.shared.effects.borrow_mut().reads.drain(..) {
                 self.reads.decided(id, outcome);
             }
             self.answer_reads();
@@ -316,36 +324,40 @@ impl GroupActor {
             };
             batches += 1;
             let sessions = self.shared.sessions();
-            self.core
-                .step(now, &sessions, Input::Applied { through }, &mut self.effects);
+            let effects = &mut *self.shared.effects.borrow_mut();
+            self.core.step(now, &sessions, Input::Applied { through }, effects);
         }
-        for peer in std::mem::take(&mut self.effects.snapshots) {
+        let peers = std::mem::take(&mut self.shared.effects.borrow_mut().snapshots);
+        for peer in peers {
             self.send_snapshot(peer);
         }
         self.snapshot_if_due();
         self.slot.tenancy.set_log_bytes(self.snapshots.log.bytes());
-        if let Some(before) = self.snapshots.note_write(self.effects.persist.as_ref()) {
+        let useless = self.snapshots.note_write(self.shared.effects.borrow().persist.as_ref());
+        if let Some(before) = useless {
             self.forget_snapshots(before);
         }
         let leads = self.core.role() == RoleKind::Leader && !self.quarantined;
         let tries_again = self.proposals.try_again(leads, self.proposing.is_empty(), now);
+        let (life, can_apply) = (self.slot.life(), self.can_apply());
         let output = &mut *self.shared.output.borrow_mut();
-        if (self.can_apply() && !self.quarantined) || tries_again {
-            output.again.push(self.slot.life());
+        if (can_apply && !self.quarantined) || tries_again {
+            output.again.push(life);
         }
-        // Taken, not emptied: a group keeps no memory for what it sent.
-        output.send.append(&mut std::mem::take(&mut self.effects.send));
-        let life = self.slot.life();
+        let effects = &mut *self.shared.effects.borrow_mut();
+        output.send.append(&mut effects.send);
+        let persist = effects.persist.take();
         output
             .persist
-            .extend(self.effects.persist.take().map(|persist| (life.incarnation, persist)));
-        output.load.extend(self.effects.load.drain(..).map(|load| (life, load)));
+            .extend(persist.map(|persist| (life.incarnation, persist)));
+        output.load.extend(effects.load.drain(..).map(|load| (life, load)));
     }
 
     /// Whether there are entries to be applied. To a state on disk only those that the log has on disk too: the
     /// state must not come out of a crash ahead of its log.
     fn can_apply(&self) -> bool {
-        let last = self.effects.apply.last();
+        let effects = self.shared.effects.borrow();
+        let last = effects.apply.last();
         last.is_some_and(|last| !self.machine.is_on_disk() || last.index <= self.core.durable())
     }
 
@@ -361,7 +373,13 @@ impl GroupActor {
         if !self.asleep && nodes.is_none() {
             return;
         }
-        self.asleep = nodes.is_some();
+        if !std::mem::replace(&mut self.asleep, nodes.is_some()) {
+            // Perhaps for ever: it keeps only the memory that it needs.
+            self.proposing.shrink_to_fit();
+            self.proposals.shrink();
+            self.reads.shrink();
+            self.snapshots.log.shrink();
+        }
         let sleep = match &nodes {
             None => Sleep::None,
             Some(nodes) if self.core.role() == RoleKind::Leader => Sleep::Leader(nodes),
@@ -372,7 +390,7 @@ impl GroupActor {
 
     /// Says what it need not be told at once.
     fn note_patience(&mut self) {
-        let waits_for_disk = self.snapshots.waits_for_disk() || !self.effects.apply.is_empty();
+        let waits_for_disk = self.snapshots.waits_for_disk() || !self.unapplied.is_empty();
         self.shared.patience.borrow_mut().set(
             self.position,
             !self.quarantined && !waits_for_disk && !self.core.awaits_own_writes(),
@@ -428,6 +446,8 @@ impl Handler<Turn> for GroupActor {
     fn handle(&mut self, turn: Turn, _: &mut Context<Self>) {
         // Only a fault of this program gets here. It must not leave behind a replica that seems to live.
         if catch_unwind(AssertUnwindSafe(|| self.turn(turn.0))).is_err() {
+            // The next group must not find what this one wanted.
+            *self.shared.effects.borrow_mut() = Effects::default();
             self.quarantine(&QuarantineReason::TurnPanicked);
         }
     }

@@ -14,7 +14,7 @@ const APPLY_NANOS_PER_TURN: u64 = 2_000_000;
 impl GroupActor {
     /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
     pub(super) fn apply(&mut self) -> Option<LogIndex> {
-        let entries = std::mem::take(&mut self.effects.apply);
+        let entries = std::mem::take(&mut self.shared.effects.borrow_mut().apply);
         let (first, last) = (entries.first()?.index, entries.last()?.id());
         let begun = self.shared.clock.nanos();
         let (mut commands, mut bytes) = (0, 0);

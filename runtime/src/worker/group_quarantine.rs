@@ -13,7 +13,8 @@ impl GroupActor {
         if !self.quarantined {
             tracing::error!(group = self.slot.group.0, replica = %self.core, %reason, "replica quarantined");
             self.quarantined = true;
-            self.effects = Effects::default();
+            *self.shared.effects.borrow_mut() = Effects::default();
+            self.unapplied = Vec::new();
             self.resign();
             self.slot.status.quarantine(reason.clone());
             self.publish();
@@ -31,9 +32,9 @@ impl GroupActor {
 
     /// Leads no more, and leaves it to its worker that those who promised it something hear of it.
     pub(super) fn resign(&mut self) {
-        let (core, effects) = (&mut self.core, &mut self.effects);
-        let resigned = catch_unwind(AssertUnwindSafe(|| core.resign(effects)));
-        self.effects = Effects::default();
+        // What else it wants done is not done any more.
+        let (core, mut effects) = (&mut self.core, Effects::default());
+        let resigned = catch_unwind(AssertUnwindSafe(|| core.resign(&mut effects)));
         let owed: Vec<_> = match resigned {
             Ok(()) => self.core.resignations().collect(),
             // It is what panicked before. Whoever promised nothing will not mind.

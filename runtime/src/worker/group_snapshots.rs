@@ -170,8 +170,8 @@ impl GroupActor {
         let tail = self.snapshots.droppable_tail();
         if let Some(through) = written.max(tail).filter(|through| *through > self.core.base().index) {
             let sessions = self.shared.sessions();
-            self.core
-                .step(now, &sessions, Input::Compacted { through }, &mut self.effects);
+            let effects = &mut *self.shared.effects.borrow_mut();
+            self.core.step(now, &sessions, Input::Compacted { through }, effects);
             self.snapshots.log.compacted(self.core.base().index);
         }
     }

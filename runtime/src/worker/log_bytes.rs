@@ -75,6 +75,11 @@ impl LogBytes {
         }
     }
 
+    /// Gives back the memory that it has no use for while nothing is applied.
+    pub(crate) fn shrink(&mut self) {
+        self.runs.shrink_to_fit();
+    }
+
     /// The index after which no more than half of what the log may have was applied.
     pub(crate) fn half(&self) -> LogIndex {
         let mut bytes = 0;

@@ -14,6 +14,16 @@ use std::num::NonZeroU64;
 pub(crate) struct Proposals {
     /// Ascending by index.
     waiting: VecDeque<Waiting>,
+    /// Boxed: seldom there.
+    stragglers: Option<Box<Stragglers>>,
+    own: OwnSession,
+    ids: SessionIds,
+    limits: SessionLimits,
+}
+
+/// Those that don't wait for the entry that they were appended as last.
+#[derive(Default)]
+struct Stragglers {
     /// Appended in an earlier term at indexes that this replica has since appended to again. Their fate is
     /// open until something is applied there: another replica may still hold them and lead.
     displaced: Vec<Waiting>,
@@ -25,9 +35,12 @@ pub(crate) struct Proposals {
     given_up: VecDeque<(LogIndex, BytePermit)>,
     /// Not applied, and to be appended again if this replica leads.
     again: Vec<Again>,
-    own: OwnSession,
-    ids: SessionIds,
-    limits: SessionLimits,
+}
+
+impl Stragglers {
+    fn is_empty(&self) -> bool {
+        self.displaced.is_empty() && self.overtaken.is_empty() && self.given_up.is_empty() && self.again.is_empty()
+    }
 }
 
 /// A proposal as it is in the log, and who waits for its answer.
@@ -61,10 +74,7 @@ impl Proposals {
     pub(crate) fn new(limits: SessionLimits, seed: u64) -> Self {
         Self {
             waiting: VecDeque::new(),
-            displaced: Vec::new(),
-            overtaken: Vec::new(),
-            given_up: VecDeque::new(),
-            again: Vec::new(),
+            stragglers: None,
             own: OwnSession::default(),
             ids: SessionIds::new(seed),
             limits,
@@ -73,10 +83,13 @@ impl Proposals {
 
     /// Makes entries of proposals, those that are to be appended again first.
     pub(crate) fn seal(&mut self, proposals: Vec<Proposal>, deadline: Moment, now: Timestamp) -> Vec<Sealed> {
-        let mut sealed = Vec::with_capacity(self.again.len() + proposals.len());
+        let stragglers = self.stragglers.as_mut();
+        let again = stragglers.map(|stragglers| std::mem::take(&mut stragglers.again));
+        let again = again.unwrap_or_default();
+        let mut sealed = Vec::with_capacity(again.len() + proposals.len());
         // The first of a turn opens the session, should that be necessary.
         let mut is_first = true;
-        for again in std::mem::take(&mut self.again) {
+        for again in again {
             sealed.push(if again.is_homeless {
                 self.seal_again(again.sealed, std::mem::take(&mut is_first), now)
             } else {
@@ -126,9 +139,11 @@ impl Proposals {
     /// Proposals were appended from `first` on.
     pub(crate) fn appended(&mut self, first: LogIndex, term: Term, proposals: impl IntoIterator<Item = Sealed>) {
         while let Some(displaced) = self.waiting.pop_back_if(|waiting| waiting.id.index >= first) {
-            self.displaced.push(displaced);
+            self.stragglers().displaced.push(displaced);
         }
-        while self.given_up.pop_back_if(|(index, _)| *index >= first).is_some() {}
+        if let Some(stragglers) = &mut self.stragglers {
+            while stragglers.given_up.pop_back_if(|(index, _)| *index >= first).is_some() {}
+        }
         let mut index = first;
         for sealed in proposals {
             let id = LogId { term, index };
@@ -148,23 +163,38 @@ impl Proposals {
     pub(crate) fn is_awaited(&self, id: LogId) -> bool {
         // Usually the first: those before it stay only if what took their place was not told of.
         let waiting = self.waiting.iter().take_while(|waiting| waiting.id.index <= id.index);
-        waiting.chain(&self.displaced).any(|waiting| waiting.id == id)
+        waiting.chain(self.displaced()).any(|waiting| waiting.id == id)
     }
 
     /// Whether somebody waits for a response at all.
     pub(crate) fn is_any_awaited(&self) -> bool {
-        !self.waiting.is_empty() || !self.displaced.is_empty()
+        !self.waiting.is_empty() || !self.displaced().is_empty()
+    }
+
+    fn displaced(&self) -> &[Waiting] {
+        let stragglers = self.stragglers.as_deref();
+        stragglers.map_or(&[], |stragglers| &stragglers.displaced)
+    }
+
+    fn stragglers(&mut self) -> &mut Stragglers {
+        self.stragglers.get_or_insert_default()
     }
 
     /// The entry `id` was applied, with this result if it was awaited. To be called for every entry, in log
     /// order: whoever waits for another entry at its index waits in vain, since what is applied is committed.
     pub(crate) fn applied(&mut self, id: LogId, mut result: Option<Answer>) {
-        while self.given_up.pop_front_if(|(index, _)| *index <= id.index).is_some() {}
+        if let Some(stragglers) = &mut self.stragglers {
+            while stragglers
+                .given_up
+                .pop_front_if(|(index, _)| *index <= id.index)
+                .is_some()
+            {}
+        }
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.id.index <= id.index) {
             self.settle(waiting, id, &mut result);
         }
-        if !self.displaced.is_empty() {
-            let settled: Vec<_> = self
+        if let Some(stragglers) = &mut self.stragglers {
+            let settled: Vec<_> = stragglers
                 .displaced
                 .extract_if(.., |waiting| waiting.id.index <= id.index)
                 .collect();
@@ -187,7 +217,7 @@ impl Proposals {
         if matches!(result, Err(ProposeError::SessionExpired | ProposeError::SessionFull)) {
             // No earlier attempt can have been applied: there is never more than one at a time.
             self.own.give_up(number);
-            self.again.push(Again {
+            self.stragglers().again.push(Again {
                 sealed,
                 is_homeless: true,
             });
@@ -202,7 +232,7 @@ impl Proposals {
         if matches!(sealed.envelope(), Some(Envelope::Plain) | None) {
             self.answer(sealed, Err(ProposeError::Dropped));
         } else {
-            self.again.push(Again {
+            self.stragglers().again.push(Again {
                 sealed,
                 is_homeless: false,
             });
@@ -213,14 +243,16 @@ impl Proposals {
     /// helped is told so. What was proposed here in one order must not be applied in another: so nothing is
     /// appended again if something later is on its way (`is_last` says whether the core holds nothing).
     pub(crate) fn try_again(&mut self, leads: bool, is_last: bool, now: Moment) -> bool {
-        let is_last = is_last && self.waiting.is_empty() && self.displaced.is_empty();
+        let is_last = is_last && !self.is_any_awaited();
+        let Some(stragglers) = &mut self.stragglers else {
+            return false;
+        };
         let is_late = |sealed: &Sealed| sealed.deadline <= now || (sealed.own.is_some() && !is_last);
-        let refused: Vec<_> = self
-            .again
-            .extract_if(.., |again| !leads || is_late(&again.sealed))
-            .collect();
+        let again = &mut stragglers.again;
+        let refused: Vec<_> = again.extract_if(.., |again| !leads || is_late(&again.sealed)).collect();
+        let is_any_left = !again.is_empty();
         self.refuse(refused.into_iter().map(|again| again.sealed), &ProposeError::Dropped);
-        !self.again.is_empty()
+        is_any_left
     }
 
     fn answer(&mut self, sealed: Sealed, result: Answer) {
@@ -234,18 +266,27 @@ impl Proposals {
 
     /// A snapshot took the place of the log up to `through`: what it says of them comes later.
     pub(crate) fn overtaken(&mut self, through: LogIndex) {
-        while self.given_up.pop_front_if(|(index, _)| *index <= through).is_some() {}
+        let stragglers = self.stragglers.get_or_insert_default();
+        while stragglers
+            .given_up
+            .pop_front_if(|(index, _)| *index <= through)
+            .is_some()
+        {}
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.id.index <= through) {
-            self.overtaken.push(waiting);
+            stragglers.overtaken.push(waiting);
         }
-        let displaced = self.displaced.extract_if(.., |waiting| waiting.id.index <= through);
-        self.overtaken.extend(displaced);
+        let displaced = stragglers
+            .displaced
+            .extract_if(.., |waiting| waiting.id.index <= through);
+        stragglers.overtaken.extend(displaced);
     }
 
     /// The snapshot was restored: `recall` says what it holds of a request. What it holds nothing of was not
     /// applied: the entries up to its last are decided.
     pub(crate) fn restored(&mut self, recall: impl Fn(RequestId) -> Answer) {
-        for Waiting { sealed, .. } in std::mem::take(&mut self.overtaken) {
+        let stragglers = self.stragglers.as_mut();
+        let overtaken = stragglers.map(|stragglers| std::mem::take(&mut stragglers.overtaken));
+        for Waiting { sealed, .. } in overtaken.unwrap_or_default() {
             match sealed.envelope() {
                 Some(Envelope::Command { request, .. }) => match recall(request) {
                     Err(ProposeError::Dropped) => self.dropped(sealed),
@@ -269,32 +310,41 @@ impl Proposals {
     pub(crate) fn expire(&mut self, now: Moment) {
         while let Some(Waiting { id, sealed }) = self.waiting.pop_front_if(|waiting| waiting.sealed.deadline <= now) {
             let unknown = sealed.unknown();
-            self.given_up.push_back((id.index, sealed.permit));
+            self.stragglers().given_up.push_back((id.index, sealed.permit));
             sealed.reply.send(Err(unknown));
         }
-        let others = [&mut self.displaced, &mut self.overtaken].into_iter();
-        for Waiting { sealed, .. } in
-            others.flat_map(|others| others.extract_if(.., |waiting| waiting.sealed.deadline <= now))
-        {
-            let unknown = sealed.unknown();
-            sealed.answer(Err(unknown));
+        if let Some(stragglers) = &mut self.stragglers {
+            let others = [&mut stragglers.displaced, &mut stragglers.overtaken].into_iter();
+            for Waiting { sealed, .. } in
+                others.flat_map(|others| others.extract_if(.., |waiting| waiting.sealed.deadline <= now))
+            {
+                let unknown = sealed.unknown();
+                sealed.answer(Err(unknown));
+            }
         }
+        self.stragglers.take_if(|stragglers| stragglers.is_empty());
         if self.waiting.is_empty() && self.waiting.capacity() > ROOM_KEPT {
-            // A group that went quiet gives its memory back.
-            self.waiting.shrink_to(0);
+            self.shrink();
         }
+    }
+
+    /// A group that went quiet gives its memory back.
+    pub(crate) fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
+        self.own.shrink();
     }
 
     /// Gives up on all: the replica stops.
     pub(crate) fn abandon(&mut self) {
         self.expire(Moment(u64::MAX));
         self.try_again(false, false, Moment(u64::MAX));
-        self.given_up = VecDeque::new();
+        self.stragglers = None;
     }
 
     /// The earliest deadline.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        let others = self.displaced.iter().chain(&self.overtaken);
+        let stragglers = self.stragglers.iter();
+        let others = stragglers.flat_map(|stragglers| stragglers.displaced.iter().chain(&stragglers.overtaken));
         let earliest = others.map(|waiting| waiting.sealed.deadline).min();
         let waiting = self.waiting.front().map(|waiting| waiting.sealed.deadline);
         waiting.into_iter().chain(earliest).min()

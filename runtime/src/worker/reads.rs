@@ -94,6 +94,13 @@ impl Reads {
         }
     }
 
+    /// Gives back the memory that it has no use for while nothing is read.
+    pub(crate) fn shrink(&mut self) {
+        self.asked.shrink_to_fit();
+        self.ready.shrink_to_fit();
+        self.held.shrink_to_fit();
+    }
+
     /// The earliest deadline.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let asked = self.asked.front().map(|batch| batch.deadline);

@@ -3,9 +3,10 @@
 use super::log_bytes::LogBytes;
 use crate::snapshot::Compaction;
 use raftyard_groups::{LogId, LogIndex, Persist, PersistSeq};
+use std::rc::Rc;
 
 pub(crate) struct Snapshots {
-    settings: Compaction,
+    settings: Rc<Compaction>,
     /// What of the log they could take the place of.
     pub(super) log: LogBytes,
     /// The newest that is durable, and whose last entry the log holds, or will hold once what is queued is
@@ -38,7 +39,7 @@ pub(crate) struct Snapshots {
 
 impl Snapshots {
     /// Of a replica that was restored from `newest`; `unsynced`: on disk, and not durably yet.
-    pub(crate) fn new(settings: Compaction, newest: Option<LogId>, unsynced: bool) -> Self {
+    pub(crate) fn new(settings: Rc<Compaction>, newest: Option<LogId>, unsynced: bool) -> Self {
         Self {
             settings,
             log: LogBytes::new(),
@@ -185,12 +186,12 @@ impl Snapshots {
 mod tests {
     use super::*;
 
-    fn settings() -> Compaction {
-        Compaction {
+    fn settings() -> Rc<Compaction> {
+        Rc::new(Compaction {
             entries: 10,
             bytes: 100,
             ..Compaction::default()
-        }
+        })
     }
 
     /// Of a group whose last snapshot, which ends at 1, had this many bytes.

@@ -10,6 +10,7 @@ use raftyard_groups::{
     Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LogId, LogIndex, Membership, Moment, Persist,
     PersistSeq, Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
 };
+use std::sync::Arc;
 
 const GROUP: GroupId = GroupId(1);
 const LIFE: Life = Life {
@@ -33,8 +34,8 @@ fn leader(node: u64, term: u64) -> Group {
         incarnation: Incarnation(1),
         node: NodeId(node),
         seed: 1,
-        membership: record(node).membership,
-        tuning: Tuning::default(),
+        membership: Arc::new(record(node).membership),
+        tuning: Arc::new(Tuning::default()),
         priority: 0,
     };
     let recovered = Recovered {

@@ -6,11 +6,10 @@ use super::super::{Damage, GroupRecord, LostGroups, RecoveredGroup, StoreError, 
 use super::header::Totals;
 use super::journal::Backs;
 use super::usage::Usage;
-use raftyard_groups::{GroupId, LogId, LogIndex, Membership, Term};
-use std::collections::HashSet;
-use std::sync::Arc;
-
+use crate::memberships::Memberships;
 use crate::registry::IdMap;
+use raftyard_groups::{GroupId, LogId, LogIndex, Membership, Term};
+use std::sync::Arc;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +53,8 @@ pub(super) struct Held {
 /// All groups, and what is left of those that were destroyed. Looked up; what is made of an iteration is sorted.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    pub(super) groups: IdMap<GroupId, Held>,
+    /// Boxed: a table has room for more than there are.
+    pub(super) groups: IdMap<GroupId, Box<Held>>,
     pub(super) tombstones: IdMap<GroupId, (Tombstone, Place)>,
     /// The last record of each of them.
     pub(super) backs: Backs,
@@ -63,7 +63,7 @@ pub(super) struct Index {
     /// The disk lost groups, and nobody knows which: one that is created may be one of them.
     pub(super) lost: Option<LostGroups>,
     /// One of each membership: many groups have the same.
-    memberships: HashSet<Arc<Membership>>,
+    memberships: Memberships,
 }
 
 impl Run {
@@ -181,6 +181,10 @@ impl Held {
     pub(super) fn insert(&mut self, usage: &mut Usage, new: Run) {
         usage.take(new.place, new.bytes);
         if self.runs.last().is_none_or(|run| run.last() < new.first) {
+            if self.runs.is_empty() {
+                // Most groups have no other one.
+                self.runs.reserve_exact(1);
+            }
             return self.runs.push(new);
         }
         let (from, last) = (self.position(new.first), new.last());
@@ -249,14 +253,7 @@ impl Held {
 impl Index {
     /// The same membership, in memory once.
     pub(super) fn intern(&mut self, membership: Arc<Membership>) -> Arc<Membership> {
-        if let Some(known) = self.memberships.get(&membership) {
-            return known.clone();
-        }
-        if self.memberships.len() == self.memberships.capacity() {
-            self.memberships.retain(|known| Arc::strong_count(known) > 1);
-        }
-        self.memberships.insert(membership.clone());
-        membership
+        self.memberships.intern(membership)
     }
 
     /// A state of which no membership stands in memory twice.

@@ -60,7 +60,7 @@ impl<D: Disk> SegmentLogStore<D> {
             self.index.forget(&mut self.journal.usage, state.owner.group);
             let mut held = Held::new(self.index.interned(state), None);
             held.place_state(&mut self.journal.usage, written.place(&record));
-            self.index.groups.insert(held.owner().group, held);
+            self.index.groups.insert(held.owner().group, Box::new(held));
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ impl<D: Disk> SegmentLogStore<D> {
         let mut held = Held::new(self.index.interned(state), None);
         held.place_state(usage, written.place(&place));
         place_entries(&mut held, usage, &entries, &parts, written);
-        self.index.groups.insert(record.group, held);
+        self.index.groups.insert(record.group, Box::new(held));
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ impl Index {
         let held = self
             .groups
             .entry(group)
-            .or_insert_with(|| Held::new(state.clone(), None));
+            .or_insert_with(|| Box::new(Held::new(state.clone(), None)));
         held.state = state;
         if begins_anew {
             held.clear(usage);
@@ -82,7 +82,7 @@ impl Index {
             _ => self.forget(usage, owner.group),
         }
         let held = self.groups.entry(owner.group);
-        let held = held.or_insert_with(|| Held::new(unknown(owner), None));
+        let held = held.or_insert_with(|| Box::new(Held::new(unknown(owner), None)));
         if kind == Kind::Entries {
             held.truncate(usage, first);
         }

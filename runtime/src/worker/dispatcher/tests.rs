@@ -18,6 +18,7 @@ use raftyard_groups::{
     Incarnation, Liveness, LivenessConfig, LivenessEffects, LogIndex, Membership, NodeId, NodeIncarnation, Promise,
     ReadRound, Recovered, ReplicaConfig, Term, Tuning,
 };
+use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -64,8 +65,8 @@ impl Dispatcher {
                 group: life.group,
                 incarnation: life.incarnation,
                 node,
-                membership: Membership::of_voters([node, NodeId(2)]).unwrap(),
-                tuning: Tuning::default(),
+                membership: Arc::new(Membership::of_voters([node, NodeId(2)]).unwrap()),
+                tuning: Arc::new(Tuning::default()),
                 seed: 1,
                 priority: 0,
             },

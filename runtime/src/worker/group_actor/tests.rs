@@ -63,11 +63,11 @@ fn single_by(clock: Arc<dyn Clock>) -> GroupActor {
             group,
             incarnation: Incarnation(1),
             node,
-            membership: Membership::of_voters([node]).unwrap(),
-            tuning: Tuning {
+            membership: Arc::new(Membership::of_voters([node]).unwrap()),
+            tuning: Arc::new(Tuning {
                 apply_bytes_max: 1,
                 ..Tuning::default()
-            },
+            }),
             seed: 1,
             priority: 0,
         },
