@@ -108,7 +108,7 @@ fn two_faults_at_once() {
     two_faults(seed(), number("RAFTYARD_DOUBLE_FAULTS").unwrap_or(DOUBLE_FAULTS));
 }
 
-/// Of a group that was created again, the first log was taken for the later one's: a file between them was gone.
+/// Entries of a later life of a group, whose beginning was lost, were taken for a part of the log before.
 #[test]
 fn two_faults_that_were_misread_once() {
     two_faults(181_099_346, DOUBLE_FAULTS);
