@@ -108,12 +108,10 @@ fn two_faults_at_once() {
     two_faults(seed(), number("RAFTYARD_DOUBLE_FAULTS").unwrap_or(DOUBLE_FAULTS));
 }
 
-/// Seeds that something was found with.
+/// With this seed a store once said something else the second time.
 #[test]
 fn two_faults_that_were_misread_once() {
-    for seed in [181_099_346] {
-        two_faults(seed, DOUBLE_FAULTS);
-    }
+    two_faults(181_099_346, DOUBLE_FAULTS);
 }
 
 #[test]
