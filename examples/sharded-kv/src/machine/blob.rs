@@ -159,6 +159,6 @@ mod tests {
         let bytes = Bytes::from(vec![7; SHORT_MAX + 1]);
         let blob = Blob::from(&bytes);
         assert_eq!(blob.to_bytes().as_ptr(), bytes.as_ptr());
-        assert_eq!(blob.clone().into_bytes().as_ptr(), bytes.as_ptr());
+        assert_eq!(blob.into_bytes().as_ptr(), bytes.as_ptr());
     }
 }
