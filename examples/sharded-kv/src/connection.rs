@@ -5,6 +5,7 @@ mod multi;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -57,6 +58,7 @@ pub(crate) async fn serve(
         proxy: Proxy::new(Arc::clone(node.dial())),
     };
     let (mut parser, mut arguments) = (Parser::default(), Vec::new());
+    let mut stopped = pin!(stopped(&mut stop));
     loop {
         if connection.round(&mut parser, &mut arguments).await? == Next::Close {
             return connection.wire.close_early().await;
@@ -66,7 +68,7 @@ pub(crate) async fn serve(
         }
         let more = tokio::select! {
             more = connection.wire.receive() => more?,
-            () = stopped(&mut stop) => false,
+            () = &mut stopped => false,
             () = strangers_end(stranger.as_ref()) => {
                 node.access().count_refusal();
                 false
@@ -218,7 +220,7 @@ impl<'a> Connection<'a> {
                 let request = Request::new(slot, work, arguments.to_vec());
                 let started = self.attempt(&request, route);
                 Begun {
-                    request: Some(request),
+                    request: Some(Box::new(request)),
                     ..Begun::new(started, touch)
                 }
             }
@@ -315,7 +317,7 @@ impl<'a> Connection<'a> {
                 if next.is_followed {
                     proxy::final_refusal(reply)
                 } else {
-                    self.retry(request, reply).await?
+                    self.retry(*request, reply).await?
                 }
             }
             _ => reply,

@@ -5,7 +5,7 @@
 //! where reads and writes of one group meet, or commands on it that go to different nodes, the later waits for the earlier to
 //! be answered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::node::Started;
 use crate::proxy::{Request, Route};
@@ -36,8 +36,8 @@ pub(crate) struct Pipeline<'a> {
     /// The number of the first that is owed; commands are numbered as they are begun.
     first: u64,
     bytes: usize,
-    /// The last command on each group.
-    last: HashMap<u16, (u64, Touch)>,
+    /// The last command on each group that has one in flight: few, so a list is searched faster than a table.
+    last: Vec<Last>,
     /// The last command on all groups.
     last_on_all: Option<u64>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Begun<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) touch: Touch,
     /// What may be tried again.
-    pub(crate) request: Option<Request>,
+    pub(crate) request: Option<Box<Request>>,
     /// Replies that surround what the group gives.
     pub(crate) template: Option<Template>,
 }
@@ -74,6 +74,13 @@ impl<'a> Begun<'a> {
             template: None,
         }
     }
+}
+
+#[derive(Clone, Copy)]
+struct Last {
+    group: u16,
+    number: u64,
+    touch: Touch,
 }
 
 struct Owed<'a> {
@@ -107,11 +114,15 @@ impl<'a> Pipeline<'a> {
             Touch::Nothing => None,
             Touch::All => return !self.owed.is_empty(),
             Touch::Reads(group, _) | Touch::Writes(group, _) => {
-                let other = self.last.get(&group).filter(|(_, last)| *last != touch);
-                other.map(|(number, _)| *number).max(self.last_on_all)
+                let other = self.last_on(group).filter(|last| last.touch != touch);
+                other.map(|last| last.number).max(self.last_on_all)
             }
         };
         before.is_some_and(|number| number >= self.first)
+    }
+
+    fn last_on(&self, group: u16) -> Option<&Last> {
+        self.last.iter().find(|last| last.group == group)
     }
 
     /// Takes a command in that does not have to wait.
@@ -120,7 +131,11 @@ impl<'a> Pipeline<'a> {
         match touch {
             Touch::Nothing => {}
             Touch::Reads(group, _) | Touch::Writes(group, _) => {
-                self.last.insert(group, (number, touch));
+                let last = Last { group, number, touch };
+                match self.last.iter_mut().find(|last| last.group == group) {
+                    Some(known) => *known = last,
+                    None => self.last.push(last),
+                }
             }
             Touch::All => self.last_on_all = Some(number),
         }
@@ -133,8 +148,7 @@ impl<'a> Pipeline<'a> {
         let Owed { begun, protocol, bytes } = self.owed.pop_front()?;
         let is_followed = match begun.touch {
             Touch::Reads(group, _) | Touch::Writes(group, _) => {
-                let last = self.last.get(&group);
-                last.is_some_and(|(number, _)| *number > self.first)
+                self.last_on(group).is_some_and(|last| last.number > self.first)
             }
             Touch::Nothing | Touch::All => false,
         };

@@ -186,3 +186,101 @@ impl Gathering {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bytes::Bytes;
+    use raftyard::{GroupId, NodeId, RaftHost};
+
+    use super::*;
+    use crate::machine::KvMachine;
+
+    /// A node of its own that leads groups.
+    async fn groups(count: u64) -> (RaftHost, Vec<Replica>) {
+        let host = RaftHost::in_memory(1).await.unwrap().remove(0);
+        let mut groups = Vec::new();
+        for id in 1..=count {
+            let group = host.create_group(GroupId(id), [NodeId(1)], KvMachine::default).await;
+            let group = group.unwrap();
+            group.wait_for_leader().await.unwrap();
+            groups.push(Replica::Memory(group));
+        }
+        (host, groups)
+    }
+
+    fn add(writes: &mut Writes, groups: &[Replica], place: u16) -> Ticket {
+        let command = Command::Add {
+            key: Bytes::from_static(b"n"),
+            delta: 1,
+        };
+        let group = || groups.get(usize::from(place)).cloned().ok_or(());
+        writes.add(place, command, group).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_write_has_its_own_outcome() {
+        let (host, groups) = groups(3).await;
+        let mut writes = Writes::default();
+        let mut sums = [0; 3];
+        // Rounds of one write, of several to one group, and of several to all of them.
+        for round in [&[0][..], &[1, 1], &[2, 0, 2, 1, 0, 2], &[1]] {
+            let tickets: Vec<_> = round.iter().map(|place| add(&mut writes, &groups, *place)).collect();
+            for (place, ticket) in round.iter().zip(tickets) {
+                let sum = &mut sums[usize::from(*place)];
+                *sum += 1;
+                assert_eq!(writes.outcome(ticket).await, Ok(Response::Integer(*sum)), "{round:?}");
+            }
+        }
+        host.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_outcomes_are_taken_gathers() {
+        let (host, groups) = groups(2).await;
+        let mut writes = Writes::default();
+        let mut tickets: VecDeque<_> = [0, 1, 0].map(|place| add(&mut writes, &groups, place)).into();
+        let mut sums = Vec::new();
+        for _ in 0..3 {
+            sums.push(writes.outcome(tickets.pop_front().unwrap()).await.unwrap());
+            tickets.push_back(add(&mut writes, &groups, 1));
+        }
+        assert_eq!(
+            (writes.rounds.len(), writes.batches.len()),
+            (0, 1),
+            "one batch of three"
+        );
+        for ticket in tickets {
+            sums.push(writes.outcome(ticket).await.unwrap());
+        }
+        assert_eq!(sums, [1, 1, 2, 2, 3, 4].map(Response::Integer));
+        host.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_handed_over_is_carried_out_whether_anybody_waits_or_not() {
+        let (host, groups) = groups(2).await;
+        let mut writes = Writes::default();
+        for place in [0, 1, 1] {
+            add(&mut writes, &groups, place);
+        }
+        writes.hand_over();
+        drop(writes);
+        let mut writes = Writes::default();
+        let ticket = add(&mut writes, &groups, 1);
+        assert_eq!(writes.outcome(ticket).await, Ok(Response::Integer(3)));
+        host.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_ends_leaves_no_write_without_an_outcome() {
+        let (host, groups) = groups(2).await;
+        let mut writes = Writes::default();
+        let tickets = [0, 1, 1].map(|place| add(&mut writes, &groups, place));
+        host.shutdown().await;
+        for ticket in tickets {
+            assert_eq!(writes.outcome(ticket).await, Err(ProposeError::Closed));
+        }
+    }
+}
