@@ -3,12 +3,11 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use raftyard_groups::quorum::{JointQuorum, Majority};
-use raftyard_groups::{LogIndex, NodeId};
-use std::collections::BTreeSet;
+use raftyard_groups::{LogIndex, NodeId, NodeSet};
 use std::hint::black_box;
 use std::time::Duration;
 
-fn nodes(ids: std::ops::RangeInclusive<u64>) -> BTreeSet<NodeId> {
+fn nodes(ids: std::ops::RangeInclusive<u64>) -> NodeSet {
     ids.map(NodeId).collect()
 }
 
@@ -23,9 +22,9 @@ fn said(node: NodeId) -> Option<bool> {
 
 fn quorum(criterion: &mut Criterion) {
     let configurations = [
-        ("3", nodes(1..=3), BTreeSet::new()),
-        ("5", nodes(1..=5), BTreeSet::new()),
-        ("7", nodes(1..=7), BTreeSet::new()),
+        ("3", nodes(1..=3), NodeSet::default()),
+        ("5", nodes(1..=5), NodeSet::default()),
+        ("7", nodes(1..=7), NodeSet::default()),
         ("joint 3+3", nodes(1..=3), nodes(2..=4)),
         ("joint 5+5", nodes(1..=5), nodes(3..=7)),
     ];
