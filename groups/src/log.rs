@@ -110,6 +110,10 @@ impl Log {
 
     /// Appends entries right after the last.
     pub(crate) fn append(&mut self, entries: &[Entry]) {
+        if self.cache.capacity() == 0 {
+            // Of most groups no more is to come soon.
+            self.cache.reserve_exact(entries.len());
+        }
         for entry in entries {
             debug_assert_eq!(entry.index, self.last.next(), "an append leaves no gap");
             if self.last_id().term < entry.term || self.runs.is_empty() {

@@ -115,11 +115,14 @@ impl BoundHost {
         } = contents;
         let lives = groups.iter().map(|found| &found.record);
         let lives = lives.map(|record| (record.group, record.incarnation)).collect();
-        let recovered: IdMap<_, _> = groups.into_iter().map(|found| (found.record.group, found)).collect();
+        let recovered: IdMap<_, _> = groups
+            .into_iter()
+            .map(|found| (found.record.group, Box::new(found)))
+            .collect();
         let tombstones = tombstones.into_iter().map(|tombstone| (tombstone.group, tombstone));
 
         let counters = Arc::new(Counters::default());
-        report(node, &findings, recovered.values(), lost);
+        report(node, &findings, recovered.values().map(Box::as_ref), lost);
         let inboxes: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new())).collect();
         let storage_inbox = Arc::new(Inbox::new());
         let snapshot_inbox = Arc::new(Inbox::new());

@@ -164,7 +164,7 @@ impl Node {
                 self.recovered.lock().insert(group, found);
                 return Err(error);
             }
-            return Ok(found);
+            return Ok(*found);
         }
         let tombstone = self.tombstones.lock().get(&group).copied();
         // Of what the disk lost not even the incarnation may be known.
@@ -184,7 +184,7 @@ impl Node {
             state,
             damage: None,
         };
-        self.recovered.lock().insert(group, created.clone());
+        self.recovered.lock().insert(group, Box::new(created.clone()));
         let noted = noted.await;
         self.recovered.lock().remove(&group);
         noted.map_err(|_| CreateGroupError::Closed)??;
@@ -284,7 +284,9 @@ impl Node {
 
     /// For the next who creates the group, should this attempt fail or be dropped.
     fn leave_behind(&self, found: &RecoveredGroup) {
-        self.recovered.lock().insert(found.record.group, found.clone());
+        self.recovered
+            .lock()
+            .insert(found.record.group, Box::new(found.clone()));
     }
 
     /// As [`Node::open_snapshot`]. If a snapshot is lost that the log goes on from, the log is of no use: then the

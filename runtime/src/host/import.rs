@@ -88,7 +88,7 @@ impl Node {
         let damage = None;
         let noted = RecoveredGroup { record, state, damage };
         // For the next who creates the group, should this one give up.
-        self.recovered.lock().insert(group, noted.clone());
+        self.recovered.lock().insert(group, Box::new(noted.clone()));
         self.tombstones.lock().remove(&group);
         Ok(noted)
     }

@@ -91,8 +91,8 @@ pub(crate) struct Node {
     pub(crate) plain: bool,
     tuning: Arc<Tuning>,
     seed: u64,
-    /// What the disk holds of groups that were not opened yet.
-    recovered: Mutex<IdMap<GroupId, RecoveredGroup>>,
+    /// What the disk holds of groups that were not opened yet. Boxed: the table keeps its size when they are.
+    recovered: Mutex<IdMap<GroupId, Box<RecoveredGroup>>>,
     /// Of the groups that run here.
     memberships: Mutex<Memberships>,
     /// What is left of groups that were destroyed.

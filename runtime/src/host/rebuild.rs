@@ -88,7 +88,7 @@ impl Node {
         // Once more: nothing is written any more.
         let found = self.inspect(group).await?;
         // Should anything fail from here on, it can be created again as it was.
-        self.recovered.lock().insert(group, found.clone());
+        self.recovered.lock().insert(group, Box::new(found.clone()));
         let RecoveredGroup { record: old, state, .. } = found;
         let record = GroupRecord {
             group,
@@ -135,7 +135,7 @@ impl Node {
         let damage = None;
         self.recovered
             .lock()
-            .insert(group, RecoveredGroup { record, state, damage });
+            .insert(group, Box::new(RecoveredGroup { record, state, damage }));
         tracing::warn!(group = group.0, %report, "group rebuilt from one replica");
         self.remove_snapshots(group, Some(incarnation)).await?;
         Ok(report)

@@ -12,22 +12,29 @@ pub(crate) struct Snapshots {
     /// The newest that is durable, and whose last entry the log holds, or will hold once what is queued is
     /// written.
     newest: Option<LogId>,
-    /// One from a peer, which takes the place of the state once it took that of the log.
-    installing: Option<LogId>,
     /// A snapshot's file is what makes the state durable, until it is so itself.
     unsynced: bool,
-    /// One that was written for a peer and is still being sent: it serves others too.
-    outgoing: Option<LogId>,
     /// One is being written, or waits to be counted. Of a state on disk: it is being synced.
     is_taking: bool,
-    /// One whose file is durable, and whose last entry may not be yet.
-    written: Option<LogId>,
     /// Bytes of the entries that were applied since the last one was begun.
     bytes: u64,
     /// Bytes of the last one; none of a state on disk, which is not written for this.
     size: u64,
     /// Index at which the last one was begun.
     begun: LogIndex,
+    /// Boxed: seldom there.
+    under_way: Option<Box<UnderWay>>,
+}
+
+/// What of snapshots is not finished.
+#[derive(Default, PartialEq)]
+struct UnderWay {
+    /// One from a peer, which takes the place of the state once it took that of the log.
+    installing: Option<LogId>,
+    /// One that was written for a peer and is still being sent: it serves others too.
+    outgoing: Option<LogId>,
+    /// One whose file is durable, and whose last entry may not be yet.
+    written: Option<LogId>,
     /// Peers that are being sent one.
     sending: usize,
     /// Snapshots before this are of no use once the log durably begins where it now does.
@@ -44,18 +51,21 @@ impl Snapshots {
             settings,
             log: LogBytes::new(),
             newest,
-            installing: None,
             unsynced,
-            outgoing: None,
             is_taking: false,
-            written: None,
             bytes: 0,
             size: 0,
             begun: newest.map_or(LogIndex::ZERO, |last| last.index),
-            sending: 0,
-            useless: None,
-            rebasing: None,
+            under_way: None,
         }
+    }
+
+    fn under_way(&mut self) -> &mut UnderWay {
+        self.under_way.get_or_insert_default()
+    }
+
+    fn is_sending(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| under_way.sending > 0)
     }
 
     pub(crate) fn newest(&self) -> Option<LogId> {
@@ -73,18 +83,18 @@ impl Snapshots {
     /// sent, a next one would let the log be compacted beyond it, and the peer would need another: that waits, within
     /// limits. A log that is too long for its group's limit is reason enough.
     pub(crate) fn is_due(&self, applied: LogIndex) -> bool {
-        let patience = if self.sending > 0 { 8 } else { 1 };
+        let patience = if self.is_sending() { 8 } else { 1 };
         let entries = applied.0.saturating_sub(self.begun.0);
         let is_enough = entries >= self.settings.entries.saturating_mul(patience)
             || self.bytes >= self.settings.bytes.saturating_mul(patience);
         let pays = self.size <= self.settings.bytes || self.bytes >= self.size;
-        let is_long = self.log.is_long(self.sending > 0);
+        let is_long = self.log.is_long(self.is_sending());
         !self.is_taking && (self.unsynced || entries > 0 && (is_enough && pays || is_long))
     }
 
     /// Up to where the tail that is kept for followers that lag has to go, because the log is too long for it.
     pub(crate) fn droppable_tail(&self) -> Option<LogIndex> {
-        let newest = self.newest.filter(|_| self.log.is_long(self.sending > 0))?;
+        let newest = self.newest.filter(|_| self.log.is_long(self.is_sending()))?;
         Some(self.log.half().min(newest.index))
     }
 
@@ -98,28 +108,30 @@ impl Snapshots {
     /// The one that was begun is durable and has this many bytes, or failed to be.
     pub(crate) fn taken(&mut self, last: LogId, size: Option<u64>) {
         self.is_taking = size.is_some();
-        self.written = size.map(|_| last);
+        self.under_way().written = size.map(|_| last);
         self.size = size.unwrap_or(self.size);
     }
 
     /// Counts the one that was taken, once the log durably holds its last entry: before that, a crash would
     /// leave a snapshot that is nobody's. Returns up to where the log is of no more use then.
     pub(crate) fn count_written(&mut self, durable: LogIndex) -> Option<LogIndex> {
-        let last = self.written.take_if(|last| last.index <= durable)?;
+        let under_way = self.under_way.as_mut()?;
+        let last = under_way.written.take_if(|last| last.index <= durable)?;
         self.is_taking = false;
         if self.newest.is_some_and(|newest| newest.index >= last.index) {
             return None;
         }
         self.newest = Some(last);
-        self.useless = Some(last.index);
+        self.under_way().useless = Some(last.index);
         Some(LogIndex(last.index.0.saturating_sub(self.settings.tail_entries)))
     }
 
     /// One from a peer takes the place of the log.
     pub(crate) fn installed(&mut self, last: LogId) {
         self.newest = Some(last);
-        self.installing = Some(last);
-        self.useless = Some(last.index);
+        let under_way = self.under_way();
+        under_way.installing = Some(last);
+        under_way.useless = Some(last.index);
         self.begun = last.index;
         self.bytes = 0;
     }
@@ -127,7 +139,8 @@ impl Snapshots {
     /// One whose state can be restored now: the log was durably replaced, so that it never begins before what
     /// the state machine has applied.
     pub(crate) fn take_restorable(&mut self, durable: LogIndex) -> Option<LogId> {
-        self.installing.take_if(|last| last.index <= durable)
+        let under_way = self.under_way.as_mut()?;
+        under_way.installing.take_if(|last| last.index <= durable)
     }
 
     /// A state machine on disk took over the state of one: it has to be synced.
@@ -138,10 +151,13 @@ impl Snapshots {
     /// What a step wants written is about to be queued. Returns the index before which snapshots are of no
     /// more use, if no write has to be waited for: the log durably holds the end of the newest.
     pub(crate) fn note_write(&mut self, write: Option<&Persist>) -> Option<LogIndex> {
-        let useless = self.useless.take()?;
+        // Of what is finished nothing is kept.
+        self.under_way.take_if(|under_way| **under_way == UnderWay::default());
+        let under_way = self.under_way.as_mut()?;
+        let useless = under_way.useless.take()?;
         match write {
             Some(write) if write.base.is_some() => {
-                self.rebasing = Some((write.seq, useless));
+                under_way.rebasing = Some((write.seq, useless));
                 None
             }
             _ => Some(useless),
@@ -150,35 +166,41 @@ impl Snapshots {
 
     /// Whether there is something to do once a write is durable.
     pub(crate) fn waits_for_disk(&self) -> bool {
-        self.written.is_some() || self.installing.is_some() || self.rebasing.is_some()
+        let waits = |under_way: &UnderWay| {
+            under_way.written.is_some() || under_way.installing.is_some() || under_way.rebasing.is_some()
+        };
+        self.under_way.as_deref().is_some_and(waits)
     }
 
     /// Writes up to `seq` are durable; returns the index before which snapshots are of no more use.
     pub(crate) fn persisted(&mut self, seq: PersistSeq) -> Option<LogIndex> {
-        self.rebasing
+        let under_way = self.under_way.as_mut()?;
+        under_way
+            .rebasing
             .take_if(|(rebasing, _)| *rebasing <= seq)
             .map(|(_, before)| before)
     }
 
     pub(crate) fn sending(&mut self) {
-        self.sending += 1;
+        self.under_way().sending += 1;
     }
 
     pub(crate) fn sent(&mut self) {
-        self.sending = self.sending.saturating_sub(1);
-        if self.sending == 0 {
-            self.outgoing = None;
+        let under_way = self.under_way();
+        under_way.sending = under_way.sending.saturating_sub(1);
+        if under_way.sending == 0 {
+            under_way.outgoing = None;
         }
     }
 
     /// One that is being sent and that a log which begins after `base` goes on from.
     pub(crate) fn outgoing(&self, base: LogIndex) -> Option<LogId> {
-        self.outgoing.filter(|last| last.index >= base)
+        self.under_way.as_ref()?.outgoing.filter(|last| last.index >= base)
     }
 
     /// One is to be written for a peer.
     pub(crate) fn offer(&mut self, last: LogId) {
-        self.outgoing = Some(last);
+        self.under_way().outgoing = Some(last);
     }
 }
 
