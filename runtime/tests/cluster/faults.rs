@@ -172,7 +172,7 @@ async fn a_node_whose_disk_fails_acknowledges_nothing_and_the_others_go_on() {
     let broken = Arc::new(AtomicBool::new(false));
     let id = NodeId(1);
     cluster.stop(id).await;
-    let store = breakable(MemoryLogStore::default(), broken.clone());
+    let store = breakable(cluster.disk(id), broken.clone());
     let builder = cluster.builder(id).log_store(store);
     let host = builder.open().await.expect("opens");
     // Group 0 is led by its first member, if all goes as it should.
