@@ -135,8 +135,8 @@ pub(crate) struct RunArgs {
 
 #[derive(Clone, Copy, Args)]
 pub(crate) struct ClientArgs {
-    /// Closed loop: operations on their way, all clients together [default: 128 per group of 48, 2 per group of
-    /// more, 1,024 for one]
+    /// Closed loop: operations on their way, all clients together [default: 1,024 for one group, 128 per group of
+    /// up to 48, 6,144 or 2 per group of more]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=IN_FLIGHT_MAX))]
     in_flight: Option<u64>,
     /// Open loop: operations per second, whatever becomes of those before. Latencies count from when an operation
@@ -286,12 +286,13 @@ fn plan(
 ) -> Result<Plan, String> {
     let small = |value: u64| usize::try_from(value).map_err(|_| format!("{value} is too large for this machine"));
     let groups = run.groups.unwrap_or(groups);
-    let per_group = match groups {
+    let enough = match groups {
         1 => 1_024,
-        2..=48 => 128,
-        _ => 2,
+        2..=48 => 128 * groups,
+        // Not fewer than with fewer groups: what more groups cost is to be seen, not what fewer clients do.
+        _ => (2 * groups).clamp(128 * 48, IN_FLIGHT_MAX),
     };
-    let in_flight = clients.in_flight.unwrap_or((groups * per_group).min(IN_FLIGHT_MAX));
+    let in_flight = clients.in_flight.unwrap_or(enough);
     if clients.rate.is_some() && clients.clients != ClientKind::Tasks {
         return Err("--rate needs --clients tasks: the others wait for answers before they ask again".to_owned());
     }
@@ -358,6 +359,9 @@ mod tests {
         for (arguments, load, groups, sleepers, value_bytes, in_flight) in [
             ("write1", "write1", 1, 0, 16, 1_024),
             ("write48", "write48", 48, 0, 16, 6_144),
+            ("write48 --groups 10", "write48", 10, 0, 16, 1_280),
+            ("write48 --groups 100", "write48", 100, 0, 16, 6_144),
+            ("write48 --groups 10000", "write48", 10_000, 0, 16, 20_000),
             ("busy4096", "busy4096", 4_096, 0, 128, 8_192),
             ("sleepers --sleepers 100000", "sleepers", 48, 100_000, 16, 6_144),
             ("read", "read", 48, 0, 16, 6_144),

@@ -39,6 +39,35 @@ pub struct Effects {
     pub install: Option<LogId>,
 }
 
+impl Effects {
+    /// Whether nothing is wanted, or all of it was taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            send,
+            persist,
+            apply,
+            load,
+            proposed,
+            reads,
+            transfers,
+            memberships,
+            snapshots,
+            install,
+        } = self;
+        send.is_empty()
+            && persist.is_none()
+            && apply.is_empty()
+            && load.is_empty()
+            && proposed.is_empty()
+            && reads.is_empty()
+            && transfers.is_empty()
+            && memberships.is_empty()
+            && snapshots.is_empty()
+            && install.is_none()
+    }
+}
+
 /// One write: all of it durable, atomically, before any message in `then` leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persist {

@@ -212,6 +212,10 @@ impl GroupActor {
         for (id, outcome) in self.shared.effects.borrow_mut().memberships.drain(..) {
             self.changes.decided(id, outcome);
         }
+        debug_assert!(
+            self.shared.effects.borrow().is_empty(),
+            "the next group would take it for its own"
+        );
     }
 
     /// Whether its group takes it for a witness and it is none, or the other way round. What the group's leaders
@@ -324,8 +328,11 @@ impl GroupActor {
             };
             batches += 1;
             let sessions = self.shared.sessions();
-            let effects = &mut *self.shared.effects.borrow_mut();
-            self.core.step(now, &sessions, Input::Applied { through }, effects);
+            let effects = &self.shared.effects;
+            self.core
+                .step(now, &sessions, Input::Applied { through }, &mut effects.borrow_mut());
+            self.note_proposed();
+            self.note_transferred();
         }
         let peers = std::mem::take(&mut self.shared.effects.borrow_mut().snapshots);
         for peer in peers {
