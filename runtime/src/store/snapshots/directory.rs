@@ -21,6 +21,9 @@ impl DirectorySnapshotStore {
     /// [`StoreError::Io`], naming the path.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         create_dir_durably(dir)?;
+        // A process that was killed before this one may have renamed a snapshot, and not made that durable. Logs are
+        // compacted up to what is found.
+        sync_dir(dir)?;
         Ok(Self { dir: dir.to_owned() })
     }
 
