@@ -9,6 +9,7 @@ async fn leadership_is_handed_over_under_load_and_nothing_is_lost() {
     let mut cluster = Cluster::closed(3);
     // A busy machine must not depose the leader before it is asked.
     cluster.tuning.election_timeout_ms = 4_000;
+    cluster.liveness.promise_ms = 4_000;
     cluster.open_all().await;
     let replicas = cluster.create(1).await;
     let mut expected = Vec::new();
