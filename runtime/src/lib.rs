@@ -11,6 +11,10 @@
 //!
 //! With the feature `tls` there is `TlsNetwork`, on which nodes prove to each other who they are.
 
+// For what unit tests share with the tests in `tests/`.
+#[cfg(test)]
+extern crate self as raftyard;
+
 mod budget;
 mod client;
 mod clock;

@@ -1,12 +1,17 @@
 //! The actor without its thread.
 
+use self::hooked_store::{HookedStore, Operation};
 use super::*;
 use crate::router::Router;
-use crate::store::{Boot, MemoryLogStore, Refusal, StoreContents};
+use crate::store::{MemoryLogStore, Refusal};
 use crate::transport;
 use bytes::Bytes;
 use raftyard_groups::{Entry, LoadPurpose, LogIndex, Membership, NodeId, Payload, PersistSeq, Recovered, Term};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../tests/support/hooked_store.rs"]
+mod hooked_store;
 
 const GROUP: GroupId = GroupId(7);
 
@@ -149,73 +154,24 @@ async fn one_that_is_refused_costs_the_others_nothing() {
     assert!(!desk.actor.failed);
 }
 
-/// A store that finds no room while it shall not.
-struct Narrow {
-    inner: MemoryLogStore,
-    is_full: Arc<AtomicBool>,
-    attempts: Arc<AtomicUsize>,
-}
-
-impl Narrow {
-    fn write<T>(&mut self, write: impl FnOnce(&mut MemoryLogStore) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.attempts.fetch_add(1, Ordering::SeqCst);
-        if self.is_full.load(Ordering::SeqCst) {
+/// A store that finds no room while it is full, and counts what it was asked to write.
+fn narrow(is_full: Arc<AtomicBool>, attempts: Arc<AtomicUsize>) -> impl LogStore {
+    HookedStore::new(MemoryLogStore::new(), move |operation| {
+        if matches!(operation, Operation::Read(_)) {
+            return Ok(());
+        }
+        attempts.fetch_add(1, Ordering::SeqCst);
+        if is_full.load(Ordering::SeqCst) {
             return Err(no_room());
         }
-        write(&mut self.inner)
-    }
-}
-
-impl LogStore for Narrow {
-    fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        self.inner.boot(promise_ms)
-    }
-
-    fn recover(&mut self) -> Result<StoreContents, StoreError> {
-        self.inner.recover()
-    }
-
-    fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.inner.inspect(group)
-    }
-
-    fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError> {
-        self.write(|inner| inner.create(records))
-    }
-
-    fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
-        self.write(|inner| inner.import(record, base))
-    }
-
-    fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError> {
-        self.write(|inner| inner.destroy(groups))
-    }
-
-    fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        self.write(|inner| inner.rebuild(record))
-    }
-
-    fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {
-        self.write(|inner| inner.forget(group))
-    }
-
-    fn write(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
-        self.write(|inner| inner.write(batch))
-    }
-
-    fn read(&self, group: GroupId, from: LogIndex, to: LogIndex, bytes: usize) -> Result<Vec<Entry>, StoreError> {
-        self.inner.read(group, from, to, bytes)
-    }
+        Ok(())
+    })
 }
 
 #[tokio::test]
 async fn what_finds_no_room_waits_with_all_behind_it_and_is_tried_again_once_a_pause() {
     let (is_full, attempts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let narrow = Narrow {
-        inner: MemoryLogStore::new(),
-        is_full: is_full.clone(),
-        attempts: attempts.clone(),
-    };
+    let narrow = narrow(is_full.clone(), attempts.clone());
     let mut desk = Desk::new(narrow).await;
     desk.create(1);
     desk.turn([append(1, 1)]);
