@@ -18,8 +18,12 @@ pub(super) struct Settings {
     pub(super) think_max_ms: u64,
 }
 
+/// In a world of more groups than these each is asked less often: what a world takes is spent on its faults, and
+/// groups that are asked seldom fall asleep and wake.
+const BUSY_GROUPS: u64 = 8;
+
 impl Settings {
-    pub(super) fn draw(seed: u64) -> Self {
+    pub(super) fn draw(seed: u64, groups: u64) -> Self {
         let mut random = Random::new(seed, Purpose::Plan, 1);
         let heartbeat_interval_ms = random.within(30..=150);
         Self {
@@ -46,7 +50,7 @@ impl Settings {
                 preempted_permille: random.within(0..=50),
             },
             latency_max_ms: random.within(0..=5),
-            think_max_ms: random.within(50..=600),
+            think_max_ms: random.within(50..=600) * groups.div_ceil(BUSY_GROUPS).max(1),
         }
     }
 }

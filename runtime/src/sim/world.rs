@@ -100,7 +100,7 @@ struct Noted {
 impl<W: Workload> World<W> {
     pub(super) fn new(scenario: &Scenario, workload: &W, trace: &Trace) -> Self {
         let seed = scenario.seed;
-        let settings = Settings::draw(seed);
+        let settings = Settings::draw(seed, scenario.groups);
         let threads = Threads::new(Random::new(seed, Purpose::Schedule, 0), settings.lateness);
         let random = Random::new(seed, Purpose::Network, 0);
         let network = SimNetwork::new(random, trace.clone(), settings.latency_max_ms);
