@@ -112,6 +112,7 @@ impl Span {
             ("messages_per_s", Some(count(did.messages_sent))),
             ("tarpc_calls_per_s", Some(count(did.frames_sent))),
             ("turns_per_s", Some(count(did.turns))),
+            ("ticks_per_s", Some(count(did.ticks))),
             ("timers_per_s", Some(count(did.timers))),
             ("wakeups_per_s", self.wakeups.map(count)),
         ] {

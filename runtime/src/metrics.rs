@@ -28,6 +28,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_applied: Counter,
     pub(crate) apply_nanos: Counter,
     pub(crate) requests_refused: Counter,
+    pub(crate) ticks: Counter,
     pub(crate) timers: Counter,
     pub(crate) group_turns: Counter,
     pub(crate) campaigns: Counter,
@@ -63,6 +64,9 @@ pub struct HostMetrics {
     pub apply_nanos: u64,
     /// Proposals and reads refused as [`Overloaded`](crate::ProposeError::Overloaded).
     pub requests_refused: u64,
+    /// Times that a worker looked whether a moment came that a group waits for: a hundred times a second, and while
+    /// all its groups sleep once per interval of heartbeats between nodes.
+    pub ticks: u64,
     /// Times that a moment came that a group had waited for.
     pub timers: u64,
     /// Groups that had something to do in them: a group that sleeps has nothing.
@@ -123,6 +127,7 @@ impl HostMetrics {
             bytes_applied: with(self.bytes_applied, other.bytes_applied),
             apply_nanos: with(self.apply_nanos, other.apply_nanos),
             requests_refused: with(self.requests_refused, other.requests_refused),
+            ticks: with(self.ticks, other.ticks),
             timers: with(self.timers, other.timers),
             group_turns: with(self.group_turns, other.group_turns),
             campaigns: with(self.campaigns, other.campaigns),
@@ -157,6 +162,7 @@ impl HostMetrics {
             bytes_applied: counters.bytes_applied.get(),
             apply_nanos: counters.apply_nanos.get(),
             requests_refused: counters.requests_refused.get(),
+            ticks: counters.ticks.get(),
             timers: counters.timers.get(),
             group_turns: counters.group_turns.get(),
             campaigns: counters.campaigns.get(),

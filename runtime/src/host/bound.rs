@@ -144,6 +144,8 @@ impl BoundHost {
         let liveness = Liveness::new(config, now);
         let board = Arc::new(Board::new(liveness.sessions(), workers, now));
 
+        // Well within half a promise: who does not move for that long holds up the whole node.
+        let rest_ms = config.interval_ms;
         let dispatchers = (self.spots.workers.iter().zip(&inboxes).enumerate())
             .map(|(worker, (spot, inbox))| {
                 let (inbox, storage, handle) = (inbox.clone(), storage_inbox.clone(), handle.clone());
@@ -155,7 +157,7 @@ impl BoundHost {
                     let shared = Shared::new(clock, limits, counters, snapshots, compaction, board);
                     #[cfg(feature = "sim")]
                     let shared = shared.watched(watch);
-                    Dispatcher::new(worker, inbox, storage, handle, shared)
+                    Dispatcher::new(worker, inbox, storage, handle, shared, rest_ms)
                 })
             })
             .collect();

@@ -43,6 +43,11 @@ impl Deadlines {
         }
     }
 
+    /// Whether one may come before `moment`.
+    pub(crate) fn is_any_before(&self, moment: Moment) -> bool {
+        self.earliest < moment.0
+    }
+
     /// Positions whose deadline has come: those that have waited longest, at most `max`. They are due until they are
     /// set again.
     pub(crate) fn due(&mut self, now: Moment, max: usize) -> Vec<usize> {

@@ -11,6 +11,7 @@ use super::group_actor::{End, Ended, GroupActor};
 use super::patience::Patience;
 use super::resignations::Resignations;
 use super::sleepers::Sleepers;
+use super::ticker::Ticker;
 use super::turn::{GroupWork, Turn, TurnOutput};
 use super::{Create, Work};
 use crate::clock::Clock;
@@ -32,14 +33,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
-
-/// How often deadlines are looked at: the grain of every timeout.
-const TICK: Duration = Duration::from_millis(10);
 
 /// What of a group waits for its next turn at most, before it gets one.
 const WAITING_MAX: usize = 8;
@@ -177,6 +174,7 @@ pub(crate) struct Dispatcher {
     /// Deadlines have to be looked at. Noted by the ticker, acted on when the next turn starts: on a busy
     /// worker one turn follows the other, and none would ever have the time.
     ticked: bool,
+    ticker: Ticker,
     /// Of the whole node, so of replicas that are created later too.
     storage_failed: bool,
 }
@@ -214,12 +212,14 @@ struct EndTurn;
 pub(crate) struct Stop;
 
 impl Dispatcher {
+    /// It shows on the board at least every `rest_ms` that it does not stand still.
     pub(crate) fn new(
         worker: usize,
         inbox: Arc<Inbox<Work>>,
         storage: Arc<Inbox<StorageWork>>,
         transport: TransportHandle,
         shared: Shared,
+        rest_ms: u64,
     ) -> Self {
         Self {
             worker,
@@ -236,6 +236,7 @@ impl Dispatcher {
             backlog: VecDeque::new(),
             in_turn: false,
             ticked: false,
+            ticker: Ticker::new(rest_ms),
             storage_failed: false,
         }
     }
@@ -459,12 +460,27 @@ impl Dispatcher {
     }
 
     /// Time has passed: groups whose deadline has come need a turn.
-    fn tick(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn tick(&mut self, ctx: &mut Context<Self>) {
         self.shared.board.worker_moved(self.worker, self.shared.clock.now());
+        self.shared.counters.ticks.add(1);
         if self.in_turn {
             self.ticked = true;
-            return;
+        } else {
+            self.tick_between_turns(ctx);
         }
+        self.ticker.wait(self.can_rest(), ctx);
+    }
+
+    /// Whether nothing can be due for as long as a rest takes.
+    fn can_rest(&self) -> bool {
+        let soon = self.shared.clock.now().plus(self.ticker.rest_ms());
+        !self.in_turn
+            && !self.shared.deadlines.borrow().is_any_before(soon)
+            && self.shared.elections.borrow().is_idle()
+            && self.shared.resignations.borrow().is_empty()
+    }
+
+    fn tick_between_turns(&mut self, ctx: &mut Context<Self>) {
         self.shared.look_at_board();
         self.give_ticks();
         let has_to_say = !self.shared.output.borrow().send.is_empty();
@@ -547,7 +563,7 @@ impl Actor for Dispatcher {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let dispatcher = ctx.address();
         self.inbox.connect(move || dispatcher.do_send(Wake));
-        ctx.run_interval(TICK, Self::tick);
+        self.ticker.wait(false, ctx);
     }
 }
 
@@ -574,6 +590,8 @@ impl Handler<EndTurn> for Dispatcher {
         let is_rest = !self.touched.is_empty() || !self.backlog.is_empty() || !self.lines.is_empty();
         if is_rest || self.inbox.end_turn() {
             self.start_turn(ctx);
+        } else if self.ticker.is_at_rest() && !self.can_rest() {
+            self.ticker.get_up(ctx);
         }
     }
 }

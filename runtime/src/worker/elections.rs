@@ -99,6 +99,11 @@ impl Elections {
         self.waiting.extend(self.barred.drain(..));
     }
 
+    /// Whether nobody campaigns or waits to: those that may not at all wait for news, not for a tick.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.first.is_empty() && self.waiting.is_empty() && self.hopeless.is_empty()
+    }
+
     /// Time has passed: no longer counts elections that take too long.
     pub(super) fn tick(&mut self, now: Moment) {
         self.running.retain(|_, until| now < *until);

@@ -20,6 +20,7 @@ mod reply;
 mod resignations;
 mod sleepers;
 mod snapshots;
+mod ticker;
 mod turn;
 
 pub(crate) use dispatcher::{Dispatcher, Shared, Stop};

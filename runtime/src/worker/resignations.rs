@@ -38,6 +38,11 @@ impl Resignations {
         });
     }
 
+    /// Whether nothing is to be said again.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
     /// What is to be said again now.
     pub(crate) fn due(&mut self, now: Moment, sessions: &Sessions) -> Vec<Message> {
         if self.owed.is_empty() || now < self.next {

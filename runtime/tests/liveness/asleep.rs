@@ -2,7 +2,7 @@
 
 use super::dormitory::{CALM, Dormitory, ONE, THREE, TWO};
 use super::support::{eventually, propose};
-use raftyard::{Consistency, MembershipChange, RoleKind};
+use raftyard::{Consistency, LivenessTuning, MembershipChange, RoleKind};
 
 #[tokio::test]
 async fn groups_without_work_take_no_turn_and_say_nothing() {
@@ -22,6 +22,20 @@ async fn groups_without_work_take_no_turn_and_say_nothing() {
         "a heartbeat and its answer, whatever the number of groups: {done:?}"
     );
     assert!(dormitory.replicas().all(|replica| replica.status().asleep));
+    dormitory.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_groups_sleep_hardly_looks_at_its_clock() {
+    let slow = LivenessTuning {
+        heartbeat_interval_ms: 100,
+        ..CALM
+    };
+    let mut dormitory = Dormitory::new(1, slow).await;
+    dormitory.silence().await;
+    let done = dormitory.during(60).await;
+    // Two workers on each node tick once each where it sends two heartbeats. Every 10 ms would be ten times that.
+    assert!((1..=3 * done.node_heartbeats).contains(&done.ticks), "{done:?}");
     dormitory.cluster.stop_all().await;
 }
 

@@ -19,6 +19,7 @@ use raftyard_groups::{
     ReadRound, Recovered, ReplicaConfig, Term, Tuning,
 };
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -45,7 +46,7 @@ async fn dispatcher() -> Dispatcher {
         Compaction::default(),
         Arc::new(Board::new(Sessions::default(), 1, Moment(0))),
     );
-    Dispatcher::new(0, inbox, Arc::new(Inbox::new()), handle, shared)
+    Dispatcher::new(0, inbox, Arc::new(Inbox::new()), handle, shared, 100)
 }
 
 impl Dispatcher {
@@ -329,6 +330,32 @@ async fn who_still_follows_a_replica_that_is_gone_is_told() {
             told,
             "the one that is here answers itself"
         );
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_rests_while_nothing_is_due_and_gets_up_for_what_is() {
+    let test = async {
+        let dispatcher = dispatcher().await;
+        let (shared, inbox) = (dispatcher.shared.clone(), dispatcher.inbox.clone());
+        let address = dispatcher.start();
+        let ticks = async || {
+            let before = shared.counters.ticks.get();
+            tokio::time::sleep(Duration::from_millis(1_000)).await;
+            shared.counters.ticks.get() - before
+        };
+        ticks().await;
+        assert_eq!(ticks().await, 10, "it shows that it does not stand still");
+
+        let soon = shared.clock.now().plus(50);
+        shared.deadlines.borrow_mut().set(0, soon);
+        inbox.push(Work::StoreFull(false));
+        assert!(
+            (99..=100).contains(&ticks().await),
+            "something may be due at the next tick"
+        );
+        address.send(Stop).await.unwrap();
     };
     LocalSet::new().run_until(test).await;
 }
