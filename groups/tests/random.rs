@@ -4,7 +4,7 @@
 //! healed and must get on: one log for all, a proposal committed, a read served.
 //!
 //! `RAFTYARD_SEED=7 cargo test -p raftyard-groups --test random` runs one seed again;
-//! `RAFTYARD_SEEDS=100000` runs more of them.
+//! `RAFTYARD_SEEDS=100000` runs more of them, `RAFTYARD_SEED_FROM=2000` begins with that one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

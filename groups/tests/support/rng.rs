@@ -32,12 +32,18 @@ impl TestRng {
     }
 }
 
-/// The seeds of a randomised test: those given by the environment variable, or the first `count`.
+/// The seeds of a randomised test: the one given by the environment variable, or `count` of them, the first of which
+/// `RAFTYARD_SEED_FROM` may give.
 pub(crate) fn seeds(variable: &str, count: u64) -> Vec<u64> {
-    match std::env::var(variable) {
-        Ok(seed) => vec![seed.parse().expect("a seed is a number")],
-        Err(_) => (0..count).collect(),
+    let given = |variable| {
+        let seed = std::env::var(variable).ok();
+        seed.map(|seed| seed.parse::<u64>().expect("a seed is a number"))
+    };
+    if let Some(seed) = given(variable) {
+        return vec![seed];
     }
+    let first = given("RAFTYARD_SEED_FROM").unwrap_or(0);
+    (first..first + count).collect()
 }
 
 /// Prints the seed if the test fails while this lives.
