@@ -4,32 +4,21 @@
 //! all ran, give the storage one batch and each peer one. Until a turn ends the inbox wakes nobody, so what
 //! comes meanwhile makes the next turn larger instead of more frequent.
 
-use super::deadlines::Deadlines;
-use super::elections::Elections;
 use super::fair::{Line, Lines};
 use super::group_actor::{End, Ended, GroupActor};
 use super::patience::Patience;
-use super::resignations::Resignations;
-use super::sleepers::Sleepers;
+use super::shared::Shared;
 use super::ticker::Ticker;
-use super::turn::{GroupWork, Turn, TurnOutput};
+use super::turn::{GroupWork, Turn};
 use super::{Create, Work};
-use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::life::Life;
-use crate::limits::Limits;
-use crate::liveness::Board;
-use crate::metrics::Counters;
 use crate::quarantine::QuarantineReason;
 use crate::registry::{GroupSlot, IdMap};
-use crate::snapshot::{Compaction, SnapshotWork};
 use crate::storage::StorageWork;
 use crate::transport::TransportHandle;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
-use raftyard_groups::{
-    Body, Effects, GroupId, Incarnation, Input, Moment, PairEvent, Promise, PromiseRecord, Prompt, Sessions,
-};
-use std::cell::{Cell, RefCell};
+use raftyard_groups::{Body, GroupId, Moment, PairEvent, Promise, Prompt};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,114 +32,6 @@ const WAITING_MAX: usize = 8;
 /// Groups in a turn, about: what is for others comes in the next. So a turn never takes long, however many groups
 /// have work: a node of which a worker stands still for half a promise counts as dead.
 const GROUPS_PER_TURN: usize = 1_024;
-
-/// What a dispatcher and its groups share: on one thread, so without locks.
-pub(crate) struct Shared {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) limits: Limits,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) snapshots: Arc<Inbox<SnapshotWork>>,
-    pub(crate) compaction: Rc<Compaction>,
-    pub(crate) output: RefCell<TurnOutput>,
-    /// What the group wants done whose turn it is; of nobody between turns. Here, since one group after the other
-    /// uses the same memory then.
-    pub(crate) effects: RefCell<Effects>,
-    /// Memory for what a group is told in a turn; empty between turns.
-    pub(crate) inputs: Cell<Vec<Input>>,
-    pub(crate) deadlines: RefCell<Deadlines>,
-    pub(crate) patience: RefCell<Patience>,
-    pub(crate) elections: RefCell<Elections>,
-    /// Other groups have work in this turn too.
-    pub(crate) is_contended: Cell<bool>,
-    /// The log store finds no room for what is to be written.
-    pub(crate) is_store_full: Cell<bool>,
-    pub(crate) sleepers: RefCell<Sleepers>,
-    pub(crate) resignations: RefCell<Resignations>,
-    /// What replicas promised that are gone: it binds those that take their places.
-    pub(crate) promises: RefCell<IdMap<GroupId, (Incarnation, PromiseRecord)>>,
-    board: Arc<Board>,
-    /// What was on the board when the turn began, after its work was taken: what changes later comes as work for a
-    /// later turn, and finds who fell asleep meanwhile.
-    sessions: RefCell<Sessions>,
-    #[cfg(feature = "sim")]
-    pub(crate) watch: Option<crate::sim::Watch>,
-}
-
-impl Shared {
-    pub(crate) fn new(
-        clock: Arc<dyn Clock>,
-        limits: Limits,
-        counters: Arc<Counters>,
-        snapshots: Arc<Inbox<SnapshotWork>>,
-        compaction: Compaction,
-        board: Arc<Board>,
-    ) -> Self {
-        Self {
-            clock,
-            limits,
-            counters,
-            snapshots,
-            compaction: Rc::new(compaction),
-            output: RefCell::default(),
-            effects: RefCell::default(),
-            inputs: Cell::default(),
-            deadlines: RefCell::default(),
-            patience: RefCell::default(),
-            elections: RefCell::default(),
-            is_contended: Cell::default(),
-            is_store_full: Cell::default(),
-            sleepers: RefCell::default(),
-            resignations: RefCell::default(),
-            promises: RefCell::default(),
-            sessions: RefCell::new(board.sessions()),
-            board,
-            #[cfg(feature = "sim")]
-            watch: None,
-        }
-    }
-
-    /// What this turn's groups go by.
-    pub(crate) fn sessions(&self) -> Sessions {
-        self.sessions.borrow().clone()
-    }
-
-    fn look_at_board(&self) {
-        *self.sessions.borrow_mut() = self.board.sessions();
-    }
-
-    /// Answers a message in the place of a replica that can't.
-    pub(crate) fn answer_in_place(&self, message: &raftyard_groups::Message) {
-        let answer = self.resignations.borrow_mut().hear(message);
-        self.output.borrow_mut().send.extend(answer);
-    }
-
-    /// Says again what replicas that are gone owe.
-    fn repeat_resignations(&self, now: Moment) {
-        let due = self.resignations.borrow_mut().due(now, &self.sessions.borrow());
-        self.output.borrow_mut().send.extend(due);
-    }
-
-    /// Takes what a replica of this life promised before, if that still binds.
-    fn take_promise(&self, life: Life) -> Option<PromiseRecord> {
-        let (incarnation, promise) = self.promises.borrow_mut().remove(&life.group)?;
-        let sessions = self.sessions.borrow();
-        let binds = incarnation == life.incarnation && sessions.is_live(promise.leader, promise.session);
-        binds.then_some(promise)
-    }
-
-    fn forget_promises(&self) {
-        let sessions = self.sessions.borrow();
-        let is_live = |promise: &PromiseRecord| sessions.is_live(promise.leader, promise.session);
-        self.promises.borrow_mut().retain(|_, (_, promise)| is_live(promise));
-    }
-
-    /// Lets a simulation see what groups do.
-    #[cfg(feature = "sim")]
-    pub(crate) fn watched(mut self, watch: Option<crate::sim::Watch>) -> Self {
-        self.watch = watch;
-        self
-    }
-}
 
 pub(crate) struct Dispatcher {
     worker: usize,

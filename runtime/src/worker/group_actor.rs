@@ -2,10 +2,11 @@
 //! carry out what that wants. No rule of Raft is here.
 
 use super::changes::Changes;
-use super::dispatcher::{Shared, Stop};
+use super::dispatcher::Stop;
 use super::group_elections::{Candidacy, FirstCampaign};
 use super::proposals::{self, Proposals, Sealed};
 use super::reads::Reads;
+use super::shared::Shared;
 use super::sleepers::Sleep;
 use super::snapshots::Snapshots;
 use super::turn::{GroupWork, Turn};

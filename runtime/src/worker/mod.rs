@@ -18,13 +18,15 @@ mod proposals;
 mod reads;
 mod reply;
 mod resignations;
+mod shared;
 mod sleepers;
 mod snapshots;
 mod ticker;
 mod turn;
 
-pub(crate) use dispatcher::{Dispatcher, Shared, Stop};
+pub(crate) use dispatcher::{Dispatcher, Stop};
 pub(crate) use reply::{Done, Reply};
+pub(crate) use shared::Shared;
 
 use crate::budget::{BytePermit, InboundPermit};
 use crate::error::{ExportError, ReadError};

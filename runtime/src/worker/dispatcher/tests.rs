@@ -8,15 +8,19 @@ use crate::budget::ByteBudget;
 use crate::clock::MonotonicClock;
 use crate::error::{ProposeError, ReadError};
 use crate::group::Consistency;
+use crate::limits::Limits;
+use crate::liveness::Board;
 use crate::machine::{Answer, ROOM, Typed};
+use crate::metrics::Counters;
 use crate::registry::StatusCell;
 use crate::router::Router;
+use crate::snapshot::Compaction;
 use crate::tenancy::Tenancy;
 use crate::transport;
 use crate::witness::Witness;
 use raftyard_groups::{
     Incarnation, Liveness, LivenessConfig, LivenessEffects, LogIndex, Membership, NodeId, NodeIncarnation, Promise,
-    ReadRound, Recovered, ReplicaConfig, Term, Tuning,
+    PromiseRecord, ReadRound, Recovered, ReplicaConfig, Sessions, Term, Tuning,
 };
 use std::sync::Arc;
 use std::time::Duration;
