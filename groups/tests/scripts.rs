@@ -149,6 +149,7 @@ scripts! {
     h29_a_leader_whose_disk_stalls
     h30_who_leaves_is_told
     h31_a_witness_is_not_ahead_of_its_leader
+    h32_a_leader_whose_disk_is_full
     i01_sleeping_and_waking
     i02_a_lost_word_to_sleep
     i03_a_minority_is_down

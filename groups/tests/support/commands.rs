@@ -15,6 +15,7 @@
 //! | `propose n1 a b` | commands in one batch |
 //! | `read n1 r1` · `read-anywhere n2 r1` | a linearizable read at the leader · that a follower may serve |
 //! | `transfer n1 [n2]` | another replica shall lead |
+//! | `full n1` | its node's disk has no room: another replica shall lead |
 //! | `change n1 n4=voter n5=learner n6=witness n2=leaves` | the membership shall change |
 //! | `abandon n1` | the change under way shall be given up |
 //! | `deliver [n1 n2 [count]]` | what is on its way now (on one link) arrives, nothing that this causes |
@@ -197,6 +198,7 @@ fn command(cluster: &mut Cluster, args: &Args<'_>, line: &str) -> Vec<String> {
             }
         }
         "transfer" => cluster.transfer(args.node(1), args.words.get(2).map(|word| node(word))),
+        "full" => cluster.step(args.node(1), Input::HandOver),
         "change" => {
             let change = args.named.iter().fold(MembershipChange::new(), |change, (who, role)| {
                 change.set(node(who), member_role(role))
