@@ -132,7 +132,10 @@ impl Threads {
             let _alive = alive;
             let runner = System::new();
             let system = System::current();
-            let arbiters: Vec<Arbiter> = (0..workers + 2).map(|_| Arbiter::new()).collect();
+            // A single worker shares the transport's thread: what it says leaves without waking another, and what it is
+            // told does not wake it a second time.
+            let apart = if workers == 1 { 0 } else { workers };
+            let arbiters: Vec<Arbiter> = (0..apart + 2).map(|_| Arbiter::new()).collect();
             let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
             if ready.send((system, handles)).is_err() {
                 return;
@@ -151,11 +154,16 @@ impl Threads {
         let mut spots = handles.into_iter().map(Spot::Thread);
         let storage = spots.next().unwrap_or(Spot::Here);
         let snapshots = spots.next().unwrap_or(Spot::Here);
+        let transport = Spot::Thread(system.arbiter().clone());
+        let mut workers: Vec<Spot> = spots.collect();
+        if workers.is_empty() {
+            workers.push(transport.clone());
+        }
         let spots = Spots {
-            workers: spots.collect(),
+            workers,
             storage,
             snapshots,
-            transport: Spot::Thread(system.arbiter().clone()),
+            transport,
         };
         Ok((Self { system, running }, spots))
     }

@@ -2,9 +2,10 @@
 
 use super::support::{Journal, PATIENCE, eventually, propose, slot};
 use super::yard::{GROUP, Load, Yard, ids, often, voters};
+use futures::FutureExt;
 use raftyard::{
-    ChangeError, Compaction, CreateGroupError, GroupOptions, MemberRole, MembershipChange, MembershipError, NodeId,
-    PeerMode, RoleKind,
+    ChangeError, Compaction, CreateGroupError, Group, GroupOptions, MemberRole, MembershipChange, MembershipError,
+    NodeId, PeerMode, RoleKind,
 };
 use std::time::{Duration, Instant};
 
@@ -269,11 +270,21 @@ async fn a_joint_configuration_is_completed_after_everybody_restarted() {
         change.set(id, Some(MemberRole::Voter))
     });
     let change = ids(&[2, 3]).into_iter().fold(change, |change, id| change.set(id, None));
-    let leader = yard.replica(1);
-    let asked = leader.change_membership(change);
-    eventually("it is joint on disk", || {
-        let found = yard.cluster.on_disk(NodeId(1), 1).memberships;
-        found.last().is_some_and(|(_, newest)| newest.is_joint())
+    let mut asked = None;
+    eventually("it is joint on the disks of all that decide so far", || {
+        let leads = |replica: &Group<Journal>| replica.leader() == Some(replica.node());
+        let leader = yard.running().into_iter().find(leads);
+        asked = asked
+            .take()
+            .or_else(|| leader.map(|leader| Box::pin(leader.change_membership(change.clone()))));
+        // It can't be made while the new ones are away: if it ended, whoever was asked did not lead, or not long enough.
+        if asked.as_mut().is_some_and(|asked| asked.now_or_never().is_some()) {
+            asked = None;
+        }
+        ids(&[1, 2, 3]).into_iter().all(|id| {
+            let found = yard.cluster.on_disk(id, 1).memberships;
+            found.last().is_some_and(|(_, newest)| newest.is_joint())
+        })
     })
     .await;
     for id in yard.cluster.ids() {
