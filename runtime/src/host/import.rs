@@ -8,8 +8,8 @@ use crate::group::Group;
 use crate::machine::{Machine, StateMachine, Typed};
 use crate::snapshot::{Decode, IMPORTED, Import, SnapshotWork};
 use crate::storage::StorageWork;
-use crate::store::{GroupRecord, RecoveredGroup};
-use raftyard_groups::{GroupId, HardState, Membership, NodeId, Recovered};
+use crate::store::{GroupRecord, RecoveredGroup, imported_state};
+use raftyard_groups::{GroupId, LogId, Membership, NodeId, Recovered};
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 
@@ -72,17 +72,17 @@ impl Node {
             reply,
         })));
         let record: GroupRecord = imported.await.map_err(|_| CreateGroupError::Closed)??;
+        let tombstone = self.tombstones.lock().get(&group).copied();
+        let (hard_state, forgotten) = imported_state(&record, IMPORTED, tombstone.as_ref(), self.lost)?;
         let (reply, noted) = oneshot::channel();
         self.storage.push(StorageWork::Import(record.clone(), IMPORTED, reply));
         noted.await.map_err(|_| CreateGroupError::Closed)??;
         let state = Recovered {
-            hard_state: HardState {
-                term: IMPORTED.term,
-                vote: None,
-            },
+            hard_state,
+            forgotten,
             base: IMPORTED,
             last: IMPORTED.index,
-            created: true,
+            created: forgotten == LogId::ZERO,
             ..Recovered::default()
         };
         let damage = None;

@@ -1,8 +1,10 @@
 //! A store that forgets when the process ends.
 
 use super::boot::Boot;
+use super::record::Owner;
 use super::refusal::{
     Refusal, check_entries, check_rebuild, first_state, forget_configuration, imported_state, next_term, rebased,
+    tombstone_of,
 };
 use super::shape::LogShape;
 use super::{DiskId, GroupRecord, LogStore, RecoveredGroup, StoreContents, StoreError, Tombstone};
@@ -187,8 +189,8 @@ impl LogStore for MemoryLogStore {
     fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
         let mut disk = self.disk.lock();
         disk.check_absent(record.group)?;
-        let hard_state = imported_state(record, base, disk.tombstones.get(&record.group))?;
-        disk.note(record, hard_state, LogId::ZERO, base);
+        let (hard_state, forgotten) = imported_state(record, base, disk.tombstones.get(&record.group), None)?;
+        disk.note(record, hard_state, forgotten, base);
         Ok(())
     }
 
@@ -201,13 +203,12 @@ impl LogStore for MemoryLogStore {
                 return Err(StoreError::refused(*group, Refusal::TwiceInBatch));
             }
             let held = disk.group(*group)?;
-            tombstones.push(Tombstone {
+            let owner = Owner {
                 group: *group,
                 incarnation: held.record.incarnation,
-                hard_state: held.hard_state,
-                last: held.last_before(LogIndex(u64::MAX)).max(held.forgotten),
-                is_uncertain: false,
-            });
+            };
+            let last = held.last_before(LogIndex(u64::MAX));
+            tombstones.push(tombstone_of(owner, held.hard_state, last, held.forgotten));
         }
         for tombstone in &tombstones {
             disk.groups.remove(&tombstone.group);

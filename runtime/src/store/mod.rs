@@ -27,8 +27,8 @@ pub use disk_id::DiskId;
 pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
 pub(crate) use peer_book::{PeerBook, is_address};
-pub(crate) use refusal::first_recovered;
 pub use refusal::{ENTRY_BYTES_MAX, Refusal};
+pub(crate) use refusal::{first_recovered, imported_state};
 pub use segments::SegmentLogStore;
 pub use snapshots::{DirectorySnapshotStore, MemorySnapshotStore, SnapshotStore};
 
@@ -79,7 +79,8 @@ pub trait LogStore: Send + 'static {
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
 
     /// Notes a new replica whose log begins after `base`: a snapshot of its own incarnation, which is durable
-    /// already, ends there. It starts in the term of `base`. Atomic and durable.
+    /// already, ends there. It starts in the term of `base`; if the disk may have lost one of the same life, and others vote
+    /// in the group, as one that [`LogStore::create`] notes there. Atomic and durable.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! What a store does not take.
 
+use super::record::Owner;
 use super::{GroupRecord, LostGroups, StoreError, Tombstone};
 use raftyard_groups::{Entry, HardState, Incarnation, LogBase, LogId, LogIndex, Payload, Persist, Recovered, Term};
 use std::cmp::Ordering;
@@ -111,12 +112,12 @@ pub(super) fn next_term(term: Term) -> HardState {
     }
 }
 
+/// The index of no entry: who forgot up to there does not know how much.
+const LARGEST: LogIndex = LogIndex(u64::MAX);
+
 /// Who may have acknowledged anything up to the end of a term: it votes for nobody without an entry of a later one.
 pub(super) fn largest_of(term: Term) -> LogId {
-    LogId {
-        term,
-        index: LogIndex(u64::MAX),
-    }
+    LogId { term, index: LARGEST }
 }
 
 /// The same as a store would recover it.
@@ -133,18 +134,37 @@ pub(crate) fn first_recovered(
     })
 }
 
-/// The hard state of a new replica whose log begins after `base`, which never is an earlier one that comes back.
-pub(super) fn imported_state(
+/// The same of a new replica whose log begins after `base`, which never is an earlier one that comes back.
+///
+/// Who votes alone in its group misleads nobody by what it forgot, and would wait for its peers forever.
+pub(crate) fn imported_state(
     record: &GroupRecord,
     base: LogId,
     tombstone: Option<&Tombstone>,
-) -> Result<HardState, StoreError> {
-    match tombstone {
-        Some(tombstone) if record.incarnation <= tombstone.incarnation => Err(destroyed(record, tombstone)),
-        _ => Ok(HardState {
-            term: base.term,
-            vote: None,
-        }),
+    lost: Option<LostGroups>,
+) -> Result<(HardState, LogId), StoreError> {
+    if let Some(tombstone) = tombstone.filter(|tombstone| record.incarnation <= tombstone.incarnation) {
+        return Err(destroyed(record, tombstone));
+    }
+    let (first, forgotten) = first_state(record, tombstone, lost)?;
+    let is_alone = record.membership.voters().count() <= 1;
+    let hard_state = HardState {
+        term: base.term.max(first.term),
+        vote: None,
+    };
+    Ok((hard_state, if is_alone { LogId::ZERO } else { forgotten }))
+}
+
+/// What is left of a replica that held a log up to `last` and is destroyed, and whether a later life of it may be lost:
+/// the disk of one that is damaged may have forgotten that as well. As long as nobody has sent it anything that is later
+/// than the damage, nobody may be in its life any more.
+pub(super) fn tombstone_of(owner: Owner, hard_state: HardState, last: LogId, forgotten: LogId) -> Tombstone {
+    Tombstone {
+        group: owner.group,
+        incarnation: owner.incarnation,
+        hard_state,
+        last: last.max(forgotten),
+        is_uncertain: forgotten.index == LARGEST && forgotten > last,
     }
 }
 

@@ -5,10 +5,10 @@ use crate::tame_disk::{Files, TameDisk};
 use crate::verdict::{Tally, Truth};
 use bytes::Bytes;
 use raftyard::store::{
-    LogStore, LostGroups, RecoveredGroup, Refusal, SegmentLogStore, StoreContents, StoreError, StoreIdentity,
-    check as check_directory,
+    GroupRecord, LogStore, LostGroups, RecoveredGroup, Refusal, SegmentLogStore, StoreContents, StoreError,
+    StoreIdentity, check as check_directory,
 };
-use raftyard_groups::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, Term};
+use raftyard_groups::{Entry, GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Payload, Term};
 use std::fs;
 
 /// Two groups in several segments.
@@ -458,6 +458,88 @@ fn what_nothing_is_known_of_is_halted() {
         state.must_catch_up() && state.forgotten.term == Term(u64::MAX),
         "{state:?}"
     );
+}
+
+/// The disk forgets the later life of a group, in which it voted, and remembers the one before. Who destroys that one
+/// and joins the later life again must not vote as if it never had.
+#[test]
+fn one_that_rotted_back_into_an_earlier_life_comes_back_as_one_that_forgot() {
+    let mut h = Harness::<TameDisk>::new();
+    let first = record(1);
+    let second = GroupRecord {
+        incarnation: Incarnation(first.incarnation.0 + 1),
+        ..first.clone()
+    };
+    h.create(&first);
+    h.write(&[append(1, entries(1, 2, 1))]);
+    let disk = h.disk().clone();
+    let (segment, before) = {
+        let files = disk.files();
+        let (segment, bytes) = files.segments.last_key_value().unwrap();
+        (*segment, bytes.clone())
+    };
+    h.destroy(&[1]);
+    h.create(&second);
+    h.write(&[vote(1, hard_state(7, Some(2)))]);
+    let disk = h.into_disk();
+    disk.files().segments.insert(segment, before);
+
+    let mut store = disk.open();
+    let found = store.recover().unwrap();
+    assert_eq!(found.groups[0].record, first, "{found:?}");
+    assert!(found.groups[0].damage.is_some(), "{found:?}");
+    let tombstones = store.destroy(&[GroupId(1)]).unwrap();
+    assert!(tombstones[0].is_uncertain, "{tombstones:?}");
+    drop(store);
+
+    let joined = disk.copy();
+    let mut store = joined.open();
+    store.recover().unwrap();
+    store.create(std::slice::from_ref(&second)).unwrap();
+    let state = store.inspect(GroupId(1)).unwrap().state;
+    assert!(state.hard_state.term > Term(7), "{state:?}");
+    assert!(state.must_catch_up() && state.forgotten.term >= Term(7), "{state:?}");
+    // Again, before it has caught up.
+    assert!(store.destroy(&[GroupId(1)]).unwrap()[0].is_uncertain);
+
+    // So with one that is imported; but nobody else votes in a group of one.
+    let base = LogId::new(1, 1);
+    for (voters, waits) in [(vec![1, 2, 3], true), (vec![1], false)] {
+        let imported = disk.copy();
+        let mut store = imported.open();
+        store.recover().unwrap();
+        let membership = Membership::of_voters(voters.into_iter().map(NodeId)).unwrap();
+        let record = GroupRecord {
+            membership,
+            ..second.clone()
+        };
+        store.import(&record, base).unwrap();
+        let state = store.inspect(GroupId(1)).unwrap().state;
+        assert_eq!(state.must_catch_up(), waits, "{state:?}");
+        assert!(state.hard_state.term > Term(7), "{state:?}");
+    }
+}
+
+/// Once it holds something later than the damage, its life is the one that the group is in.
+#[test]
+fn a_damaged_replica_that_has_caught_up_leaves_no_doubt() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1]);
+    h.write(&[append(1, entries(1, 8, 1))]);
+    let disk = h.into_disk();
+    {
+        let mut files = disk.files();
+        let mut last = files.segments.last_entry().unwrap();
+        let end = last.get().iter().rposition(|byte| *byte != 0).unwrap();
+        last.get_mut()[end] ^= 1;
+    }
+    let mut store = disk.open();
+    let found = store.recover().unwrap();
+    let state = &found.groups[0].state;
+    assert!(state.must_catch_up(), "{found:?}");
+    let next = entries(state.last.0 + 1, 1, state.forgotten.term.0 + 1);
+    store.write(&[append(1, next)]).unwrap();
+    let tombstones = store.destroy(&[GroupId(1)]).unwrap();
+    assert!(!tombstones[0].is_uncertain, "{tombstones:?}");
 }
 
 /// What was there is told without being changed.

@@ -3,7 +3,9 @@
 
 use super::super::disk::Disk;
 use super::super::record::{Kind, Owner, State, encode_state, encode_tombstone};
-use super::super::refusal::{check_rebuild, first_state, forget_configuration, imported_state, next_term};
+use super::super::refusal::{
+    check_rebuild, first_state, forget_configuration, imported_state, next_term, tombstone_of,
+};
 use super::header::Totals;
 use super::index::{Held, Index};
 use super::write::{place_entries, put_entries, totals_of};
@@ -34,8 +36,11 @@ impl<D: Disk> SegmentLogStore<D> {
     pub(super) fn import_group(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError> {
         self.begin()?;
         let tombstone = self.index.tombstone(record.group)?;
-        let hard_state = imported_state(record, base, tombstone.as_ref())?;
-        self.add_new(vec![new_state(record, hard_state, base)])
+        let (hard_state, forgotten) = imported_state(record, base, tombstone.as_ref(), self.index.lost)?;
+        self.add_new(vec![State {
+            forgotten,
+            ..new_state(record, hard_state, base)
+        }])
     }
 
     /// Writes the states of groups that are not there yet.
@@ -74,13 +79,13 @@ impl<D: Disk> SegmentLogStore<D> {
                 return Err(StoreError::refused(group, Refusal::TwiceInBatch));
             }
             let held = self.held(group)?;
-            tombstones.push(Tombstone {
-                group,
-                incarnation: held.owner().incarnation,
-                hard_state: held.state.hard_state,
-                last: held.last().max(held.state.forgotten),
-                is_uncertain: held.state.is_lost,
-            });
+            let state = &held.state;
+            tombstones.push(tombstone_of(
+                state.owner,
+                state.hard_state,
+                held.last(),
+                state.forgotten,
+            ));
         }
         let (batch, backs) = (&mut self.batch, &self.index.backs);
         let add = |tombstone: &Tombstone| {
