@@ -57,46 +57,75 @@ fn disks_that_lie_are_noticed_and_the_scenario_made_small() {
     assert!(failure.to_string().contains("RAFTYARD_SEED="), "{failure}");
 }
 
-/// What a seed does, but for disks that rot; and the disk of one node rots every few seconds.
-fn with_rot(mut scenario: Scenario) -> Scenario {
-    let node = NodeId(scenario.seed % scenario.nodes + 1);
+/// What a seed does, but for faults like these; and a disk has one of these every few seconds.
+fn with_disk_faults(mut scenario: Scenario, fault: impl Fn(u64) -> Fault) -> Scenario {
     let mut steps = std::mem::take(&mut scenario.steps);
-    steps.retain(|step| !matches!(step.fault, Fault::Rot { .. }));
+    let kind = std::mem::discriminant(&fault(0));
+    steps.retain(|step| std::mem::discriminant(&step.fault) != kind);
     steps.extend((1..=5).map(|n| Step {
         at: Duration::from_secs(3 * n),
         lasts: Duration::from_millis(100 * n),
-        fault: Fault::Rot {
-            node,
-            draw: scenario.seed << 8 | n,
-        },
+        fault: fault(n),
     }));
     steps.sort_by_key(|step| step.at);
     Scenario { steps, ..scenario }
 }
 
+fn run_scenario(simulation: &Simulation<Registers>, scenario: &Scenario) -> Report {
+    simulation
+        .run_scenario(scenario)
+        .unwrap_or_else(|(violation, timeline)| {
+            let timeline: Vec<String> = timeline.iter().map(ToString::to_string).collect();
+            let (seed, timeline) = (scenario.seed, timeline.join("\n"));
+            panic!("seed {seed}: {violation}\n{timeline}\nRAFTYARD_SEED={seed} runs it again");
+        })
+}
+
+/// How many lines of what happened say this.
+fn count(report: &Report, what: &str) -> usize {
+    report.timeline.iter().filter(|line| line.what.contains(what)).count()
+}
+
 /// A minority is damaged: nothing is lost silently, nothing acknowledged is lost, and every group gets on.
 #[test]
 fn what_is_promised_holds_when_a_disk_rots_again_and_again() {
-    let (mut damages, mut made_good) = (0, 0);
+    let (mut damages, mut of_snapshots, mut made_good) = (0, 0, 0);
     for seed in seeds(4) {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(4);
-        match simulation.run_scenario(&with_rot(simulation.scenario(seed))) {
-            Ok(report) => {
-                let count = |what: &str| report.timeline.iter().filter(|line| line.what.contains(what)).count();
-                damages += count(" rots: ");
-                made_good += count(" is made good on ");
-            }
-            Err((violation, timeline)) => {
-                let timeline: Vec<String> = timeline.iter().map(ToString::to_string).collect();
-                panic!(
-                    "seed {seed}: {violation}\n{}\nRAFTYARD_SEED={seed} runs it again",
-                    timeline.join("\n")
-                );
-            }
-        }
+        let scenario = simulation.scenario(seed);
+        let node = NodeId(seed % scenario.nodes + 1);
+        let rot = |n| Fault::Rot {
+            node,
+            draw: seed << 8 | n,
+        };
+        let report = run_scenario(&simulation, &with_disk_faults(scenario, rot));
+        damages += count(&report, " rots: ");
+        of_snapshots += count(&report, ".snapshot ");
+        made_good += count(&report, " is made good on ");
     }
-    println!("{damages} damages, {made_good} replicas made good by operators");
+    println!("{damages} damages, {of_snapshots} of snapshots, {made_good} replicas made good by operators");
     assert!(damages > 0);
+}
+
+/// Each node's disk in turn: what finds no room waits or is refused, and all goes on once there is room again.
+#[test]
+fn what_is_promised_holds_when_disks_are_full_again_and_again() {
+    let mut full = 0;
+    for seed in seeds(4) {
+        let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(4);
+        let scenario = simulation.scenario(seed);
+        let nodes = scenario.nodes;
+        let fill = |n| Fault::FillDisk {
+            node: NodeId((seed + n) % nodes + 1),
+            room: 50 * n,
+        };
+        full += count(
+            &run_scenario(&simulation, &with_disk_faults(scenario, fill)),
+            " is full",
+        );
+    }
+    println!("disks were full {full} times");
+    assert!(full > 0);
 }
 
 #[test]

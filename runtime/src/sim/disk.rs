@@ -35,6 +35,8 @@ struct State {
     fails: bool,
     /// One did, and nobody asked since.
     has_failed: bool,
+    /// So many bytes more find room, if not any number.
+    room: Option<usize>,
     /// It says of what it is only about to write that it is durable.
     lies: bool,
     random: Random,
@@ -70,6 +72,7 @@ impl NodeDisk {
             blobs: BTreeMap::new(),
             fails: false,
             has_failed: false,
+            room: None,
             lies: false,
             random,
             trace,
@@ -79,6 +82,11 @@ impl NodeDisk {
     /// Lets the next write fail, or none.
     pub(crate) fn fail(&self, fails: bool) {
         self.0.lock().fails = fails;
+    }
+
+    /// Leaves room for so many bytes more, or for any number.
+    pub(crate) fn fill(&self, room: Option<u64>) {
+        self.0.lock().room = room.map(|room| usize::try_from(room).unwrap_or(usize::MAX));
     }
 
     /// Whether a write failed since this was asked last.
@@ -117,6 +125,32 @@ impl State {
         std::mem::take(&mut self.fails)
     }
 
+    /// Takes room for a file that grows by so many bytes; an error says that there is room only for this many.
+    fn grow(&mut self, by: usize) -> Result<(), usize> {
+        let Some(room) = &mut self.room else {
+            return Ok(());
+        };
+        match room.checked_sub(by) {
+            Some(left) => *room = left,
+            None => {
+                self.has_failed = true;
+                let room = std::mem::take(room);
+                if room > 0 {
+                    self.trace.line(format!("the disk of {} is full", self.node));
+                }
+                return Err(room);
+            }
+        }
+        Ok(())
+    }
+
+    /// A file is gone.
+    fn shrink(&mut self, by: usize) {
+        if let Some(room) = &mut self.room {
+            *room = room.saturating_add(by);
+        }
+    }
+
     /// One that fails may have been done.
     fn failure(&mut self) -> Fate {
         if self.random.chance(500) {
@@ -125,6 +159,10 @@ impl State {
             Fate::Indeterminate
         }
     }
+}
+
+fn full() -> io::Error {
+    io::ErrorKind::StorageFull.into()
 }
 
 fn failed() -> io::Error {

@@ -66,7 +66,7 @@ pub enum Fault {
         /// Which.
         node: NodeId,
     },
-    /// A node loses power, and something of what is durable of its logs is damaged before it starts again. In a
+    /// A node loses power, and something of what is durable of its logs and snapshots is damaged before it starts again. In a
     /// scenario only one node's disk may rot: what it acknowledged counts on the others.
     Rot {
         /// Which.
@@ -78,6 +78,13 @@ pub enum Fault {
     FailDisk {
         /// Which.
         node: NodeId,
+    },
+    /// There is room on a node's disk for so many bytes more, and then no more; until the fault ends.
+    FillDisk {
+        /// Which.
+        node: NodeId,
+        /// Bytes.
+        room: u64,
     },
     /// Nothing gets through between these nodes and all others.
     Split {
@@ -173,6 +180,7 @@ impl Fault {
             | Self::Pause { node }
             | Self::Stall { node }
             | Self::FailDisk { node }
+            | Self::FillDisk { node, .. }
             | Self::Rot { node, .. }
             | Self::Mute { node }
             | Self::Deafen { node }
@@ -207,6 +215,7 @@ impl fmt::Display for Fault {
             Self::Stall { node } => write!(f, "the disk of {node} stands still"),
             Self::Rot { node, .. } => write!(f, "{node} loses power, and its disk rots"),
             Self::FailDisk { node } => write!(f, "the next write of {node} fails"),
+            Self::FillDisk { node, room } => write!(f, "the disk of {node} is full after {room} bytes more"),
             Self::Split { side } => {
                 let side: Vec<String> = side.iter().map(NodeId::to_string).collect();
                 write!(f, "{} cut off from the others", side.join(","))

@@ -16,6 +16,8 @@ pub(crate) struct Shadow {
     forgotten: BTreeMap<(NodeId, GroupId, Incarnation), Vec<LogId>>,
     /// Disks that were damaged, and were not opened since.
     rotten: BTreeSet<NodeId>,
+    /// Replicas of which a snapshot was damaged.
+    rotten_snapshots: BTreeSet<(NodeId, GroupId)>,
     /// Disks lost what these replicas were, or that they were destroyed, and said so; operators did not see to them yet.
     amiss: BTreeSet<(NodeId, GroupId)>,
 }
@@ -147,6 +149,7 @@ impl Shadow {
         let mut after = Self {
             replicas: replicas.collect(),
             rotten: self.rotten.clone(),
+            rotten_snapshots: self.rotten_snapshots.clone(),
             ..Self::default()
         };
         let are_noted = events.iter().all(|event| after.note(node, event).is_ok());
@@ -171,7 +174,11 @@ impl Shadow {
                 }
             }
             Event::Forgets(group) => self.forget(node, *group)?,
-            Event::Rots => drop(self.rotten.insert(node)),
+            Event::Rots { snapshots_of } => {
+                self.rotten.insert(node);
+                self.rotten_snapshots
+                    .extend(snapshots_of.iter().map(|group| (node, *group)));
+            }
             Event::Opens(contents) => self.open(node, contents)?,
             Event::Stands(..) | Event::Applies { .. } | Event::Over(_) => {}
         }
@@ -183,14 +190,14 @@ impl Shadow {
         forgotten.push(replica.last());
     }
 
-    /// Only a damaged log may be of no use.
+    /// Only a log that is damaged, or goes on from a snapshot that is, may be of no use.
     fn forget(&mut self, node: NodeId, group: GroupId) -> Result<(), String> {
         let Some(replica) = self.replicas.get(&(node, group)).cloned() else {
             return Err(format!(
                 "{node} forgets the log of {group}, which its disk does not hold"
             ));
         };
-        if !replica.is_damaged {
+        if !replica.is_damaged && !self.rotten_snapshots.remove(&(node, group)) {
             return Err(format!("{node} forgets the log of {group}, which is whole"));
         }
         self.remember(node, group, &replica);

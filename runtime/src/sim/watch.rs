@@ -30,7 +30,10 @@ pub(crate) enum Event<'a> {
     /// A replica's log was forgotten, because it is of no use.
     Forgets(GroupId),
     /// What is durable on a disk was damaged.
-    Rots,
+    Rots {
+        /// Groups whose snapshots were.
+        snapshots_of: &'a [GroupId],
+    },
     /// A disk was opened, and holds this.
     Opens(&'a StoreContents),
     /// All members of a group destroyed this life of it.

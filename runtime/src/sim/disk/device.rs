@@ -1,6 +1,6 @@
 //! The disk that a simulated node's log store writes to.
 
-use super::{Fate, NodeDisk, State, failed};
+use super::{Fate, NodeDisk, State, failed, full};
 use crate::sim::vital::Vital;
 use crate::store::{Disk, DiskId};
 use std::io;
@@ -76,6 +76,7 @@ impl Disk for SimDisk {
     fn create(&mut self, segment: u32, head: &[u8]) -> io::Result<()> {
         self.change(Operation::Create, head.len(), |disk, fate| {
             if fate != Fate::Lost {
+                disk.grow(head.len()).map_err(|_| full())?;
                 disk.files.create(segment, head);
             }
             Ok(())
@@ -90,8 +91,11 @@ impl Disk for SimDisk {
                 Fate::Lost => 0,
                 Fate::Indeterminate => disk.random.position(bytes.len() + 1),
             };
-            let written = bytes.get(..len).unwrap_or_default();
-            disk.files.write(segment, at, written)
+            let more = (at + len).saturating_sub(disk.files.segment(segment)?.len());
+            let lacking = disk.grow(more).map_or_else(|room| more - room, |()| 0);
+            let written = bytes.get(..len.saturating_sub(lacking)).unwrap_or_default();
+            disk.files.write(segment, at, written)?;
+            if lacking > 0 { Err(full()) } else { Ok(()) }
         })
     }
 
@@ -102,7 +106,13 @@ impl Disk for SimDisk {
                 Fate::Lost => false,
                 Fate::Indeterminate => true,
             };
+            // Some file systems look for room only now.
+            let is_full = disk.room == Some(0) && disk.random.chance(50);
             let file = disk.files.segment(segment)?;
+            if is_full {
+                file.give_up();
+                return Err(full());
+            }
             if is_written {
                 file.sync();
             } else if fate == Fate::Lost {
@@ -124,7 +134,8 @@ impl Disk for SimDisk {
     fn remove(&mut self, segment: u32) -> io::Result<()> {
         self.change(Operation::Remove, 0, |disk, fate| {
             if fate != Fate::Lost {
-                disk.files.segments.remove(&segment).ok_or(io::ErrorKind::NotFound)?;
+                let removed = disk.files.segments.remove(&segment).ok_or(io::ErrorKind::NotFound)?;
+                disk.shrink(removed.len());
             }
             Ok(())
         })
@@ -146,6 +157,9 @@ impl Disk for SimDisk {
 
     fn set_note(&mut self, note: &[u8]) -> io::Result<()> {
         self.change(Operation::Note, note.len(), |disk, fate| {
+            // It is written beside the one before, and takes its place.
+            disk.grow(note.len()).map_err(|_| full())?;
+            disk.shrink(note.len());
             if fate != Fate::Lost {
                 disk.files.note = Some(note.to_vec());
             }

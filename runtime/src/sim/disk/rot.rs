@@ -1,23 +1,75 @@
 //! Bit rot: what is durable is not what was written.
 
-use super::NodeDisk;
-use super::State;
 use super::files::{LogFiles, PAGE, SECTOR};
+use super::{Blob, NodeDisk, State};
 use crate::sim::random::{Purpose, Random};
+use raftyard_groups::GroupId;
+use std::collections::BTreeMap;
 
 impl NodeDisk {
-    /// Damages something of what is durable of the segments: drawn from `draw`. To be called where the machine lost
-    /// its power. What was written since the mark is spared: the loss of that, if it is the last, nothing shows.
-    pub(crate) fn rot(&self, draw: u64) {
+    /// Damages something of what is durable of the segments and the snapshots: drawn from `draw`. Returns the groups
+    /// whose snapshots were damaged. To be called where the machine lost its power. What was written since the mark is
+    /// spared: the loss of that, if it is the last, nothing shows.
+    pub(crate) fn rot(&self, draw: u64) -> Vec<GroupId> {
         let mut random = Random::new(draw, Purpose::Disk, 0);
         let mut state = self.0.lock();
-        let State { files, node, trace, .. } = &mut *state;
+        let State {
+            files,
+            blobs,
+            node,
+            trace,
+            ..
+        } = &mut *state;
+        let mut groups = Vec::new();
         for _ in 0..random.within(1..=3) {
-            if let Some(what) = damage(files, &mut random) {
+            let what = if random.chance(700) {
+                damage(files, &mut random)
+            } else {
+                damage_snapshot(blobs, &mut random).map(|(group, what)| {
+                    groups.push(group);
+                    what
+                })
+            };
+            if let Some(what) = what {
                 trace.line(format!("the disk of {node} rots: {what}"));
             }
         }
+        groups
     }
+}
+
+/// Damages a snapshot that is whole. Says whose it is, and what was done; nothing, if there is none.
+fn damage_snapshot(blobs: &mut BTreeMap<String, Blob>, random: &mut Random) -> Option<(GroupId, String)> {
+    let owner = |name: &str| {
+        let (group, _) = name.strip_suffix(".snapshot")?.split_once('-')?;
+        group.parse().ok().map(GroupId)
+    };
+    let names: Vec<String> = blobs.keys().filter(|name| owner(name).is_some()).cloned().collect();
+    let name = random.pick(&names)?;
+    let bytes = &mut blobs.get_mut(name)?.bytes;
+    let at = random.position(bytes.len());
+    let what = match random.below(6) {
+        0 => {
+            blobs.remove(name);
+            format!("snapshot {name} is gone")
+        }
+        1 => {
+            bytes.truncate(at);
+            format!("snapshot {name} ends at {at}")
+        }
+        2 => {
+            let start = at / PAGE * PAGE;
+            let end = bytes.len().min(start + PAGE);
+            bytes.get_mut(start..end)?.fill(0);
+            format!("{} bytes of snapshot {name} are zero, from {start} on", end - start)
+        }
+        _ => {
+            let bit = random.below(8);
+            *bytes.get_mut(at)? ^= 1 << bit;
+            format!("bit {bit} of byte {at} of snapshot {name} is flipped")
+        }
+    };
+    Some((owner(name)?, what))
 }
 
 /// Damages one place, and says what was done; nothing, if nothing may be damaged.

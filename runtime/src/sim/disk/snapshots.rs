@@ -1,6 +1,6 @@
 //! Snapshots on a simulated disk: what was not published is not durable.
 
-use super::{Blob, Fate, NodeDisk, failed};
+use super::{Blob, Fate, NodeDisk, failed, full};
 use crate::sim::vital::Vital;
 use crate::store::SnapshotStore;
 use bytes::Bytes;
@@ -61,14 +61,20 @@ impl SnapshotStore for SimSnapshotStore {
         let fate = self.fate(8, bytes.len());
         if fate != Fate::Lost {
             let mut disk = self.disk.0.lock();
-            let blob = disk.blobs.entry(name.to_owned()).or_default();
+            let len = disk.blobs.get(name).map_or(0, |blob| blob.bytes.len());
             let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-            if offset > blob.bytes.len() {
+            if offset > len {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
+            disk.shrink(len - offset);
+            let fits = disk.grow(bytes.len()).map_or_else(|room| room, |()| bytes.len());
+            let blob = disk.blobs.entry(name.to_owned()).or_default();
             blob.bytes.truncate(offset);
-            blob.bytes.extend_from_slice(bytes);
+            blob.bytes.extend_from_slice(bytes.get(..fits).unwrap_or_default());
             blob.is_durable = false;
+            if fits < bytes.len() {
+                return Err(full());
+            }
         }
         Self::outcome(fate)
     }
@@ -79,7 +85,9 @@ impl SnapshotStore for SimSnapshotStore {
             let mut disk = self.disk.0.lock();
             let Blob { bytes, .. } = disk.blobs.remove(from).ok_or(io::ErrorKind::NotFound)?;
             let is_durable = true;
-            disk.blobs.insert(to.to_owned(), Blob { bytes, is_durable });
+            if let Some(before) = disk.blobs.insert(to.to_owned(), Blob { bytes, is_durable }) {
+                disk.shrink(before.bytes.len());
+            }
         }
         Self::outcome(fate)
     }
@@ -87,7 +95,10 @@ impl SnapshotStore for SimSnapshotStore {
     fn remove(&mut self, name: &str) -> io::Result<()> {
         let fate = self.fate(10, 0);
         if fate != Fate::Lost {
-            self.disk.0.lock().blobs.remove(name);
+            let mut disk = self.disk.0.lock();
+            if let Some(blob) = disk.blobs.remove(name) {
+                disk.shrink(blob.bytes.len());
+            }
         }
         Self::outcome(fate)
     }

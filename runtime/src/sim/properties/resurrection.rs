@@ -65,7 +65,7 @@ impl Property for NoResurrection {
                 }
                 return Ok(());
             }
-            Event::Forgets(_) | Event::Rots => return Ok(()),
+            Event::Forgets(_) | Event::Rots { .. } => return Ok(()),
         };
         let (group, incarnation) = (life.group, life.incarnation);
         if self.destroyed.contains(&(node, group, incarnation.0)) {

@@ -285,7 +285,7 @@ fn a_disk_may_lose_only_what_it_says_and_only_if_it_rotted() {
             complaints(&before.into_iter().chain(rots).chain(after).collect::<Vec<_>>())
         };
         let wanted: &[&str] = if *is_right { &[] } else { &["durability"] };
-        assert_eq!(events(Some(Event::Rots)), wanted, "{what}");
+        assert_eq!(events(Some(Event::Rots { snapshots_of: &[] })), wanted, "{what}");
         assert_eq!(events(None), ["durability"], "{what}, and the disk is sound");
     }
 }
@@ -298,7 +298,7 @@ fn what_a_damaged_replica_acknowledged_counts_and_what_it_never_held_does_not() 
     for event in [
         Event::Creates(&record),
         Event::Writes(&noop),
-        Event::Rots,
+        Event::Rots { snapshots_of: &[] },
         Event::Opens(&contents),
     ] {
         shadow.note(NodeId(1), &event).unwrap();
@@ -343,7 +343,7 @@ fn a_life_that_is_over_may_stand_on_a_disk_that_rotted_and_no_more() {
             (1, Event::Creates(&record)),
             (1, Event::Destroys(LIFE)),
             (1, Event::Over(LIFE)),
-            (1, Event::Rots),
+            (1, Event::Rots { snapshots_of: &[] }),
             (1, Event::Opens(&contents)),
             (1, event),
         ];

@@ -6,7 +6,7 @@ use raftyard_groups::{GroupId, NodeId};
 use std::time::Duration;
 
 /// Kinds of faults: each seed has only some of them, so that each gets its time alone and in company.
-const KINDS: u64 = 19;
+const KINDS: u64 = 20;
 
 impl Scenario {
     /// What this seed does to a world of so many nodes and groups.
@@ -113,6 +113,10 @@ fn fault(kind: u64, nodes: u64, groups: u64, random: &mut Random) -> Fault {
         16 => Fault::Replace {
             group,
             draw: random.number(),
+        },
+        18 => Fault::FillDisk {
+            node,
+            room: random.below(30_000),
         },
         _ => Fault::Recreate { group },
     }

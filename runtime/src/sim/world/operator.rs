@@ -74,6 +74,19 @@ impl<W: Workload> World<W> {
                     self.restart(node, Duration::ZERO).await;
                 }
             }
+            Fault::FillDisk { node, room } => {
+                let Some(disk) = self.disk(node) else {
+                    return;
+                };
+                disk.fill(Some(room));
+                sleep(lasts).await;
+                disk.fill(None);
+                if self.is_store_failed(node) {
+                    self.end(node, false);
+                }
+                // One that found no room to start, too.
+                self.start(node).await;
+            }
             Fault::Split { side } => {
                 let others: Vec<NodeId> = self.ids().into_iter().filter(|node| !side.contains(node)).collect();
                 let ways = side
@@ -166,6 +179,7 @@ impl<W: Workload> World<W> {
         self.threads.release();
         for node in self.nodes.borrow().values() {
             node.disk.fail(false);
+            node.disk.fill(None);
             node.clock.drift(0);
             if let Some(vital) = &node.vital {
                 vital.put_out();

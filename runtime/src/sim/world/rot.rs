@@ -13,8 +13,10 @@ impl<W: Workload> World<W> {
         let Some(disk) = self.disk(id) else {
             return;
         };
-        disk.rot(draw);
-        self.watchman.of(id).see(&Event::Rots);
+        let snapshots_of = disk.rot(draw);
+        self.watchman.of(id).see(&Event::Rots {
+            snapshots_of: &snapshots_of,
+        });
     }
 
     /// Waits until the node has started, and sees to the groups that it does not repair by itself.
