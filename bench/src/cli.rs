@@ -156,7 +156,7 @@ pub(crate) struct ClientArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum ConsistencyArg {
-    /// The leader answers after it made sure that it leads (ReadIndex)
+    /// The leader answers: by its lease, or after it made sure that it leads (ReadIndex)
     Linearizable,
     /// A follower asks the leader how far it has to be, and answers
     Follower,

@@ -67,7 +67,7 @@ pub(crate) enum NetworkKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum StoreKind {
-    /// Logs in fjall, every fsync honoured
+    /// Logs in segments on disk, every fsync honoured
     Disk,
     /// Logs in memory: nothing is durable
     Memory,

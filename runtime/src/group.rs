@@ -30,8 +30,8 @@ const REQUEST_OVERHEAD: usize = 256;
 #[non_exhaustive]
 pub enum Consistency {
     /// As current as if all had happened one after the other: the answer reflects every proposal that was
-    /// answered before the read was asked. Served by the leader, after it made sure, with one round to its
-    /// peers, that it still leads (ReadIndex, thesis §6.4).
+    /// answered before the read was asked. Served by the leader: at once if it holds the lease, else after it
+    /// made sure, with one round to its peers, that it still leads (ReadIndex, thesis §6.4).
     #[default]
     Linearizable,
     /// As current as [`Linearizable`](Self::Linearizable), and served by this replica, whichever it is: a

@@ -65,7 +65,7 @@ pub struct HostMetrics {
     /// Proposals and reads refused as [`Overloaded`](crate::ProposeError::Overloaded).
     pub requests_refused: u64,
     /// Times that a worker looked whether a moment came that a group waits for: a hundred times a second, and while
-    /// all its groups sleep once per interval of heartbeats between nodes.
+    /// nothing of it is due soon once per interval of heartbeats between nodes.
     pub ticks: u64,
     /// Times that a moment came that a group had waited for.
     pub timers: u64,

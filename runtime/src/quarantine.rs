@@ -19,7 +19,7 @@ pub enum QuarantineReason {
         /// What is wrong with it.
         error: String,
     },
-    /// The state machine could not be restored from a leader's snapshot.
+    /// A state machine in memory could not be restored from a leader's snapshot.
     #[error("the snapshot through {last} can't be restored: {error}")]
     RestoreFailed {
         /// The last entry of the snapshot.
@@ -30,8 +30,8 @@ pub enum QuarantineReason {
     /// The state machine panicked when a view of it was taken, for a snapshot or an export.
     #[error("the state machine panicked when a snapshot was taken")]
     SnapshotPanicked,
-    /// A state machine that keeps its state on disk could not write it, make it durable or show it, with what was
-    /// applied up to this entry.
+    /// A state machine that keeps its state on disk could not write it, make it durable, show it or take a leader's
+    /// snapshot, with what was applied up to this entry.
     #[error("the state machine's disk failed at {last}: {error}")]
     StateFailed {
         /// The last entry that it was about.

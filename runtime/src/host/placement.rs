@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 /// Where the actors of a node run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// Each worker, the storage, the snapshots and the transport on a thread of its own.
+    /// Each worker, the storage, the snapshots and the transport on a thread of its own; a single worker on the transport's.
     Threads,
     /// All on the thread that opens the node, which must run a tokio `LocalSet` (as an actix system does). Groups
     /// have to be destroyed, rebuilt and imported from that thread too.
@@ -132,12 +132,26 @@ impl Threads {
             let _alive = alive;
             let runner = System::new();
             let system = System::current();
-            // A single worker shares the transport's thread: what it says leaves without waking another, and what it is
-            // told does not wake it a second time.
-            let apart = if workers == 1 { 0 } else { workers };
-            let arbiters: Vec<Arbiter> = (0..apart + 2).map(|_| Arbiter::new()).collect();
-            let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-            if ready.send((system, handles)).is_err() {
+            let mut arbiters = Vec::new();
+            let mut on_its_own = || {
+                let arbiter = Arbiter::new();
+                let spot = Spot::Thread(arbiter.handle());
+                arbiters.push(arbiter);
+                spot
+            };
+            let transport = Spot::Thread(system.arbiter().clone());
+            let spots = Spots {
+                // A single worker shares the transport's thread: what it says leaves without waking another, and what it
+                // is told does not wake it a second time.
+                workers: match workers {
+                    1 => vec![transport.clone()],
+                    _ => (0..workers).map(|_| on_its_own()).collect(),
+                },
+                storage: on_its_own(),
+                snapshots: on_its_own(),
+                transport,
+            };
+            if ready.send((system, spots)).is_err() {
                 return;
             }
             if let Err(error) = runner.run() {
@@ -150,21 +164,7 @@ impl Threads {
                 }
             }
         })?;
-        let (system, handles) = started.recv().map_err(io::Error::other)?;
-        let mut spots = handles.into_iter().map(Spot::Thread);
-        let storage = spots.next().unwrap_or(Spot::Here);
-        let snapshots = spots.next().unwrap_or(Spot::Here);
-        let transport = Spot::Thread(system.arbiter().clone());
-        let mut workers: Vec<Spot> = spots.collect();
-        if workers.is_empty() {
-            workers.push(transport.clone());
-        }
-        let spots = Spots {
-            workers,
-            storage,
-            snapshots,
-            transport,
-        };
+        let (system, spots) = started.recv().map_err(io::Error::other)?;
         Ok((Self { system, running }, spots))
     }
 

@@ -50,7 +50,7 @@ impl Settings {
                 preempted_permille: random.within(0..=50),
             },
             latency_max_ms: random.within(0..=5),
-            think_max_ms: random.within(50..=600) * groups.div_ceil(BUSY_GROUPS).max(1),
+            think_max_ms: random.within(50..=600) * groups.div_ceil(BUSY_GROUPS),
         }
     }
 }

@@ -68,7 +68,7 @@ pub trait LogStore: Send + 'static {
 
     /// Notes new replicas, durably, before their first write: all with one fsync, or none. A group's
     /// tombstone is replaced. If that is one of the same incarnation, the replica was destroyed and comes
-    /// back: it starts a term after the one that the tombstone names, without a vote, and with the
+    /// back; if it is uncertain ([`Tombstone::is_uncertain`]), it may be one that does: it starts a term after the one that the tombstone names, without a vote, and with the
     /// tombstone's last entry as [`Recovered::forgotten`].
     ///
     /// # Errors

@@ -55,7 +55,14 @@ impl GroupActor {
     }
 
     fn restore(&mut self, Restored { last, state }: Restored) -> Option<Input> {
-        let failed = |error| QuarantineReason::RestoreFailed { last, error };
+        let is_on_disk = self.machine.is_on_disk();
+        // What arrived was checked: it is a disk that can't take it.
+        let failed = |error: String| {
+            if is_on_disk {
+                return state_failed(last, &error);
+            }
+            QuarantineReason::RestoreFailed { last, error }
+        };
         if self.core.base().index > last.index {
             // Another took its place meanwhile.
             return None;
@@ -73,7 +80,7 @@ impl GroupActor {
                 self.ahead = LogIndex::ZERO;
                 let machine = &self.machine;
                 self.proposals.restored(|request| machine.recall(request));
-                if self.machine.is_on_disk() {
+                if is_on_disk {
                     self.snapshots.restored();
                 }
                 Some(Input::Applied { through: last.index })

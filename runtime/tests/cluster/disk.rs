@@ -10,7 +10,7 @@ use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slo
 use raftyard::store::{LogStore, MemoryLogStore, SnapshotStore, StoreError};
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, GroupOptions,
-    MembershipChange, NodeId, OnDisk, ReadError, RebuildGroupError, SnapshotError,
+    MembershipChange, NodeId, OnDisk, QuarantineReason, ReadError, RebuildGroupError, ReplicaState, SnapshotError,
 };
 use raftyard_groups::{LogBase, Persist};
 use std::io;
@@ -367,6 +367,13 @@ async fn meets_its_snapshot(cluster: &mut Cluster, disks: &[MemoryDisk], away: N
             || fault == Fault::SyncLies && disks[slot(away)].lock().committed.lines.len() == 160
     })
     .await;
+    let state = back.status().state;
+    if fault == Fault::Restore {
+        assert!(
+            matches!(&state, ReplicaState::Quarantined(QuarantineReason::StateFailed { .. })),
+            "{state:?}"
+        );
+    }
 }
 
 fn snapshots_of(cluster: &Cluster, node: NodeId) -> Vec<String> {
