@@ -58,6 +58,17 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
+/// Bytes on the heap, as they were asked for; `None` unless they are counted (feature `heap`).
+pub(crate) fn heap_bytes() -> Option<u64> {
+    #[cfg(feature = "heap")]
+    {
+        let counted = stats_alloc::INSTRUMENTED_SYSTEM.stats();
+        Some(counted.bytes_allocated.saturating_sub(counted.bytes_deallocated) as u64)
+    }
+    #[cfg(not(feature = "heap"))]
+    None
+}
+
 /// The number behind a name in what `/proc/self/status` says.
 fn field(status: &str, name: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(name))?;

@@ -72,6 +72,8 @@ struct NodeState<W: Workload> {
     lives: u64,
     vital: Option<Vital>,
     is_starting: bool,
+    /// After so many operations on its disk or the network its next life ends.
+    fuse: Option<u64>,
     host: Option<RaftHost>,
     replicas: BTreeMap<GroupId, Replica<W>>,
 }
@@ -116,6 +118,7 @@ impl<W: Workload> World<W> {
                 lives: 0,
                 vital: None,
                 is_starting: false,
+                fuse: None,
                 host: None,
                 replicas: BTreeMap::new(),
             };

@@ -93,6 +93,9 @@ impl LogFiles {
             self.mark.clone_from(&self.durable_mark);
             self.unmarked.append(&mut self.durably_unmarked);
         }
+        // What is read from now on is what the disk holds.
+        self.durable_mark.clone_from(&self.mark);
+        self.durably_unmarked.clear();
     }
 }
 

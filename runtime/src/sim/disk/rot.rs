@@ -6,6 +6,9 @@ use crate::sim::random::{Purpose, Random};
 use raftyard_groups::GroupId;
 use std::collections::BTreeMap;
 
+/// So many bytes, about, are the last batches of a log.
+const END: usize = 300;
+
 impl NodeDisk {
     /// Damages something of what is durable of the segments and the snapshots: drawn from `draw`. Returns the groups
     /// whose snapshots were damaged. To be called where the machine lost its power. What was written since the mark is
@@ -75,12 +78,22 @@ fn damage_snapshot(blobs: &mut BTreeMap<String, Blob>, random: &mut Random) -> O
 /// Damages one place, and says what was done; nothing, if nothing may be damaged.
 fn damage(files: &mut LogFiles, random: &mut Random) -> Option<String> {
     let segments: Vec<u32> = files.segments.keys().copied().collect();
-    let segment = *random.pick(&segments)?;
+    let is_last = random.chance(300);
+    let segment = *if is_last {
+        segments.last()?
+    } else {
+        random.pick(&segments)?
+    };
     let (len, marked) = (files.segment(segment).ok()?.len(), files.marked_len(segment));
     if marked == 0 {
         return None;
     }
-    let at = random.position(marked);
+    // What was written last is often all that knows of something.
+    let at = if is_last {
+        marked - 1 - random.position(marked.min(END))
+    } else {
+        random.position(marked)
+    };
     let kind = random.below(12);
     if kind == 0 && marked == len && segments.len() > 1 {
         files.segments.remove(&segment);

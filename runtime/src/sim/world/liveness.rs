@@ -2,6 +2,7 @@
 
 use super::{Replica, World, within};
 use crate::group::Consistency;
+use crate::registry::ReplicaState;
 use crate::sim::properties::{Freshness, Kind, Outcome};
 use crate::sim::random::{Purpose, Random};
 use crate::sim::workload::Workload;
@@ -142,6 +143,20 @@ fn standing<W: Workload>(replica: &Replica<W>) -> String {
     let status = replica.status();
     let node = replica.node();
     let (role, term, commit, applied) = (status.role, status.term, status.commit, status.applied);
-    let membership = &status.membership;
-    format!("{node} {role:?} in t{term}, commit {commit}, applied {applied}, {membership}")
+    let (life, membership) = (replica.incarnation(), &status.membership);
+    let mut standing = format!("{node} {life} {role:?} in t{term}, commit {commit}, applied {applied}, {membership}");
+    for (is_so, what) in [
+        (status.asleep, "asleep"),
+        (status.damaged, "damaged"),
+        (status.newer.is_some(), "outdated"),
+    ] {
+        if is_so {
+            standing.push_str(", ");
+            standing.push_str(what);
+        }
+    }
+    if let ReplicaState::Quarantined(reason) = status.state {
+        standing.push_str(&format!(", stopped: {reason}"));
+    }
+    standing
 }

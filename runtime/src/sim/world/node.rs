@@ -33,6 +33,9 @@ impl<W: Workload> World<W> {
             node.is_starting = true;
             node.lives += 1;
             let vital = Vital::new(id, node.lives, self.threads.doom());
+            if let Some(operations) = node.fuse.take() {
+                vital.light_fuse(operations);
+            }
             node.vital = Some(vital.clone());
             (vital, node.lives)
         };

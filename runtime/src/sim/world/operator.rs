@@ -33,7 +33,9 @@ impl<W: Workload> World<W> {
             Fault::Rot { node, draw } => {
                 if self.end(node, true) {
                     self.rot(node, draw);
-                    self.restart(node, lasts).await;
+                    sleep(lasts).await;
+                    self.start_in_vain(node, draw).await;
+                    self.start(node).await;
                     self.make_good(node).await;
                 }
             }
@@ -146,7 +148,7 @@ impl<W: Workload> World<W> {
         }
     }
 
-    fn is_calm(&self) -> bool {
+    pub(super) fn is_calm(&self) -> bool {
         self.phase.get() >= Phase::Calm
     }
 

@@ -2,10 +2,14 @@
 
 use super::operator::PAUSE;
 use super::{Replica, World};
+use crate::sim::random::{Purpose, Random};
 use crate::sim::watch::Event;
 use crate::sim::workload::Workload;
 use raftyard_groups::{GroupId, NodeId};
-use tokio::time::sleep;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
 
 impl<W: Workload> World<W> {
     /// Damages the disk of a node that lost its power.
@@ -17,6 +21,40 @@ impl<W: Workload> World<W> {
         self.watchman.of(id).see(&Event::Rots {
             snapshots_of: &snapshots_of,
         });
+    }
+
+    /// Starts a node whose disk rotted, once or twice or not at all, and lets it lose its power after a few operations: in the
+    /// midst of making good what it found, mostly.
+    pub(super) async fn start_in_vain(self: &Rc<Self>, id: NodeId, draw: u64) {
+        let mut random = Random::new(draw, Purpose::Operator, 1);
+        for _ in 0..random.below(3) {
+            // Whatever is down by then is started by who tends it.
+            if self.is_calm() {
+                return;
+            }
+            self.set_fuse(id, Some(random.below(8)));
+            // A start that is cut short may wait forever.
+            let world = self.clone();
+            spawn_local(async move { world.start(id).await });
+            let given_up = Instant::now() + Duration::from_secs(1);
+            loop {
+                sleep(Duration::from_millis(10)).await;
+                if self.vital(id).is_none_or(|vital| vital.is_dead()) || Instant::now() >= given_up {
+                    break;
+                }
+            }
+            self.set_fuse(id, None);
+            self.end(id, true);
+            if let Some(disk) = self.disk(id) {
+                disk.lose_power();
+            }
+        }
+    }
+
+    fn set_fuse(&self, id: NodeId, operations: Option<u64>) {
+        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
+            node.fuse = operations;
+        }
     }
 
     /// Waits until the node has started, and sees to the groups that it does not repair by itself.
