@@ -1,11 +1,11 @@
 //! What is damaged is made good by writing all once more. Cut short, a start must not know less than the one before.
 
-use crate::harness::{Disk, Harness, append, compact, entries, hard_state, vote};
+use crate::harness::{Disk, Harness, append, compact, entries, hard_state, record, vote};
 use crate::tame_disk::{Files, TameDisk};
 use crate::verdict::{Tally, Truth};
 use bytes::Bytes;
 use raftyard::store::{LogStore, LostGroups, StoreContents, StoreError};
-use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Payload, Term};
+use raftyard_groups::{Entry, LogId, LogIndex, Payload, Term};
 
 /// Of what a write was to leave, this many bytes are there after a crash: nothing, only a batch's header and a little,
 /// a beginning, all.
@@ -23,7 +23,7 @@ struct Damaged {
     disk: TameDisk,
 }
 
-/// The last segment ends before the last batch, which was acknowledged. All fits into one batch, or not.
+/// The last segment ends before the last batch, which was acknowledged.
 fn without_its_last_batch(bytes_each: usize) -> Damaged {
     let mut h = written(bytes_each);
     let mut before = h.disk().files().segments.clone();
@@ -40,8 +40,8 @@ fn without_its_last_batch(bytes_each: usize) -> Damaged {
 }
 
 /// The newest segment is gone, and so is the mark.
-fn without_its_newest_segment(bytes_each: usize) -> Damaged {
-    let mut h = written(bytes_each);
+fn without_its_newest_segment() -> Damaged {
+    let mut h = written(100);
     h.write(&[1, 2, 3].map(|group| vote(group, hard_state(9, Some(3)))));
     // It begins a segment.
     h.write(&[append(1, vec![large(5, 9, 2_000)])]);
@@ -80,9 +80,6 @@ fn truth(disk: &TameDisk) -> Truth {
     Truth::of(&store, contents)
 }
 
-/// One group after the other, or more than is written at once.
-const SIZES: [usize; 2] = [100, 600 << 10];
-
 /// Cuts the start over short at each step, for want of room at many places, and both ways it crashes. `check` is given
 /// what is left, and says what became of it.
 fn cut_short(damaged: &TameDisk, check: impl Fn(&TameDisk, &dyn Fn() -> String) -> Tally) -> Tally {
@@ -120,7 +117,8 @@ fn cut_short(damaged: &TameDisk, check: impl Fn(&TameDisk, &dyn Fn() -> String) 
 
 #[test]
 fn a_lost_last_batch_is_not_forgotten_by_a_start_over_that_is_cut_short() {
-    for size in SIZES {
+    // All fits into one batch, or not.
+    for size in [100, 600 << 10] {
         let Damaged { truth, disk } = without_its_last_batch(size);
         let told = cut_short(&disk, |disk, what| {
             let told = truth.check(|| Ok(disk.open()), &|| format!("{size} bytes each, {}", what()));
@@ -159,30 +157,58 @@ fn what_rots_after_a_start_over_was_cut_short_is_noticed() {
 /// Nobody knows in which terms its groups were, now or ever.
 #[test]
 fn what_nothing_is_known_of_stays_unknown() {
-    let check_unknown = |found: &StoreContents, what: &str| {
-        assert_eq!(found.lost, Some(LostGroups::Unknown), "{what}");
-        for group in &found.groups {
-            let is_lost = group.damage.as_ref().is_some_and(|damage| damage.is_lost);
-            assert!(is_lost && group.state.forgotten == UNKNOWN, "{what}: {group:?}");
+    let Damaged { truth, disk } = without_its_newest_segment();
+    cut_short(&disk, |disk, what| {
+        let told = truth.check(|| Ok(disk.open()), what);
+        check_unknown(&disk.open().recover().unwrap(), &what());
+        // It is damaged once more.
+        {
+            let mut files = disk.files();
+            let mut last = files.segments.last_entry().unwrap();
+            let len = last.get().len();
+            last.get_mut().truncate(len - 1);
         }
-        let last: Vec<_> = found.tombstones.iter().map(|left| (left.group, left.last)).collect();
-        assert_eq!(last, [(GroupId(4), UNKNOWN)], "{what}");
+        let found = disk.open().recover().unwrap();
+        assert_ne!(found.findings, [], "{}", what());
+        assert_eq!(found.tombstones.len(), 1, "{}", what());
+        check_unknown(&found, &format!("{}, and then again", what()));
+        told
+    });
+}
+
+/// So many groups that their states are written in several batches, of which the first is durable.
+#[test]
+fn of_many_groups_each_stays_unknown() {
+    let mut h = Harness::<TameDisk>::new();
+    let records: Vec<_> = (1..=40_000).map(record).collect();
+    h.store().create(&records).unwrap();
+    // It begins a segment.
+    h.store().write(&[vote(1, hard_state(9, Some(3)))]).unwrap();
+    let disk = h.into_disk();
+    let before = {
+        let mut files = disk.files();
+        files.segments.pop_last().unwrap();
+        files.mark.clear();
+        let before = files.bytes();
+        files.room = Some(before + (1 << 20) + 4_000);
+        before
     };
-    for size in SIZES {
-        let Damaged { truth, disk } = without_its_newest_segment(size);
-        cut_short(&disk, |disk, what| {
-            let what = &|| format!("{size} bytes each, {}", what());
-            let told = truth.check(|| Ok(disk.open()), what);
-            check_unknown(&disk.open().recover().unwrap(), &what());
-            // It is damaged once more.
-            {
-                let mut files = disk.files();
-                let mut last = files.segments.last_entry().unwrap();
-                let len = last.get().len();
-                last.get_mut().truncate(len - 1);
-            }
-            check_unknown(&disk.open().recover().unwrap(), &format!("{}, and then again", what()));
-            told
-        });
+    let error = disk.open().recover().unwrap_err();
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert!(disk.files().bytes() > before + (1 << 20), "one batch is there");
+    disk.files().room = None;
+    let found = disk.open().recover().unwrap();
+    assert_eq!(found.groups.len(), records.len());
+    check_unknown(&found, "of many");
+}
+
+fn check_unknown(found: &StoreContents, what: &str) {
+    assert_eq!(found.lost, Some(LostGroups::Unknown), "{what}");
+    for group in &found.groups {
+        let is_lost = group.damage.as_ref().is_some_and(|damage| damage.is_lost);
+        assert!(is_lost && group.state.forgotten == UNKNOWN, "{what}: {group:?}");
+    }
+    for tombstone in &found.tombstones {
+        assert_eq!(tombstone.last, UNKNOWN, "{what}: {tombstone:?}");
     }
 }
