@@ -23,6 +23,8 @@ mod lives;
 mod model;
 #[path = "log_store/random.rs"]
 mod random;
+#[path = "log_store/start_over.rs"]
+mod start_over;
 #[path = "log_store/steps.rs"]
 mod steps;
 #[path = "log_store/stops.rs"]

@@ -29,6 +29,8 @@ pub(crate) struct Files {
     pub(crate) room: Option<u64>,
     /// Whether no sync succeeds, for want of room.
     pub(crate) fails_sync: bool,
+    /// How many of the next reads fail.
+    pub(crate) failing_reads: u32,
     /// Segments that were removed.
     pub(crate) removed: Vec<u32>,
 }
@@ -186,7 +188,11 @@ impl Disk for TameDisk {
     }
 
     fn read(&self, segment: u32, at: u64, len: usize) -> io::Result<Vec<u8>> {
-        let files = self.files();
+        let mut files = self.files();
+        if let Some(left) = files.failing_reads.checked_sub(1) {
+            files.failing_reads = left;
+            return Err(io::Error::other("the disk does not answer"));
+        }
         let file = files.segments.get(&segment).ok_or(io::ErrorKind::NotFound)?;
         let at = usize::try_from(at).unwrap().min(file.len());
         Ok(file[at..file.len().min(at + len)].to_vec())

@@ -106,3 +106,22 @@ fn groups_that_only_come_and_go_leave_nothing_behind() {
     h.check_logs();
     h.reopen();
 }
+
+/// A disk that can't be read for a while costs nothing but that while.
+#[test]
+fn a_read_that_fails_keeps_no_segment_for_good() {
+    for failing in [1, 5] {
+        let mut h = with_slow_groups();
+        slow_beside_busy(&mut h, 100);
+        h.disk().files().failing_reads = failing;
+        slow_beside_busy(&mut h, 400);
+        assert_eq!(h.disk().files().failing_reads, 0, "all of them failed");
+        let removed = h.disk().files().removed.len();
+        slow_beside_busy(&mut h, 400);
+        let since = h.disk().files().removed.len() - removed;
+        assert!(since > 5, "{since} segments were given up after {failing} reads failed");
+        h.check_logs();
+        h.reopen();
+        h.check_logs();
+    }
+}

@@ -23,11 +23,19 @@ pub(super) struct Link {
 pub(super) struct Totals {
     /// No replica of the node was ever in a later term.
     pub(super) term_max: u64,
-    /// Groups that the node ever had a replica of.
+    /// Groups that the node ever had a replica of; [`Totals::UNKNOWN`] if something was lost and nothing says what.
     pub(super) groups: u64,
 }
 
 impl Totals {
+    /// How many groups there were, if nobody knows that any more.
+    pub(super) const UNKNOWN: u64 = u64::MAX;
+
+    /// Whether they cover all that ever was. Once they don't, batches say so: a later term may have been lost too.
+    pub(super) fn are_known(&self) -> bool {
+        self.groups != Self::UNKNOWN
+    }
+
     pub(super) fn max(self, other: Self) -> Self {
         Self {
             term_max: self.term_max.max(other.term_max),

@@ -275,10 +275,11 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Begins the segment after `newest`, though nothing ends the one before: that one is damaged, or a later one is
+    /// Begins the segment after the newest, though nothing ends the one before: that one is damaged, or a later one is
     /// missing.
-    pub(super) fn begin_after(&mut self, newest: u32) -> Result<(), StoreError> {
-        let number = self.create_after(newest, self.next)?;
+    pub(super) fn begin_after(&mut self, survey: &Survey) -> Result<(), StoreError> {
+        self.next = survey.beyond;
+        let number = self.create_after(survey.newest, self.next)?;
         self.usage.begin_beyond(number, SEGMENT_HEADER as u64);
         Ok(())
     }

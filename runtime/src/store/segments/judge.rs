@@ -91,7 +91,7 @@ impl<D: Disk> SegmentLogStore<D> {
         // Cut short, for want of room too, it is to be begun once more: with what the disk holds then.
         let made_good = match survey.findings.is_empty() && anew.is_empty() {
             true => self.journal.confirm(&survey),
-            false => self.start_over(survey.newest, &anew),
+            false => self.start_over(&survey, &anew),
         };
         made_good.inspect_err(|_| self.is_poisoned = true)?;
         self.is_loaded = true;
@@ -131,7 +131,8 @@ impl<D: Disk> SegmentLogStore<D> {
                 damaged.entry(*group).or_insert_with(|| error.to_string());
             }
         }
-        if let Some(totals) = survey.totals {
+        let totals = survey.totals.filter(Totals::are_known);
+        if let Some(totals) = totals {
             let unknown = damaged.keys().filter(|group| !self.index.knows(**group));
             for group in unknown.copied().collect::<Vec<_>>() {
                 self.index
@@ -141,7 +142,7 @@ impl<D: Disk> SegmentLogStore<D> {
         self.index.count(&survey);
         let damaged_groups: BTreeSet<GroupId> = damaged.keys().copied().collect();
         for (group, what) in damaged {
-            self.judge(group, what, survey.totals)?;
+            self.judge(group, what, totals)?;
         }
         for held in self.index.groups.values_mut() {
             if held.state.is_lost && held.damage.is_none() {
@@ -161,9 +162,9 @@ impl<D: Disk> SegmentLogStore<D> {
         // A term that nobody was ever in, where it is not known: whoever starts from there never votes.
         let forgotten = largest_of(term_max.unwrap_or(Term(u64::MAX)));
         if let Some((tombstone, _)) = self.index.tombstones.get_mut(&group) {
-            let term = term_max.unwrap_or(tombstone.hard_state.term);
+            let term = tombstone.hard_state.term.max(term_max.unwrap_or_default());
             tombstone.hard_state = HardState { term, vote: None };
-            tombstone.last = forgotten;
+            tombstone.last = tombstone.last.max(forgotten);
             tombstone.is_uncertain = true;
         }
         if !self.index.groups.contains_key(&group) {
@@ -174,6 +175,8 @@ impl<D: Disk> SegmentLogStore<D> {
         let Some(held) = self.index.groups.get_mut(&group) else {
             return Ok(());
         };
+        // What was lost earlier stays lost.
+        let forgotten = forgotten.max(held.state.forgotten);
         let is_lost = held.place.is_none() || term_max.is_none() || held.state.is_lost;
         if is_lost {
             held.clear(usage);
@@ -184,7 +187,7 @@ impl<D: Disk> SegmentLogStore<D> {
         } else {
             held.truncate(usage, end.index.next());
         }
-        held.state.hard_state = next_term(term_max.unwrap_or(held.state.hard_state.term));
+        held.state.hard_state = next_term(held.state.hard_state.term.max(term_max.unwrap_or_default()));
         held.state.forgotten = forgotten;
         held.damage = Some(Box::new(Damage { what, is_lost }));
         Ok(())
@@ -241,10 +244,10 @@ impl Index {
         let known = (self.groups.len() + self.tombstones.len()) as u64;
         let totals = survey.totals.unwrap_or(Totals {
             term_max: 0,
-            groups: u64::MAX,
+            groups: Totals::UNKNOWN,
         });
         self.lost = match totals.groups {
-            u64::MAX => Some(LostGroups::Unknown),
+            Totals::UNKNOWN => Some(LostGroups::Unknown),
             groups if groups > known => Some(LostGroups::Since(Term(totals.term_max))),
             _ => None,
         };

@@ -28,7 +28,7 @@ pub(super) struct Survey {
     pub(super) findings: Vec<Finding>,
     /// A group without a record in this batch or behind it may have lost one.
     pub(super) unproven_before: u64,
-    /// Also of what is lost; none if nothing says it any more.
+    /// Also of what is lost; none if nothing says it any more. See [`Totals::are_known`].
     pub(super) totals: Option<Totals>,
     /// The oldest segment that is needed.
     pub(super) oldest: u32,
@@ -39,6 +39,9 @@ pub(super) struct Survey {
     pub(super) stray: Option<u32>,
     /// None if nothing was ever written.
     pub(super) last: Option<Last>,
+    /// What a segment begins with that is begun behind all of this, whatever is damaged. The number before it is that
+    /// of a seal, or of nothing: so whoever reads it may let one batch be missing there, and no more.
+    pub(super) beyond: Link,
 }
 
 /// The last batch that counts.
@@ -83,6 +86,10 @@ struct Progress {
     /// The batch that comes next; none before the first.
     next: Option<Link>,
     is_sealed: bool,
+    /// Behind the seal stands a segment that nothing was ever written to.
+    is_blank_behind: bool,
+    /// The last batch with records that is lost, 0 if none is.
+    lost_through: u64,
     /// A batch that is not whole: damaged, or torn if it is the last and was never acknowledged.
     torn: Option<Torn>,
 }
@@ -125,9 +132,12 @@ impl<D: Disk> Journal<D> {
                 newest: newest.max(oldest),
                 stray: None,
                 last: None,
+                beyond: Link::default(),
             },
             next: None,
             is_sealed: false,
+            is_blank_behind: false,
+            lost_through: 0,
             torn: None,
         };
         let mut expected = first.min(oldest);
@@ -194,16 +204,18 @@ impl<D: Disk> Journal<D> {
                 let is_blank = data.len() >= SEGMENT_HEADER && rest.iter().all(|byte| *byte == 0);
                 if is_empty && progress.is_sealed && is_blank && mark.is_some() {
                     // Nothing was ever written to it, and what was to come first is known.
-                    progress.is_sealed = false;
+                    progress.is_blank_behind = true;
                 }
             }
         }
         if progress.next.is_none()
             && let Some(batch) = batches.first()
         {
-            // Nothing stood before it if it stands at the beginning.
+            // Nothing but a seal stood before it if it stands at the beginning.
+            progress.lost_through = batch.header.link.number.saturating_sub(2);
             if batch.position.at > SEGMENT_HEADER as u64 {
                 progress.survey.unproven_before = batch.header.link.number;
+                progress.lost_through = batch.header.link.number.saturating_sub(1);
             }
             progress.next = Some(batch.header.link);
         }
@@ -227,19 +239,24 @@ impl<D: Disk> Journal<D> {
     /// Notes what is missing before the batch that comes next.
     fn reach(&self, progress: &mut Progress, segment: u32, found: Link, at: u64) {
         let Some(next) = progress.next else {
+            // What stood before it was given up, or is lost.
+            progress.lost_through = found.number.saturating_sub(2);
             progress.next = Some(found);
             return;
         };
         if found == next {
             return;
         }
-        // At the end of a segment stood a seal, which holds no records.
+        // At the end of a segment stood a seal, which holds no records, or its number was left out.
         let is_first = at == SEGMENT_HEADER as u64;
         let lost_from = next.number;
         let seals = u64::from(is_first && !progress.is_sealed);
         let lost = found.number.saturating_sub(lost_from).saturating_sub(seals);
         if lost > 0 || found.number <= lost_from {
             progress.survey.unproven_before = found.number;
+        }
+        if lost > 0 {
+            progress.lost_through = found.number.saturating_sub(1 + seals);
         }
         let what = match found.number.saturating_sub(lost_from) {
             0 => format!("batch {} does not follow the one before", found.number),
@@ -336,6 +353,11 @@ impl<D: Disk> Journal<D> {
         }
         let next = progress.next.unwrap_or_default();
         let newest = progress.survey.newest;
+        let is_begun = progress.is_sealed && progress.is_blank_behind;
+        progress.survey.beyond = match is_begun {
+            true => next,
+            false => after(next, next.number),
+        };
         self.next = next;
         if let Some(mark) = mark.filter(|mark| mark.number >= next.number) {
             let what = match next.number {
@@ -346,17 +368,33 @@ impl<D: Disk> Journal<D> {
                 ),
             };
             self.find(progress, newest, None, what);
-            let after = mark.number.saturating_add(1);
-            progress.survey.unproven_before = after;
+            self.next = after(next, mark.number);
+            progress.survey.unproven_before = self.next.number;
             progress.survey.totals = progress.survey.totals.map(|totals| totals.max(mark.totals));
-            self.next.number = after;
-        } else if progress.is_sealed || progress.next.is_none() {
+            progress.survey.beyond = after(next, self.next.number);
+        } else if (progress.is_sealed && !is_begun) || progress.next.is_none() {
             let what = "what was written to it, or a segment behind it, is gone, and nothing says how much".to_owned();
             self.find(progress, newest, None, what);
-            self.next.number = next.number.saturating_add(1);
+            self.next = after(next, next.number);
             progress.survey.unproven_before = self.next.number;
             progress.survey.totals = None;
-        } else if let (Some(totals), Some(mark)) = (&mut progress.survey.totals, mark) {
+            progress.survey.beyond = after(next, self.next.number);
+        } else {
+            self.cover(progress, mark);
+        }
+    }
+
+    /// What is lost is covered by what a batch behind it says, or the mark; if nothing is, nobody knows how much it was.
+    fn cover(&self, progress: &mut Progress, mark: Option<Mark>) {
+        let survey = &mut progress.survey;
+        let last = survey.last.as_ref().map_or(0, |last| last.number);
+        let covered = last.max(mark.map_or(0, |mark| mark.number));
+        if covered < progress.lost_through {
+            survey.totals = None;
+            let newest = survey.newest;
+            let what = "nothing says what was lost before it".to_owned();
+            self.find(progress, newest, None, what);
+        } else if let (Some(totals), Some(mark)) = (&mut survey.totals, mark) {
             *totals = totals.max(mark.totals);
         }
     }
@@ -371,6 +409,14 @@ impl<D: Disk> Journal<D> {
             path: self.disk.place(segment),
             what: what.to_owned(),
         }
+    }
+}
+
+/// What follows batch `number`, with the chain as it stands before `next`.
+fn after(next: Link, number: u64) -> Link {
+    Link {
+        number: number.saturating_add(1),
+        ..next
     }
 }
 

@@ -13,6 +13,7 @@ use super::header::Position;
 use super::index::{Index, Place};
 use super::journal::{BATCH_HEADER_BYTES, Written, frame};
 use super::read::entry_at;
+use super::survey::Survey;
 use super::write::{Part, place_entries, put_entries, totals_of};
 use super::{SegmentLogStore, StoreError};
 use crate::registry::IdMap;
@@ -26,6 +27,9 @@ const FACTOR: u64 = 3;
 /// A batch looks at as many times its own bytes of the oldest segment, and at this many bytes more.
 const PACE: usize = 2;
 const PIECE_BYTES: usize = 32 << 10;
+
+/// How often the pause doubles when one read after the other fails.
+const PAUSE_DOUBLES: u32 = 10;
 
 /// About how much is written at once when all is written once more.
 const OVER_BYTES: usize = 1 << 20;
@@ -50,6 +54,10 @@ pub(super) struct Tidy {
     pace: usize,
     /// A segment that can't be given up, because something in it is damaged.
     stuck: Option<u32>,
+    /// Reads of it that failed one after the other.
+    failed: u32,
+    /// Batches that move nothing before it is read again.
+    pause: u32,
 }
 
 #[derive(Debug)]
@@ -57,6 +65,20 @@ enum Move {
     State(GroupId, Range<usize>),
     Tombstone(GroupId, Range<usize>),
     Entries(GroupId, Vec<Entry>, Vec<Part>),
+}
+
+/// Why a piece of the segment can't be gone through.
+enum Unread {
+    /// It could not be read; later it may be.
+    Failed(StoreError),
+    /// It is not what was written.
+    Damaged(String),
+}
+
+impl From<&str> for Unread {
+    fn from(what: &str) -> Self {
+        Self::Damaged(what.to_owned())
+    }
 }
 
 /// What of a piece of the segment counts.
@@ -82,6 +104,10 @@ impl<D: Disk> SegmentLogStore<D> {
         if self.tidy.stuck == Some(segment) || usage.oldest_needed() != segment {
             return;
         }
+        if let Some(left) = self.tidy.pause.checked_sub(1) {
+            self.tidy.pause = left;
+            return;
+        }
         let mut cursor = self.tidy.cursor;
         if cursor.segment != segment {
             cursor = Cursor {
@@ -94,8 +120,16 @@ impl<D: Disk> SegmentLogStore<D> {
             Ok(needed) => {
                 self.put_moves(needed);
                 self.tidy.next = cursor;
+                self.tidy.failed = 0;
             }
-            Err(what) => {
+            Err(Unread::Failed(error)) => {
+                // A disk that fails for long is asked ever less often: each time may take it seconds.
+                self.tidy.pause = (1 << self.tidy.failed.min(PAUSE_DOUBLES)) - 1;
+                self.tidy.failed = self.tidy.failed.saturating_add(1);
+                let path = self.journal.disk.place(segment);
+                tracing::warn!(path = %path.display(), %error, "a segment can't be given up yet");
+            }
+            Err(Unread::Damaged(what)) => {
                 let path = self.journal.disk.place(segment);
                 tracing::error!(path = %path.display(), at = cursor.at, %what, "a segment can't be given up");
                 self.tidy.stuck = Some(segment);
@@ -104,10 +138,10 @@ impl<D: Disk> SegmentLogStore<D> {
     }
 
     /// Goes through a piece of a segment, up to `len`.
-    fn look(&self, cursor: &mut Cursor, len: u64) -> Result<Needed, String> {
+    fn look(&self, cursor: &mut Cursor, len: u64) -> Result<Needed, Unread> {
         let left = usize::try_from(len.saturating_sub(u64::from(cursor.at))).unwrap_or(usize::MAX);
         if left == 0 {
-            return Err("it was gone through, and something in it is needed still".to_owned());
+            return Err("it was gone through, and something in it is needed still".into());
         }
         let mut piece = (PACE * self.tidy.pace + PIECE_BYTES).min(left);
         loop {
@@ -141,7 +175,7 @@ impl<D: Disk> SegmentLogStore<D> {
                     len: u32::try_from(record.len()).unwrap_or(u32::MAX),
                 };
                 let added = needed.add(&self.index, place, data.slice(record));
-                added.map_err(|error| error.to_string())?;
+                added.map_err(|error| Unread::Damaged(error.to_string()))?;
             }
             if at > 0 {
                 cursor.at = cursor.at.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
@@ -155,17 +189,17 @@ impl<D: Disk> SegmentLogStore<D> {
         }
     }
 
-    fn piece(&self, cursor: Cursor, len: usize) -> Result<Bytes, String> {
+    fn piece(&self, cursor: Cursor, len: usize) -> Result<Bytes, Unread> {
         let place = Place {
             segment: cursor.segment,
             at: cursor.at,
             len: u32::try_from(len).unwrap_or(u32::MAX),
         };
-        let data = self.journal.read(place).map_err(|error| error.to_string())?;
+        let data = self.journal.read(place).map_err(Unread::Failed)?;
         if data.len() == len {
             Ok(data)
         } else {
-            Err("it is shorter than what was written".to_owned())
+            Err("it is shorter than what was written".into())
         }
     }
 
@@ -195,8 +229,8 @@ impl<D: Disk> SegmentLogStore<D> {
 
     /// Writes all that is known once more, into new segments, and gives up the old ones: because something in them is
     /// damaged. The groups of `anew` go on from what is known of them now, whatever stands before.
-    pub(super) fn start_over(&mut self, newest: u32, anew: &BTreeSet<GroupId>) -> Result<(), StoreError> {
-        self.journal.begin_after(newest)?;
+    pub(super) fn start_over(&mut self, survey: &Survey, anew: &BTreeSet<GroupId>) -> Result<(), StoreError> {
+        self.journal.begin_after(survey)?;
         self.begin_over();
         let mut groups: Vec<_> = self.index.groups.keys().copied().collect();
         groups.sort_unstable();
@@ -215,7 +249,7 @@ impl<D: Disk> SegmentLogStore<D> {
             self.flush_over()?;
         }
         self.commit()?;
-        self.journal.usage.release_before(newest.saturating_add(1));
+        self.journal.usage.release_before(survey.newest.saturating_add(1));
         // It says that nobody needs the old ones.
         self.begin_over();
         self.commit()?;

@@ -1,0 +1,214 @@
+//! What is damaged is made good by writing all once more. Cut short, a start must not know less than the one before.
+
+use crate::harness::{Disk, Harness, append, compact, entries, hard_state, record, vote};
+use crate::tame_disk::{Files, TameDisk};
+use crate::verdict::{Tally, Truth};
+use bytes::Bytes;
+use raftyard::store::{LogStore, LostGroups, StoreContents, StoreError};
+use raftyard_groups::{Entry, LogId, LogIndex, Payload, Term};
+
+/// Of what a write was to leave, this many bytes are there after a crash: nothing, only a batch's header and a little,
+/// a beginning, all.
+const KEPT: [usize; 4] = [0, 100, 4096, usize::MAX];
+
+/// Of a log that nothing is known to end.
+const UNKNOWN: LogId = LogId {
+    term: Term(u64::MAX),
+    index: LogIndex(u64::MAX),
+};
+
+/// A disk whose last batch holds votes of all groups.
+struct Damaged {
+    truth: Truth,
+    disk: TameDisk,
+}
+
+/// The last segment ends before the last batch, which was acknowledged.
+fn without_its_last_batch(bytes_each: usize) -> Damaged {
+    let mut h = written(bytes_each);
+    let mut before = h.disk().files().segments.clone();
+    h.write(&[1, 2, 3].map(|group| vote(group, hard_state(9, Some(3)))));
+    let disk = h.into_disk();
+    let truth = truth(&disk);
+    let mut files = disk.files();
+    let (newest, segment) = files.segments.last_key_value().unwrap();
+    // It may be the first one there.
+    let (newest, header) = (*newest, segment[..32].to_vec());
+    files.segments.insert(newest, before.remove(&newest).unwrap_or(header));
+    drop(files);
+    Damaged { truth, disk }
+}
+
+/// The newest segment is gone, and so is the mark.
+fn without_its_newest_segment() -> Damaged {
+    let mut h = written(100);
+    h.write(&[1, 2, 3].map(|group| vote(group, hard_state(9, Some(3)))));
+    // It begins a segment.
+    h.write(&[append(1, vec![large(5, 9, 2_000)])]);
+    let disk = h.into_disk();
+    let truth = truth(&disk);
+    let mut files = disk.files();
+    files.segments.pop_last().unwrap();
+    files.mark.clear();
+    drop(files);
+    Damaged { truth, disk }
+}
+
+/// Three groups, and one that is destroyed.
+fn written(bytes_each: usize) -> Harness<TameDisk> {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2, 3, 4]);
+    h.write(&[1, 2, 3, 4].map(|group| append(group, entries(1, 2, group))));
+    h.destroy(&[4]);
+    for group in [1, 2, 3] {
+        h.write(&[append(group, vec![large(3, 5, bytes_each)])]);
+    }
+    h.write(&[compact(1, 1, 1, entries(4, 1, 5))]);
+    h
+}
+
+fn large(index: u64, term: u64, bytes: usize) -> Entry {
+    Entry {
+        index: LogIndex(index),
+        term: Term(term),
+        payload: Payload::Command(Bytes::from(vec![7; bytes])),
+    }
+}
+
+fn truth(disk: &TameDisk) -> Truth {
+    let mut store = disk.open();
+    let contents = store.recover().unwrap();
+    Truth::of(&store, contents)
+}
+
+/// Cuts the start over short at each step, for want of room at many places, and both ways it crashes. `check` is given
+/// what is left, and says what became of it.
+fn cut_short(damaged: &TameDisk, check: impl Fn(&TameDisk, &dyn Fn() -> String) -> Tally) -> Tally {
+    let mut tally = Tally::default();
+    let mut cut = |limit: &dyn Fn(&mut Files), kept: usize, what: &dyn Fn() -> String| {
+        let disk = damaged.copy();
+        limit(&mut disk.files());
+        let result = disk.open().recover();
+        disk.files().room = None;
+        disk.files().crash(|byte| byte < kept);
+        tally.add(check(&disk, what));
+        result
+    };
+    for kept in KEPT {
+        let mut stops = 0;
+        let limit = |files: &mut Files, stop| files.steps_left = Some(stop);
+        let what = |stop| format!("stopped at {stop}, {kept} bytes of a write are left");
+        while cut(&|files| limit(files, stops), kept, &|| what(stops)).is_err() {
+            stops += 1;
+        }
+        assert!(stops > 5, "{stops}");
+    }
+    let mut refused = 0;
+    for more in [0, 31, 32, 64, 100, 3_000, 640 << 10, (1 << 20) + (300 << 10), 2 << 20] {
+        let limit = |files: &mut Files| files.room = Some(files.bytes() + more);
+        let what = || format!("room for {more} bytes");
+        match cut(&limit, usize::MAX, &what) {
+            Err(StoreError::Full { .. }) => refused += 1,
+            other => drop(other.unwrap()),
+        }
+    }
+    assert!(refused >= 4, "{refused}");
+    tally
+}
+
+#[test]
+fn a_lost_last_batch_is_not_forgotten_by_a_start_over_that_is_cut_short() {
+    // All fits into one batch, or not.
+    for size in [100, 600 << 10] {
+        let Damaged { truth, disk } = without_its_last_batch(size);
+        let told = cut_short(&disk, |disk, what| {
+            let told = truth.check(|| Ok(disk.open()), &|| format!("{size} bytes each, {}", what()));
+            assert!(told.kept + told.whole <= 1, "{}: {told:?}", what());
+            told
+        });
+        assert_eq!((told.refused, told.lost), (0, 0), "{told:?}");
+    }
+}
+
+/// Nor is it if a batch before it rots in between: a segment that was begun says how many came before.
+#[test]
+fn what_rots_after_a_start_over_was_cut_short_is_noticed() {
+    // The damage is elsewhere; the last batch is whole, and the only one with the votes.
+    let mut h = written(100);
+    let first = *h.disk().files().segments.keys().next().unwrap();
+    h.disk().files().segments.get_mut(&first).unwrap()[200] ^= 1;
+    let before = h.disk().files().segments.clone();
+    h.write(&[1, 2, 3].map(|group| vote(group, hard_state(9, Some(3)))));
+    let disk = h.into_disk();
+    let (newest, begins) = before.last_key_value().map(|(n, bytes)| (*n, bytes.len())).unwrap();
+    assert!(disk.files().segments[&newest].len() > begins);
+    for stop in 0..4 {
+        let disk = disk.copy();
+        disk.files().steps_left = Some(stop);
+        disk.open().recover().unwrap_err();
+        disk.files().crash(|byte| byte < 100);
+        disk.files().segments.get_mut(&newest).unwrap()[begins + 20] ^= 1;
+        let found = disk.open().recover().unwrap();
+        for group in &found.groups {
+            assert!(group.state.hard_state.term > Term(9), "stopped at {stop}: {group:?}");
+        }
+    }
+}
+
+/// Nobody knows in which terms its groups were, now or ever.
+#[test]
+fn what_nothing_is_known_of_stays_unknown() {
+    let Damaged { truth, disk } = without_its_newest_segment();
+    cut_short(&disk, |disk, what| {
+        let told = truth.check(|| Ok(disk.open()), what);
+        check_unknown(&disk.open().recover().unwrap(), &what());
+        // It is damaged once more.
+        {
+            let mut files = disk.files();
+            let mut last = files.segments.last_entry().unwrap();
+            let len = last.get().len();
+            last.get_mut().truncate(len - 1);
+        }
+        let found = disk.open().recover().unwrap();
+        assert_ne!(found.findings, [], "{}", what());
+        assert_eq!(found.tombstones.len(), 1, "{}", what());
+        check_unknown(&found, &format!("{}, and then again", what()));
+        told
+    });
+}
+
+/// So many groups that their states are written in several batches, of which the first is durable.
+#[test]
+fn of_many_groups_each_stays_unknown() {
+    let mut h = Harness::<TameDisk>::new();
+    let records: Vec<_> = (1..=40_000).map(record).collect();
+    h.store().create(&records).unwrap();
+    // It begins a segment.
+    h.store().write(&[vote(1, hard_state(9, Some(3)))]).unwrap();
+    let disk = h.into_disk();
+    let before = {
+        let mut files = disk.files();
+        files.segments.pop_last().unwrap();
+        files.mark.clear();
+        let before = files.bytes();
+        files.room = Some(before + (1 << 20) + 4_000);
+        before
+    };
+    let error = disk.open().recover().unwrap_err();
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert!(disk.files().bytes() > before + (1 << 20), "one batch is there");
+    disk.files().room = None;
+    let found = disk.open().recover().unwrap();
+    assert_eq!(found.groups.len(), records.len());
+    check_unknown(&found, "of many");
+}
+
+fn check_unknown(found: &StoreContents, what: &str) {
+    assert_eq!(found.lost, Some(LostGroups::Unknown), "{what}");
+    for group in &found.groups {
+        let is_lost = group.damage.as_ref().is_some_and(|damage| damage.is_lost);
+        assert!(is_lost && group.state.forgotten == UNKNOWN, "{what}: {group:?}");
+    }
+    for tombstone in &found.tombstones {
+        assert_eq!(tombstone.last, UNKNOWN, "{what}: {tombstone:?}");
+    }
+}
