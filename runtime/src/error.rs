@@ -276,7 +276,8 @@ pub enum DestroyGroupError {
     /// It is being created, destroyed or rebuilt.
     #[error("{0} is being created or destroyed")]
     Busy(GroupId),
-    /// The store failed. Whether the group is gone is unknown; it does not run any more.
+    /// The store failed. Whether the group is gone is unknown, and it does not run any more. If the disk has no room
+    /// ([`StoreError::Full`]), the group is there, and can be created again if it does not run.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The node shuts down. Whether the group is gone is unknown; to destroy it again is safe.
@@ -297,6 +298,24 @@ pub enum RebuildGroupError {
     /// The replica is a witness's: it has no state that the group could go on with. Nothing was changed.
     #[error("{0} has a witness on this node, which holds no state")]
     Witness(GroupId),
+    /// The disk lost what the replica was: nothing of it is certain that the group could go on with. Nothing was changed.
+    #[error("{0} is lost on this node: nothing is left that it could go on with")]
+    Lost(GroupId),
+    /// The replica lacks what it may have acknowledged, and does not run, so that nobody knows how far its state is.
+    /// Nothing was changed: create it first.
+    #[error("{0} is damaged on this node, and does not run: how far its state is is not known")]
+    NotRunning(GroupId),
+    /// The replica's state holds more than what is left of its log, which the group would go on from: that would be thrown
+    /// away. Nothing was changed.
+    #[error("{group} has a state on this node that is at entry {state}, but its log ends with {last}")]
+    StateAhead {
+        /// The group.
+        group: GroupId,
+        /// The index of the last entry that is in the state.
+        state: u64,
+        /// The log's last entry.
+        last: LogId,
+    },
     /// The state that the log goes on from is not there. Nothing was changed, but the replica does not run any
     /// more.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use crate::tenancy::{GroupUsage, Tenancy};
 use crate::worker::{Transfer, Work};
 use dashmap::DashMap;
 use parking_lot::RwLock;
-use raftyard_groups::{GroupId, Incarnation, MemberRole, Membership, NodeId, RoleKind, TransferOutcome};
+use raftyard_groups::{GroupId, Incarnation, LogIndex, MemberRole, Membership, NodeId, RoleKind, TransferOutcome};
 use std::any::TypeId;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -61,6 +61,8 @@ pub(crate) struct StatusCell {
     last: AtomicU64,
     commit: AtomicU64,
     applied: AtomicU64,
+    /// The last entry that a state on disk holds, while that is ahead of its log; or 0.
+    ahead: AtomicU64,
     /// The configuration, and what this replica is in it.
     members: RwLock<(Arc<Membership>, Option<MemberRole>)>,
     /// Boxed: seldom there.
@@ -143,6 +145,7 @@ pub(crate) struct Standing<'a> {
     pub(crate) last: u64,
     pub(crate) commit: u64,
     pub(crate) applied: u64,
+    pub(crate) ahead: LogIndex,
     pub(crate) membership: &'a Arc<Membership>,
     pub(crate) member: Option<MemberRole>,
     pub(crate) asleep: bool,
@@ -165,6 +168,7 @@ impl StatusCell {
         self.last.store(status.last, Ordering::Relaxed);
         self.commit.store(status.commit, Ordering::Relaxed);
         self.applied.store(status.applied, Ordering::Relaxed);
+        self.set_ahead(status.ahead);
         self.asleep.store(status.asleep, Ordering::Relaxed);
         self.damaged.store(status.damaged, Ordering::Relaxed);
         self.lease.store(status.lease, Ordering::Relaxed);
@@ -184,6 +188,14 @@ impl StatusCell {
 
     pub(crate) fn set_membership(&self, membership: &Arc<Membership>, member: Option<MemberRole>) {
         *self.members.write() = (membership.clone(), member);
+    }
+
+    pub(crate) fn set_ahead(&self, ahead: LogIndex) {
+        self.ahead.store(ahead.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ahead(&self) -> LogIndex {
+        LogIndex(self.ahead.load(Ordering::Relaxed))
     }
 
     pub(crate) fn membership(&self) -> Arc<Membership> {

@@ -41,8 +41,8 @@ pub(crate) enum StorageWork {
     Release(Vec<InboundPermit>),
     /// To be read, for a group of that worker.
     Load { worker: usize, life: Life, load: Load },
-    /// A new replica to be noted.
-    Create(GroupRecord, Reply<()>),
+    /// A new replica to be noted, and what is to be done then, here, whoever waits for it.
+    Create(GroupRecord, Then),
     /// A new replica to be noted whose log begins after this entry.
     Import(GroupRecord, LogId, Reply<()>),
     /// A replica to be removed, but for its tombstone. It must not run any more.
@@ -57,6 +57,9 @@ pub(crate) enum StorageWork {
 
 /// Where the outcome is told.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What is told the outcome.
+pub(crate) type Then = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 pub(crate) struct StorageActor {
     store: Box<dyn LogStore>,
@@ -108,17 +111,16 @@ impl StorageActor {
     }
 
     /// Notes new replicas, all with one fsync.
-    fn create(&mut self, creates: Vec<(GroupRecord, Reply<()>)>) {
+    fn create(&mut self, creates: Vec<(GroupRecord, Then)>) {
         self.together(creates, |store, records| {
             store.create(records).map(|()| vec![(); records.len()])
         })
         .into_iter()
-        .for_each(|(record, reply, outcome)| {
+        .for_each(|(record, then, outcome)| {
             if outcome.is_ok() {
                 self.lives.insert(record.group, record.incarnation);
             }
-            // Who gave up waiting has dropped the other end.
-            reply.send(outcome).ok();
+            then(outcome);
         });
     }
 
@@ -135,20 +137,21 @@ impl StorageActor {
                 if outcome.is_ok() {
                     self.lives.remove(&group);
                 }
+                // Who gave up waiting has dropped the other end.
                 reply.send(outcome).ok();
             });
     }
 
     /// Asks the store for several things at once, and for each alone if one of them makes no sense.
-    fn together<A, T>(
+    fn together<A, R, T>(
         &mut self,
-        asked: Vec<(A, Reply<T>)>,
+        asked: Vec<(A, R)>,
         ask: impl Fn(&mut dyn LogStore, &[A]) -> Result<Vec<T>, StoreError> + Copy,
-    ) -> Vec<(A, Reply<T>, Result<T, StoreError>)> {
+    ) -> Vec<(A, R, Result<T, StoreError>)> {
         if asked.is_empty() {
             return Vec::new();
         }
-        let (things, replies): (Vec<A>, Vec<Reply<T>>) = asked.into_iter().unzip();
+        let (things, replies): (Vec<A>, Vec<R>) = asked.into_iter().unzip();
         let outcomes = match self.ask(|store| ask(store, &things)) {
             Err(error) if is_refusal(&error) && things.len() > 1 => {
                 let asked = things.into_iter().zip(replies);

@@ -6,7 +6,7 @@ use crate::error::DestroyGroupError;
 use crate::registry::GroupSlot;
 use crate::snapshot::SnapshotWork;
 use crate::storage::StorageWork;
-use crate::store::{Refusal, StoreError, Tombstone};
+use crate::store::{RecoveredGroup, Refusal, StoreError, Tombstone};
 use crate::worker::Work;
 use raftyard_groups::{GroupId, Incarnation};
 use std::sync::Arc;
@@ -42,16 +42,20 @@ impl Node {
     /// In this order: another replica leads, if one can soon; nothing more comes from the replica, the tombstone is
     /// durable, its snapshots are removed. A crash leaves the group as it was, or the tombstone; snapshots that are
     /// left beside that are removed at the next start.
+    ///
+    /// If there is no room for the tombstone the replica can be opened again. While others' writes wait for room it is not
+    /// ended at all: some of them may be its own.
     async fn destroy(&self, group: GroupId) -> Result<(), DestroyGroupError> {
+        if let Err(error @ StoreError::Full { .. }) = self.look_up(group).await? {
+            return Err(error.into());
+        }
         // Cloned out: a guard of the map must not live on.
         let slot = self.registry.get(&group).map(|slot| slot.value().clone());
         let led = Self::hand_over(slot.into_iter().collect());
         if tokio::time::timeout(HAND_OVER, taken_over(led)).await.is_err() {
             tracing::debug!(group = group.0, "leadership was not handed over");
         }
-        self.end_replica(group)
-            .await
-            .map_err(|Ended| DestroyGroupError::Closed)?;
+        self.end_replica(group).await?;
         let (reply, destroyed) = oneshot::channel();
         self.storage.push(StorageWork::Destroy(group, reply));
         let tombstone: Tombstone = match destroyed.await.map_err(|_| DestroyGroupError::Closed)? {
@@ -60,10 +64,18 @@ impl Node {
                 reason: Refusal::UnknownGroup,
                 ..
             }) => {
+                self.recovered.lock().remove(&group);
                 let is_destroyed = self.tombstones.lock().contains_key(&group);
                 return is_destroyed.then_some(()).ok_or(DestroyGroupError::Unknown(group));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                if matches!(error, StoreError::Full { .. })
+                    && let Ok(found) = self.look_up(group).await?
+                {
+                    self.recovered.lock().insert(group, Box::new(found));
+                }
+                return Err(error.into());
+            }
         };
         self.tombstones.lock().insert(group, tombstone);
         self.recovered.lock().remove(&group);
@@ -73,7 +85,14 @@ impl Node {
             incarnation = tombstone.incarnation.0,
             "group destroyed"
         );
-        removed.map_err(|Ended| DestroyGroupError::Closed)
+        Ok(removed?)
+    }
+
+    /// What the disk holds of a group.
+    pub(super) async fn look_up(&self, group: GroupId) -> Result<Result<RecoveredGroup, StoreError>, Ended> {
+        let (reply, found) = oneshot::channel();
+        self.storage.push(StorageWork::Inspect(group, reply));
+        found.await.map_err(|_| Ended)
     }
 
     /// Ends the group's replica, if it runs. Once that is done it writes nothing more: what it wanted written before
@@ -101,3 +120,9 @@ impl Node {
 
 /// The actor that was asked is gone: the node shuts down.
 pub(super) struct Ended;
+
+impl From<Ended> for DestroyGroupError {
+    fn from(_: Ended) -> Self {
+        Self::Closed
+    }
+}

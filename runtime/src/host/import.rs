@@ -5,6 +5,7 @@ use super::options::OfThisRun;
 use super::{Node, RaftHost};
 use crate::error::CreateGroupError;
 use crate::group::Group;
+use crate::life::branch;
 use crate::machine::{Machine, StateMachine, Typed};
 use crate::snapshot::{Decode, IMPORTED, Import, SnapshotWork};
 use crate::storage::StorageWork;
@@ -21,6 +22,9 @@ impl RaftHost {
     ///
     /// The file's checksum is a part of the new incarnation: members that imported different files, or that created the
     /// group without one, never hear each other.
+    ///
+    /// If the disk lost something, this may be the second import of the same file, and others may be in the group already:
+    /// then the replica waits for them as a damaged one does, and is refused if this node is to be the only voter.
     ///
     /// # Errors
     ///
@@ -62,18 +66,26 @@ impl Node {
         path: PathBuf,
         decode: Decode,
     ) -> Result<RecoveredGroup, CreateGroupError> {
+        let next = self.next_incarnation(group);
+        // Whatever the file is: asked before anything is written.
+        let any = GroupRecord {
+            group,
+            incarnation: branch(next, 0),
+            membership: membership.clone(),
+            is_witness: false,
+        };
+        let tombstone = self.tombstones.lock().get(&group).copied();
+        let (hard_state, forgotten) = imported_state(&any, IMPORTED, tombstone.as_ref(), self.lost)?;
         let (reply, imported) = oneshot::channel();
         self.snapshots.push(SnapshotWork::Import(Box::new(Import {
             path,
             group,
             membership,
-            next: self.next_incarnation(group),
+            next,
             decode,
             reply,
         })));
         let record: GroupRecord = imported.await.map_err(|_| CreateGroupError::Closed)??;
-        let tombstone = self.tombstones.lock().get(&group).copied();
-        let (hard_state, forgotten) = imported_state(&record, IMPORTED, tombstone.as_ref(), self.lost)?;
         let (reply, noted) = oneshot::channel();
         self.storage.push(StorageWork::Import(record.clone(), IMPORTED, reply));
         noted.await.map_err(|_| CreateGroupError::Closed)??;

@@ -197,9 +197,9 @@ impl RaftHost {
     ) -> Result<Group<S>, CreateGroupError> {
         let node = &self.0;
         let wanted = Wanted::creating(node, group, members, &options, false)?;
-        let _reserved = Reservation::of_new(node, group)?;
+        let reserved = Reservation::of_new(node, group)?;
         let machine = Box::new(Typed::new(machine()));
-        let found = node.recover_or_note(wanted).await?;
+        let (found, _reserved) = reserved.recover_or_note(wanted).await?;
         self.start(found, machine, options.run).await
     }
 
@@ -247,9 +247,9 @@ impl RaftHost {
         open: impl FnOnce() -> io::Result<S>,
     ) -> Result<Group<OnDisk<S>>, CreateGroupError> {
         let (node, group) = (&self.0, wanted.group);
-        let _reserved = Reservation::of_new(node, group)?;
+        let reserved = Reservation::of_new(node, group)?;
         let machine = open().map_err(|source| DiskStateError::Io { group, source })?;
-        let mut found = node.recover_or_note(wanted).await?;
+        let (mut found, _reserved) = reserved.recover_or_note(wanted).await?;
         let resumed = node.resume(&mut found, machine).await?;
         self.host(Start {
             found,
@@ -311,6 +311,7 @@ impl RaftHost {
         let membership = node.memberships.lock().intern(Arc::new(record.membership));
         let newest = in_log.unwrap_or_else(|| membership.clone());
         slot.status.set_membership(&newest, newest.role_of(node.id));
+        slot.status.set_ahead(ahead);
         // One of the members campaigns at once, a different one from group to group: so new groups have
         // leaders without waiting, spread over the nodes.
         let may_lead = |voter: &NodeId| membership.may_lead(*voter);

@@ -4,11 +4,11 @@ use super::create::Reservation;
 use super::destroy::Ended;
 use super::{Node, RaftHost};
 use crate::error::RebuildGroupError;
-use crate::life::rebuilt;
+use crate::life::{rebuilt, rebuilt_in_doubt};
 use crate::snapshot::SnapshotWork;
 use crate::storage::StorageWork;
-use crate::store::{GroupRecord, RecoveredGroup, Refusal, StoreError};
-use raftyard_groups::{GroupId, HardState, Incarnation, LogId, Membership, NodeId, Recovered};
+use crate::store::{GroupRecord, RecoveredGroup, Refusal, StoreError, is_in_doubt};
+use raftyard_groups::{GroupId, HardState, Incarnation, LogId, LogIndex, Membership, NodeId, Recovered};
 use std::fmt;
 use tokio::sync::oneshot;
 
@@ -55,7 +55,9 @@ impl RaftHost {
     ///
     /// A state machine that keeps its state on disk is taken up where it is, with
     /// [`create_disk_group`](Self::create_disk_group). Unless its log was never compacted its replica has to run when
-    /// this is called, so that it is known that no snapshot is missing.
+    /// this is called, so that it is known that no snapshot is missing. So does one that is damaged
+    /// ([`GroupStatus::damaged`](crate::GroupStatus::damaged)); one whose state holds more than what is left of its log is
+    /// refused, and so is one that is lost.
     ///
     /// If it is called although the others still are a quorum, the group exists twice from then on, with two histories.
     /// They are of different incarnations and never mix, and so are groups that were rebuilt on two nodes.
@@ -81,18 +83,24 @@ impl Node {
     /// In this order: the replica is ended; its newest snapshot exists as one of the new incarnation; the log becomes
     /// the new incarnation's, which is the moment that counts; the old snapshots are removed.
     async fn rebuild(&self, group: GroupId) -> Result<RebuildReport, RebuildGroupError> {
-        if self.inspect(group).await?.record.is_witness {
+        let found = self.inspect(group).await?;
+        if found.record.is_witness {
             return Err(RebuildGroupError::Witness(group));
         }
+        self.check_state(&found).await?;
         let ran = self.end_replica(group).await?;
         // Once more: nothing is written any more.
         let found = self.inspect(group).await?;
         // Should anything fail from here on, it can be created again as it was.
         self.recovered.lock().insert(group, Box::new(found.clone()));
         let RecoveredGroup { record: old, state, .. } = found;
+        let incarnation = match is_in_doubt(state.last_id(), state.forgotten) {
+            true => rebuilt_in_doubt(old.incarnation, self.id, state.hard_state.term),
+            false => rebuilt(old.incarnation, self.id),
+        };
         let record = GroupRecord {
             group,
-            incarnation: rebuilt(old.incarnation, self.id),
+            incarnation,
             membership: Membership::of_voters([self.id])?,
             is_witness: false,
         };
@@ -131,7 +139,6 @@ impl Node {
             created: true,
             ..state
         };
-        let incarnation = record.incarnation;
         let damage = None;
         self.recovered
             .lock()
@@ -143,11 +150,41 @@ impl Node {
 }
 
 impl Node {
-    /// What the disk holds of a group.
+    /// The state that a rebuilt group goes on with is at the end of its log. Refuses what is further: only damage brings
+    /// that about.
+    async fn check_state(&self, found: &RecoveredGroup) -> Result<(), RebuildGroupError> {
+        let RecoveredGroup { record, state, damage } = found;
+        let (group, last) = (record.group, state.last_id());
+        if damage.as_ref().is_some_and(|damage| damage.is_lost) {
+            return Err(RebuildGroupError::Lost(group));
+        }
+        if !state.must_catch_up() {
+            return Ok(());
+        }
+        // Cloned out: a guard of the map must not live on.
+        let slot = self.registry.get(&group).map(|slot| slot.value().clone());
+        let slot = slot.ok_or(RebuildGroupError::NotRunning(group))?;
+        let state = if slot.is_on_disk {
+            slot.status.ahead()
+        } else {
+            let (reply, beyond) = oneshot::channel();
+            let record = record.clone();
+            self.snapshots.push(SnapshotWork::Beyond { record, last, reply });
+            beyond.await.map_err(|_| Ended)?.map_or(LogIndex::ZERO, |id| id.index)
+        };
+        match state > last.index {
+            true => Err(RebuildGroupError::StateAhead {
+                group,
+                state: state.0,
+                last,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// What the disk holds of a group that has to be there.
     async fn inspect(&self, group: GroupId) -> Result<RecoveredGroup, RebuildGroupError> {
-        let (reply, found) = oneshot::channel();
-        self.storage.push(StorageWork::Inspect(group, reply));
-        match found.await.map_err(|_| Ended)? {
+        match self.look_up(group).await? {
             Err(StoreError::Refused {
                 reason: Refusal::UnknownGroup,
                 ..

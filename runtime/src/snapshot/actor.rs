@@ -66,6 +66,12 @@ pub(crate) enum SnapshotWork {
     Restore { life: Life, last: LogId, decode: Decode },
     /// The group's log durably holds this snapshot's last entry: older ones are of no use.
     Forget { life: Life, before: LogIndex },
+    /// How far the newest intact snapshot is that this replica has behind the end of its log.
+    Beyond {
+        record: GroupRecord,
+        last: LogId,
+        reply: oneshot::Sender<Option<LogId>>,
+    },
     /// Every snapshot of a group is to be removed, but for those of the incarnation that is to be kept.
     Remove {
         group: GroupId,
@@ -233,6 +239,7 @@ impl SnapshotActor {
                     self.remove_useless(life.group);
                 }
             }
+            SnapshotWork::Beyond { record, last, reply } => drop(reply.send(self.beyond(&record, last))),
             SnapshotWork::Remove { group, keep, reply } => {
                 self.remove_all(group, keep);
                 reply.send(()).ok();

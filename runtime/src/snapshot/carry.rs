@@ -103,6 +103,21 @@ impl SnapshotActor {
         Ok(record)
     }
 
+    /// Its log goes on from none of those, but its damaged log may have held it.
+    pub(super) fn beyond(&mut self, record: &GroupRecord, last: LogId) -> Option<LogId> {
+        let skim: Decode = Box::new(|from| Ok(Box::new(io::copy(from, &mut io::sink())?)));
+        let complete = self.names(record.group).into_iter().filter_map(|name| match name {
+            Name::Complete(id) if id.incarnation == record.incarnation => Some(id),
+            _ => None,
+        });
+        let mut beyond: Vec<SnapshotId> = complete.filter(|id| id.last.index > last.index).collect();
+        beyond.sort_unstable_by_key(|id| std::cmp::Reverse(id.last.index));
+        let mut intact = beyond
+            .into_iter()
+            .filter(|id| self.read_back(record.is_witness, *id, &skim).is_ok());
+        intact.next().map(|id| id.last)
+    }
+
     /// What is there under `to` already is left from an attempt that did not get to its end.
     pub(super) fn relabel(
         &mut self,

@@ -89,7 +89,7 @@ impl SnapshotActor {
         Ok(opened)
     }
 
-    fn read_back(
+    pub(super) fn read_back(
         &mut self,
         is_witness: bool,
         id: SnapshotId,

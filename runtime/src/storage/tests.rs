@@ -87,7 +87,7 @@ impl Desk {
     }
 
     fn create(&mut self, incarnation: u64) {
-        self.ask(|reply| StorageWork::Create(record(incarnation), reply))
+        self.ask(|reply| StorageWork::Create(record(incarnation), Box::new(|noted| drop(reply.send(noted)))))
             .unwrap();
     }
 

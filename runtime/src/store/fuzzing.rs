@@ -90,6 +90,7 @@ fn records() -> Vec<Vec<u8>> {
         membership: membership.clone(),
         is_witness: false,
         is_lost: false,
+        is_in_doubt: false,
         hard_state,
         forgotten: LogId::ZERO,
         base: LogId::ZERO,

@@ -208,7 +208,7 @@ impl LogStore for MemoryLogStore {
                 incarnation: held.record.incarnation,
             };
             let last = held.last_before(LogIndex(u64::MAX));
-            tombstones.push(tombstone_of(owner, held.hard_state, last, held.forgotten));
+            tombstones.push(tombstone_of(owner, held.hard_state, last, held.forgotten, false));
         }
         for tombstone in &tombstones {
             disk.groups.remove(&tombstone.group);

@@ -28,7 +28,7 @@ pub use identity::StoreIdentity;
 pub use memory::MemoryLogStore;
 pub(crate) use peer_book::{PeerBook, is_address};
 pub use refusal::{ENTRY_BYTES_MAX, Refusal};
-pub(crate) use refusal::{first_recovered, imported_state};
+pub(crate) use refusal::{first_recovered, imported_state, is_in_doubt};
 pub use segments::SegmentLogStore;
 pub use snapshots::{DirectorySnapshotStore, MemorySnapshotStore, SnapshotStore};
 
@@ -79,12 +79,13 @@ pub trait LogStore: Send + 'static {
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
 
     /// Notes a new replica whose log begins after `base`: a snapshot of its own incarnation, which is durable
-    /// already, ends there. It starts in the term of `base`; if the disk may have lost one of the same life, and others vote
-    /// in the group, as one that [`LogStore::create`] notes there. Atomic and durable.
+    /// already, ends there. It starts in the term of `base`; if the disk may have lost one of the same life, as one that
+    /// [`LogStore::create`] notes there. Atomic and durable.
     ///
     /// # Errors
     ///
-    /// As [`LogStore::create`]; a tombstone of the same incarnation is refused too.
+    /// As [`LogStore::create`]; a tombstone of the same incarnation is refused too, and, with [`Refusal::MayBeLost`], a
+    /// group of one voter where the disk may have lost one of the same life.
     fn import(&mut self, record: &GroupRecord, base: LogId) -> Result<(), StoreError>;
 
     /// Removes groups, each but for a [`Tombstone`], which is returned in the order of `groups`. All of it
@@ -99,7 +100,8 @@ pub trait LogStore: Send + 'static {
     fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError>;
 
     /// Gives a group a new incarnation and membership, in one atomic and durable write. Its log and its term
-    /// stay, and belong to the new incarnation from now on; its vote and what it forgot don't. Configurations in
+    /// stay, and belong to the new incarnation from now on; its vote and what it forgot don't. If it was damaged, its
+    /// tombstone will be uncertain ([`Tombstone::is_uncertain`]). Configurations in
     /// the log become no-ops, and the one at its base the group's new one: they have no say any more, here and
     /// wherever the log is sent.
     ///

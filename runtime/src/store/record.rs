@@ -3,7 +3,8 @@
 //! ```text
 //! crc32 (4 bytes, little endian, over all that follows) | version (1) | kind (1) | group | incarnation | back | ...
 //!   state       1 if nothing of what stands before it counts any more, else 0 | first membership
-//!               | 1 of a witness, 0 of any other replica | 1 if the replica is lost, else 0 | hard state
+//!               | 1 of a witness, 0 of any other replica
+//!               | doubts: 1 if the replica is lost, and 2 if a later life may have been lost | hard state
 //!               | last entry that an earlier life held | what the log begins after
 //!               | 0, or 1 and the membership in force there
 //!   tombstone   1 if a later life may have been lost, else 0 | hard state | last entry that was held
@@ -38,6 +39,8 @@ const CHECKSUM_LEN: usize = 4;
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
 const MEMBERSHIP: u8 = 2;
+const LOST: u8 = 1;
+const IN_DOUBT: u8 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -105,6 +108,8 @@ pub(super) struct State {
     pub(super) is_witness: bool,
     /// What it was is not known: it can't be repaired.
     pub(super) is_lost: bool,
+    /// It was rebuilt when it was damaged: there may have been a later life than the one that it was rebuilt from.
+    pub(super) is_in_doubt: bool,
     pub(super) hard_state: HardState,
     /// The last entry that an earlier life of the replica held.
     pub(super) forgotten: LogId,
@@ -185,7 +190,8 @@ pub(super) fn encode_state(out: &mut Vec<u8>, back: Back, state: &State, begins_
     out.push(u8::from(begins_anew));
     out.extend_from_slice(&membership::encode(&state.membership));
     out.push(u8::from(state.is_witness));
-    out.push(u8::from(state.is_lost));
+    let lost = if state.is_lost { LOST } else { 0 };
+    out.push(lost | if state.is_in_doubt { IN_DOUBT } else { 0 });
     put_hard_state(out, &state.hard_state);
     put_log_id(out, state.forgotten);
     put_log_id(out, state.base);
@@ -203,11 +209,18 @@ pub(super) fn encode_state(out: &mut Vec<u8>, back: Back, state: &State, begins_
 pub(super) fn decode_state(record: &[u8]) -> Result<(State, bool), RecordError> {
     let (_, owner, mut fields) = open(record, &[Kind::State])?;
     let begins_anew = fields.flag("beginning")?;
+    let membership = Arc::new(fields.membership()?);
+    let is_witness = fields.flag("kind of replica")?;
+    let doubts = match fields.byte("doubts")? {
+        doubts if doubts & !(LOST | IN_DOUBT) == 0 => doubts,
+        _ => return Err(RecordError::Bad("doubts")),
+    };
     let state = State {
         owner,
-        membership: Arc::new(fields.membership()?),
-        is_witness: fields.flag("kind of replica")?,
-        is_lost: fields.flag("loss")?,
+        membership,
+        is_witness,
+        is_lost: doubts & LOST != 0,
+        is_in_doubt: doubts & IN_DOUBT != 0,
         hard_state: take_hard_state(&mut fields)?,
         forgotten: take_log_id(&mut fields)?,
         base: take_log_id(&mut fields)?,

@@ -136,7 +136,8 @@ pub(crate) fn first_recovered(
 
 /// The same of a new replica whose log begins after `base`, which never is an earlier one that comes back.
 ///
-/// Who votes alone in its group misleads nobody by what it forgot, and would wait for its peers forever.
+/// Others may be in its life already, if it was imported here before and that is lost. So in doubt it is one that forgot,
+/// and one that votes alone can't be: it has nobody to hear from what it forgot.
 pub(crate) fn imported_state(
     record: &GroupRecord,
     base: LogId,
@@ -147,25 +148,44 @@ pub(crate) fn imported_state(
         return Err(destroyed(record, tombstone));
     }
     let (first, forgotten) = first_state(record, tombstone, lost)?;
-    let is_alone = record.membership.voters().count() <= 1;
+    if forgotten != LogId::ZERO && record.membership.voters().count() <= 1 {
+        return Err(StoreError::refused(record.group, Refusal::MayBeLost));
+    }
     let hard_state = HardState {
         term: base.term.max(first.term),
         vote: None,
     };
-    Ok((hard_state, if is_alone { LogId::ZERO } else { forgotten }))
+    Ok((hard_state, forgotten))
 }
 
 /// What is left of a replica that held a log up to `last` and is destroyed, and whether a later life of it may be lost:
 /// the disk of one that is damaged may have forgotten that as well. As long as nobody has sent it anything that is later
-/// than the damage, nobody may be in its life any more.
-pub(super) fn tombstone_of(owner: Owner, hard_state: HardState, last: LogId, forgotten: LogId) -> Tombstone {
+/// than the damage, nobody may be in its life any more. Nobody ever sends that to one that `is_doubted`, because it was
+/// rebuilt before.
+pub(super) fn tombstone_of(
+    owner: Owner,
+    hard_state: HardState,
+    last: LogId,
+    forgotten: LogId,
+    is_doubted: bool,
+) -> Tombstone {
+    let doubted = if is_doubted {
+        largest_of(hard_state.term)
+    } else {
+        LogId::ZERO
+    };
     Tombstone {
         group: owner.group,
         incarnation: owner.incarnation,
         hard_state,
-        last: last.max(forgotten),
-        is_uncertain: forgotten.index == LARGEST && forgotten > last,
+        last: last.max(forgotten).max(doubted),
+        is_uncertain: is_doubted || is_in_doubt(last, forgotten),
     }
+}
+
+/// Whether a replica with this last entry is damaged, so that a later life of it may be lost.
+pub(crate) fn is_in_doubt(last: LogId, forgotten: LogId) -> bool {
+    forgotten.index == LARGEST && forgotten > last
 }
 
 fn destroyed(record: &GroupRecord, tombstone: &Tombstone) -> StoreError {

@@ -423,6 +423,7 @@ impl GroupActor {
             last: self.core.last().index.0,
             commit: self.core.commit().0,
             applied: self.core.applied().0,
+            ahead: self.ahead,
             membership: self.core.membership(),
             member: self.core.membership().role_of(self.core.node()),
             asleep: !self.quarantined && self.core.is_asleep(),

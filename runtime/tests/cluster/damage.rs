@@ -3,13 +3,14 @@
 use super::snapshots::{a_follower, fill, numbers, often, without};
 use super::support::memory_journal::{MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
-use raftyard::store::{SegmentLogStore, SnapshotStore, StoreIdentity};
-use raftyard::{Compaction, Consistency, Group, GroupId, NodeId, OnDisk};
+use raftyard::store::{LogStore, SegmentLogStore, SnapshotStore, StoreIdentity};
+use raftyard::{Compaction, Consistency, Group, GroupId, NodeId, OnDisk, RaftHost, RebuildGroupError};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const GROUPS: [u64; 3] = [1, 2, 3];
+const SURVIVOR: NodeId = NodeId(1);
 
 /// Three nodes that keep their logs in directories, and snapshots in memory.
 struct OnDisks {
@@ -214,6 +215,154 @@ async fn a_state_on_disk_that_is_ahead_of_its_damaged_log_is_repaired() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     nodes.cluster.stop_all().await;
+}
+
+/// Nothing is certain of it: a group that is rebuilt from it would begin with nothing.
+#[tokio::test]
+async fn a_lost_replica_is_not_rebuilt() {
+    let mut nodes = OnDisks::start(Compaction::default()).await;
+    let groups = all(&nodes).await;
+    fill(&groups[0], 0..40).await;
+    drop(groups);
+    nodes.cluster.stop_all().await;
+    // All states, and none of the last entries.
+    nodes.damage(SURVIVOR, |bytes| {
+        for at in (40..1_500).step_by(30) {
+            bytes[at] ^= 1;
+        }
+    });
+    for _ in 0..2 {
+        nodes.open(SURVIVOR).await;
+        let host = nodes.cluster.host(SURVIVOR).clone();
+        for runs in [false, true] {
+            if runs {
+                let lost = nodes.cluster.create_on(SURVIVOR, 1).await;
+                eventually("it is halted", || lost.status().is_quarantined()).await;
+            }
+            let refused = host.rebuild_group(GroupId(1)).await;
+            assert!(
+                matches!(refused, Err(RebuildGroupError::Lost(GroupId(1)))),
+                "{refused:?}"
+            );
+            assert_eq!(host.group::<Journal>(GroupId(1)).is_some(), runs);
+        }
+        drop(host);
+        nodes.cluster.stop(SURVIVOR).await;
+    }
+}
+
+/// Its newest snapshot ends behind what is left of its log.
+#[tokio::test]
+async fn a_damaged_replica_whose_snapshot_is_ahead_of_its_log_is_not_rebuilt() {
+    let mut nodes = OnDisks::start(often()).await;
+    let mut groups = all(&nodes).await;
+    fill(&groups[0], 0..60).await;
+    let status = groups[0][slot(SURVIVOR)].clone();
+    eventually("it applied all", || status.status().applied > 60).await;
+    drop((groups, status));
+    nodes.cluster.stop_all().await;
+    nodes.damage(SURVIVOR, |bytes| bytes.truncate(2_000));
+    nodes.open(SURVIVOR).await;
+    let host = nodes.cluster.host(SURVIVOR).clone();
+    let refused = host.rebuild_group(GroupId(1)).await;
+    assert!(
+        matches!(refused, Err(RebuildGroupError::NotRunning(GroupId(1)))),
+        "{refused:?}"
+    );
+    let replica = nodes.cluster.create_on(SURVIVOR, 1).await;
+    check_ahead(&host).await;
+    // It is as it was: its peers repair it.
+    for id in [NodeId(2), NodeId(3)] {
+        nodes.open(id).await;
+    }
+    groups = vec![vec![replica]];
+    for id in [NodeId(2), NodeId(3)] {
+        groups[0].push(nodes.cluster.create_on(id, 1).await);
+    }
+    eventually("it is repaired", || host.metrics().replicas_repaired == 1).await;
+    assert_eq!(read(&groups[0]).await, numbers(60));
+    drop(host);
+    nodes.cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_damaged_replica_whose_state_on_disk_is_ahead_of_its_log_is_not_rebuilt() {
+    let mut nodes = OnDisks::start(Compaction::default()).await;
+    let disks: Vec<MemoryDisk> = nodes.cluster.ids().iter().map(|_| MemoryDisk::default()).collect();
+    let mut replicas = Vec::new();
+    for id in nodes.cluster.ids() {
+        replicas.push(on_disk(&nodes, &disks, id).await);
+    }
+    fill(&replicas, 0..60).await;
+    let survivor = replicas[slot(SURVIVOR)].clone();
+    eventually("it applied all", || survivor.status().applied > 60).await;
+    drop(survivor);
+    replicas.clear();
+    nodes.cluster.stop_all().await;
+    nodes.damage(SURVIVOR, |bytes| bytes.truncate(2_000));
+    nodes.open(SURVIVOR).await;
+    replicas.push(on_disk(&nodes, &disks, SURVIVOR).await);
+    let host = nodes.cluster.host(SURVIVOR).clone();
+    check_ahead(&host).await;
+    for id in [NodeId(2), NodeId(3)] {
+        nodes.open(id).await;
+        replicas.push(on_disk(&nodes, &disks, id).await);
+    }
+    eventually("it is repaired", || host.metrics().replicas_repaired == 1).await;
+    assert_eq!(read(&replicas).await, numbers(60));
+    drop(host);
+    nodes.cluster.stop_all().await;
+}
+
+async fn check_ahead(host: &RaftHost) {
+    match host.rebuild_group(GroupId(1)).await {
+        Err(RebuildGroupError::StateAhead { group, state, last }) => {
+            assert_eq!(group, GroupId(1));
+            assert!(state > last.index.0 && last.index.0 < 50, "{state}, {last}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is left of it is less than it had, and its disk may have lost that it was rebuilt before: it becomes another
+/// incarnation than one that is whole, and leaves the doubt behind.
+#[tokio::test]
+async fn a_damaged_replica_is_rebuilt_as_none_that_may_be_there() {
+    let mut nodes = OnDisks::start(Compaction::default()).await;
+    let groups = all(&nodes).await;
+    fill(&groups[0], 0..40).await;
+    drop(groups);
+    nodes.cluster.stop_all().await;
+    nodes.damage(SURVIVOR, |bytes| bytes.truncate(2_000));
+    nodes.open(SURVIVOR).await;
+    let host = nodes.cluster.host(SURVIVOR).clone();
+    let damaged = nodes.cluster.create_on(SURVIVOR, 1).await;
+    eventually("it says so", || damaged.status().damaged).await;
+    let report = host.rebuild_group(GroupId(1)).await.unwrap();
+    assert!(report.incarnation.0 >> 32 > 100, "{report}");
+    let rebuilt = [host
+        .create_group(GroupId(1), [SURVIVOR], Journal::default)
+        .await
+        .unwrap()];
+    propose(&rebuilt, "after").await;
+    assert!(!rebuilt[0].status().damaged);
+    assert_eq!(read(&rebuilt).await.last().unwrap(), "after");
+    drop((rebuilt, damaged));
+    host.destroy_group(GroupId(1)).await.unwrap();
+    drop(host);
+    nodes.cluster.stop(SURVIVOR).await;
+    let identity = StoreIdentity {
+        cluster: "test".to_owned(),
+        node: SURVIVOR,
+    };
+    let mut store = SegmentLogStore::open(nodes.dirs[slot(SURVIVOR)].path(), &identity).unwrap();
+    let contents = store.recover().unwrap();
+    let tombstone = contents
+        .tombstones
+        .iter()
+        .find(|left| left.group == GroupId(1))
+        .unwrap();
+    assert!(tombstone.is_uncertain, "{tombstone:?}");
 }
 
 async fn on_disk(nodes: &OnDisks, disks: &[MemoryDisk], id: NodeId) -> Group<OnDisk<MemoryJournal>> {

@@ -1,15 +1,17 @@
 //! A disk that is full, that fails for good, or that stands still, under the node that leads.
 
-use super::support::hooked_store::{HookedStore, Operation};
+use super::support::hooked_store::{Gate, HookedStore, Operation};
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
 use super::yard::quick;
 use parking_lot::{Condvar, Mutex};
 use raftyard::store::{LogStore, MemoryLogStore, StoreError};
 use raftyard::{
-    Consistency, CreateGroupError, Group, GroupId, NodeId, OverloadReason, ProposeError, QuarantineReason, RaftHost,
+    Consistency, CreateGroupError, DestroyGroupError, Group, GroupId, NodeId, OverloadReason, ProposeError,
+    QuarantineReason, RaftHost,
 };
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,5 +278,87 @@ async fn when_a_disk_stands_still_others_lead_all_its_groups_until_it_moves_agai
         lead_there(replicas, SICK).await;
         assert_eq!(read(replicas).await.last().unwrap(), "without it");
     }
+    cluster.stop_all().await;
+}
+
+/// Who gives up while a group is noted leaves nothing behind if it was not: who creates it next has it noted anew.
+#[tokio::test]
+async fn a_group_that_nobody_waits_for_and_that_was_not_noted_is_noted_anew() {
+    let mut cluster = Cluster::closed(1);
+    let (asked, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(Gate::default()));
+    let hook = {
+        let (asked, gate) = (asked.clone(), gate.clone());
+        move |operation: Operation<'_>| {
+            if !matches!(operation, Operation::Create) {
+                return Ok(());
+            }
+            let is_first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            gate.pass();
+            let (context, source) = ("note the group".to_owned(), io::ErrorKind::StorageFull.into());
+            if is_first {
+                Err(StoreError::Full { context, source })
+            } else {
+                Ok(())
+            }
+        }
+    };
+    let store = HookedStore::new(cluster.disk(SICK), hook);
+    let host = cluster.builder(SICK).log_store(store).open().await.unwrap();
+    cluster.put(SICK, host.clone());
+    gate.close();
+    let creating = {
+        let host = host.clone();
+        tokio::spawn(async move { host.create_group(GroupId(1), [SICK], Journal::default).await })
+    };
+    eventually("the store is asked", || asked.load(Ordering::SeqCst) == 1).await;
+    creating.abort();
+    assert!(creating.await.unwrap_err().is_cancelled());
+    gate.open();
+    let deadline = Instant::now() + PATIENCE;
+    let created = loop {
+        match host.create_group(GroupId(1), [SICK], Journal::default).await {
+            Err(CreateGroupError::Exists(_)) => assert!(Instant::now() < deadline, "it is created for ever"),
+            created => break [created.unwrap()],
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "it is noted");
+    propose(&created, "line").await;
+    assert_eq!(cluster.on_disk(SICK, 1).last.0, 2, "the leader's first, and the line");
+    cluster.stop_all().await;
+}
+
+/// There is no room for what is left of a group that is destroyed: then it is there as before, and can be opened.
+#[tokio::test]
+async fn a_group_that_there_is_no_room_to_destroy_can_be_opened_again() {
+    let mut cluster = Cluster::closed(1);
+    let refused = Arc::new(AtomicU64::new(0));
+    let hook = {
+        let refused = refused.clone();
+        move |operation: Operation<'_>| match operation {
+            Operation::Destroy if refused.fetch_add(1, Ordering::SeqCst) == 0 => {
+                let (context, source) = ("note that it is gone".to_owned(), io::ErrorKind::StorageFull.into());
+                Err(StoreError::Full { context, source })
+            }
+            _ => Ok(()),
+        }
+    };
+    let store = HookedStore::new(cluster.disk(SICK), hook);
+    let host = cluster.builder(SICK).log_store(store).open().await.unwrap();
+    cluster.put(SICK, host.clone());
+    let create = async || [host.create_group(GroupId(1), [SICK], Journal::default).await.unwrap()];
+    propose(&create().await, "before").await;
+    let full = host.destroy_group(GroupId(1)).await;
+    assert!(
+        matches!(full, Err(DestroyGroupError::Store(StoreError::Full { .. }))),
+        "{full:?}"
+    );
+    assert_eq!(host.stored_groups(), [GroupId(1)]);
+    let opened = create().await;
+    propose(&opened, "after").await;
+    assert_eq!(read(&opened).await, ["before", "after"]);
+    host.destroy_group(GroupId(1)).await.unwrap();
+    assert_eq!(host.stored_groups(), []);
+    drop((opened, host));
     cluster.stop_all().await;
 }

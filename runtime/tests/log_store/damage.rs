@@ -460,14 +460,12 @@ fn what_nothing_is_known_of_is_halted() {
     );
 }
 
-/// The disk forgets the later life of a group, in which it voted, and remembers the one before. Who destroys that one
-/// and joins the later life again must not vote as if it never had.
-#[test]
-fn one_that_rotted_back_into_an_earlier_life_comes_back_as_one_that_forgot() {
+/// A disk that forgot the later life of group 1, in which it voted in term 7, and remembers the one before; and both.
+fn rotted_back() -> (TameDisk, GroupRecord, GroupRecord) {
     let mut h = Harness::<TameDisk>::new();
     let first = record(1);
     let second = GroupRecord {
-        incarnation: Incarnation(first.incarnation.0 + 1),
+        incarnation: Incarnation(first.incarnation.0 + 10),
         ..first.clone()
     };
     h.create(&first);
@@ -483,7 +481,21 @@ fn one_that_rotted_back_into_an_earlier_life_comes_back_as_one_that_forgot() {
     h.write(&[vote(1, hard_state(7, Some(2)))]);
     let disk = h.into_disk();
     disk.files().segments.insert(segment, before);
+    (disk, first, second)
+}
 
+/// Who comes to the later life that voted in term 7 must not vote as if it never had.
+fn check_forgot(store: &SegmentLogStore<TameDisk>) {
+    let state = store.inspect(GroupId(1)).unwrap().state;
+    assert!(state.hard_state.term > Term(7), "{state:?}");
+    assert!(state.must_catch_up() && state.forgotten.term >= Term(7), "{state:?}");
+}
+
+/// The disk forgets the later life of a group, in which it voted, and remembers the one before. Who destroys that one
+/// and joins the later life again must not vote as if it never had.
+#[test]
+fn one_that_rotted_back_into_an_earlier_life_comes_back_as_one_that_forgot() {
+    let (disk, first, second) = rotted_back();
     let mut store = disk.open();
     let found = store.recover().unwrap();
     assert_eq!(found.groups[0].record, first, "{found:?}");
@@ -496,27 +508,99 @@ fn one_that_rotted_back_into_an_earlier_life_comes_back_as_one_that_forgot() {
     let mut store = joined.open();
     store.recover().unwrap();
     store.create(std::slice::from_ref(&second)).unwrap();
-    let state = store.inspect(GroupId(1)).unwrap().state;
-    assert!(state.hard_state.term > Term(7), "{state:?}");
-    assert!(state.must_catch_up() && state.forgotten.term >= Term(7), "{state:?}");
+    check_forgot(&store);
     // Again, before it has caught up.
     assert!(store.destroy(&[GroupId(1)]).unwrap()[0].is_uncertain);
 
-    // So with one that is imported; but nobody else votes in a group of one.
-    let base = LogId::new(1, 1);
-    for (voters, waits) in [(vec![1, 2, 3], true), (vec![1], false)] {
-        let imported = disk.copy();
-        let mut store = imported.open();
+    // So does one that is imported.
+    let imported = disk.copy();
+    let mut store = imported.open();
+    store.recover().unwrap();
+    store.import(&second, LogId::new(1, 1)).unwrap();
+    check_forgot(&store);
+}
+
+/// Who imports a group of one may do so for the second time: others may have joined the first one, which the disk lost.
+/// It would lead at once, beside them.
+#[test]
+fn nobody_imports_alone_what_may_be_lost() {
+    let (rotted, _, mut alone) = rotted_back();
+    let mut store = rotted.open();
+    store.recover().unwrap();
+    store.destroy(&[GroupId(1)]).unwrap();
+    drop(store);
+    alone.membership = Membership::of_voters([NodeId(1)]).unwrap();
+    check_not_imported(&rotted, &alone);
+
+    // A group is lost, and nobody knows which.
+    let mut h = Harness::<TameDisk>::with_groups(&[2]);
+    let disk = h.disk().clone();
+    let (segment, before) = {
+        let files = disk.files();
+        let (segment, bytes) = files.segments.last_key_value().unwrap();
+        (*segment, bytes.clone())
+    };
+    h.create(&record(1));
+    let disk = h.into_disk();
+    disk.files().segments.insert(segment, before);
+    assert!(matches!(found(&disk).lost, Some(LostGroups::Since(_))));
+    check_not_imported(&disk, &alone);
+}
+
+fn check_not_imported(disk: &TameDisk, alone: &GroupRecord) {
+    let mut store = disk.open();
+    store.recover().unwrap();
+    let refused = store.import(alone, LogId::new(1, 1)).unwrap_err();
+    let is_named = matches!(
+        refused,
+        StoreError::Refused {
+            reason: Refusal::MayBeLost,
+            ..
+        }
+    );
+    assert!(is_named, "{refused}");
+    assert!(store.inspect(GroupId(1)).is_err());
+}
+
+/// A damaged replica that is rebuilt goes on alone, but what its disk lost may be later than what it is rebuilt as.
+#[test]
+fn one_that_rotted_back_and_is_rebuilt_leaves_the_doubt_behind() {
+    for reopens in [false, true] {
+        let (disk, first, second) = rotted_back();
+        let mut store = disk.open();
         store.recover().unwrap();
-        let membership = Membership::of_voters(voters.into_iter().map(NodeId)).unwrap();
-        let record = GroupRecord {
-            membership,
-            ..second.clone()
-        };
-        store.import(&record, base).unwrap();
+        for n in 1..=2 {
+            let rebuilt = GroupRecord {
+                incarnation: Incarnation(first.incarnation.0 + n),
+                membership: Membership::of_voters([NodeId(1)]).unwrap(),
+                ..first.clone()
+            };
+            store.rebuild(&rebuilt).unwrap();
+            let state = store.inspect(GroupId(1)).unwrap().state;
+            assert!(!state.must_catch_up(), "it leads alone: {state:?}");
+            if reopens {
+                drop(store);
+                store = disk.open();
+                let found = store.recover().unwrap();
+                assert!(found.groups[0].damage.is_none(), "{found:?}");
+            }
+        }
         let state = store.inspect(GroupId(1)).unwrap().state;
-        assert_eq!(state.must_catch_up(), waits, "{state:?}");
-        assert!(state.hard_state.term > Term(7), "{state:?}");
+        let (term, next) = (state.hard_state.term.0 + 1, state.last.0 + 1);
+        let mut led = append(1, entries(next, 3, term));
+        led.hard_state = Some(hard_state(term, Some(1)));
+        store.write(&[led]).unwrap();
+        let tombstones = store.destroy(&[GroupId(1)]).unwrap();
+        assert!(tombstones[0].is_uncertain, "{tombstones:?}");
+        if reopens {
+            drop(store);
+            store = disk.open();
+            assert_eq!(store.recover().unwrap().tombstones, tombstones);
+        }
+        store.create(std::slice::from_ref(&second)).unwrap();
+        check_forgot(&store);
+        let forgotten = store.inspect(GroupId(1)).unwrap().state.forgotten;
+        assert!(forgotten.term.0 >= term, "also what it led: {forgotten}");
     }
 }
 

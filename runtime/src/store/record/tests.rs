@@ -52,6 +52,7 @@ fn sample_state(vote: Option<NodeId>) -> State {
         membership: Arc::new(sample_membership()),
         is_witness: true,
         is_lost: vote.is_some(),
+        is_in_doubt: vote == Some(NodeId(0)),
         hard_state: HardState {
             term: Term(u64::MAX),
             vote,
@@ -134,6 +135,27 @@ fn records_come_back_as_they_were() {
     assert_eq!(peek(&record), Ok((Kind::Tombstone, OWNER)));
     assert_eq!(decode_tombstone(&record), Ok(sample_tombstone()));
     assert_eq!(decode_state(&record), Err(RecordError::Kind(2)));
+}
+
+#[test]
+fn a_state_with_doubts_that_are_not_known_is_refused() {
+    let state = sample_state(None);
+    let record = encoded(|out| encode_state(out, BACK, &state, true));
+    let of_both = State {
+        is_lost: true,
+        is_in_doubt: true,
+        ..state
+    };
+    let both = encoded(|out| encode_state(out, BACK, &of_both, true));
+    assert_eq!(decode_state(&both), Ok((of_both, true)));
+    let differs = |at: &usize| record[*at] != both[*at];
+    let at = (CHECKSUM_LEN..record.len()).find(differs).unwrap();
+    for doubts in 4..=u8::MAX {
+        let mut forged = record.clone();
+        forged[at] = doubts;
+        seal(&mut forged, 0);
+        assert_eq!(decode_state(&forged), Err(RecordError::Bad("doubts")));
+    }
 }
 
 #[test]

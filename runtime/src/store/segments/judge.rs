@@ -276,6 +276,7 @@ fn lost(owner: Owner) -> State {
         membership: Arc::default(),
         is_witness: false,
         is_lost: true,
+        is_in_doubt: false,
         hard_state: HardState::default(),
         forgotten: LogId::ZERO,
         base: LogId::ZERO,

@@ -4,7 +4,7 @@
 use super::super::disk::Disk;
 use super::super::record::{Kind, Owner, State, encode_state, encode_tombstone};
 use super::super::refusal::{
-    check_rebuild, first_state, forget_configuration, imported_state, next_term, tombstone_of,
+    check_rebuild, first_state, forget_configuration, imported_state, is_in_doubt, next_term, tombstone_of,
 };
 use super::header::Totals;
 use super::index::{Held, Index};
@@ -85,6 +85,7 @@ impl<D: Disk> SegmentLogStore<D> {
                 state.hard_state,
                 held.last(),
                 state.forgotten,
+                state.is_in_doubt,
             ));
         }
         let (batch, backs) = (&mut self.batch, &self.index.backs);
@@ -141,6 +142,7 @@ impl<D: Disk> SegmentLogStore<D> {
             ..old.hard_state
         };
         let mut state = new_state(record, hard_state, old.base);
+        state.is_in_doubt = old.is_in_doubt || is_in_doubt(held.last(), old.forgotten);
         state.base_membership = old.base_membership.as_ref().map(|_| state.membership.clone());
         let first = old.base.index.next();
         let mut entries = self.read_entries(record.group, first, LogIndex(u64::MAX), usize::MAX)?;
@@ -181,6 +183,7 @@ fn new_state(record: &GroupRecord, hard_state: HardState, base: LogId) -> State 
         },
         is_witness: record.is_witness,
         is_lost: false,
+        is_in_doubt: false,
         hard_state,
         forgotten: LogId::ZERO,
         base,

@@ -133,6 +133,7 @@ fn unknown(owner: Owner) -> State {
         membership: Arc::default(),
         is_witness: false,
         is_lost: false,
+        is_in_doubt: false,
         hard_state: HardState::default(),
         forgotten: LogId::ZERO,
         base: LogId::ZERO,
