@@ -170,10 +170,11 @@ impl BoundHost {
         };
         let snapshots = {
             let (inbox, workers, handle) = (snapshot_inbox.clone(), inboxes.clone(), handle.clone());
-            let counters = counters.clone();
-            self.spots
-                .snapshots
-                .start(move || TurnActor(SnapshotActor::new(snapshots, &names, inbox, workers, handle, counters)))
+            let (clock, counters) = (clock.clone(), counters.clone());
+            self.spots.snapshots.start(move || {
+                let actor = SnapshotActor::new(snapshots, &names, inbox, workers, handle, clock, counters);
+                TurnActor(actor)
+            })
         };
         let transport = self.spots.transport.start(move || transport_actor);
         let liveness = {

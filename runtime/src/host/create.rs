@@ -247,7 +247,7 @@ impl Node {
 
     /// As [`Node::open_snapshot`]. If a snapshot is lost that the log goes on from, the log is of no use: then the
     /// replica forgets it, to get all from its peers, and there is nothing to be opened. If it has no peers, that would
-    /// be the end of what is left.
+    /// be the end of what is left. One that is there and can't be read or restored from at the moment is not lost.
     async fn open_or_forget(
         &self,
         found: &mut RecoveredGroup,

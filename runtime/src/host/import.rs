@@ -5,11 +5,11 @@ use super::options::OfThisRun;
 use super::{Node, RaftHost};
 use crate::error::CreateGroupError;
 use crate::group::Group;
-use crate::life::branch;
+use crate::life::{Life, branch};
 use crate::machine::{Machine, StateMachine, Typed};
 use crate::snapshot::{Decode, IMPORTED, Import, SnapshotWork};
 use crate::storage::StorageWork;
-use crate::store::{GroupRecord, RecoveredGroup, imported_state};
+use crate::store::{GroupRecord, RecoveredGroup, Refusal, StoreError, imported_state};
 use raftyard_groups::{GroupId, LogId, Membership, NodeId, Recovered};
 use std::path::PathBuf;
 use tokio::sync::oneshot;
@@ -88,7 +88,8 @@ impl Node {
         let record: GroupRecord = imported.await.map_err(|_| CreateGroupError::Closed)??;
         let (reply, noted) = oneshot::channel();
         self.storage.push(StorageWork::Import(record.clone(), IMPORTED, reply));
-        noted.await.map_err(|_| CreateGroupError::Closed)??;
+        let noted = noted.await.map_err(|_| CreateGroupError::Closed)?;
+        noted.inspect_err(|error| self.discard_unless_noted(&record, error))?;
         let state = Recovered {
             hard_state,
             forgotten,
@@ -103,5 +104,19 @@ impl Node {
         self.recovered.lock().insert(group, Box::new(noted.clone()));
         self.tombstones.lock().remove(&group);
         Ok(noted)
+    }
+
+    /// Has the snapshot of an import removed if the store certainly did not note the group: else nobody ever would, and
+    /// it may be what the disk has no room for.
+    fn discard_unless_noted(&self, record: &GroupRecord, error: &StoreError) {
+        let is_noted = match error {
+            StoreError::Full { .. } => false,
+            // It may be the snapshot of the one that is there.
+            StoreError::Refused { reason, .. } => *reason == Refusal::Exists,
+            _ => true,
+        };
+        if !is_noted {
+            self.snapshots.push(SnapshotWork::Discard(Life::from(record)));
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::format::Seal;
 use super::name::{Name, SnapshotId};
 use super::receive::Incoming;
 use super::{Decode, Encode, SnapshotError, SnapshotEvent, SyncDisk, View};
+use crate::clock::Clock;
 use crate::error::ExportError;
 use crate::inbox::Inbox;
 use crate::life::Life;
@@ -16,7 +17,7 @@ use crate::transport::{SnapshotAnswer, SnapshotPart, TransportHandle};
 use crate::turns::TakesTurns;
 use crate::worker::Work;
 use bytes::Bytes;
-use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Recovered, Term};
+use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, Membership, Moment, NodeId, Recovered, Term};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -72,6 +73,8 @@ pub(crate) enum SnapshotWork {
         last: LogId,
         reply: oneshot::Sender<Option<LogId>>,
     },
+    /// A group was imported and could not be noted: its snapshot is nobody's.
+    Discard(Life),
     /// Every snapshot of a group is to be removed, but for those of the incarnation that is to be kept.
     Remove {
         group: GroupId,
@@ -165,6 +168,7 @@ pub(crate) struct SnapshotActor {
     pub(super) inbox: Arc<Inbox<SnapshotWork>>,
     workers: Vec<Arc<Inbox<Work>>>,
     pub(super) transport: TransportHandle,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<Counters>,
     taken: Vec<SnapshotWork>,
     /// What lies in the store, so that nobody has to list it for each group.
@@ -179,6 +183,8 @@ pub(crate) struct SnapshotActor {
     pub(super) for_peers: BTreeSet<SnapshotId>,
     /// At most one per group.
     pub(super) incoming: IdMap<GroupId, Incoming>,
+    /// Groups of which none found room, and when there may be some again.
+    pub(super) crowded_out: IdMap<GroupId, Moment>,
     /// Snapshots before these are of no use.
     useless_before: IdMap<GroupId, LogIndex>,
 }
@@ -191,6 +197,7 @@ impl SnapshotActor {
         inbox: Arc<Inbox<SnapshotWork>>,
         workers: Vec<Arc<Inbox<Work>>>,
         transport: TransportHandle,
+        clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Self {
         let mut files = IdMap::<GroupId, Vec<Name>>::default();
@@ -203,6 +210,7 @@ impl SnapshotActor {
             inbox,
             workers,
             transport,
+            clock,
             counters,
             taken: Vec::new(),
             groups: IdMap::default(),
@@ -210,6 +218,7 @@ impl SnapshotActor {
             sending: BTreeMap::new(),
             for_peers: BTreeSet::new(),
             incoming: IdMap::default(),
+            crowded_out: IdMap::default(),
             useless_before: IdMap::default(),
         }
     }
@@ -240,6 +249,13 @@ impl SnapshotActor {
                 }
             }
             SnapshotWork::Beyond { record, last, reply } => drop(reply.send(self.beyond(&record, last))),
+            SnapshotWork::Discard(life) => {
+                for name in self.names(life.group) {
+                    if name.id().life() == life {
+                        self.remove(name);
+                    }
+                }
+            }
             SnapshotWork::Remove { group, keep, reply } => {
                 self.remove_all(group, keep);
                 reply.send(()).ok();
@@ -320,6 +336,7 @@ impl SnapshotActor {
             self.groups.remove(&group);
             self.useless_before.remove(&group);
             self.incoming.remove(&group);
+            self.crowded_out.remove(&group);
         }
         for name in self.names(group) {
             if Some(name.id().incarnation) != keep {

@@ -83,7 +83,7 @@ impl SnapshotActor {
                     Ok(Err(error)) => format!("its state can't be decoded: {error}"),
                     _ => "decoding its state panicked".to_owned(),
                 };
-                return Err(SnapshotError::Damaged { name, what });
+                return Err(SnapshotError::Undecodable { name, what });
             }
         }
         let record = GroupRecord {

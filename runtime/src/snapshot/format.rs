@@ -167,6 +167,8 @@ pub(super) fn verify(
 pub(super) struct Reader<'a> {
     pieces: Pieces<'a>,
     membership: Arc<Membership>,
+    /// Why not all of it could be read: it says more than what whoever read makes of that.
+    failed: Option<SnapshotError>,
 }
 
 impl<'a> Reader<'a> {
@@ -204,18 +206,28 @@ impl<'a> Reader<'a> {
         match begun {
             Ok((membership, state)) => {
                 pieces.piece.advance(state);
-                Ok(Self { pieces, membership })
+                Ok(Self {
+                    pieces,
+                    membership,
+                    failed: None,
+                })
             }
             Err(what) => {
                 // That it is damaged says more than what looks wrong because of that.
                 pieces.finish()?;
-                Err(damaged(name, &what))
+                Err(SnapshotError::Undecodable {
+                    name: name.to_owned(),
+                    what,
+                })
             }
         }
     }
 
-    /// Reads what is left, and checks all.
+    /// Reads what is left, and checks all. Once something could not be read, that is what it says.
     pub(super) fn finish(self) -> Result<Seal, SnapshotError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
         let (size, crc) = self.pieces.finish()?;
         let membership = self.membership;
         Ok(Seal { size, crc, membership })
@@ -225,8 +237,12 @@ impl<'a> Reader<'a> {
 impl io::Read for Reader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let pieces = &mut self.pieces;
-        if pieces.piece.is_empty() {
-            pieces.fill().map_err(io::Error::other)?;
+        if pieces.piece.is_empty()
+            && let Err(error) = pieces.fill()
+        {
+            let said = io::Error::other(error.to_string());
+            self.failed.get_or_insert(error);
+            return Err(said);
         }
         let length = into.len().min(pieces.piece.len());
         pieces.piece.split_to(length).copy_to_slice(into.split_at_mut(length).0);
@@ -251,7 +267,8 @@ impl<'a> Pieces<'a> {
     fn open(store: &'a dyn SnapshotStore, name: &'a str) -> Result<Self, SnapshotError> {
         let size = store.size(name).map_err(|source| failed(name, source))?;
         let size = size.ok_or_else(|| damaged(name, "it is gone"))?;
-        let end = size.checked_sub(CRC_BYTES as u64);
+        // Of nothing at all the checksum is four zeros: that is no intact file.
+        let end = size.checked_sub(CRC_BYTES as u64).filter(|end| *end > 0);
         Ok(Self {
             store,
             name,

@@ -105,6 +105,15 @@ pub enum SnapshotError {
         /// What it said.
         source: io::Error,
     },
+    /// It is intact, and the state machine can't be restored from it: it was written by one of another type or of another
+    /// release, or the state machine's disk failed. Nothing was removed.
+    #[error("snapshot {name} is intact, but of no use here: {what}")]
+    Undecodable {
+        /// The file.
+        name: String,
+        /// What failed.
+        what: String,
+    },
     /// It is not what was written.
     #[error("snapshot {name}: {what}")]
     Damaged {

@@ -6,8 +6,12 @@ use super::SnapshotEvent;
 use super::actor::SnapshotActor;
 use super::format;
 use super::name::{Name, SnapshotId};
+use crate::store::is_full;
 use crate::transport::{SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 use raftyard_groups::{GroupId, Incarnation, LogId, NodeId, Term};
+
+/// How long no snapshot of a group is received once one found no room, in milliseconds. Others find what it left.
+pub(super) const CROWDED_OUT_MS: u64 = 5_000;
 
 /// One that is being received.
 pub(super) struct Incoming {
@@ -32,14 +36,40 @@ impl Incoming {
 
 impl SnapshotActor {
     pub(super) fn receive(&mut self, from: NodeId, part: SnapshotPart) -> SnapshotAnswer {
-        let received = match part {
-            SnapshotPart::Offer(offer) => self.on_offer(from, &offer),
-            SnapshotPart::Chunk(chunk) => self.on_chunk(from, &chunk),
+        let (group, received) = match part {
+            SnapshotPart::Offer(offer) => (offer.group, self.on_offer(from, &offer)),
+            SnapshotPart::Chunk(chunk) => (chunk.group, self.on_chunk(from, &chunk)),
         };
         received.unwrap_or_else(|error| {
-            tracing::error!(peer = from.0, %error, "snapshot can't be received");
+            tracing::error!(group, peer = from.0, %error, "snapshot can't be received");
+            if is_full(&error) {
+                self.make_room(GroupId(group));
+            }
             SnapshotAnswer::Refused
         })
+    }
+
+    /// Gives up what was received of a group's snapshot: kept to be resumed, it would take the last room that there is
+    /// from the logs of all groups.
+    fn make_room(&mut self, group: GroupId) {
+        self.incoming.remove(&group);
+        for name in self.names(group) {
+            if matches!(name, Name::Incoming { .. }) {
+                self.remove(name);
+            }
+        }
+        self.crowded_out.insert(group, self.clock.now().plus(CROWDED_OUT_MS));
+    }
+
+    fn is_crowded_out(&mut self, group: GroupId) -> bool {
+        let Some(until) = self.crowded_out.get(&group) else {
+            return false;
+        };
+        let is_so = self.clock.now() < *until;
+        if !is_so {
+            self.crowded_out.remove(&group);
+        }
+        is_so
     }
 
     fn on_offer(&mut self, from: NodeId, offer: &SnapshotOffer) -> std::io::Result<SnapshotAnswer> {
@@ -67,7 +97,7 @@ impl SnapshotActor {
             return Ok(SnapshotAnswer::Complete);
         }
         let is_older = self.incoming.get(&group).is_some_and(|incoming| incoming.term > term);
-        if is_older {
+        if is_older || self.is_crowded_out(group) {
             return Ok(SnapshotAnswer::Refused);
         }
         let mut incoming = Incoming {
@@ -86,10 +116,11 @@ impl SnapshotActor {
         }
         let there = self.store.size(&wanted.text())?.unwrap_or_default();
         incoming.at = there.min(incoming.size);
+        // Also if it fails: what was begun is to be removed.
+        self.note(wanted);
         if incoming.at == 0 {
             self.store.write(&wanted.text(), 0, &[])?;
         }
-        self.note(wanted);
         self.incoming.insert(group, incoming);
         self.go_on(group)
     }

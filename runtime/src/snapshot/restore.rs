@@ -53,7 +53,9 @@ impl SnapshotActor {
         Ok(Opened { newest, is_backed })
     }
 
-    /// The newest intact snapshot whose last entry the log holds; none if there is none, and the log is whole.
+    /// The newest intact snapshot whose last entry the log holds; none if there is none, and the log is whole. One that
+    /// may be intact and can't be used now is an error: neither does an older one count in its place, nor is anything to
+    /// be given up for it.
     pub(super) fn newest(
         &mut self,
         record: &GroupRecord,
@@ -78,6 +80,9 @@ impl SnapshotActor {
                 }
                 Err(error) => {
                     tracing::error!(group = group.0, %error, "snapshot can't be used");
+                    let SnapshotError::Damaged { .. } = error else {
+                        return Err(error);
+                    };
                     damaged.push(error.to_string());
                 }
             }
@@ -100,11 +105,11 @@ impl SnapshotActor {
         let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut reader)));
         // First: what was made of a damaged file does not matter.
         let seal = reader.finish()?;
-        let damaged = |what: String| SnapshotError::Damaged { name, what };
+        let undecodable = |what: String| SnapshotError::Undecodable { name, what };
         let decoded = match decoded {
             Ok(Ok(decoded)) => decoded,
-            Ok(Err(error)) => return Err(damaged(format!("its state can't be restored: {error}"))),
-            Err(_) => return Err(damaged("restoring its state panicked".to_owned())),
+            Ok(Err(error)) => return Err(undecodable(format!("its state can't be restored: {error}"))),
+            Err(_) => return Err(undecodable("restoring its state panicked".to_owned())),
         };
         self.ready.insert(id, seal);
         Ok(decoded)

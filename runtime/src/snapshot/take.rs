@@ -36,7 +36,6 @@ impl SnapshotActor {
             }
             Err(error) => {
                 tracing::error!(group, last = %last, %error, "snapshot failed");
-                self.remove(Name::Taking(id));
                 None
             }
         }
@@ -54,8 +53,22 @@ impl SnapshotActor {
         self.tell(life, SnapshotEvent::Synced { last, result });
     }
 
-    /// Writes a snapshot, with the state that `fill` writes, makes it durable, and gives it its name.
+    /// Writes a snapshot, with the state that `fill` writes, makes it durable, and gives it its name. If it can't, what
+    /// it wrote is removed: where there is no room, nothing keeps any for it.
     pub(super) fn write(
+        &mut self,
+        stamp: &Stamp,
+        id: SnapshotId,
+        fill: impl FnOnce(&mut Writer<'_>) -> io::Result<()>,
+    ) -> io::Result<Seal> {
+        let written = self.write_and_publish(stamp, id, fill);
+        if written.is_err() {
+            self.remove(Name::Taking(id));
+        }
+        written
+    }
+
+    fn write_and_publish(
         &mut self,
         stamp: &Stamp,
         id: SnapshotId,

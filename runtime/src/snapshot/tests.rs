@@ -3,6 +3,7 @@
 use super::actor::SnapshotActor;
 use super::name::{Name, SnapshotId};
 use super::*;
+use crate::clock::{Clock, MonotonicClock};
 use crate::inbox::Inbox;
 use crate::life::Life;
 use crate::metrics::Counters;
@@ -13,6 +14,8 @@ use crate::worker::Work;
 use raftyard_groups::{Incarnation, Membership, Recovered};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+mod trouble;
 
 const GROUP: GroupId = GroupId(7);
 const PEER: NodeId = NodeId(2);
@@ -56,12 +59,24 @@ fn decode() -> Decode {
 
 impl Desk {
     async fn new(store: MemorySnapshotStore) -> Self {
+        Self::on(store.clone(), store, Arc::new(MonotonicClock::default())).await
+    }
+
+    /// On a disk that shows `store` in its way.
+    async fn on(disk: impl SnapshotStore, store: MemorySnapshotStore, clock: Arc<dyn Clock>) -> Self {
         let (worker, inbox) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
         let handle = transport::nowhere(Router::new(vec![worker.clone()], inbox.clone(), Arc::new(Inbox::new()))).await;
         let names = store.list().unwrap();
         let counters = Arc::new(Counters::default());
-        let boxed = Box::new(store.clone());
-        let actor = SnapshotActor::new(boxed, &names, inbox, vec![worker.clone()], handle, counters);
+        let actor = SnapshotActor::new(
+            Box::new(disk),
+            &names,
+            inbox,
+            vec![worker.clone()],
+            handle,
+            clock,
+            counters,
+        );
         Self { actor, store, worker }
     }
 

@@ -121,6 +121,6 @@ pub trait Disk: Send + 'static {
 }
 
 /// Whether an error says that there is no room.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

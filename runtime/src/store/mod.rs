@@ -22,6 +22,7 @@ mod snapshots;
 
 pub use boot::Boot;
 pub use check::{StoreCheck, check};
+pub(crate) use disk::is_full;
 pub use disk::{Directory, Disk};
 pub use disk_id::DiskId;
 pub use identity::StoreIdentity;

@@ -335,10 +335,7 @@ impl GroupActor {
             self.note_proposed();
             self.note_transferred();
         }
-        let peers = std::mem::take(&mut self.shared.effects.borrow_mut().snapshots);
-        for peer in peers {
-            self.send_snapshot(peer);
-        }
+        self.send_snapshots(now);
         self.snapshot_if_due();
         self.slot.tenancy.set_log_bytes(self.snapshots.log.bytes());
         let useless = self.snapshots.note_write(self.shared.effects.borrow().persist.as_ref());

@@ -112,11 +112,26 @@ impl GroupActor {
         }
     }
 
-    pub(super) fn send_snapshot(&mut self, to: NodeId) {
-        // Without one this can't be asked for: what is compacted is in a snapshot, or durable in a state on disk.
+    /// Sends a snapshot to each peer that needs one. Of one that can't be sent any now the core is told, as if it had
+    /// failed: it asks again when the peer answers a heartbeat, and otherwise never would.
+    pub(super) fn send_snapshots(&mut self, now: Moment) {
+        let mut peers = std::mem::take(&mut self.shared.effects.borrow_mut().snapshots);
+        peers.retain(|peer| !self.send_snapshot(*peer));
+        if peers.is_empty() || self.quarantined {
+            return;
+        }
+        let failed = peers.into_iter().map(|to| Input::SnapshotDone { to, through: None });
+        let sessions = self.shared.sessions();
+        let effects = &mut *self.shared.effects.borrow_mut();
+        self.core.step_all(now, &sessions, failed, effects);
+    }
+
+    /// Whether there is one to be sent. What is compacted is in a snapshot, or durable in a state on disk; but that may
+    /// be being replaced by a received one, or ahead of a log that is being repaired.
+    fn send_snapshot(&mut self, to: NodeId) -> bool {
         let to_witness = self.core.membership().is_witness(to);
         let Some((last, view)) = self.pick_snapshot(to_witness) else {
-            return;
+            return false;
         };
         let work = SnapshotWork::Send {
             life: self.slot.life(),
@@ -129,6 +144,7 @@ impl GroupActor {
         if self.shared.snapshots.push(work) {
             self.snapshots.sending();
         }
+        true
     }
 
     /// The snapshot for a peer that needs one, and what is to be written into it first.

@@ -3,9 +3,15 @@
 use super::snapshots::{a_follower, fill, numbers, often, without};
 use super::support::memory_journal::{MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
-use raftyard::store::{LogStore, SegmentLogStore, SnapshotStore, StoreIdentity};
-use raftyard::{Compaction, Consistency, Group, GroupId, NodeId, OnDisk, RaftHost, RebuildGroupError};
+use raftyard::store::{LogStore, MemorySnapshotStore, SegmentLogStore, SnapshotStore, StoreIdentity};
+use raftyard::{
+    Compaction, Consistency, CreateGroupError, Group, GroupId, NodeId, OnDisk, RaftHost, RebuildGroupError,
+    SnapshotError, StateMachine, Timestamp,
+};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -179,6 +185,138 @@ async fn a_damaged_snapshot_is_replaced_by_the_peers() {
     fill(&left, 90..95).await;
     assert_eq!(read(&left).await, numbers(95));
     nodes.cluster.stop_all().await;
+}
+
+/// Three nodes of which one was stopped, with a log that goes on from a snapshot, and wrote no more since. What the
+/// others have, and which it is.
+async fn one_is_away() -> (Cluster, Vec<Group<Journal>>, NodeId) {
+    let mut cluster = Cluster::closed(3);
+    cluster.compaction = often();
+    cluster.open_all().await;
+    let replicas = cluster.create(1).await;
+    fill(&replicas, 0..60).await;
+    let away = a_follower(&cluster, &replicas).await;
+    eventually("its log goes on from a snapshot", || {
+        cluster.on_disk(away, 1).base.index.0 > 0
+    })
+    .await;
+    cluster.stop(away).await;
+    assert!(!cluster.snapshots[slot(away)].list().unwrap().is_empty());
+    let others = without(&replicas, away);
+    (cluster, others, away)
+}
+
+/// The replica is created as if nothing had happened before, and nobody had to repair it.
+async fn is_whole(mut cluster: Cluster, others: Vec<Group<Journal>>, away: NodeId) {
+    let back = cluster.create_on(away, 1).await;
+    assert_eq!(cluster.host(away).metrics().replicas_damaged, 0);
+    assert!(!back.status().damaged);
+    let replicas = [others.as_slice(), &[back]].concat();
+    assert_eq!(read(&replicas).await, numbers(60));
+    cluster.stop_all().await;
+}
+
+/// Snapshots of which one reading fails: the first after so many.
+struct FailsOnce {
+    inner: MemorySnapshotStore,
+    before: Arc<AtomicUsize>,
+}
+
+impl SnapshotStore for FailsOnce {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        self.inner.size(name)
+    }
+
+    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<bytes::Bytes> {
+        // Stays beyond zero from there on.
+        match self.before.fetch_sub(1, Ordering::SeqCst) {
+            0 => Err(io::Error::other("too many open files")),
+            _ => self.inner.read(name, offset, len),
+        }
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write(name, offset, bytes)
+    }
+
+    fn publish(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.publish(from, to)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+}
+
+/// What the disk does not give at the moment may be intact: no log is given up for it.
+#[tokio::test]
+async fn a_snapshot_that_can_not_be_read_just_now_is_not_taken_for_damaged() {
+    for before in 0..2 {
+        let (mut cluster, others, away) = one_is_away().await;
+        let store = FailsOnce {
+            inner: cluster.snapshots[slot(away)].clone(),
+            before: Arc::new(AtomicUsize::new(before)),
+        };
+        let builder = cluster.builder(away).log_store(cluster.disk(away));
+        let host = builder.snapshot_store(store).open().await.unwrap();
+        cluster.put(away, host.clone());
+        let base = cluster.on_disk(away, 1).base;
+        let refused = host.create_group(GroupId(1), cluster.ids(), Journal::default).await;
+        assert!(
+            matches!(refused, Err(CreateGroupError::Snapshot(SnapshotError::Io { .. }))),
+            "reading {before}"
+        );
+        assert_eq!(cluster.on_disk(away, 1).base, base, "nothing changed");
+        is_whole(cluster, others, away).await;
+    }
+}
+
+/// Another release of the state machine, whose snapshots are of another type.
+struct Other;
+
+impl StateMachine for Other {
+    type Command = String;
+    type Response = usize;
+    type Query = ();
+    type Answer = Vec<String>;
+    type Snapshot = std::num::NonZeroU8;
+
+    fn apply(&mut self, _: String, _: Timestamp) -> usize {
+        0
+    }
+
+    fn query(&self, (): ()) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn snapshot(&self) -> std::num::NonZeroU8 {
+        std::num::NonZeroU8::MIN
+    }
+
+    fn restore(&mut self, _: std::num::NonZeroU8) {}
+}
+
+/// Rolled out node by node, such a release would let one after the other forget its log, until nobody could be elected.
+#[tokio::test]
+async fn an_intact_snapshot_that_the_state_machine_does_not_take_is_not_taken_for_damaged() {
+    let (mut cluster, others, away) = one_is_away().await;
+    cluster.open(away).await;
+    let base = cluster.on_disk(away, 1).base;
+    for _ in 0..2 {
+        let host = cluster.host(away).clone();
+        let refused = host.create_group(GroupId(1), cluster.ids(), || Other).await;
+        assert!(matches!(
+            refused,
+            Err(CreateGroupError::Snapshot(SnapshotError::Undecodable { .. }))
+        ));
+        assert_eq!(cluster.on_disk(away, 1).base, base, "nothing changed");
+    }
+    // The release is taken back.
+    is_whole(cluster, others, away).await;
 }
 
 /// A state on disk has applied more than its damaged log holds: what comes once more is skipped.

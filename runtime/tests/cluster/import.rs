@@ -1,10 +1,13 @@
 //! Groups that begin with an exported state.
 
 use super::lives::{G, compacting, destroy_on_all, fill, lines};
-use super::support::{Cluster, Journal, leader_of, propose, read};
-use raftyard::store::LogStore;
+use super::support::hooked_store::{HookedStore, Operation};
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read};
+use raftyard::store::{LogStore, SnapshotStore, StoreError};
 use raftyard::{CreateGroupError, Group, NodeId, SnapshotError, StateMachine, Timestamp};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 async fn import(cluster: &Cluster, id: NodeId, path: &Path) -> Result<Group<Journal>, CreateGroupError> {
     let host = cluster.host(id);
@@ -102,7 +105,7 @@ async fn a_file_that_is_no_intact_export_of_this_type_is_refused() {
     let foreign = host.import_group(G, [NodeId(1)], &file, || Counted).await;
     assert!(matches!(
         foreign,
-        Err(CreateGroupError::Snapshot(SnapshotError::Damaged { .. }))
+        Err(CreateGroupError::Snapshot(SnapshotError::Undecodable { .. }))
     ));
     let missing = import(&cluster, NodeId(1), &dir.path().join("missing")).await;
     assert!(matches!(missing, Err(CreateGroupError::Snapshot(_))));
@@ -110,6 +113,39 @@ async fn a_file_that_is_no_intact_export_of_this_type_is_refused() {
     assert_eq!(cluster.disk(NodeId(1)).recover().unwrap().groups, []);
     let imported = [import(&cluster, NodeId(1), &file).await.unwrap()];
     assert_eq!(read(&imported).await, ["line"]);
+    cluster.stop_all().await;
+}
+
+/// The snapshot that it was to begin with takes no room either.
+#[tokio::test]
+async fn an_import_that_finds_no_room_for_its_note_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state");
+    let mut cluster = Cluster::start(1).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "line").await;
+    replicas[0].export(&file).await.unwrap();
+    destroy_on_all(&cluster, 1).await;
+    cluster.stop_all().await;
+    let is_full = Arc::new(AtomicBool::new(true));
+    let full = is_full.clone();
+    let store = HookedStore::new(cluster.disk(NodeId(1)), move |operation| match operation {
+        Operation::Import if full.load(Ordering::SeqCst) => Err(StoreError::Full {
+            context: "the log".to_owned(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        }),
+        _ => Ok(()),
+    });
+    let host = cluster.builder(NodeId(1)).log_store(store).open().await.unwrap();
+    cluster.put(NodeId(1), host);
+    let refused = import(&cluster, NodeId(1), &file).await;
+    assert!(matches!(refused, Err(CreateGroupError::Store(StoreError::Full { .. }))));
+    let snapshots = cluster.snapshots[0].clone();
+    eventually("nothing is left", || snapshots.list().unwrap().is_empty()).await;
+    is_full.store(false, Ordering::SeqCst);
+    let imported = [import(&cluster, NodeId(1), &file).await.unwrap()];
+    assert_eq!(read(&imported).await, ["line"]);
+    assert_eq!(snapshots.list().unwrap().len(), 1);
     cluster.stop_all().await;
 }
 

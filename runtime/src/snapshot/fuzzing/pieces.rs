@@ -2,6 +2,7 @@
 
 use super::super::actor::{SnapshotActor, SnapshotWork};
 use super::{file, id, membership};
+use crate::clock::MonotonicClock;
 use crate::fuzzing::{Script, Target};
 use crate::inbox::Inbox;
 use crate::metrics::Counters;
@@ -67,6 +68,7 @@ impl Desk {
             Arc::new(Inbox::new()),
             vec![Arc::new(Inbox::new())],
             NOWHERE.clone(),
+            Arc::new(MonotonicClock::default()),
             Arc::new(Counters::default()),
         );
         let mut desk = Self { actor, store, said: 0 };

@@ -10,14 +10,19 @@ use crate::group::Consistency;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::liveness::Board;
-use crate::machine::{Answer, ROOM, StateMachine, Typed};
+use crate::machine::{Answer, DiskStateMachine, DiskTyped, ROOM, Record, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::{ReplicaState, StatusCell};
-use crate::snapshot::Compaction;
+use crate::snapshot::{Compaction, SnapshotWork};
+use crate::store::GroupRecord;
 use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
-use crate::worker::Purpose;
-use raftyard_groups::{GroupId, Incarnation, LogIndex, Membership, NodeId, Recovered, ReplicaConfig, Sessions, Tuning};
+use crate::worker::{Loaded, Purpose};
+use raftyard_groups::{
+    Body, GroupId, Incarnation, LogIndex, Membership, Message, NodeId, Payload, Prompt, ReadRound, Recovered,
+    ReplicaConfig, Sessions, Term, Tuning,
+};
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -56,9 +61,13 @@ fn single() -> GroupActor {
 }
 
 fn single_by(clock: Arc<dyn Clock>) -> GroupActor {
+    actor_of(create(), clock)
+}
+
+fn create() -> Create {
     let node = NodeId(1);
     let group = GroupId(1);
-    let create = Create {
+    Create {
         config: ReplicaConfig {
             group,
             incarnation: Incarnation(1),
@@ -86,7 +95,10 @@ fn single_by(clock: Arc<dyn Clock>) -> GroupActor {
             tenancy: Tenancy::unlimited(),
         }),
         campaign: false,
-    };
+    }
+}
+
+fn actor_of(create: Create, clock: Arc<dyn Clock>) -> GroupActor {
     let shared = Rc::new(Shared::new(
         clock,
         Limits::default(),
@@ -257,4 +269,156 @@ fn who_applies_for_long_leaves_the_rest_for_its_next_turn_if_others_have_work() 
     assert_eq!(applied_in_a_turn(false, 1), (4, millis(4)));
     assert_eq!(applied_in_a_turn(true, 1), (2, millis(2)));
     assert_eq!(applied_in_a_turn(true, 2), (4, millis(4)));
+}
+
+/// Is on disk, and empty.
+struct Void;
+
+impl DiskStateMachine for Void {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = ();
+    type Restored = ();
+
+    fn records(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
+    fn apply(&mut self, (): (), _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn commit(&mut self, _: &[Record]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn query(&self, (): ()) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+        || Ok(())
+    }
+
+    fn snapshot(&self) -> io::Result<impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static> {
+        Ok(|_: &mut dyn Write| Ok(()))
+    }
+
+    fn restorer(&self) -> impl Fn(&mut dyn Read) -> io::Result<()> + Send + 'static {
+        |_: &mut dyn Read| Ok(())
+    }
+
+    fn restore(&mut self, (): (), _: &[Record]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A leader of which a log that begins after 5 was repaired up to 10, and whose state on disk has applied up to 8
+/// already. It has a learner.
+fn repaired() -> GroupActor {
+    let mut create = create();
+    let membership = Membership::new([NodeId(1)], [], [NodeId(2)]).unwrap();
+    create.config.membership = Arc::new(membership.clone());
+    create.config.tuning = Arc::new(Tuning::default());
+    create.recovered = Recovered {
+        base: LogId::new(1, 5),
+        runs: vec![LogId::new(1, 6)],
+        last: LogIndex(10),
+        applied: LogIndex(5),
+        memberships: vec![(LogIndex(5), create.config.membership.clone())],
+        created: true,
+        ..Recovered::default()
+    };
+    create.recovered.hard_state.term = Term(1);
+    create.ahead = LogIndex(8);
+    let record = GroupRecord {
+        group: GroupId(1),
+        incarnation: Incarnation(1),
+        membership,
+        is_witness: false,
+    };
+    create.machine = Box::new(DiskTyped::open(Void, &record, NodeId(1)).unwrap().0);
+    let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
+    replica.lead();
+    replica
+}
+
+impl GroupActor {
+    /// What the learner says to it.
+    fn hear(&mut self, prompt: Prompt) {
+        self.turn(vec![GroupWork::Message(Message {
+            group: GroupId(1),
+            incarnation: Incarnation(1),
+            from: NodeId(2),
+            to: NodeId(1),
+            term: self.core.term(),
+            body: Body::Prompt(prompt),
+        })]);
+    }
+
+    /// The last entries of the snapshots that it wanted sent.
+    fn sent(&self) -> Vec<LogId> {
+        let mut taken = Vec::new();
+        self.shared.snapshots.take(&mut taken);
+        let sent = taken.into_iter().filter_map(|work| match work {
+            SnapshotWork::Send {
+                to: NodeId(2), last, ..
+            } => Some(last),
+            _ => None,
+        });
+        sent.collect()
+    }
+}
+
+/// A leader that has no snapshot to give yet is asked again: otherwise the peer would wait for ever.
+#[test]
+fn a_peer_that_needs_a_snapshot_gets_one_once_there_is_one() {
+    let mut replica = repaired();
+    let sent = std::mem::take(&mut replica.shared.output.borrow_mut().send);
+    let refused = sent.iter().find_map(|message| match &message.body {
+        Body::Prompt(Prompt::Append { prev, .. }) => Some(prev.index),
+        _ => None,
+    });
+    // What it holds matches nowhere: not at the end of the leader's log, and not where that begins.
+    for refused in [refused.unwrap(), LogIndex(5)] {
+        replica.hear(Prompt::AppendRejected {
+            refused,
+            hint: LogId::ZERO,
+        });
+    }
+    assert!(replica.core.applied() < replica.ahead);
+    assert_eq!(replica.sent(), [], "its state is ahead of its log");
+    let answers = || Prompt::HeartbeatReply {
+        round: ReadRound::default(),
+        priority: 0,
+        commit: LogIndex::ZERO,
+        session: None,
+    };
+    replica.hear(answers());
+    assert_eq!(replica.sent(), []);
+    while replica.core.applied() < replica.ahead {
+        let loads = std::mem::take(&mut replica.shared.output.borrow_mut().load);
+        assert!(!loads.is_empty(), "{:?}", replica.core);
+        let loaded = loads.into_iter().map(|(life, load)| {
+            let entries = (load.from.0..=load.through.0.min(10)).map(|index| Entry {
+                index: LogIndex(index),
+                term: Term(1),
+                payload: Payload::Noop,
+            });
+            GroupWork::Loaded(Box::new(Loaded {
+                life,
+                purpose: load.purpose,
+                from: load.from,
+                entries: entries.collect(),
+            }))
+        });
+        replica.turn(loaded.collect());
+    }
+    assert_eq!(replica.sent(), [], "asked for when the peer says something");
+    replica.hear(answers());
+    let sent = replica.sent();
+    assert!(matches!(sent[..], [last] if last.index >= replica.ahead), "{sent:?}");
+    replica.hear(answers());
+    assert_eq!(replica.sent(), [], "one at a time");
 }
