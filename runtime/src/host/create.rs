@@ -148,6 +148,68 @@ impl Node {
         }
     }
 
+    /// What the disk holds of the group, or a durable note of a new one.
+    pub(super) async fn recover_or_note(self: &Arc<Self>, wanted: Wanted) -> Result<RecoveredGroup, CreateGroupError> {
+        if self.is_closed() {
+            return Err(CreateGroupError::Closed);
+        }
+        let group = wanted.group;
+        if self.noting.lock().contains(&group) {
+            // Somebody gave up a creation: the storage answers this one after it, and what became of it is known then.
+            self.look_up(group).await.map_err(|_| CreateGroupError::Closed)?.ok();
+        }
+        let found = self.recovered.lock().remove(&group);
+        if let Some(mut found) = found {
+            if found.damage.as_ref().is_some_and(|damage| damage.is_lost) {
+                // Of which kind it was is not known, and does not matter: it is not going to run.
+                found.record.is_witness = wanted.is_witness;
+            }
+            if let Err(error) = wanted.check(&found.record) {
+                self.recovered.lock().insert(group, found);
+                return Err(error);
+            }
+            return Ok(*found);
+        }
+        let tombstone = self.tombstones.lock().get(&group).copied();
+        // Of what the disk lost not even the incarnation may be known.
+        let known = tombstone.filter(|tombstone| tombstone.incarnation > Incarnation::default());
+        let record = wanted.record(known.map(|tombstone| tombstone.incarnation))?;
+        let mut state = first_recovered(&record, tombstone.as_ref(), self.lost)?;
+        // One that comes back in the same incarnation may have promised something in the node's last life.
+        state.created = state.forgotten == LogId::ZERO
+            && tombstone.is_none_or(|tombstone| tombstone.incarnation != record.incarnation);
+        let created = RecoveredGroup {
+            record,
+            state,
+            damage: None,
+        };
+        self.note(created.clone()).await?;
+        self.recovered.lock().remove(&group);
+        Ok(created)
+    }
+
+    /// Notes a new replica. Also if the future is dropped: who creates the group next has to find what is noted, and
+    /// nothing else.
+    async fn note(self: &Arc<Self>, created: RecoveredGroup) -> Result<(), CreateGroupError> {
+        let (group, record) = (created.record.group, created.record.clone());
+        let (reply, noted) = oneshot::channel();
+        let node = self.clone();
+        let then = move |outcome: Result<(), StoreError>| {
+            if outcome.is_ok() {
+                node.recovered.lock().insert(group, Box::new(created));
+                node.tombstones.lock().remove(&group);
+            }
+            node.noting.lock().remove(&group);
+            // Who gave up waiting has dropped the other end.
+            reply.send(outcome).ok();
+        };
+        self.noting.lock().insert(group);
+        if !self.storage.push(StorageWork::Create(record, Box::new(then))) {
+            return Err(CreateGroupError::Closed);
+        }
+        Ok(noted.await.map_err(|_| CreateGroupError::Closed)??)
+    }
+
     /// The earliest incarnation that a group could be created in.
     pub(super) fn next_incarnation(&self, group: GroupId) -> Incarnation {
         let runs = self.registry.get(&group).map(|slot| slot.incarnation);
@@ -336,56 +398,6 @@ impl Reservation {
             return Err(CreateGroupError::Exists(group));
         }
         Ok(reservation)
-    }
-
-    /// What the disk holds of the group, or a durable note of a new one.
-    pub(super) async fn recover_or_note(self, wanted: Wanted) -> Result<(RecoveredGroup, Self), CreateGroupError> {
-        let node = self.node.clone();
-        if node.is_closed() {
-            return Err(CreateGroupError::Closed);
-        }
-        let group = wanted.group;
-        let found = node.recovered.lock().remove(&group);
-        if let Some(mut found) = found {
-            if found.damage.as_ref().is_some_and(|damage| damage.is_lost) {
-                // Of which kind it was is not known, and does not matter: it is not going to run.
-                found.record.is_witness = wanted.is_witness;
-            }
-            if let Err(error) = wanted.check(&found.record) {
-                node.recovered.lock().insert(group, found);
-                return Err(error);
-            }
-            return Ok((*found, self));
-        }
-        let tombstone = node.tombstones.lock().get(&group).copied();
-        // Of what the disk lost not even the incarnation may be known.
-        let known = tombstone.filter(|tombstone| tombstone.incarnation > Incarnation::default());
-        let record = wanted.record(known.map(|tombstone| tombstone.incarnation))?;
-        let mut state = first_recovered(&record, tombstone.as_ref(), node.lost)?;
-        // One that comes back in the same incarnation may have promised something in the node's last life.
-        state.created = state.forgotten == LogId::ZERO
-            && tombstone.is_none_or(|tombstone| tombstone.incarnation != record.incarnation);
-        let created = RecoveredGroup {
-            record,
-            state,
-            damage: None,
-        };
-        let (reply, noted) = oneshot::channel();
-        let (record, left) = (created.record.clone(), Box::new(created.clone()));
-        // Also if the future is dropped: who creates the group next has to find what is noted, and nothing else.
-        let then = move |noted: Result<(), StoreError>| {
-            if noted.is_ok() {
-                self.node.recovered.lock().insert(group, left);
-                self.node.tombstones.lock().remove(&group);
-            }
-            reply.send((noted, self)).ok();
-        };
-        if !node.storage.push(StorageWork::Create(record, Box::new(then))) {
-            return Err(CreateGroupError::Closed);
-        }
-        let (noted, reserved) = noted.await.map_err(|_| CreateGroupError::Closed)?;
-        noted?;
-        Ok((created, reserved))
     }
 }
 

@@ -31,7 +31,7 @@ impl RaftHost {
         let reserved = Reservation::of_new(&self.0, group)?;
         let machine = Box::new(Typed::new(machine()));
         let wanted = Wanted::joining(group, &options, false);
-        let (found, _reserved) = reserved.recover_or_note(wanted).await?;
+        let found = reserved.node.recover_or_note(wanted).await?;
         self.start(found, machine, options.run).await
     }
 
@@ -65,7 +65,7 @@ impl RaftHost {
     ) -> Result<Group<Witness>, CreateGroupError> {
         let reserved = Reservation::of_new(&self.0, group)?;
         let wanted = Wanted::joining(group, &options, true);
-        let (found, _reserved) = reserved.recover_or_note(wanted).await?;
+        let found = reserved.node.recover_or_note(wanted).await?;
         let machine = Box::new(WitnessMachine(Witness));
         self.start(found, machine, options.run).await
     }
@@ -83,7 +83,7 @@ impl RaftHost {
     ) -> Result<Group<Witness>, CreateGroupError> {
         let wanted = Wanted::creating(&self.0, group, members, &options, true)?;
         let reserved = Reservation::of_new(&self.0, group)?;
-        let (found, _reserved) = reserved.recover_or_note(wanted).await?;
+        let found = reserved.node.recover_or_note(wanted).await?;
         let machine = Box::new(WitnessMachine(Witness));
         self.start(found, machine, options.run).await
     }

@@ -101,6 +101,8 @@ pub(crate) struct Node {
     lost: Option<LostGroups>,
     /// Groups that are being created, destroyed or rebuilt.
     reserved: Mutex<BTreeSet<GroupId>>,
+    /// Groups that the storage is about to note. Who wanted that may have given up.
+    noting: Mutex<BTreeSet<GroupId>>,
     actors: Actors,
     /// Where there are timers, whatever runtime a user's call comes from.
     place: Spot,
@@ -199,7 +201,7 @@ impl RaftHost {
         let wanted = Wanted::creating(node, group, members, &options, false)?;
         let reserved = Reservation::of_new(node, group)?;
         let machine = Box::new(Typed::new(machine()));
-        let (found, _reserved) = reserved.recover_or_note(wanted).await?;
+        let found = reserved.node.recover_or_note(wanted).await?;
         self.start(found, machine, options.run).await
     }
 
@@ -249,7 +251,7 @@ impl RaftHost {
         let (node, group) = (&self.0, wanted.group);
         let reserved = Reservation::of_new(node, group)?;
         let machine = open().map_err(|source| DiskStateError::Io { group, source })?;
-        let (mut found, _reserved) = reserved.recover_or_note(wanted).await?;
+        let mut found = reserved.node.recover_or_note(wanted).await?;
         let resumed = node.resume(&mut found, machine).await?;
         self.host(Start {
             found,
