@@ -4,7 +4,7 @@ use crate::harness::{Disk, Harness, append, compact, entries, hard_state, record
 use crate::tame_disk::{Files, TameDisk};
 use crate::verdict::{Tally, Truth};
 use bytes::Bytes;
-use raftyard::store::{LogStore, LostGroups, StoreContents, StoreError};
+use raftyard::store::{Damage, LogStore, LostGroups, StoreContents, StoreError};
 use raftyard_groups::{Entry, LogId, LogIndex, Payload, Term};
 
 /// Of what a write was to leave, this many bytes are there after a crash: nothing, only a batch's header and a little,
@@ -211,4 +211,29 @@ fn check_unknown(found: &StoreContents, what: &str) {
     for tombstone in &found.tombstones {
         assert_eq!(tombstone.last, UNKNOWN, "{what}: {tombstone:?}");
     }
+}
+
+/// What the mark covers stays covered: a replica of which only the last entries are lost is damaged, and no group is one that
+/// nobody knows of.
+#[test]
+fn a_newest_segment_that_is_all_zero_is_no_more_than_what_the_mark_says() {
+    let mut h = written(100);
+    h.write(&[1, 2, 3].map(|group| vote(group, hard_state(9, Some(3)))));
+    // It begins a segment.
+    h.write(&[append(1, vec![large(5, 9, 2_000)])]);
+    let disk = h.into_disk();
+    let truth = truth(&disk);
+    disk.files().segments.last_entry().unwrap().get_mut().fill(0);
+    let tally = cut_short(&disk, |disk, what| {
+        let found = disk.open().recover().unwrap();
+        assert_eq!(found.lost, None, "{}: {found:?}", what());
+        let is_lost = |damage: Option<&Damage>| damage.is_some_and(|damage| damage.is_lost);
+        assert!(
+            !found.groups.iter().any(|found| is_lost(found.damage.as_ref())),
+            "{}: {found:?}",
+            what()
+        );
+        truth.check(|| Ok(disk.open()), what)
+    });
+    assert!(tally.damaged > 0 && tally.lost == 0, "{tally:?}");
 }

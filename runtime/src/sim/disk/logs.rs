@@ -74,6 +74,10 @@ impl LogStore for SimLogStore {
 
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
         let contents = self.logs.recover()?;
+        for finding in &contents.findings {
+            let disk = self.disk.0.lock();
+            disk.trace.line(format!("{} finds {finding}", disk.node));
+        }
         let doubt = self.disk.0.lock().doubt.take();
         if let Some(doubt) = doubt
             && self.watch.would_explain(&doubt.events(), &contents)

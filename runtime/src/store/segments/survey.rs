@@ -256,7 +256,8 @@ impl<D: Disk> Journal<D> {
             progress.survey.unproven_before = found.number;
         }
         if lost > 0 {
-            progress.lost_through = found.number.saturating_sub(1 + seals);
+            // The number before the first batch of a segment is no batch's with records.
+            progress.lost_through = found.number.saturating_sub(1 + u64::from(is_first));
         }
         let what = match found.number.saturating_sub(lost_from) {
             0 => format!("batch {} does not follow the one before", found.number),
