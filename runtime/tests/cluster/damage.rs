@@ -322,13 +322,7 @@ async fn an_intact_snapshot_that_the_state_machine_does_not_take_is_not_taken_fo
 /// A state on disk has applied more than its damaged log holds: what comes once more is skipped.
 #[tokio::test]
 async fn a_state_on_disk_that_is_ahead_of_its_damaged_log_is_repaired() {
-    let mut nodes = OnDisks::start(Compaction::default()).await;
-    let disks: Vec<MemoryDisk> = nodes.cluster.ids().iter().map(|_| MemoryDisk::default()).collect();
-    let mut replicas = Vec::new();
-    for id in nodes.cluster.ids() {
-        replicas.push(on_disk(&nodes, &disks, id).await);
-    }
-    fill(&replicas, 0..60).await;
+    let (mut nodes, disks, mut replicas) = filled_on_disk().await;
     let away = a_follower(&nodes.cluster, &replicas).await;
     let applied = replicas.iter().map(|replica| replica.status().applied).max().unwrap();
     let follower = replicas[slot(away)].clone();
@@ -425,13 +419,7 @@ async fn a_damaged_replica_whose_snapshot_is_ahead_of_its_log_is_not_rebuilt() {
 
 #[tokio::test]
 async fn a_damaged_replica_whose_state_on_disk_is_ahead_of_its_log_is_not_rebuilt() {
-    let mut nodes = OnDisks::start(Compaction::default()).await;
-    let disks: Vec<MemoryDisk> = nodes.cluster.ids().iter().map(|_| MemoryDisk::default()).collect();
-    let mut replicas = Vec::new();
-    for id in nodes.cluster.ids() {
-        replicas.push(on_disk(&nodes, &disks, id).await);
-    }
-    fill(&replicas, 0..60).await;
+    let (mut nodes, disks, mut replicas) = filled_on_disk().await;
     let survivor = replicas[slot(SURVIVOR)].clone();
     eventually("it applied all", || survivor.status().applied > 60).await;
     drop(survivor);
@@ -501,6 +489,18 @@ async fn a_damaged_replica_is_rebuilt_as_none_that_may_be_there() {
         .find(|left| left.group == GroupId(1))
         .unwrap();
     assert!(tombstone.is_uncertain, "{tombstone:?}");
+}
+
+/// Three replicas with their state on disk, and sixty lines.
+async fn filled_on_disk() -> (OnDisks, Vec<MemoryDisk>, Vec<Group<OnDisk<MemoryJournal>>>) {
+    let nodes = OnDisks::start(Compaction::default()).await;
+    let disks: Vec<MemoryDisk> = nodes.cluster.ids().iter().map(|_| MemoryDisk::default()).collect();
+    let mut replicas = Vec::new();
+    for id in nodes.cluster.ids() {
+        replicas.push(on_disk(&nodes, &disks, id).await);
+    }
+    fill(&replicas, 0..60).await;
+    (nodes, disks, replicas)
 }
 
 async fn on_disk(nodes: &OnDisks, disks: &[MemoryDisk], id: NodeId) -> Group<OnDisk<MemoryJournal>> {

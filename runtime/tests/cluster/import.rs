@@ -83,15 +83,21 @@ async fn members_that_imported_different_files_never_meet() {
     cluster.stop_all().await;
 }
 
+/// A node whose group of one line is in this file, and nowhere else.
+async fn exported_and_destroyed(file: &Path) -> Cluster {
+    let cluster = Cluster::start(1).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "line").await;
+    replicas[0].export(file).await.unwrap();
+    destroy_on_all(&cluster, 1).await;
+    cluster
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_intact_export_of_this_type_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state");
-    let mut cluster = Cluster::start(1).await;
-    let replicas = cluster.create(1).await;
-    propose(&replicas, "line").await;
-    replicas[0].export(&file).await.unwrap();
-    destroy_on_all(&cluster, 1).await;
+    let mut cluster = exported_and_destroyed(&file).await;
     let intact = std::fs::read(&file).unwrap();
     for at in 0..intact.len() {
         let mut damaged = intact.clone();
@@ -121,11 +127,7 @@ async fn a_file_that_is_no_intact_export_of_this_type_is_refused() {
 async fn an_import_that_finds_no_room_for_its_note_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state");
-    let mut cluster = Cluster::start(1).await;
-    let replicas = cluster.create(1).await;
-    propose(&replicas, "line").await;
-    replicas[0].export(&file).await.unwrap();
-    destroy_on_all(&cluster, 1).await;
+    let mut cluster = exported_and_destroyed(&file).await;
     cluster.stop_all().await;
     let is_full = Arc::new(AtomicBool::new(true));
     let full = is_full.clone();
