@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use raftyard::NodeId;
-use raftyard::sim::{Fault, Registers, Report, Scenario, Simulation, Step};
+use raftyard::sim::{Absence, Fault, Missing, Registers, Report, Scenario, Simulation, Step};
 use std::time::{Duration, Instant};
 
 /// The seeds to run: those from `RAFTYARD_SEED` on if that is set, and so many as `RAFTYARD_SEEDS` says.
@@ -132,6 +132,7 @@ fn what_is_promised_holds_when_disks_are_full_again_and_again() {
 fn what_is_promised_holds_under_faults() {
     let began = Instant::now();
     let (mut simulated, mut answers) = (Duration::ZERO, 0);
+    let (mut histories, mut undecided) = (0, 0);
     let seeds = seeds(8);
     let count = seeds.end - seeds.start;
     for seed in seeds {
@@ -139,6 +140,8 @@ fn what_is_promised_holds_under_faults() {
         let report = run(&simulation, seed);
         simulated += report.simulated;
         answers += report.answers;
+        histories += report.histories;
+        undecided += report.undecided;
         assert!(report.answers > 50, "seed {seed}: {} answers", report.answers);
     }
     let (simulated, real) = (simulated.as_secs_f64(), began.elapsed().as_secs_f64());
@@ -146,4 +149,44 @@ fn what_is_promised_holds_under_faults() {
         "{count} seeds, {answers} answers, {simulated:.0} simulated seconds, {:.1} per second",
         simulated / real
     );
+    assert!(
+        undecided * 100 <= histories,
+        "{undecided} of {histories} histories undecided"
+    );
+}
+
+/// A minority is down, cut off, not heard or hearing nobody, and nothing else is wrong: who has a majority gets on.
+#[test]
+fn what_is_promised_holds_while_a_minority_is_missing() {
+    let mut got_on = 0;
+    for seed in seeds(8) {
+        let nodes = 3 + seed % 5;
+        let simulation = Simulation::new(Registers::default()).nodes(nodes).groups(4);
+        let scenario = simulation.scenario(seed);
+        let how = [Missing::Down, Missing::CutOff, Missing::Mute, Missing::Deaf];
+        // One whose disk rotted is no use to a majority.
+        let rotten = scenario.steps.iter().find_map(|step| match step.fault {
+            Fault::Rot { node, .. } => Some(node),
+            _ => None,
+        });
+        let absence = Absence {
+            nodes: vec![rotten.unwrap_or(NodeId(seed % nodes + 1))],
+            how: how[(seed % 4) as usize],
+        };
+        let scenario = Scenario {
+            absence: Some(absence),
+            ..scenario
+        };
+        let report = run_scenario(&simulation, &scenario);
+        let line = report
+            .timeline
+            .iter()
+            .find(|line| line.what.contains("groups got on without"));
+        let groups = line
+            .and_then(|line| line.what.split(' ').next())
+            .expect("everybody comes back");
+        got_on += groups.parse::<u64>().unwrap();
+    }
+    println!("{got_on} times a group got on without a minority");
+    assert!(got_on > 8);
 }

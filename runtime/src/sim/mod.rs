@@ -37,7 +37,7 @@ mod world;
 pub use properties::Kind;
 pub use random::Random;
 pub use run::{Failure, Report, Simulation};
-pub use scenario::{Fault, Scenario, Step};
+pub use scenario::{Absence, Fault, Missing, Scenario, Step};
 pub(crate) use threads::ThreadHandle;
 pub use trace::Line;
 pub use watch::Violation;

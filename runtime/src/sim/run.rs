@@ -45,7 +45,9 @@ pub struct Report {
     pub answers: u64,
     /// Leaders that were elected.
     pub elections: u64,
-    /// Parts of histories whose check took too long.
+    /// Parts of histories that were checked.
+    pub histories: u64,
+    /// Those of them whose check took too long.
     pub undecided: u64,
     /// What happened, as far as it is worth a line.
     pub timeline: Vec<Line>,
@@ -185,7 +187,7 @@ impl<W: Workload> Simulation<W> {
             });
             world.threads.run(over).await;
             let (digest, events) = trace.digest();
-            let undecided = self.check_histories(&world);
+            let (histories, undecided) = self.check_histories(&world);
             world.threads.end_all();
             if let Some(violation) = world.watchman.violation() {
                 return Err((violation, trace.lines()));
@@ -196,19 +198,21 @@ impl<W: Workload> Simulation<W> {
                 simulated: trace.elapsed(),
                 answers: world.answers(),
                 elections: world.watchman.elections(),
+                histories,
                 undecided,
                 timeline: trace.lines(),
             })
         })
     }
 
-    /// Checks what clients were told; returns how many parts could not be decided.
-    fn check_histories(&self, world: &World<W>) -> u64 {
-        let mut undecided = 0;
+    /// Checks what clients were told; returns how many parts that were, and how many could not be decided.
+    fn check_histories(&self, world: &World<W>) -> (u64, u64) {
+        let (mut histories, mut undecided) = (0, 0);
         let groups = std::mem::take(&mut *world.groups.borrow_mut());
         for (id, group) in groups {
             for ((incarnation, part), calls) in group.histories {
                 let calls: Vec<Call<W::Machine>> = calls.into_iter().flatten().filter(Call::counts).collect();
+                histories += 1;
                 match check_history(&|| self.workload.machine(), &calls) {
                     Verdict::Linearizable => {}
                     Verdict::Undecided => undecided += 1,
@@ -225,7 +229,7 @@ impl<W: Workload> Simulation<W> {
                 }
             }
         }
-        undecided
+        (histories, undecided)
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a simulation is of: how large the world is, and what happens to it when. All of it follows from a seed, and
 //! can be made smaller.
 
+mod absence;
 mod draw;
+
+pub use absence::{Absence, Missing};
 
 use raftyard_groups::{GroupId, NodeId};
 use std::fmt;
@@ -23,6 +26,8 @@ pub struct Scenario {
     pub disks_lie: bool,
     /// What happens, in order.
     pub steps: Vec<Step>,
+    /// Who is missing for a while after that, if anybody is.
+    pub absence: Option<Absence>,
 }
 
 /// Something that happens to a world.
@@ -254,6 +259,7 @@ impl fmt::Display for Scenario {
             faulty,
             disks_lie,
             steps,
+            absence,
         } = self;
         let seconds = faulty.as_secs_f64();
         let count = steps.len();
@@ -262,6 +268,9 @@ impl fmt::Display for Scenario {
             f,
             "seed {seed}: {nodes} nodes, {groups} groups, {seconds} s, {count} faults{lie}"
         )?;
-        steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+        steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;
+        absence
+            .iter()
+            .try_for_each(|absence| writeln!(f, "then healed, but for {absence}"))
     }
 }

@@ -29,6 +29,11 @@ pub(super) fn shrink(
     };
     let ended = failed.2.last().map_or(failed.0.faulty, |line| line.at);
     attempt(shorter(&failed.0, ended), &mut failed);
+    let all_there = Scenario {
+        absence: None,
+        ..failed.0.clone()
+    };
+    attempt(all_there, &mut failed);
     // Fewer faults: chunks, from half of them down to one.
     let mut chunk = failed.0.steps.len().div_ceil(2);
     while chunk > 0 {
@@ -59,6 +64,10 @@ pub(super) fn shrink(
         candidate
             .steps
             .retain(|step| step.fault.nodes().iter().all(|node| node.0 <= candidate.nodes));
+        let nodes = candidate.nodes;
+        candidate.absence.take_if(|absence| {
+            absence.nodes.iter().any(|node| node.0 > nodes) || absence.nodes.len() as u64 * 2 >= nodes
+        });
         if !attempt(candidate, &mut failed) {
             break;
         }

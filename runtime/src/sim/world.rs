@@ -1,5 +1,6 @@
 //! A simulated world: nodes that start and end, and what they host.
 
+mod absence;
 mod client;
 mod liveness;
 mod node;
@@ -48,6 +49,8 @@ pub(super) struct World<W: Workload> {
     /// Counts what clients ask and are told, and numbers commands.
     clock: Cell<u64>,
     phase: Cell<Phase>,
+    /// Nodes that don't start, whoever starts them.
+    absent: RefCell<Vec<NodeId>>,
     freshness: RefCell<Freshness>,
     /// Answers that clients got.
     answers: Cell<u64>,
@@ -146,6 +149,7 @@ impl<W: Workload> World<W> {
             groups: RefCell::new((1..=scenario.groups).map(group).collect()),
             clock: Cell::new(0),
             phase: Cell::new(Phase::Faulty),
+            absent: RefCell::default(),
             freshness: RefCell::default(),
             answers: Cell::new(0),
             is_done: Cell::new(false),
@@ -193,6 +197,9 @@ impl<W: Workload> World<W> {
         }
         tokio::time::sleep_until(began + self.scenario.faulty).await;
         self.calm_down().await;
+        if let Some(absence) = &self.scenario.absence {
+            self.get_on_without(absence).await;
+        }
         self.get_on().await;
         self.phase.set(Phase::Over);
         for client in clients {

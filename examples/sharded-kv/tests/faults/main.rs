@@ -34,6 +34,7 @@ mod system;
 mod unavailability;
 mod units;
 
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -90,6 +91,7 @@ fn nodes_keep_their_word_under_faults() {
     let possible = possible(settings);
     let next = AtomicU64::new(0);
     let (failures, unavailable) = (Mutex::new(Vec::new()), Mutex::new(Unavailability::default()));
+    let totals = Mutex::new(Totals::default());
     thread::scope(|scope| {
         for _ in 0..settings.jobs {
             scope.spawn(|| {
@@ -98,6 +100,7 @@ fn nodes_keep_their_word_under_faults() {
                     match run(seed, settings.length, possible, settings.loopback) {
                         Ok(figures) => {
                             tell(seed, &figures);
+                            totals.lock().unwrap().add(&figures);
                             unavailable.lock().unwrap().add(&figures.unavailable);
                         }
                         Err(failure) => {
@@ -112,8 +115,45 @@ fn nodes_keep_their_word_under_faults() {
     // Another test may still use it.
     let _ = std::fs::remove_dir(system::own_dir());
     println!("{}", unavailable.into_inner().unwrap());
+    let totals = totals.into_inner().unwrap();
+    println!("{totals}");
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "runs that failed, by seed: {failures:?}");
+    // What nobody could decide says nothing for what is promised.
+    assert!(totals.undecided * 100 <= totals.runs * units::UNITS, "{totals}");
+}
+
+/// What all runs showed in which everything held.
+#[derive(Default)]
+struct Totals {
+    runs: usize,
+    done: usize,
+    unknown: usize,
+    refused: u64,
+    kept: usize,
+    undecided: usize,
+}
+
+impl Totals {
+    fn add(&mut self, figures: &Figures) {
+        self.runs += 1;
+        self.done += figures.done;
+        self.unknown += figures.unknown;
+        self.refused += figures.refused;
+        self.kept += figures.kept;
+        self.undecided += figures.undecided;
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let histories = self.runs * units::UNITS;
+        write!(
+            f,
+            "{} runs well: {} calls done, {} unknown, {} refused; {} keys kept; {} of {histories} histories undecided",
+            self.runs, self.done, self.unknown, self.refused, self.kept, self.undecided
+        )
+    }
 }
 
 fn tell(seed: u64, figures: &Figures) {

@@ -179,3 +179,24 @@ fn draw_fault(random: &mut Random, nodes: usize, possible: Possible) -> Fault {
         }
     }
 }
+
+/// Every run has faults at the same time, also where links can't be cut.
+#[test]
+fn faults_overlap_in_every_run() {
+    for links in [true, false] {
+        let possible = Possible {
+            partitions: links,
+            loss: links,
+            delay: links,
+            full_disk: links,
+        };
+        for seed in 0..2_000 {
+            let nodes = if seed % 4 == 0 { 5 } else { 3 };
+            let plan = draw(&mut Random::part(seed, 2), nodes, Duration::from_secs(20), possible);
+            let overlaps = |one: &Planned, other: &Planned| one.from < other.to && other.from < one.to;
+            let pairs = plan.iter().enumerate();
+            let count = pairs.map(|(n, one)| plan.iter().skip(n + 1).filter(|other| overlaps(one, other)).count());
+            assert!(count.sum::<usize>() > 0, "seed {seed}: {plan:?}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Draws a scenario from a seed.
 
-use super::{Fault, Scenario, Step};
+use super::{Absence, Fault, Scenario, Step};
 use crate::sim::random::{Purpose, Random};
 use raftyard_groups::{GroupId, NodeId};
 use std::time::Duration;
@@ -17,6 +17,8 @@ impl Scenario {
         // From a fault now and then to several at a time.
         let between_ms = random.within(300..=4_000);
         let rotting = NodeId(random.within(1..=nodes));
+        // No two clocks differ by more than leases allow for: a thousandth.
+        let slowest_permille = -i64::from(random.chance(500));
         let mut steps = Vec::new();
         // The first leaders are elected in peace, or not.
         let mut at_ms = random.below(3_000);
@@ -32,7 +34,7 @@ impl Scenario {
                     node: rotting,
                     draw: random.number(),
                 },
-                kind => fault(kind, nodes, groups, &mut random),
+                kind => fault(kind, nodes, groups, slowest_permille, &mut random),
             };
             let lasts = if is_momentary(&fault) { 0 } else { lasts };
             steps.push(Step {
@@ -42,6 +44,8 @@ impl Scenario {
             });
             at_ms += random.within(1..=between_ms * 2);
         }
+        // A replica that is damaged withholds its vote: it is missing, too.
+        let absence = random.chance(500).then(|| Absence::draw(rotting, nodes, &mut random));
         Self {
             seed,
             nodes,
@@ -49,6 +53,7 @@ impl Scenario {
             faulty,
             disks_lie: false,
             steps,
+            absence,
         }
     }
 }
@@ -66,7 +71,7 @@ fn is_momentary(fault: &Fault) -> bool {
     )
 }
 
-fn fault(kind: u64, nodes: u64, groups: u64, random: &mut Random) -> Fault {
+fn fault(kind: u64, nodes: u64, groups: u64, slowest_permille: i64, random: &mut Random) -> Fault {
     let node = NodeId(random.within(1..=nodes));
     let other = NodeId((node.0 + random.below(nodes.saturating_sub(1))) % nodes + 1);
     let group = GroupId(random.within(1..=groups));
@@ -105,8 +110,7 @@ fn fault(kind: u64, nodes: u64, groups: u64, random: &mut Random) -> Fault {
         },
         14 if random.chance(500) => Fault::Drift {
             node,
-            // No two clocks differ by more than leases allow for: a thousandth.
-            permille: i64::try_from(random.below(2)).unwrap_or(0),
+            permille: slowest_permille + i64::from(random.chance(500)),
         },
         14 => Fault::Reset { a: node, b: other },
         15 => Fault::Transfer { group, to: node },

@@ -22,21 +22,24 @@ const NUMBERS: u64 = 255;
 impl<W: Workload> World<W> {
     /// Lets every group get on, all at the same time.
     pub(super) async fn get_on(self: &Rc<Self>) {
-        let end = Instant::now() + BOUND;
         let groups: Vec<GroupId> = self.groups.borrow().keys().copied().collect();
-        let waiting = groups.iter().map(|group| async {
-            let what = async {
-                self.settled(*group).await;
-                self.written(*group).await;
-                self.alike(*group).await;
-            };
-            tokio::time::timeout_at(end, what).await.is_ok()
-        });
+        let gets_on = async |group| {
+            self.settled(group).await;
+            self.written(group, 0).await;
+            self.alike(group).await;
+        };
+        self.all_within_bound(&groups, gets_on, "after everything healed").await;
+    }
+
+    /// Lets all these groups do something at the same time; which has to be done within the bound.
+    pub(super) async fn all_within_bound(&self, groups: &[GroupId], what: impl AsyncFn(GroupId), when: &str) {
+        let end = Instant::now() + BOUND;
+        let waiting = groups.iter().map(|group| tokio::time::timeout_at(end, what(*group)));
         let done = futures::future::join_all(waiting).await;
-        for (group, _) in groups.iter().zip(done).filter(|(_, is_done)| !is_done) {
+        for (group, _) in groups.iter().zip(done).filter(|(_, done)| done.is_err()) {
             let standing: Vec<String> = self.replicas(*group).iter().map(standing::<W>).collect();
             let (standing, bound) = (standing.join("; "), BOUND.as_secs());
-            let what = format!("{group} did not get on within {bound} s after everything healed: {standing}");
+            let what = format!("{group} did not get on within {bound} s {when}: {standing}");
             self.watchman.violated("liveness", what);
         }
     }
@@ -48,9 +51,9 @@ impl<W: Workload> World<W> {
         }
     }
 
-    /// Until a command was applied.
-    async fn written(&self, group: GroupId) {
-        let mut random = Random::new(self.scenario.seed, Purpose::Operator, group.0);
+    /// Until a command was applied. `round` draws which.
+    pub(super) async fn written(&self, group: GroupId, round: u64) {
+        let mut random = Random::new(self.scenario.seed, Purpose::Operator, round << 32 | group.0);
         loop {
             sleep(PAUSE).await;
             let Some(leader) = self.leader(group) else {

@@ -20,8 +20,11 @@ use raftyard_groups::{GroupId, Incarnation, NodeId};
 use std::time::Duration;
 
 impl<W: Workload> World<W> {
-    /// Starts a node's process, and all replicas that its disk holds. Does nothing if it runs.
+    /// Starts a node's process, and all replicas that its disk holds. Does nothing if it runs, or is to be absent.
     pub(super) async fn start(&self, id: NodeId) {
+        if self.absent.borrow().contains(&id) {
+            return;
+        }
         let (vital, life) = {
             let mut nodes = self.nodes.borrow_mut();
             let Some(node) = nodes.get_mut(&id) else {
