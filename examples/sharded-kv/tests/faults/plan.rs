@@ -150,6 +150,9 @@ pub(crate) fn draw(random: &mut Random, nodes: usize, length: Duration, possible
             }
             plan.push(Planned { fault, from, to });
             from += random.millis(100, 2_000);
+        } else {
+            // Where little can go wrong, nothing else may be left to at this moment.
+            from += Duration::from_millis(10);
         }
     }
     plan
