@@ -49,6 +49,8 @@ mod sick_disk;
 mod snapshots;
 #[path = "cluster/tenants.rs"]
 mod tenants;
+#[path = "cluster/unsettled.rs"]
+mod unsettled;
 #[path = "cluster/wiped.rs"]
 mod wiped;
 #[path = "cluster/witnesses.rs"]
