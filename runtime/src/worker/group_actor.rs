@@ -464,11 +464,8 @@ impl Handler<End> for GroupActor {
 
     fn handle(&mut self, End(ended): End, ctx: &mut Context<Self>) {
         self.ended = Some(ended);
-        self.resign();
-        if let Some(promise) = self.core.promise() {
-            let life = self.slot.life();
-            let promises = &self.shared.promises;
-            promises.borrow_mut().insert(life.group, (life.incarnation, promise));
+        if !self.quarantined {
+            self.leave_to_worker();
         }
         self.handle(Stop, ctx);
     }

@@ -1,5 +1,6 @@
-//! What a worker says in the place of replicas that can't any more: that they lead no more. Their followers would
-//! keep what they promised until the session with this node ends, and sleep until then.
+//! What a worker says in the place of replicas that can't any more: that they lead no more, and that they heard it of
+//! others. Their followers would keep what they promised until the session with this node ends, and sleep until then; and
+//! their leaders would say it again for as long.
 
 use raftyard_groups::{Body, Message, Moment, Promise, Prompt, SessionId, Sessions};
 
@@ -74,15 +75,23 @@ impl Resignations {
                 });
                 None
             }
+            Body::Prompt(Prompt::Resigned) => Some(answer(message, Prompt::ResignedAck)),
             Body::Prompt(Prompt::HeartbeatReply { session: Some(_), .. })
-            | Body::Promise(Promise::AppendAccepted { session: Some(_), .. }) => Some(Message {
-                from: message.to,
-                to: message.from,
-                body: Body::Prompt(Prompt::Resigned),
-                ..message.clone()
-            }),
+            | Body::Promise(Promise::AppendAccepted { session: Some(_), .. }) => {
+                Some(answer(message, Prompt::Resigned))
+            }
             _ => None,
         }
+    }
+}
+
+/// In the term of what is answered.
+fn answer(message: &Message, prompt: Prompt) -> Message {
+    Message {
+        from: message.to,
+        to: message.from,
+        body: Body::Prompt(prompt),
+        ..message.clone()
     }
 }
 
@@ -130,6 +139,14 @@ mod tests {
             "only that one was acknowledged"
         );
         assert_eq!(owed.due(Moment(KEPT_MS), &sessions), [], "nobody hears it");
+    }
+
+    #[test]
+    fn who_resigns_to_one_that_is_gone_is_told_that_it_was_heard() {
+        let mut owed = Resignations::default();
+        let heard = owed.hear(&message(2, 1, 4, Prompt::Resigned));
+        assert_eq!(heard, Some(message(1, 2, 4, Prompt::ResignedAck)));
+        assert!(owed.is_empty(), "nothing is owed for that");
     }
 
     #[test]

@@ -291,8 +291,7 @@ async fn what_a_replica_promised_binds_the_one_that_comes_in_its_place() {
         };
         let older = raftyard_groups::SessionId { counter: 0, ..session };
         for (group, session) in [(1, session), (2, session), (3, older)] {
-            let kept = (Incarnation(1), promise(session));
-            dispatcher.shared.promises.borrow_mut().insert(GroupId(group), kept);
+            dispatcher.shared.keep_promise(life(group, 1), promise(session));
         }
         let take = |dispatcher: &Dispatcher, life| dispatcher.shared.take_promise(life);
         assert_eq!(take(&dispatcher, life(1, 1)), Some(promise(session)));
@@ -301,6 +300,46 @@ async fn what_a_replica_promised_binds_the_one_that_comes_in_its_place() {
         dispatcher.note_pairs(&[]);
         assert_eq!(dispatcher.shared.promises.borrow().len(), 1, "the one that still binds");
         assert_eq!(take(&dispatcher, life(2, 2)), None, "of another incarnation");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn who_resigned_to_a_replica_that_is_gone_is_answered_and_frees_what_that_promised() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        dispatcher.shared.board.publish(granting());
+        dispatcher.shared.look_at_board();
+        let session = granting().granted(NodeId(2)).unwrap();
+        let promise = PromiseRecord {
+            leader: NodeId(2),
+            session,
+            term: Term(3),
+        };
+        for group in 1..=3 {
+            dispatcher.shared.keep_promise(life(group, 1), promise);
+        }
+        let resigned = |group, incarnation, term| raftyard_groups::Message {
+            group: GroupId(group),
+            incarnation: Incarnation(incarnation),
+            from: NodeId(2),
+            to: NodeId(1),
+            term: Term(term),
+            body: Body::Prompt(Prompt::Resigned),
+        };
+        let heard = [resigned(1, 1, 3), resigned(2, 1, 2), resigned(3, 2, 3)];
+        dispatcher.sort(Work::Messages(heard.to_vec(), None));
+        let told = heard.map(|heard| raftyard_groups::Message {
+            from: NodeId(1),
+            to: NodeId(2),
+            body: Body::Prompt(Prompt::ResignedAck),
+            ..heard
+        });
+        assert_eq!(dispatcher.shared.output.borrow().send, told);
+        let take = |group| dispatcher.shared.take_promise(life(group, 1));
+        assert_eq!(take(1), None);
+        assert_eq!(take(2), Some(promise), "another term was resigned");
+        assert_eq!(take(3), Some(promise), "in another incarnation");
     };
     LocalSet::new().run_until(test).await;
 }
