@@ -228,7 +228,8 @@ impl Node {
         found: &mut RecoveredGroup,
         machine: &mut dyn Machine,
     ) -> Result<Option<LogId>, CreateGroupError> {
-        self.leave_behind(found);
+        // For the next who creates the group, should this attempt fail or be dropped.
+        self.found(found.clone());
         let opened = match self.open_or_forget(found, None, machine.decoder()).await? {
             Some(opened) => opened,
             None => self.open_snapshot(found, None, machine.decoder()).await?,
@@ -252,7 +253,8 @@ impl Node {
         found: &mut RecoveredGroup,
         machine: S,
     ) -> Result<Resumed<S>, CreateGroupError> {
-        self.leave_behind(found);
+        // For the next who creates the group, should this attempt fail or be dropped.
+        self.found(found.clone());
         let group = found.record.group;
         let (mut machine, applied) = DiskTyped::open(machine, &found.record, self.id)?;
         let (mut last, mut ahead) = (applied, LogIndex::ZERO);
@@ -298,13 +300,6 @@ impl Node {
         })
     }
 
-    /// For the next who creates the group, should this attempt fail or be dropped.
-    fn leave_behind(&self, found: &RecoveredGroup) {
-        let group = found.record.group;
-        self.recovered.lock().insert(group, Box::new(found.clone()));
-        self.unsettled.lock().remove(&group);
-    }
-
     /// As [`Node::open_snapshot`]. If a snapshot is lost that the log goes on from, the log is of no use: then the
     /// replica forgets it, to get all from its peers, and there is nothing to be opened. If it has no peers, that would
     /// be the end of what is left. One that is there and can't be read or restored from at the moment is not lost.
@@ -335,7 +330,7 @@ impl Node {
         found.state.promise_lost = before.state.promise_lost;
         found.state.created = before.state.created;
         found.damage = before.damage;
-        self.leave_behind(found);
+        self.found(found.clone());
         Ok(None)
     }
 

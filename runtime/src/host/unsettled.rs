@@ -1,9 +1,9 @@
-//! Groups of which only the storage knows what is on disk: it was asked to change that, and nobody may have waited for the
-//! answer.
+//! Groups of which only the storage knows what is on disk: their replicas were ended, or it was asked to change what is there
+//! and nobody may have waited for the answer.
 
 use super::Node;
 use super::destroy::Ended;
-use crate::store::{Refusal, StoreError};
+use crate::store::{RecoveredGroup, Refusal, StoreError};
 use raftyard_groups::{GroupId, Incarnation};
 
 impl Node {
@@ -12,6 +12,19 @@ impl Node {
     pub(super) fn unsettle(&self, group: GroupId, incarnation: Option<Incarnation>) {
         self.unsettled.lock().insert(group, incarnation);
         self.recovered.lock().remove(&group);
+    }
+
+    /// This is what the disk holds of a group.
+    pub(super) fn found(&self, found: RecoveredGroup) {
+        let group = found.record.group;
+        self.recovered.lock().insert(group, Box::new(found));
+        self.unsettled.lock().remove(&group);
+    }
+
+    /// The disk holds nothing of it any more.
+    pub(super) fn forget_found(&self, group: GroupId) {
+        self.recovered.lock().remove(&group);
+        self.unsettled.lock().remove(&group);
     }
 
     /// Finds out what the disk holds of a group, if that is not known; whoever calls this has reserved the group. The
@@ -27,14 +40,13 @@ impl Node {
             return Ok(Ok(()));
         }
         match found {
-            Ok(found) => drop(self.recovered.lock().insert(group, Box::new(found))),
+            Ok(found) => self.found(found),
             Err(StoreError::Refused {
                 reason: Refusal::UnknownGroup,
                 ..
-            }) => {}
+            }) => self.forget_found(group),
             Err(error) => return Ok(Err(error)),
         }
-        self.unsettled.lock().remove(&group);
         Ok(Ok(()))
     }
 }
