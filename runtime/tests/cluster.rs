@@ -35,6 +35,8 @@ mod many;
 mod membership;
 #[path = "cluster/membership_chaos.rs"]
 mod membership_chaos;
+#[path = "cluster/no_room.rs"]
+mod no_room;
 #[path = "cluster/peers.rs"]
 mod peers;
 #[path = "cluster/rebuild.rs"]
