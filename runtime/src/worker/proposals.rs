@@ -85,7 +85,9 @@ impl Proposals {
     pub(crate) fn seal(&mut self, proposals: Vec<Proposal>, deadline: Moment, now: Timestamp) -> Vec<Sealed> {
         let stragglers = self.stragglers.as_mut();
         let again = stragglers.map(|stragglers| std::mem::take(&mut stragglers.again));
-        let again = again.unwrap_or_default();
+        let mut again = again.unwrap_or_default();
+        // In the order in which they were proposed.
+        again.sort_by_key(|again| again.sealed.own);
         let mut sealed = Vec::with_capacity(again.len() + proposals.len());
         // The first of a turn opens the session, should that be necessary.
         let mut is_first = true;
@@ -241,13 +243,15 @@ impl Proposals {
 
     /// Whether there is something to append again. Only a leader can do that, and only in time; who can't be
     /// helped is told so. What was proposed here in one order must not be applied in another: so nothing is
-    /// appended again if something later is on its way (`is_last` says whether the core holds nothing).
+    /// appended again if something later is on its way (`is_last` says whether the core holds nothing) or was applied.
     pub(crate) fn try_again(&mut self, leads: bool, is_last: bool, now: Moment) -> bool {
         let is_last = is_last && !self.is_any_awaited();
         let Some(stragglers) = &mut self.stragglers else {
             return false;
         };
-        let is_late = |sealed: &Sealed| sealed.deadline <= now || (sealed.own.is_some() && !is_last);
+        let own = &self.own;
+        let is_overtaken = |sealed: &Sealed| sealed.own.is_some_and(|number| !is_last || own.is_overtaken(number));
+        let is_late = |sealed: &Sealed| sealed.deadline <= now || is_overtaken(sealed);
         let again = &mut stragglers.again;
         let refused: Vec<_> = again.extract_if(.., |again| !leads || is_late(&again.sealed)).collect();
         let is_any_left = !again.is_empty();
@@ -294,7 +298,12 @@ impl Proposals {
                         let unknown = sealed.unknown();
                         self.answer(sealed, Err(unknown));
                     }
-                    answer => self.answer(sealed, answer),
+                    answer => {
+                        if let Some(number) = sealed.own {
+                            self.own.found_open(number);
+                        }
+                        self.answer(sealed, answer);
+                    }
                 },
                 // What may be done twice is done again.
                 Some(Envelope::Resolve(..) | Envelope::Close(_)) => self.dropped(sealed),

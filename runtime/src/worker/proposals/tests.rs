@@ -180,6 +180,33 @@ fn nothing_is_appended_again_behind_what_was_proposed_later() {
     assert_eq!(outcome(&mut later), DONE);
 }
 
+/// Nor when that was applied already: at the very index of the first, say.
+#[test]
+fn nothing_is_appended_again_after_what_was_proposed_later_was_applied() {
+    let mut proposals = empty();
+    let mut first = propose_own(&mut proposals, 1, 5);
+    let mut later = propose_own(&mut proposals, 3, 5);
+    apply(&mut proposals, LogId::new(3, 5));
+    assert_eq!(outcome(&mut later), DONE);
+    assert!(!proposals.try_again(true, true, Moment(0)));
+    assert_eq!(outcome(&mut first), Err(ProposeError::Dropped));
+}
+
+#[test]
+fn what_is_appended_again_keeps_its_order() {
+    let mut proposals = empty();
+    let answers: Vec<_> = (5..8).map(|index| propose_own(&mut proposals, 1, index)).collect();
+    // Replaced from the first on, and the snapshot that tells so holds none of them.
+    proposals.appended(LogIndex(5), Term(3), []);
+    proposals.overtaken(LogIndex(9));
+    proposals.restored(|_| Err(ProposeError::Dropped));
+    assert!(proposals.try_again(true, true, Moment(0)));
+    let sealed = proposals.seal(Vec::new(), FAR, Timestamp(0));
+    let numbers: Vec<_> = sealed.iter().map(|sealed| request_of(sealed).0.number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    drop(answers);
+}
+
 /// Before it expires: what stands behind the first request in the log would be refused too.
 #[test]
 fn a_session_that_may_have_expired_is_not_used() {
