@@ -48,7 +48,7 @@ impl GroupActor {
             }),
             SnapshotEvent::Restored(restored) => self.restore(restored),
             SnapshotEvent::Sent { to, through } => {
-                self.snapshots.sent();
+                self.snapshots.sent(through);
                 Some(Input::SnapshotDone { to, through })
             }
         }

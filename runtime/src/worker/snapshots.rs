@@ -221,12 +221,13 @@ impl Snapshots {
         self.under_way().sending += 1;
     }
 
-    pub(crate) fn sent(&mut self) {
+    /// One that ends at `through` was sent, or one was not. What was written for peers may be removed by that: the next
+    /// peer needs another.
+    pub(crate) fn sent(&mut self, through: Option<LogIndex>) {
         let under_way = self.under_way();
         under_way.sending = under_way.sending.saturating_sub(1);
-        if under_way.sending == 0 {
-            under_way.outgoing = None;
-        }
+        let is_it = |last: &mut LogId| through.is_none_or(|through| last.index == through);
+        under_way.outgoing.take_if(is_it);
     }
 
     /// One that is being sent and that a log which begins after `base` goes on from.
@@ -329,6 +330,29 @@ mod tests {
         snapshots.log.compacted(last.index);
         assert!(!snapshots.is_due(last.index, Moment(u64::MAX)));
         assert_eq!(snapshots.deadline(last.index), None);
+    }
+
+    /// One transfer takes long; another one's file is gone once it has ended.
+    #[test]
+    fn what_was_sent_is_not_offered_to_others_whatever_else_is_being_sent() {
+        let (slow, next) = (LogId::new(1, 5), LogId::new(1, 9));
+        for through in [Some(next.index), None] {
+            let mut snapshots = after_one_of(10);
+            for last in [slow, next] {
+                snapshots.offer(last);
+                snapshots.sending();
+            }
+            assert_eq!(snapshots.outgoing(LogIndex(7)), Some(next));
+            snapshots.sent(through);
+            assert_eq!(snapshots.outgoing(LogIndex(1)), None, "through {through:?}");
+        }
+        let mut snapshots = after_one_of(10);
+        for last in [slow, next] {
+            snapshots.offer(last);
+            snapshots.sending();
+        }
+        snapshots.sent(Some(slow.index));
+        assert_eq!(snapshots.outgoing(LogIndex(7)), Some(next), "that one is still being sent");
     }
 
     #[test]
