@@ -199,10 +199,14 @@ impl Dispatcher {
             Work::Unreadable(life) => self.give(life, GroupWork::Quarantine(QuarantineReason::LogDamaged)),
             Work::Pairs(events) => self.note_pairs(&events),
             Work::StoreFull(is_full) => self.shared.is_store_full.set(is_full),
-            Work::StorageFailed => {
+            Work::StorageFailed(from) => {
                 self.storage_failed = true;
-                for position in 0..self.groups.len() {
+                let end = from.saturating_add(GROUPS_PER_TURN).min(self.groups.len());
+                for position in from..end {
                     self.give_at(position, GroupWork::Quarantine(QuarantineReason::StoreFailed));
+                }
+                if end < self.groups.len() {
+                    self.backlog.push_front(Work::StorageFailed(end));
                 }
             }
         }

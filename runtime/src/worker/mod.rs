@@ -82,8 +82,8 @@ pub(crate) enum Work {
     StoreFull(bool),
     /// What changed between this node and others. It is on the board already.
     Pairs(Vec<PairEvent>),
-    /// The store failed: nothing here can be made durable any more.
-    StorageFailed,
+    /// The store failed: nothing here can be made durable any more. Replicas at positions before this one were told.
+    StorageFailed(usize),
 }
 
 /// A replica to host.

@@ -253,6 +253,33 @@ async fn what_lets_a_group_do_nothing_waits_for_its_next_turn() {
     LocalSet::new().run_until(test).await;
 }
 
+/// Each of them says of what it led that it does no more.
+#[tokio::test]
+async fn a_store_that_failed_stops_all_groups_but_not_in_one_turn() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        for group in 1..=2 * GROUPS_PER_TURN as u64 + 10 {
+            dispatcher.host(life(group, 1));
+        }
+        let take_all = |dispatcher: &mut Dispatcher| -> Vec<GroupWork> {
+            let touched = std::mem::take(&mut dispatcher.touched);
+            let work = |position: usize| dispatcher.groups[position].as_mut().unwrap().take_work();
+            touched.into_iter().flat_map(work).collect()
+        };
+        take_all(&mut dispatcher);
+        let (mut turns, mut next) = (Vec::new(), Some(Work::StorageFailed(0)));
+        while let Some(work) = next {
+            dispatcher.sort(work);
+            let told = take_all(&mut dispatcher);
+            assert!(told.iter().all(|work| matches!(work, GroupWork::Quarantine(_))));
+            turns.push(told.len());
+            next = dispatcher.backlog.pop_front();
+        }
+        assert_eq!(turns, [GROUPS_PER_TURN, GROUPS_PER_TURN, 10]);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 /// What node 1 knows once it grants a session to node 2.
 fn granting() -> Sessions {
     let node = |id| {
