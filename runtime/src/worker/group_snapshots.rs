@@ -236,11 +236,13 @@ impl GroupActor {
         sync.ok()
     }
 
-    /// Hands a view of the state to be written to a file of the user's.
+    /// Hands a view of the state to be written to a file of the user's. Not of one that has applied more than its log, which
+    /// is being repaired: the last entry that is in the file has to be told.
     pub(super) fn export(&mut self, Export { path, reply }: Export) {
         let index = self.core.applied();
+        let is_told = !self.quarantined && index >= self.ahead;
         // Who gave up waiting has dropped the other end.
-        let Some(term) = self.core.term_at(index).filter(|_| !self.quarantined) else {
+        let Some(term) = self.core.term_at(index).filter(|_| is_told) else {
             let error = match self.slot.status.quarantined() {
                 Some(reason) => ExportError::Quarantined(reason.clone()),
                 None => ExportError::Restoring,
