@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
 /// What of a group waits for its next turn at most, before it gets one.
@@ -486,10 +486,12 @@ impl Handler<Stop> for Dispatcher {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         for local in self.groups.drain(..).flatten() {
-            local.line.into_requests().for_each(GroupWork::refuse);
+            let waiting = local.work.into_iter().chain(local.line.into_requests());
+            waiting.for_each(GroupWork::refuse);
             local.actor.do_send(Stop);
         }
         self.positions.clear();
+        self.backlog.drain(..).for_each(Work::refuse);
         self.inbox.close();
         ctx.stop();
     }

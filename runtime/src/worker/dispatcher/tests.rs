@@ -195,6 +195,30 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
     LocalSet::new().run_until(test).await;
 }
 
+/// What did not fit into a turn is refused like what queues: nothing came of it.
+#[tokio::test]
+async fn a_worker_that_stops_answers_what_it_was_asked_and_did_not_begin() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        dispatcher.host(life(1, 1));
+        let answers = [dispatcher.propose(life(1, 1)), dispatcher.propose(life(1, 1))];
+        // The first waits in the group's work, the second in the backlog.
+        let work = dispatcher.groups[0].as_mut().unwrap().work.pop();
+        let Some(GroupWork::Propose(second)) = work else {
+            panic!("it was proposed last");
+        };
+        dispatcher.backlog.push_back(Work::Propose(life(1, 1), second));
+        // The rest of a turn that was cut short.
+        dispatcher.in_turn = true;
+        let address = dispatcher.start();
+        address.send(Stop).await.unwrap();
+        for answer in answers {
+            assert_eq!(answer.await, Ok(Err(ProposeError::Closed)));
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 #[tokio::test]
 async fn what_lets_a_group_do_nothing_waits_for_its_next_turn() {
     let test = async {
