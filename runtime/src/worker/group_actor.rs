@@ -168,6 +168,8 @@ impl GroupActor {
             }
         }
         if self.quarantined {
+            inputs.clear();
+            self.shared.inputs.set(inputs);
             self.refuse(commands, jobs, exports);
             return;
         }
@@ -434,7 +436,11 @@ impl GroupActor {
         } else {
             let snapshot = self.snapshots.deadline(self.core.applied());
             let asked = [self.proposals.deadline(), self.reads.deadline()];
-            asked.into_iter().chain([self.core_deadline(), snapshot]).flatten().min()
+            asked
+                .into_iter()
+                .chain([self.core_deadline(), snapshot])
+                .flatten()
+                .min()
         };
         let deadline = deadline.unwrap_or(Moment(u64::MAX));
         self.shared.deadlines.borrow_mut().set(self.position, deadline);

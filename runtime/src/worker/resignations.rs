@@ -2,7 +2,9 @@
 //! others. Their followers would keep what they promised until the session with this node ends, and sleep until then; and
 //! their leaders would say it again for as long.
 
-use raftyard_groups::{Body, GroupId, Incarnation, Message, Moment, NodeId, Promise, Prompt, SessionId, Sessions, Term};
+use raftyard_groups::{
+    Body, GroupId, Incarnation, Message, Moment, NodeId, Promise, Prompt, SessionId, Sessions, Term,
+};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -76,7 +78,14 @@ impl Resignations {
         }
         let session = sessions.believed(message.to).map(|belief| belief.session);
         let (debt, until) = (Debt::to(message.to, &message), now.plus(KEPT_MS));
-        self.owed.insert(debt, Owed { message, session, until });
+        self.owed.insert(
+            debt,
+            Owed {
+                message,
+                session,
+                until,
+            },
+        );
     }
 
     /// Whether nothing is to be said again.

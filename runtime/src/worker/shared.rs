@@ -14,9 +14,7 @@ use crate::liveness::Board;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
 use crate::snapshot::{Compaction, SnapshotWork};
-use raftyard_groups::{
-    Body, Effects, GroupId, Incarnation, Input, Message, Moment, PromiseRecord, Prompt, Sessions,
-};
+use raftyard_groups::{Body, Effects, GroupId, Incarnation, Input, Message, Moment, PromiseRecord, Prompt, Sessions};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;

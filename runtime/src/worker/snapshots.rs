@@ -100,7 +100,11 @@ impl Snapshots {
 
     /// The next is due and can't be begun.
     pub(crate) fn put_off(&mut self, now: Moment) {
-        if let Some(until) = self.under_way.as_mut().and_then(|under_way| under_way.failed_until.as_mut()) {
+        if let Some(until) = self
+            .under_way
+            .as_mut()
+            .and_then(|under_way| under_way.failed_until.as_mut())
+        {
             *until = now.plus(RETRY_MS);
         }
     }
@@ -352,7 +356,11 @@ mod tests {
             snapshots.sending();
         }
         snapshots.sent(Some(slow.index));
-        assert_eq!(snapshots.outgoing(LogIndex(7)), Some(next), "that one is still being sent");
+        assert_eq!(
+            snapshots.outgoing(LogIndex(7)),
+            Some(next),
+            "that one is still being sent"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::lives::{G, lines, often};
 use super::support::hooked_store::{Gate, HookedStore, Operation};
 use super::support::memory_journal::MemoryDisk;
 use super::support::{Cluster, Journal, PATIENCE, eventually, propose, read, slot};
-use raftyard::store::{MemoryLogStore, StoreError};
+use raftyard::store::{MemoryLogStore, SnapshotStore, StoreError};
 use raftyard::{
     CreateGroupError, DestroyGroupError, GroupId, Incarnation, NodeId, RaftHost, RebuildGroupError, StateMachine,
     Timestamp,
@@ -68,6 +68,52 @@ async fn a_log_that_is_forgotten_while_nobody_waits_is_not_taken_for_what_it_was
     eventually("they repair it", || !back.status().damaged).await;
     assert!(cluster.on_disk(away, G.0).last.0 >= 60);
     drop((host, back));
+    cluster.stop_all().await;
+}
+
+/// Whoever asked for a new group gave up before the store noted it. It is there all the same: an import in its place is
+/// refused before it leaves anything.
+#[tokio::test]
+async fn a_group_that_is_noted_while_nobody_waits_is_in_the_way_of_an_import() {
+    const ONE: NodeId = NodeId(1);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state");
+    let mut cluster = Cluster::closed(1);
+    let (asked, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(Gate::default()));
+    let hook = {
+        let (asked, gate) = (asked.clone(), gate.clone());
+        move |operation: Operation<'_>| {
+            if matches!(operation, Operation::Create) {
+                asked.fetch_add(1, Ordering::SeqCst);
+                gate.pass();
+            }
+            Ok(())
+        }
+    };
+    let store = HookedStore::new(cluster.disk(ONE), hook);
+    let host = cluster.builder(ONE).log_store(store).open().await.unwrap();
+    cluster.put(ONE, host.clone());
+    let other = [host.create_group(GroupId(2), [ONE], Journal::default).await.unwrap()];
+    propose(&other, "before").await;
+    other[0].export(&file).await.unwrap();
+    gate.close();
+    let creating = {
+        let host = host.clone();
+        tokio::spawn(async move { host.create_group(G, [ONE], Journal::default).await })
+    };
+    eventually("the store is asked", || asked.load(Ordering::SeqCst) == 2).await;
+    creating.abort();
+    assert!(creating.await.is_err_and(|error| error.is_cancelled()));
+    let importing = {
+        let host = host.clone();
+        tokio::spawn(async move { host.import_group(G, [ONE], file, Journal::default).await })
+    };
+    gate.open();
+    let refused = importing.await.unwrap();
+    assert!(matches!(refused, Err(CreateGroupError::Exists(G))));
+    assert_eq!(cluster.snapshots[slot(ONE)].list().unwrap(), [] as [String; 0]);
+    propose(&[host.create_group(G, [ONE], Journal::default).await.unwrap()], "line").await;
+    drop((host, other));
     cluster.stop_all().await;
 }
 
@@ -150,16 +196,25 @@ async fn a_group_that_ends_while_another_begins_to_wait_for_room_can_be_opened_o
 
         if rebuilds {
             let full = host.rebuild_group(G).await;
-            assert!(matches!(full, Err(RebuildGroupError::Store(StoreError::Full { .. }))), "{full:?}");
+            assert!(
+                matches!(full, Err(RebuildGroupError::Store(StoreError::Full { .. }))),
+                "{full:?}"
+            );
         } else {
             let full = host.destroy_group(G).await;
-            assert!(matches!(full, Err(DestroyGroupError::Store(StoreError::Full { .. }))), "{full:?}");
+            assert!(
+                matches!(full, Err(DestroyGroupError::Store(StoreError::Full { .. }))),
+                "{full:?}"
+            );
         }
         assert_eq!(host.stored_groups(), [G, OTHER]);
         assert_eq!(host.next_incarnation(G), Incarnation(2));
         let is_full_error = |error| matches!(error, CreateGroupError::Store(StoreError::Full { .. }));
         let create = async || host.create_group(G, [ONE], Journal::default).await;
-        assert!(create().await.is_err_and(is_full_error), "what is there is not known yet");
+        assert!(
+            create().await.is_err_and(is_full_error),
+            "what is there is not known yet"
+        );
         is_full.store(false, Ordering::SeqCst);
         let deadline = Instant::now() + PATIENCE;
         let opened = loop {
