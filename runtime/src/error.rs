@@ -342,8 +342,9 @@ pub enum ExportError {
     /// This replica stopped for good.
     #[error("this replica is in quarantine: {0}")]
     Quarantined(QuarantineReason),
-    /// A leader's snapshot is taking the place of its state: try again.
-    #[error("the state is being replaced by a snapshot")]
+    /// A leader's snapshot is taking the place of its state, or its damaged log has yet to get what its state on disk has
+    /// applied: try again, or at another replica.
+    #[error("the state is being replaced by a snapshot, or its log repaired")]
     Restoring,
     /// The file can't be written, or the state can't be serialised. A file that was there before is as it was.
     #[error(transparent)]

@@ -325,7 +325,7 @@ impl StorageActor {
         if !self.failed {
             self.failed = true;
             tracing::error!(%error, "the store failed; all replicas of this node stop");
-            self.tell_workers(|| Work::StorageFailed);
+            self.tell_workers(|| Work::StorageFailed(0));
         }
     }
 }

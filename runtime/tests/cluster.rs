@@ -35,6 +35,8 @@ mod many;
 mod membership;
 #[path = "cluster/membership_chaos.rs"]
 mod membership_chaos;
+#[path = "cluster/no_room.rs"]
+mod no_room;
 #[path = "cluster/peers.rs"]
 mod peers;
 #[path = "cluster/rebuild.rs"]
@@ -49,6 +51,8 @@ mod sick_disk;
 mod snapshots;
 #[path = "cluster/tenants.rs"]
 mod tenants;
+#[path = "cluster/unsettled.rs"]
+mod unsettled;
 #[path = "cluster/wiped.rs"]
 mod wiped;
 #[path = "cluster/witnesses.rs"]

@@ -214,7 +214,7 @@ impl BoundHost {
             tombstones: Mutex::new(tombstones.collect()),
             lost,
             reserved: Mutex::default(),
-            noting: Mutex::default(),
+            unsettled: Mutex::default(),
             actors: Actors {
                 dispatchers,
                 storage,

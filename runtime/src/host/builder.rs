@@ -284,8 +284,9 @@ impl HostBuilder {
         if inflight_messages_max == 0 || inflight_bytes_max == 0 {
             return refuse("at least one append message has to be in flight".to_owned());
         }
-        if self.limits.sessions.sessions_max == 0 || self.limits.sessions.responses_max < 2 {
-            return refuse("a group needs room for one session of two requests".to_owned());
+        let sessions = &self.limits.sessions;
+        if sessions.sessions_max == 0 || sessions.responses_max < 2 || sessions.bytes_max == 0 {
+            return refuse("a group needs room for one session of two requests, and for a byte of answers".to_owned());
         }
         // A message may exceed its size by its last entry, and has a head. One that no frame can carry would
         // never arrive.

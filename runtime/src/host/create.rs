@@ -154,10 +154,7 @@ impl Node {
             return Err(CreateGroupError::Closed);
         }
         let group = wanted.group;
-        if self.noting.lock().contains(&group) {
-            // Somebody gave up a creation: the storage answers this one after it, and what became of it is known then.
-            self.look_up(group).await.map_err(|_| CreateGroupError::Closed)?.ok();
-        }
+        self.settle(group).await.map_err(|_| CreateGroupError::Closed)??;
         let found = self.recovered.lock().remove(&group);
         if let Some(mut found) = found {
             if found.damage.as_ref().is_some_and(|damage| damage.is_lost) {
@@ -199,11 +196,11 @@ impl Node {
                 node.recovered.lock().insert(group, Box::new(created));
                 node.tombstones.lock().remove(&group);
             }
-            node.noting.lock().remove(&group);
+            node.unsettled.lock().remove(&group);
             // Who gave up waiting has dropped the other end.
             reply.send(outcome).ok();
         };
-        self.noting.lock().insert(group);
+        self.unsettle(group, None);
         if !self.storage.push(StorageWork::Create(record, Box::new(then))) {
             return Err(CreateGroupError::Closed);
         }
@@ -214,13 +211,14 @@ impl Node {
     pub(super) fn next_incarnation(&self, group: GroupId) -> Incarnation {
         let runs = self.registry.get(&group).map(|slot| slot.incarnation);
         let on_disk = || self.recovered.lock().get(&group).map(|found| found.record.incarnation);
+        let unsettled = || self.unsettled.lock().get(&group).copied().flatten();
         let destroyed = || {
             self.tombstones
                 .lock()
                 .get(&group)
                 .map(|tombstone| tombstone.incarnation)
         };
-        let last = runs.or_else(on_disk).or_else(destroyed);
+        let last = runs.or_else(on_disk).or_else(unsettled).or_else(destroyed);
         last.map_or(Incarnation(1), after)
     }
 
@@ -230,7 +228,8 @@ impl Node {
         found: &mut RecoveredGroup,
         machine: &mut dyn Machine,
     ) -> Result<Option<LogId>, CreateGroupError> {
-        self.leave_behind(found);
+        // For the next who creates the group, should this attempt fail or be dropped.
+        self.found(found.clone());
         let opened = match self.open_or_forget(found, None, machine.decoder()).await? {
             Some(opened) => opened,
             None => self.open_snapshot(found, None, machine.decoder()).await?,
@@ -254,7 +253,8 @@ impl Node {
         found: &mut RecoveredGroup,
         machine: S,
     ) -> Result<Resumed<S>, CreateGroupError> {
-        self.leave_behind(found);
+        // For the next who creates the group, should this attempt fail or be dropped.
+        self.found(found.clone());
         let group = found.record.group;
         let (mut machine, applied) = DiskTyped::open(machine, &found.record, self.id)?;
         let (mut last, mut ahead) = (applied, LogIndex::ZERO);
@@ -300,13 +300,6 @@ impl Node {
         })
     }
 
-    /// For the next who creates the group, should this attempt fail or be dropped.
-    fn leave_behind(&self, found: &RecoveredGroup) {
-        self.recovered
-            .lock()
-            .insert(found.record.group, Box::new(found.clone()));
-    }
-
     /// As [`Node::open_snapshot`]. If a snapshot is lost that the log goes on from, the log is of no use: then the
     /// replica forgets it, to get all from its peers, and there is nothing to be opened. If it has no peers, that would
     /// be the end of what is left. One that is there and can't be read or restored from at the moment is not lost.
@@ -327,6 +320,8 @@ impl Node {
             return Err(error.into());
         }
         tracing::error!(group = group.0, %error, "replica damaged: it waits to be repaired by its peers");
+        // It goes on if this future is dropped: who creates the group next must not take what was found for what is there.
+        self.unsettle(group, Some(found.record.incarnation));
         let (reply, forgotten) = oneshot::channel();
         self.storage.push(StorageWork::Forget(group, reply));
         let left = forgotten.await.map_err(|_| CreateGroupError::Closed)??;
@@ -335,7 +330,7 @@ impl Node {
         found.state.promise_lost = before.state.promise_lost;
         found.state.created = before.state.created;
         found.damage = before.damage;
-        self.leave_behind(found);
+        self.found(found.clone());
         Ok(None)
     }
 

@@ -43,8 +43,9 @@ impl Node {
     /// durable, its snapshots are removed. A crash leaves the group as it was, or the tombstone; snapshots that are
     /// left beside that are removed at the next start.
     ///
-    /// If there is no room for the tombstone the replica can be opened again. While others' writes wait for room it is not
-    /// ended at all: some of them may be its own.
+    /// If there is no room for the tombstone the replica can be opened again. If others' writes wait for room it is not
+    /// ended at all, since some of them may be its own; if one begins to wait only then, it can be opened again once that
+    /// found room.
     async fn destroy(&self, group: GroupId) -> Result<(), DestroyGroupError> {
         if let Err(error @ StoreError::Full { .. }) = self.look_up(group).await? {
             return Err(error.into());
@@ -64,21 +65,18 @@ impl Node {
                 reason: Refusal::UnknownGroup,
                 ..
             }) => {
-                self.recovered.lock().remove(&group);
+                self.forget_found(group);
                 let is_destroyed = self.tombstones.lock().contains_key(&group);
                 return is_destroyed.then_some(()).ok_or(DestroyGroupError::Unknown(group));
             }
             Err(error) => {
-                if matches!(error, StoreError::Full { .. })
-                    && let Ok(found) = self.look_up(group).await?
-                {
-                    self.recovered.lock().insert(group, Box::new(found));
-                }
+                // If that is not known yet, whoever opens it next asks again.
+                self.settle(group).await?.ok();
                 return Err(error.into());
             }
         };
         self.tombstones.lock().insert(group, tombstone);
-        self.recovered.lock().remove(&group);
+        self.forget_found(group);
         let removed = self.remove_snapshots(group, None).await;
         tracing::info!(
             group = group.0,
@@ -96,11 +94,12 @@ impl Node {
     }
 
     /// Ends the group's replica, if it runs. Once that is done it writes nothing more: what it wanted written before
-    /// comes before all that the storage is given from now on.
+    /// comes before all that the storage is given from now on. What that leaves on disk is to be asked for.
     pub(super) async fn end_replica(&self, group: GroupId) -> Result<Option<Arc<GroupSlot>>, Ended> {
         let Some((_, slot)) = self.registry.remove(&group) else {
             return Ok(None);
         };
+        self.unsettle(group, Some(slot.incarnation));
         slot.status.destroy();
         let (reply, ended) = oneshot::channel();
         slot.inbox.push(Work::End(slot.life(), reply));

@@ -41,6 +41,7 @@ impl RaftHost {
         let membership = Membership::of_voters(members)?;
         node.check_members(group, &membership)?;
         let reserved = Reservation::of_new(node, group)?;
+        node.settle(group).await.map_err(|_| CreateGroupError::Closed)??;
         if node.recovered.lock().contains_key(&group) {
             return Err(CreateGroupError::Exists(group));
         }

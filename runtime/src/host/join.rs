@@ -94,6 +94,10 @@ impl RaftHost {
         let running = self.0.registry.iter().map(|slot| *slot.key());
         let mut groups: Vec<GroupId> = running.collect();
         groups.extend(self.0.recovered.lock().keys());
+        let unsettled = self.0.unsettled.lock();
+        let there = unsettled.iter().filter(|(_, incarnation)| incarnation.is_some());
+        groups.extend(there.map(|(group, _)| group));
+        drop(unsettled);
         groups.sort_unstable();
         groups.dedup();
         groups

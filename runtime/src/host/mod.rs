@@ -12,6 +12,7 @@ mod options;
 mod peers;
 pub(crate) mod placement;
 mod rebuild;
+mod unsettled;
 
 pub use bound::BoundHost;
 pub use builder::HostBuilder;
@@ -49,7 +50,7 @@ use raftyard_groups::{
     GroupId, Incarnation, LogId, LogIndex, NodeId, ReplicaConfig, RoleKind, TransferOutcome, Tuning,
 };
 use std::any::TypeId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,8 +102,9 @@ pub(crate) struct Node {
     lost: Option<LostGroups>,
     /// Groups that are being created, destroyed or rebuilt.
     reserved: Mutex<BTreeSet<GroupId>>,
-    /// Groups that the storage is about to note. Who wanted that may have given up.
-    noting: Mutex<BTreeSet<GroupId>>,
+    /// Groups of which only the storage knows what is on disk, with the incarnation of the replica that is there, if one is
+    /// in any case. Not in `recovered`.
+    unsettled: Mutex<BTreeMap<GroupId, Option<Incarnation>>>,
     actors: Actors,
     /// Where there are timers, whatever runtime a user's call comes from.
     place: Spot,

@@ -89,10 +89,10 @@ impl Node {
         }
         self.check_state(&found).await?;
         let ran = self.end_replica(group).await?;
-        // Once more: nothing is written any more.
+        // Once more: nothing is written any more. If others' writes wait for room by now, it can be asked for later.
         let found = self.inspect(group).await?;
         // Should anything fail from here on, it can be created again as it was.
-        self.recovered.lock().insert(group, Box::new(found.clone()));
+        self.found(found.clone());
         let RecoveredGroup { record: old, state, .. } = found;
         let incarnation = match is_in_doubt(state.last_id(), state.forgotten) {
             true => rebuilt_in_doubt(old.incarnation, self.id, state.hard_state.term),
@@ -140,9 +140,7 @@ impl Node {
             ..state
         };
         let damage = None;
-        self.recovered
-            .lock()
-            .insert(group, Box::new(RecoveredGroup { record, state, damage }));
+        self.found(RecoveredGroup { record, state, damage });
         tracing::warn!(group = group.0, %report, "group rebuilt from one replica");
         self.remove_snapshots(group, Some(incarnation)).await?;
         Ok(report)

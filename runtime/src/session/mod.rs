@@ -39,7 +39,7 @@ pub struct SessionLimits {
     /// Requests of one session whose answers are remembered; what is more is refused. At least 2.
     pub responses_max: u64,
     /// Bytes of answers that a group remembers, all sessions together; beyond it the session that was not
-    /// used for longest expires, and if it is the only one, its next command is refused.
+    /// used for longest expires, and if it is the only one, its next command is refused. At least 1.
     pub bytes_max: u64,
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct OwnSession {
     id: Option<SessionId>,
     /// A request of it was applied, so it is open.
     is_open: bool,
+    /// The last number that was found in its session. None before it is appended any more.
+    found: u64,
     /// Its first number. Numbers go on from session to session, so they tell which one they are of.
     first: u64,
     next: u64,
@@ -48,6 +50,7 @@ impl Default for OwnSession {
         Self {
             id: None,
             is_open: false,
+            found: 0,
             first: 1,
             next: 1,
             floor: 1,
@@ -126,6 +129,13 @@ impl OwnSession {
     /// This request was found in its session.
     pub(crate) fn found_open(&mut self, number: NonZeroU64) {
         self.is_open |= number.get() >= self.first;
+        self.found = self.found.max(number.get());
+    }
+
+    /// Whether one that was made later was applied. This one must not be any more: it would come out of order, and before
+    /// the beginning of its session if the later one opened that.
+    pub(crate) fn is_overtaken(&self, number: NonZeroU64) -> bool {
+        number.get() < self.found
     }
 
     /// The session of this request is gone or full: what comes goes to a new one.

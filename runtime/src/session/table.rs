@@ -120,12 +120,14 @@ impl Sessions {
         }
     }
 
-    /// A command of a session comes, and uses it. (Looked up once: this is done for every command.)
+    /// A command of a session comes, and uses it. (Looked up once: this is done for every command.) If it opens the session,
+    /// that begins with it, whatever its client waits for beside: what came before may have been applied in a session of
+    /// the same name, which is forgotten.
     pub(crate) fn admit(&mut self, request: RequestId, opens: Option<SessionLimits>, now: Timestamp) -> Admission {
         if let Some(limits) = opens
             && !self.windows.contains_key(&request.session)
         {
-            self.insert(request.session, request.floor, limits, now);
+            self.insert(request.session, request.number, limits, now);
         }
         let Some(window) = self.windows.get_mut(&request.session) else {
             return Admission::NoSession;

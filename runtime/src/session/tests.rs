@@ -182,6 +182,31 @@ fn a_command_can_open_its_session() {
     assert_eq!(replica.add(A, 7, 5), Ok(3));
 }
 
+/// What was applied in the first session of that name nobody knows any more: it must not count as not applied.
+#[test]
+fn a_session_that_a_command_opens_anew_knows_nothing_of_what_came_before() {
+    let one = SessionLimits {
+        sessions_max: 1,
+        ..limits()
+    };
+    let mut replica = Replica::new();
+    let open = |number| Envelope::Command {
+        request: RequestId {
+            session: A,
+            number,
+            floor: 1,
+        },
+        opens: Some(one),
+    };
+    replica.apply(open(1), (1, 0)).unwrap();
+    replica.open(B, one);
+    replica.apply(open(2), (1, 0)).unwrap();
+    assert_eq!(replica.resolve(A, 1), [crate::machine::FORGOTTEN]);
+    assert_eq!(replica.add(A, 1, 1), Err(ProposeError::RequestForgotten));
+    assert_eq!(replica.add(A, 2, 1), Ok(2), "the first answer");
+    assert_eq!(replica.add(A, 3, 1), Ok(3));
+}
+
 #[test]
 fn a_name_that_is_taken_is_not_given_again() {
     let mut replica = opened();

@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
 /// What of a group waits for its next turn at most, before it gets one.
@@ -199,10 +199,14 @@ impl Dispatcher {
             Work::Unreadable(life) => self.give(life, GroupWork::Quarantine(QuarantineReason::LogDamaged)),
             Work::Pairs(events) => self.note_pairs(&events),
             Work::StoreFull(is_full) => self.shared.is_store_full.set(is_full),
-            Work::StorageFailed => {
+            Work::StorageFailed(from) => {
                 self.storage_failed = true;
-                for position in 0..self.groups.len() {
+                let end = from.saturating_add(GROUPS_PER_TURN).min(self.groups.len());
+                for position in from..end {
                     self.give_at(position, GroupWork::Quarantine(QuarantineReason::StoreFailed));
+                }
+                if end < self.groups.len() {
+                    self.backlog.push_front(Work::StorageFailed(end));
                 }
             }
         }
@@ -482,10 +486,12 @@ impl Handler<Stop> for Dispatcher {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         for local in self.groups.drain(..).flatten() {
-            local.line.into_requests().for_each(GroupWork::refuse);
+            let waiting = local.work.into_iter().chain(local.line.into_requests());
+            waiting.for_each(GroupWork::refuse);
             local.actor.do_send(Stop);
         }
         self.positions.clear();
+        self.backlog.drain(..).for_each(Work::refuse);
         self.inbox.close();
         ctx.stop();
     }

@@ -10,7 +10,7 @@
 //! elected don't wait for them.
 
 use raftyard_groups::{Moment, Outlook};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Elections of a worker's groups at once.
 const AT_ONCE: usize = 64;
@@ -41,6 +41,8 @@ pub(crate) struct Elections {
     hopeless: VecDeque<usize>,
     /// Those that may not campaign at all for now.
     barred: Vec<usize>,
+    /// All of those four. Who gave up the wish to campaign keeps its place, and has no second one when the wish is back.
+    in_line: BTreeSet<usize>,
     /// How many were called, to call some of those that wait beside the first ones.
     called: usize,
     /// The worker is behind; so many elections may begin before its next tick.
@@ -53,12 +55,16 @@ impl Elections {
         if self.running.contains_key(&position) {
             return true;
         }
+        if self.in_line.contains(&position) {
+            return false;
+        }
         let (line, at_once) = match outlook {
             Outlook::Good if is_first => (&mut self.first, AT_ONCE),
             Outlook::Good => (&mut self.waiting, AT_ONCE),
             Outlook::Poor => (&mut self.hopeless, HOPELESS_AT_ONCE),
             Outlook::None => {
                 self.barred.push(position);
+                self.in_line.insert(position);
                 return false;
             }
         };
@@ -67,6 +73,7 @@ impl Elections {
             self.begin(position, outlook == Outlook::Good, now);
         } else {
             line.push_back(position);
+            self.in_line.insert(position);
         }
         may
     }
@@ -87,6 +94,9 @@ impl Elections {
     /// Nobody is at this position any more.
     pub(super) fn clear(&mut self, position: usize) {
         self.leave(position);
+        if !self.in_line.remove(&position) {
+            return;
+        }
         self.first.retain(|waits| *waits != position);
         self.waiting.retain(|waits| *waits != position);
         self.hopeless.retain(|waits| *waits != position);
@@ -132,6 +142,7 @@ impl Elections {
             next = self.hopeless.pop_front().map(|position| (position, false));
         }
         let (position, is_hopeful) = next?;
+        self.in_line.remove(&position);
         self.begin(position, is_hopeful, now);
         next
     }
@@ -192,6 +203,20 @@ mod tests {
         assert_eq!(named(&mut elections, NOW), [0; 0]);
         elections.set_behind(false);
         assert_eq!(named(&mut elections, NOW).len(), 50 - PER_TICK_BEHIND);
+    }
+
+    #[test]
+    fn who_wants_to_campaign_again_has_one_place_in_line() {
+        let mut elections = Elections::default();
+        elections.set_behind(true);
+        for outlook in [Outlook::Good, Outlook::Good, Outlook::Poor, Outlook::None] {
+            assert!(!elections.enter(1, false, outlook, NOW));
+        }
+        elections.set_behind(false);
+        elections.hope();
+        assert_eq!(named(&mut elections, NOW), [1]);
+        elections.leave(1);
+        assert!(elections.enter(1, false, Outlook::Good, NOW), "it stands there no more");
     }
 
     #[test]

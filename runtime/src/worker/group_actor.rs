@@ -162,12 +162,14 @@ impl GroupActor {
                     is_ticked = true;
                 }
                 GroupWork::Tick => is_ticked = true,
-                GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event)),
+                GroupWork::Snapshot(event) => inputs.extend(self.on_snapshot(event, now)),
                 GroupWork::Export(export) => exports.push(export),
                 GroupWork::Quarantine(reason) => self.quarantine(&reason),
             }
         }
         if self.quarantined {
+            inputs.clear();
+            self.shared.inputs.set(inputs);
             self.refuse(commands, jobs, exports);
             return;
         }
@@ -336,7 +338,7 @@ impl GroupActor {
             self.note_transferred();
         }
         self.send_snapshots(now);
-        self.snapshot_if_due();
+        self.snapshot_if_due(now);
         self.slot.tenancy.set_log_bytes(self.snapshots.log.bytes());
         let useless = self.snapshots.note_write(self.shared.effects.borrow().persist.as_ref());
         if let Some(before) = useless {
@@ -430,14 +432,17 @@ impl GroupActor {
         self.note_sleep();
         self.note_patience();
         let deadline = if self.quarantined {
-            Moment(u64::MAX)
+            None
         } else {
-            [self.proposals.deadline(), self.reads.deadline(), self.core_deadline()]
+            let snapshot = self.snapshots.deadline(self.core.applied());
+            let asked = [self.proposals.deadline(), self.reads.deadline()];
+            asked
                 .into_iter()
+                .chain([self.core_deadline(), snapshot])
                 .flatten()
                 .min()
-                .unwrap_or(Moment(u64::MAX))
         };
+        let deadline = deadline.unwrap_or(Moment(u64::MAX));
         self.shared.deadlines.borrow_mut().set(self.position, deadline);
     }
 }
@@ -464,11 +469,8 @@ impl Handler<End> for GroupActor {
 
     fn handle(&mut self, End(ended): End, ctx: &mut Context<Self>) {
         self.ended = Some(ended);
-        self.resign();
-        if let Some(promise) = self.core.promise() {
-            let life = self.slot.life();
-            let promises = &self.shared.promises;
-            promises.borrow_mut().insert(life.group, (life.incarnation, promise));
+        if !self.quarantined {
+            self.leave_to_worker();
         }
         self.handle(Stop, ctx);
     }

@@ -15,7 +15,7 @@ impl GroupActor {
             self.quarantined = true;
             *self.shared.effects.borrow_mut() = Effects::default();
             self.unapplied = Vec::new();
-            self.resign();
+            self.leave_to_worker();
             self.slot.status.quarantine(reason.clone());
             self.publish();
             // Last, so that who is answered finds it so.
@@ -30,8 +30,16 @@ impl GroupActor {
         }
     }
 
+    /// Says nothing more itself: leaves to its worker what it promised and what it owes.
+    pub(super) fn leave_to_worker(&mut self) {
+        self.resign();
+        if let Some(promise) = self.core.promise() {
+            self.shared.keep_promise(self.slot.life(), promise);
+        }
+    }
+
     /// Leads no more, and leaves it to its worker that those who promised it something hear of it.
-    pub(super) fn resign(&mut self) {
+    fn resign(&mut self) {
         // What else it wants done is not done any more.
         let (core, mut effects) = (&mut self.core, Effects::default());
         let resigned = catch_unwind(AssertUnwindSafe(|| core.resign(&mut effects)));

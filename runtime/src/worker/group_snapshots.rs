@@ -12,17 +12,17 @@ use std::sync::Arc;
 
 impl GroupActor {
     /// What an event means for the core.
-    pub(super) fn on_snapshot(&mut self, event: SnapshotEvent) -> Option<Input> {
+    pub(super) fn on_snapshot(&mut self, event: SnapshotEvent, now: Moment) -> Option<Input> {
         if self.quarantined {
             return None;
         }
         match event {
             SnapshotEvent::Taken { last, size } => {
-                self.snapshots.taken(last, size);
+                self.snapshots.taken(last, size, now);
                 None
             }
             SnapshotEvent::Synced { last, result: Ok(()) } => {
-                self.snapshots.taken(last, Some(0));
+                self.snapshots.taken(last, Some(0), now);
                 // The state itself is durable beyond them.
                 self.forget_snapshots(last.index.next());
                 None
@@ -48,7 +48,7 @@ impl GroupActor {
             }),
             SnapshotEvent::Restored(restored) => self.restore(restored),
             SnapshotEvent::Sent { to, through } => {
-                self.snapshots.sent();
+                self.snapshots.sent(through);
                 Some(Input::SnapshotDone { to, through })
             }
         }
@@ -201,11 +201,12 @@ impl GroupActor {
 
     /// Takes a snapshot if enough was applied since the last one; a state on disk is synced instead. What is
     /// applied may not be durable here yet: it does not count before.
-    pub(super) fn snapshot_if_due(&mut self) {
-        if self.quarantined || !self.snapshots.is_due(self.core.applied()) {
+    pub(super) fn snapshot_if_due(&mut self, now: Moment) {
+        if self.quarantined || !self.snapshots.is_due(self.core.applied(), now) {
             return;
         }
         let Some((last, membership)) = self.applied_state() else {
+            self.snapshots.put_off(now);
             return;
         };
         let life = self.slot.life();
@@ -235,11 +236,13 @@ impl GroupActor {
         sync.ok()
     }
 
-    /// Hands a view of the state to be written to a file of the user's.
+    /// Hands a view of the state to be written to a file of the user's. Not of one that has applied more than its log, which
+    /// is being repaired: the last entry that is in the file has to be told.
     pub(super) fn export(&mut self, Export { path, reply }: Export) {
         let index = self.core.applied();
+        let is_told = !self.quarantined && index >= self.ahead;
         // Who gave up waiting has dropped the other end.
-        let Some(term) = self.core.term_at(index).filter(|_| !self.quarantined) else {
+        let Some(term) = self.core.term_at(index).filter(|_| is_told) else {
             let error = match self.slot.status.quarantined() {
                 Some(reason) => ExportError::Quarantined(reason.clone()),
                 None => ExportError::Restoring,

@@ -44,6 +44,7 @@ use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use turn::GroupWork;
 
 /// What a worker can be given.
 pub(crate) enum Work {
@@ -82,8 +83,21 @@ pub(crate) enum Work {
     StoreFull(bool),
     /// What changed between this node and others. It is on the board already.
     Pairs(Vec<PairEvent>),
-    /// The store failed: nothing here can be made durable any more.
-    StorageFailed,
+    /// The store failed: nothing here can be made durable any more. Replicas at positions before this one were told.
+    StorageFailed(usize),
+}
+
+impl Work {
+    /// Answers who asked for it that there is nobody any more; what nobody asked for is dropped.
+    fn refuse(self) {
+        match self {
+            Self::Propose(_, proposal) => GroupWork::Propose(proposal).refuse(),
+            Self::ProposeMany(_, proposals) => GroupWork::ProposeMany(proposals).refuse(),
+            Self::Read(_, job) => GroupWork::Read(job).refuse(),
+            Self::Export(_, export) => GroupWork::Export(export).refuse(),
+            _ => {}
+        }
+    }
 }
 
 /// A replica to host.

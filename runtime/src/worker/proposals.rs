@@ -14,6 +14,8 @@ use std::num::NonZeroU64;
 pub(crate) struct Proposals {
     /// Ascending by index.
     waiting: VecDeque<Waiting>,
+    /// So are their deadlines, unless one was appended again behind others.
+    has_late_deadlines: bool,
     /// Boxed: seldom there.
     stragglers: Option<Box<Stragglers>>,
     own: OwnSession,
@@ -74,6 +76,7 @@ impl Proposals {
     pub(crate) fn new(limits: SessionLimits, seed: u64) -> Self {
         Self {
             waiting: VecDeque::new(),
+            has_late_deadlines: false,
             stragglers: None,
             own: OwnSession::default(),
             ids: SessionIds::new(seed),
@@ -85,7 +88,9 @@ impl Proposals {
     pub(crate) fn seal(&mut self, proposals: Vec<Proposal>, deadline: Moment, now: Timestamp) -> Vec<Sealed> {
         let stragglers = self.stragglers.as_mut();
         let again = stragglers.map(|stragglers| std::mem::take(&mut stragglers.again));
-        let again = again.unwrap_or_default();
+        let mut again = again.unwrap_or_default();
+        // In the order in which they were proposed.
+        again.sort_by_key(|again| again.sealed.own);
         let mut sealed = Vec::with_capacity(again.len() + proposals.len());
         // The first of a turn opens the session, should that be necessary.
         let mut is_first = true;
@@ -147,6 +152,8 @@ impl Proposals {
         let mut index = first;
         for sealed in proposals {
             let id = LogId { term, index };
+            let before = self.waiting.back().map(|waiting| waiting.sealed.deadline);
+            self.has_late_deadlines |= before.is_some_and(|before| sealed.deadline < before);
             self.waiting.push_back(Waiting { id, sealed });
             index = index.next();
         }
@@ -241,13 +248,15 @@ impl Proposals {
 
     /// Whether there is something to append again. Only a leader can do that, and only in time; who can't be
     /// helped is told so. What was proposed here in one order must not be applied in another: so nothing is
-    /// appended again if something later is on its way (`is_last` says whether the core holds nothing).
+    /// appended again if something later is on its way (`is_last` says whether the core holds nothing) or was applied.
     pub(crate) fn try_again(&mut self, leads: bool, is_last: bool, now: Moment) -> bool {
         let is_last = is_last && !self.is_any_awaited();
         let Some(stragglers) = &mut self.stragglers else {
             return false;
         };
-        let is_late = |sealed: &Sealed| sealed.deadline <= now || (sealed.own.is_some() && !is_last);
+        let own = &self.own;
+        let is_overtaken = |sealed: &Sealed| sealed.own.is_some_and(|number| !is_last || own.is_overtaken(number));
+        let is_late = |sealed: &Sealed| sealed.deadline <= now || is_overtaken(sealed);
         let again = &mut stragglers.again;
         let refused: Vec<_> = again.extract_if(.., |again| !leads || is_late(&again.sealed)).collect();
         let is_any_left = !again.is_empty();
@@ -294,7 +303,12 @@ impl Proposals {
                         let unknown = sealed.unknown();
                         self.answer(sealed, Err(unknown));
                     }
-                    answer => self.answer(sealed, answer),
+                    answer => {
+                        if let Some(number) = sealed.own {
+                            self.own.found_open(number);
+                        }
+                        self.answer(sealed, answer);
+                    }
                 },
                 // What may be done twice is done again.
                 Some(Envelope::Resolve(..) | Envelope::Close(_)) => self.dropped(sealed),
@@ -308,10 +322,15 @@ impl Proposals {
 
     /// Gives up on those whose deadline has come: they may be applied or not.
     pub(crate) fn expire(&mut self, now: Moment) {
-        while let Some(Waiting { id, sealed }) = self.waiting.pop_front_if(|waiting| waiting.sealed.deadline <= now) {
-            let unknown = sealed.unknown();
-            self.stragglers().given_up.push_back((id.index, sealed.permit));
-            sealed.reply.send(Err(unknown));
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.sealed.deadline <= now) {
+            self.give_up(waiting);
+        }
+        if self.has_late_deadlines {
+            let waiting = std::mem::take(&mut self.waiting).into_iter();
+            let (late, in_time): (VecDeque<_>, _) = waiting.partition(|waiting| waiting.sealed.deadline <= now);
+            self.waiting = in_time;
+            late.into_iter().for_each(|waiting| self.give_up(waiting));
+            self.has_late_deadlines = !self.waiting.is_empty();
         }
         if let Some(stragglers) = &mut self.stragglers {
             let others = [&mut stragglers.displaced, &mut stragglers.overtaken].into_iter();
@@ -326,6 +345,15 @@ impl Proposals {
         if self.waiting.is_empty() && self.waiting.capacity() > ROOM_KEPT {
             self.shrink();
         }
+    }
+
+    /// Nobody waits for it any more, but its command is in the log.
+    fn give_up(&mut self, Waiting { id, sealed }: Waiting) {
+        let unknown = sealed.unknown();
+        let given_up = &mut self.stragglers().given_up;
+        let place = given_up.partition_point(|(index, _)| *index <= id.index);
+        given_up.insert(place, (id.index, sealed.permit));
+        sealed.reply.send(Err(unknown));
     }
 
     /// A group that went quiet gives its memory back.
@@ -346,7 +374,9 @@ impl Proposals {
         let stragglers = self.stragglers.iter();
         let others = stragglers.flat_map(|stragglers| stragglers.displaced.iter().chain(&stragglers.overtaken));
         let earliest = others.map(|waiting| waiting.sealed.deadline).min();
-        let waiting = self.waiting.front().map(|waiting| waiting.sealed.deadline);
+        let looked_at = if self.has_late_deadlines { self.waiting.len() } else { 1 };
+        let waiting = self.waiting.iter().take(looked_at);
+        let waiting = waiting.map(|waiting| waiting.sealed.deadline).min();
         waiting.into_iter().chain(earliest).min()
     }
 }

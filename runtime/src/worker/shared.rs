@@ -14,7 +14,7 @@ use crate::liveness::Board;
 use crate::metrics::Counters;
 use crate::registry::IdMap;
 use crate::snapshot::{Compaction, SnapshotWork};
-use raftyard_groups::{Effects, GroupId, Incarnation, Input, Moment, PromiseRecord, Sessions};
+use raftyard_groups::{Body, Effects, GroupId, Incarnation, Input, Message, Moment, PromiseRecord, Prompt, Sessions};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) is_store_full: Cell<bool>,
     pub(crate) sleepers: RefCell<Sleepers>,
     pub(crate) resignations: RefCell<Resignations>,
-    /// What replicas promised that are gone: it binds those that take their places.
-    pub(crate) promises: RefCell<IdMap<GroupId, (Incarnation, PromiseRecord)>>,
+    /// What replicas promised that are gone or stopped for good: it binds those that take their places.
+    pub(super) promises: RefCell<IdMap<GroupId, (Incarnation, PromiseRecord)>>,
     pub(super) board: Arc<Board>,
     /// What was on the board when the turn began, after its work was taken: what changes later comes as work for a
     /// later turn, and finds who fell asleep meanwhile.
@@ -94,7 +94,10 @@ impl Shared {
     }
 
     /// Answers a message in the place of a replica that can't.
-    pub(crate) fn answer_in_place(&self, message: &raftyard_groups::Message) {
+    pub(crate) fn answer_in_place(&self, message: &Message) {
+        if message.body == Body::Prompt(Prompt::Resigned) {
+            self.free_promise(message);
+        }
         let answer = self.resignations.borrow_mut().hear(message);
         self.output.borrow_mut().send.extend(answer);
     }
@@ -111,6 +114,24 @@ impl Shared {
         let sessions = self.sessions.borrow();
         let binds = incarnation == life.incarnation && sessions.is_live(promise.leader, promise.session);
         binds.then_some(promise)
+    }
+
+    /// What a replica promised binds whoever comes in its place.
+    pub(super) fn keep_promise(&self, life: Life, promise: PromiseRecord) {
+        let kept = (life.incarnation, promise);
+        self.promises.borrow_mut().insert(life.group, kept);
+    }
+
+    /// The leader that it was given to resigned that very term: it is free, as the replica itself would be.
+    fn free_promise(&self, resigned: &Message) {
+        let promises = &mut *self.promises.borrow_mut();
+        let given_so = |(incarnation, promise): &(Incarnation, PromiseRecord)| {
+            let from = (promise.leader, promise.term);
+            *incarnation == resigned.incarnation && from == (resigned.from, resigned.term)
+        };
+        if promises.get(&resigned.group).is_some_and(given_so) {
+            promises.remove(&resigned.group);
+        }
     }
 
     pub(super) fn forget_promises(&self) {

@@ -2,8 +2,12 @@
 
 use super::log_bytes::LogBytes;
 use crate::snapshot::Compaction;
-use raftyard_groups::{LogId, LogIndex, Persist, PersistSeq};
+use raftyard_groups::{LogId, LogIndex, Moment, Persist, PersistSeq};
 use std::rc::Rc;
+
+/// After one failed the next is not written before so long, in milliseconds: where there is no room, there is none for a
+/// while, and each try writes as much of the state as fits.
+const RETRY_MS: u64 = 5_000;
 
 pub(crate) struct Snapshots {
     settings: Rc<Compaction>,
@@ -35,6 +39,8 @@ struct UnderWay {
     outgoing: Option<LogId>,
     /// One whose file is durable, and whose last entry may not be yet.
     written: Option<LogId>,
+    /// The last one failed; the next is not written before.
+    failed_until: Option<Moment>,
     /// Peers that are being sent one.
     sending: usize,
     /// Snapshots before this are of no use once the log durably begins where it now does.
@@ -81,15 +87,43 @@ impl Snapshots {
     /// Whether it is time for the next one. A large state is not written again before as much came into the log:
     /// so the log takes no more room than the state, and snapshots no more writing than the log. While one is being
     /// sent, a next one would let the log be compacted beyond it, and the peer would need another: that waits, within
-    /// limits. A log that is too long for its group's limit is reason enough.
-    pub(crate) fn is_due(&self, applied: LogIndex) -> bool {
+    /// limits. A log that is too long for its group's limit is reason enough; that also if the last one, which it was too
+    /// long for, failed, and nothing was applied since: nothing is, beyond the limit. After one failed there is a pause.
+    pub(crate) fn is_due(&self, applied: LogIndex, now: Moment) -> bool {
+        self.failed_until().is_none_or(|until| until <= now) && self.is_wanted(applied)
+    }
+
+    /// When the next is due, if that has to wait because the last one failed.
+    pub(crate) fn deadline(&self, applied: LogIndex) -> Option<Moment> {
+        self.failed_until().filter(|_| self.is_wanted(applied))
+    }
+
+    /// The next is due and can't be begun.
+    pub(crate) fn put_off(&mut self, now: Moment) {
+        if let Some(until) = self
+            .under_way
+            .as_mut()
+            .and_then(|under_way| under_way.failed_until.as_mut())
+        {
+            *until = now.plus(RETRY_MS);
+        }
+    }
+
+    fn failed_until(&self) -> Option<Moment> {
+        self.under_way.as_ref()?.failed_until
+    }
+
+    /// Whether one would be due, had none failed.
+    fn is_wanted(&self, applied: LogIndex) -> bool {
         let patience = if self.is_sending() { 8 } else { 1 };
         let entries = applied.0.saturating_sub(self.begun.0);
         let is_enough = entries >= self.settings.entries.saturating_mul(patience)
             || self.bytes >= self.settings.bytes.saturating_mul(patience);
         let pays = self.size <= self.settings.bytes || self.bytes >= self.size;
         let is_long = self.log.is_long(self.is_sending());
-        !self.is_taking && (self.unsynced || entries > 0 && (is_enough && pays || is_long))
+        let is_any_new = entries > 0;
+        let is_long_still = is_long && self.failed_until().is_some();
+        !self.is_taking && (self.unsynced || is_long_still || is_any_new && (is_enough && pays || is_long))
     }
 
     /// Up to where the tail that is kept for followers that lag has to go, because the log is too long for it.
@@ -99,6 +133,9 @@ impl Snapshots {
     }
 
     pub(crate) fn begin(&mut self, last: LogId) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.failed_until = None;
+        }
         self.is_taking = true;
         self.unsynced = false;
         self.begun = last.index;
@@ -106,9 +143,11 @@ impl Snapshots {
     }
 
     /// The one that was begun is durable and has this many bytes, or failed to be.
-    pub(crate) fn taken(&mut self, last: LogId, size: Option<u64>) {
+    pub(crate) fn taken(&mut self, last: LogId, size: Option<u64>, now: Moment) {
         self.is_taking = size.is_some();
-        self.under_way().written = size.map(|_| last);
+        let under_way = self.under_way();
+        under_way.written = size.map(|_| last);
+        under_way.failed_until = size.is_none().then(|| now.plus(RETRY_MS));
         self.size = size.unwrap_or(self.size);
     }
 
@@ -132,6 +171,7 @@ impl Snapshots {
         let under_way = self.under_way();
         under_way.installing = Some(last);
         under_way.useless = Some(last.index);
+        under_way.failed_until = None;
         self.begun = last.index;
         self.bytes = 0;
     }
@@ -185,12 +225,13 @@ impl Snapshots {
         self.under_way().sending += 1;
     }
 
-    pub(crate) fn sent(&mut self) {
+    /// One that ends at `through` was sent, or one was not. What was written for peers may be removed by that: the next
+    /// peer needs another.
+    pub(crate) fn sent(&mut self, through: Option<LogIndex>) {
         let under_way = self.under_way();
         under_way.sending = under_way.sending.saturating_sub(1);
-        if under_way.sending == 0 {
-            under_way.outgoing = None;
-        }
+        let is_it = |last: &mut LogId| through.is_none_or(|through| last.index == through);
+        under_way.outgoing.take_if(is_it);
     }
 
     /// One that is being sent and that a log which begins after `base` goes on from.
@@ -208,6 +249,8 @@ impl Snapshots {
 mod tests {
     use super::*;
 
+    const NOW: Moment = Moment(100);
+
     fn settings() -> Rc<Compaction> {
         Rc::new(Compaction {
             entries: 10,
@@ -221,7 +264,7 @@ mod tests {
         let mut snapshots = Snapshots::new(settings(), None, false);
         let last = LogId::new(1, 1);
         snapshots.begin(last);
-        snapshots.taken(last, Some(size));
+        snapshots.taken(last, Some(size), NOW);
         snapshots.count_written(last.index);
         snapshots
     }
@@ -229,22 +272,22 @@ mod tests {
     #[test]
     fn a_snapshot_is_due_after_so_many_entries_or_bytes() {
         let mut snapshots = after_one_of(100);
-        assert!(!snapshots.is_due(LogIndex(10)));
-        assert!(snapshots.is_due(LogIndex(11)), "ten entries since the last");
+        assert!(!snapshots.is_due(LogIndex(10), NOW));
+        assert!(snapshots.is_due(LogIndex(11), NOW), "ten entries since the last");
         snapshots.count_applied(LogIndex(2), LogIndex(2), 99);
-        assert!(!snapshots.is_due(LogIndex(2)));
+        assert!(!snapshots.is_due(LogIndex(2), NOW));
         snapshots.count_applied(LogIndex(3), LogIndex(3), 1);
-        assert!(snapshots.is_due(LogIndex(2)), "a hundred bytes since the last");
-        assert!(!snapshots.is_due(LogIndex(1)), "nothing new");
+        assert!(snapshots.is_due(LogIndex(2), NOW), "a hundred bytes since the last");
+        assert!(!snapshots.is_due(LogIndex(1), NOW), "nothing new");
     }
 
     #[test]
     fn a_large_state_is_written_again_once_the_log_is_as_large() {
         let mut snapshots = after_one_of(1_000);
         snapshots.count_applied(LogIndex(2), LogIndex(500), 999);
-        assert!(!snapshots.is_due(LogIndex(500)));
+        assert!(!snapshots.is_due(LogIndex(500), NOW));
         snapshots.count_applied(LogIndex(501), LogIndex(501), 1);
-        assert!(snapshots.is_due(LogIndex(500)));
+        assert!(snapshots.is_due(LogIndex(500), NOW));
     }
 
     #[test]
@@ -252,18 +295,84 @@ mod tests {
         let mut snapshots = after_one_of(1_000);
         snapshots.log.set_max(100);
         snapshots.count_applied(LogIndex(2), LogIndex(2), 50);
-        assert!(!snapshots.is_due(LogIndex(2)));
+        assert!(!snapshots.is_due(LogIndex(2), NOW));
         assert_eq!(snapshots.droppable_tail(), None);
         snapshots.count_applied(LogIndex(3), LogIndex(3), 10);
-        assert!(snapshots.is_due(LogIndex(3)));
+        assert!(snapshots.is_due(LogIndex(3), NOW));
         assert_eq!(
             snapshots.droppable_tail(),
             Some(LogIndex(1)),
             "no further than the last snapshot"
         );
         snapshots.sending();
-        assert!(!snapshots.is_due(LogIndex(3)), "a peer is being sent the last one");
+        assert!(!snapshots.is_due(LogIndex(3), NOW), "a peer is being sent the last one");
         snapshots.count_applied(LogIndex(4), LogIndex(4), 41);
-        assert!(snapshots.is_due(LogIndex(4)), "but not for ever");
+        assert!(snapshots.is_due(LogIndex(4), NOW), "but not for ever");
+    }
+
+    /// The state is written again and again, but not without pause, until there is room: nothing is applied until then that
+    /// could be the reason.
+    #[test]
+    fn a_log_that_is_too_long_has_a_snapshot_that_failed_taken_later() {
+        let mut snapshots = after_one_of(10);
+        snapshots.log.set_max(100);
+        snapshots.count_applied(LogIndex(2), LogIndex(3), 101);
+        let (last, mut now) = (LogId::new(1, 3), NOW);
+        for _ in 0..3 {
+            assert!(snapshots.is_due(last.index, now));
+            snapshots.begin(last);
+            assert!(!snapshots.is_due(last.index, now), "it is being written");
+            snapshots.taken(last, None, now);
+            let later = now.plus(RETRY_MS);
+            assert!(!snapshots.is_due(last.index, Moment(later.0 - 1)));
+            assert_eq!(snapshots.deadline(last.index), Some(later));
+            now = later;
+        }
+        snapshots.begin(last);
+        snapshots.taken(last, Some(10), now);
+        snapshots.count_written(last.index);
+        snapshots.log.compacted(last.index);
+        assert!(!snapshots.is_due(last.index, Moment(u64::MAX)));
+        assert_eq!(snapshots.deadline(last.index), None);
+    }
+
+    /// One transfer takes long; another one's file is gone once it has ended.
+    #[test]
+    fn what_was_sent_is_not_offered_to_others_whatever_else_is_being_sent() {
+        let (slow, next) = (LogId::new(1, 5), LogId::new(1, 9));
+        for through in [Some(next.index), None] {
+            let mut snapshots = after_one_of(10);
+            for last in [slow, next] {
+                snapshots.offer(last);
+                snapshots.sending();
+            }
+            assert_eq!(snapshots.outgoing(LogIndex(7)), Some(next));
+            snapshots.sent(through);
+            assert_eq!(snapshots.outgoing(LogIndex(1)), None, "through {through:?}");
+        }
+        let mut snapshots = after_one_of(10);
+        for last in [slow, next] {
+            snapshots.offer(last);
+            snapshots.sending();
+        }
+        snapshots.sent(Some(slow.index));
+        assert_eq!(
+            snapshots.outgoing(LogIndex(7)),
+            Some(next),
+            "that one is still being sent"
+        );
+    }
+
+    #[test]
+    fn after_one_that_failed_there_is_a_pause_whatever_the_next_is_due_for() {
+        let mut snapshots = after_one_of(10);
+        snapshots.begin(LogId::new(1, 11));
+        snapshots.taken(LogId::new(1, 11), None, NOW);
+        let later = NOW.plus(RETRY_MS);
+        assert!(!snapshots.is_due(LogIndex(20), later), "ten entries later");
+        assert_eq!(snapshots.deadline(LogIndex(20)), None);
+        assert!(!snapshots.is_due(LogIndex(21), NOW));
+        assert_eq!(snapshots.deadline(LogIndex(21)), Some(later));
+        assert!(snapshots.is_due(LogIndex(21), later));
     }
 }

@@ -4,7 +4,7 @@ use super::support::{Cluster, Journal, eventually, leader_of, propose};
 use raftyard::store::{MemoryLogStore, StoreError};
 use raftyard::{
     Consistency, CreateGroupError, GroupId, LeaderError, Limits, NodeId, OpenError, OverloadReason, ProposeError,
-    RaftHost, ReadError, Timestamp, Tuning,
+    RaftHost, ReadError, SessionLimits, Timestamp, Tuning,
 };
 
 #[tokio::test]
@@ -209,6 +209,14 @@ async fn a_node_that_cannot_be_opened_says_what_is_in_the_way() {
         // No frame could carry the largest command: it would be taken and never replicated.
         RaftHost::builder("").limits(Limits {
             command_bytes_max: 64 << 20,
+            ..limits
+        }),
+        // A node's own session would be full at once, and the next one too.
+        RaftHost::builder("").limits(Limits {
+            sessions: SessionLimits {
+                bytes_max: 0,
+                ..limits.sessions
+            },
             ..limits
         }),
     ] {

@@ -2,7 +2,7 @@
 
 use super::dormitory::{Dormitory, LONG, ONE, THREE, TWO};
 use super::support::{Cluster, eventually};
-use raftyard::{Group, GroupId, NodeId, RoleKind, StateMachine, Timestamp};
+use raftyard::{Group, GroupId, LivenessTuning, NodeId, RoleKind, StateMachine, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +21,26 @@ async fn the_followers_of_a_leader_that_was_destroyed_elect_another() {
             .iter()
             .all(|group| dormitory.replica(*group, ONE).status().asleep)
     );
+    dormitory.cluster.stop_all().await;
+}
+
+/// Each of its replicas led last or promised something to one that did, and none is there to say that it heard of it.
+#[tokio::test]
+async fn of_a_group_that_was_destroyed_everywhere_nobody_says_anything_more() {
+    let slow = LivenessTuning {
+        heartbeat_interval_ms: 100,
+        ..LONG
+    };
+    let mut dormitory = Dormitory::new(2, slow).await;
+    dormitory.silence().await;
+    dormitory.groups.pop();
+    for node in [TWO, ONE, THREE] {
+        dormitory.cluster.host(node).destroy_group(GroupId(2)).await.unwrap();
+    }
+    dormitory.silence().await;
+    let done = dormitory.during(60).await;
+    assert_eq!((done.messages_sent, done.strays), (0, 0), "{done:?}");
+    assert!(done.ticks <= 3 * done.node_heartbeats, "the workers rest: {done:?}");
     dormitory.cluster.stop_all().await;
 }
 

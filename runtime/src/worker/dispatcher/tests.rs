@@ -195,6 +195,30 @@ async fn work_of_another_life_is_answered_and_places_are_used_again() {
     LocalSet::new().run_until(test).await;
 }
 
+/// What did not fit into a turn is refused like what queues: nothing came of it.
+#[tokio::test]
+async fn a_worker_that_stops_answers_what_it_was_asked_and_did_not_begin() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        dispatcher.host(life(1, 1));
+        let answers = [dispatcher.propose(life(1, 1)), dispatcher.propose(life(1, 1))];
+        // The first waits in the group's work, the second in the backlog.
+        let work = dispatcher.groups[0].as_mut().unwrap().work.pop();
+        let Some(GroupWork::Propose(second)) = work else {
+            panic!("it was proposed last");
+        };
+        dispatcher.backlog.push_back(Work::Propose(life(1, 1), second));
+        // The rest of a turn that was cut short.
+        dispatcher.in_turn = true;
+        let address = dispatcher.start();
+        address.send(Stop).await.unwrap();
+        for answer in answers {
+            assert_eq!(answer.await, Ok(Err(ProposeError::Closed)));
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 #[tokio::test]
 async fn what_lets_a_group_do_nothing_waits_for_its_next_turn() {
     let test = async {
@@ -253,6 +277,33 @@ async fn what_lets_a_group_do_nothing_waits_for_its_next_turn() {
     LocalSet::new().run_until(test).await;
 }
 
+/// Each of them says of what it led that it does no more.
+#[tokio::test]
+async fn a_store_that_failed_stops_all_groups_but_not_in_one_turn() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        for group in 1..=2 * GROUPS_PER_TURN as u64 + 10 {
+            dispatcher.host(life(group, 1));
+        }
+        let take_all = |dispatcher: &mut Dispatcher| -> Vec<GroupWork> {
+            let touched = std::mem::take(&mut dispatcher.touched);
+            let work = |position: usize| dispatcher.groups[position].as_mut().unwrap().take_work();
+            touched.into_iter().flat_map(work).collect()
+        };
+        take_all(&mut dispatcher);
+        let (mut turns, mut next) = (Vec::new(), Some(Work::StorageFailed(0)));
+        while let Some(work) = next {
+            dispatcher.sort(work);
+            let told = take_all(&mut dispatcher);
+            assert!(told.iter().all(|work| matches!(work, GroupWork::Quarantine(_))));
+            turns.push(told.len());
+            next = dispatcher.backlog.pop_front();
+        }
+        assert_eq!(turns, [GROUPS_PER_TURN, GROUPS_PER_TURN, 10]);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 /// What node 1 knows once it grants a session to node 2.
 fn granting() -> Sessions {
     let node = |id| {
@@ -291,8 +342,7 @@ async fn what_a_replica_promised_binds_the_one_that_comes_in_its_place() {
         };
         let older = raftyard_groups::SessionId { counter: 0, ..session };
         for (group, session) in [(1, session), (2, session), (3, older)] {
-            let kept = (Incarnation(1), promise(session));
-            dispatcher.shared.promises.borrow_mut().insert(GroupId(group), kept);
+            dispatcher.shared.keep_promise(life(group, 1), promise(session));
         }
         let take = |dispatcher: &Dispatcher, life| dispatcher.shared.take_promise(life);
         assert_eq!(take(&dispatcher, life(1, 1)), Some(promise(session)));
@@ -301,6 +351,46 @@ async fn what_a_replica_promised_binds_the_one_that_comes_in_its_place() {
         dispatcher.note_pairs(&[]);
         assert_eq!(dispatcher.shared.promises.borrow().len(), 1, "the one that still binds");
         assert_eq!(take(&dispatcher, life(2, 2)), None, "of another incarnation");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn who_resigned_to_a_replica_that_is_gone_is_answered_and_frees_what_that_promised() {
+    let test = async {
+        let mut dispatcher = dispatcher().await;
+        dispatcher.shared.board.publish(granting());
+        dispatcher.shared.look_at_board();
+        let session = granting().granted(NodeId(2)).unwrap();
+        let promise = PromiseRecord {
+            leader: NodeId(2),
+            session,
+            term: Term(3),
+        };
+        for group in 1..=3 {
+            dispatcher.shared.keep_promise(life(group, 1), promise);
+        }
+        let resigned = |group, incarnation, term| raftyard_groups::Message {
+            group: GroupId(group),
+            incarnation: Incarnation(incarnation),
+            from: NodeId(2),
+            to: NodeId(1),
+            term: Term(term),
+            body: Body::Prompt(Prompt::Resigned),
+        };
+        let heard = [resigned(1, 1, 3), resigned(2, 1, 2), resigned(3, 2, 3)];
+        dispatcher.sort(Work::Messages(heard.to_vec(), None));
+        let told = heard.map(|heard| raftyard_groups::Message {
+            from: NodeId(1),
+            to: NodeId(2),
+            body: Body::Prompt(Prompt::ResignedAck),
+            ..heard
+        });
+        assert_eq!(dispatcher.shared.output.borrow().send, told);
+        let take = |group| dispatcher.shared.take_promise(life(group, 1));
+        assert_eq!(take(1), None);
+        assert_eq!(take(2), Some(promise), "another term was resigned");
+        assert_eq!(take(3), Some(promise), "in another incarnation");
     };
     LocalSet::new().run_until(test).await;
 }

@@ -5,7 +5,7 @@
 use super::*;
 use crate::budget::ByteBudget;
 use crate::clock::{Clock, MonotonicClock};
-use crate::error::ReadError;
+use crate::error::{ExportError, ReadError};
 use crate::group::Consistency;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
@@ -17,7 +17,7 @@ use crate::snapshot::{Compaction, SnapshotWork};
 use crate::store::GroupRecord;
 use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
-use crate::worker::{Loaded, Purpose};
+use crate::worker::{Export, Loaded, Purpose};
 use raftyard_groups::{
     Body, GroupId, Incarnation, LogIndex, Membership, Message, NodeId, Payload, Prompt, ReadRound, Recovered,
     ReplicaConfig, Sessions, Term, Tuning,
@@ -369,6 +369,17 @@ impl GroupActor {
         });
         sent.collect()
     }
+}
+
+/// The file would hold more than what is said of it.
+#[test]
+fn a_state_that_is_ahead_of_its_log_is_not_exported() {
+    let mut replica = repaired();
+    assert!(replica.core.applied() < replica.ahead);
+    let (reply, mut exported) = oneshot::channel();
+    let path = "never".into();
+    replica.turn(vec![GroupWork::Export(Export { path, reply })]);
+    assert!(matches!(exported.try_recv(), Ok(Err(ExportError::Restoring))));
 }
 
 /// A leader that has no snapshot to give yet is asked again: otherwise the peer would wait for ever.

@@ -167,6 +167,37 @@ fn what_was_replaced_too_late_is_not_appended_again() {
     assert_eq!(outcome(&mut answer), Err(ProposeError::Dropped));
 }
 
+/// It keeps its deadline, and stands behind others that came later.
+#[test]
+fn what_was_appended_again_is_given_up_in_time() {
+    let mut proposals = empty();
+    let budget = ByteBudget::new(2);
+    let request = RequestId {
+        session: crate::session::SessionId(1),
+        number: 1,
+        floor: 1,
+    };
+    let (new, mut answer) = proposal(&budget, Purpose::Request(request));
+    append(&mut proposals, 1, 5, vec![new]);
+    let (new, mut later) = proposal(&budget, Purpose::Plain);
+    let sealed = proposals.seal(vec![new], Moment(20), Timestamp(0));
+    proposals.appended(LogIndex(6), Term(1), sealed);
+    apply(&mut proposals, LogId::new(2, 5));
+    assert!(proposals.try_again(true, true, Moment(0)));
+    let sealed = proposals.seal(Vec::new(), Moment(30), Timestamp(0));
+    proposals.appended(LogIndex(7), Term(3), sealed);
+    assert_eq!(proposals.deadline(), Some(FAR));
+    proposals.expire(FAR);
+    let unknown = Err(ProposeError::OutcomeUnknown { request: Some(request) });
+    assert_eq!(outcome(&mut answer), unknown);
+    assert!(later.try_recv().is_err(), "still open");
+    assert_eq!((proposals.deadline(), budget.used()), (Some(Moment(20)), 2));
+    apply(&mut proposals, LogId::new(1, 6));
+    assert_eq!((outcome(&mut later), budget.used()), (DONE, 1));
+    apply(&mut proposals, LogId::new(3, 7));
+    assert_eq!(budget.used(), 0);
+}
+
 /// Who proposes twice without waiting relies on the order.
 #[test]
 fn nothing_is_appended_again_behind_what_was_proposed_later() {
@@ -178,6 +209,33 @@ fn nothing_is_appended_again_behind_what_was_proposed_later() {
     assert_eq!(outcome(&mut first), Err(ProposeError::Dropped));
     apply(&mut proposals, LogId::new(3, 7));
     assert_eq!(outcome(&mut later), DONE);
+}
+
+/// Nor when that was applied already: at the very index of the first, say.
+#[test]
+fn nothing_is_appended_again_after_what_was_proposed_later_was_applied() {
+    let mut proposals = empty();
+    let mut first = propose_own(&mut proposals, 1, 5);
+    let mut later = propose_own(&mut proposals, 3, 5);
+    apply(&mut proposals, LogId::new(3, 5));
+    assert_eq!(outcome(&mut later), DONE);
+    assert!(!proposals.try_again(true, true, Moment(0)));
+    assert_eq!(outcome(&mut first), Err(ProposeError::Dropped));
+}
+
+#[test]
+fn what_is_appended_again_keeps_its_order() {
+    let mut proposals = empty();
+    let answers: Vec<_> = (5..8).map(|index| propose_own(&mut proposals, 1, index)).collect();
+    // Replaced from the first on, and the snapshot that tells so holds none of them.
+    proposals.appended(LogIndex(5), Term(3), []);
+    proposals.overtaken(LogIndex(9));
+    proposals.restored(|_| Err(ProposeError::Dropped));
+    assert!(proposals.try_again(true, true, Moment(0)));
+    let sealed = proposals.seal(Vec::new(), FAR, Timestamp(0));
+    let numbers: Vec<_> = sealed.iter().map(|sealed| request_of(sealed).0.number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    drop(answers);
 }
 
 /// Before it expires: what stands behind the first request in the log would be refused too.
