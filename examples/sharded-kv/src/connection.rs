@@ -7,14 +7,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use raftyard::Consistency;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use crate::command::{self, Action};
-use crate::node::{self, Node, Started};
+use crate::node::{self, ELECTION, Node, Started};
 use crate::pipeline::{self, Begun, Pipeline, Source, Touch};
 use crate::proxy::{self, Proxy, Request, Route, Work};
 use crate::resp::{Parser, Reply};
@@ -27,6 +29,9 @@ use crate::writes::Writes;
 
 /// Replies are sent at the latest once they are so long, in bytes.
 const FLUSH_BYTES: usize = 64 * 1024;
+
+/// Replies that are ready wait so long for the next: most come together, and then they are sent together.
+const FLUSH_WITHIN: Duration = Duration::from_millis(2);
 
 /// What follows on a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +61,7 @@ pub(crate) async fn serve(
         pipeline: Pipeline::default(),
         writes: Writes::default(),
         proxy: Proxy::new(Arc::clone(node.dial())),
+        leaders_by: None,
     };
     let (mut parser, mut arguments) = (Parser::default(), Vec::new());
     let mut stopped = pin!(stopped(&mut stop));
@@ -95,6 +101,9 @@ struct Connection<'a> {
     pipeline: Pipeline<'a>,
     writes: Writes,
     proxy: Proxy,
+    /// Until when groups without a leader are waited for: the same for all commands of a round, which would otherwise
+    /// wait one after the other.
+    leaders_by: Option<Instant>,
 }
 
 impl<'a> Connection<'a> {
@@ -102,6 +111,7 @@ impl<'a> Connection<'a> {
     async fn round(&mut self, parser: &mut Parser, arguments: &mut Vec<Bytes>) -> io::Result<Next> {
         let mut next = Next::Receive;
         let mut count = 0;
+        self.leaders_by = None;
         while next == Next::Receive {
             let is_strangers = !self.session.authenticated;
             parser.set_strangers(is_strangers);
@@ -164,7 +174,10 @@ impl<'a> Connection<'a> {
                 }
             }
             Action::Queued { slot } => Begun::new(Started::Ready(self.queued(slot)), touch),
-            Action::Watch { slot, keys } => Begun::new(Started::Ready(self.watch(slot, keys).await), touch),
+            Action::Watch { slot, keys } => {
+                let reply = self.watch(slot, keys).await?;
+                Begun::new(Started::Ready(reply), touch)
+            }
             Action::Describe(describe) => Begun::new(Started::Ready(describe(&self.node.status())), touch),
             Action::Count(describe) => Begun::new(self.count(describe), touch),
             Action::Gather(gather) => {
@@ -209,6 +222,14 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Until when a command that begins now waits for a leader. A round has no end while the client sends on: what comes
+    /// long after the last election waits for the next one.
+    fn leaders_by(&mut self) -> Instant {
+        let now = Instant::now();
+        let by = self.leaders_by.filter(|by| now < *by + ELECTION);
+        *self.leaders_by.insert(by.unwrap_or_else(|| now + ELECTION))
+    }
+
     fn is_proxy(&self) -> bool {
         self.node.is_proxy() && !self.session.direct
     }
@@ -225,13 +246,16 @@ impl<'a> Connection<'a> {
                 }
             }
             Touch::Writes(place, _) if let Work::Write(command) = work => {
-                let node = self.node;
-                match self.writes.add(place, command, || node.leading(slot)) {
-                    Ok(ticket) => Begun::of(Source::Together(slot, ticket), touch),
+                let (node, by) = (self.node, self.leaders_by());
+                match self.writes.add(place, command, || node.leading(slot, by)) {
+                    Ok(ticket) => Begun::of(Source::Together { slot, ticket, by }, touch),
                     Err(started) => Begun::new(started, touch),
                 }
             }
-            _ => Begun::new(self.node.put(slot, work), touch),
+            _ => {
+                let by = self.leaders_by();
+                Begun::new(self.node.put(slot, work, by), touch)
+            }
         }
     }
 
@@ -239,7 +263,10 @@ impl<'a> Connection<'a> {
         // What came before is not overtaken.
         self.writes.hand_over();
         let leader = match route {
-            Route::Here => return self.node.put(request.slot, request.work.clone()),
+            Route::Here => {
+                let by = self.leaders_by();
+                return self.node.put(request.slot, request.work.clone(), by);
+            }
             Route::To(leader) => self.node.member(leader),
             Route::Nowhere => None,
         };
@@ -305,11 +332,12 @@ impl<'a> Connection<'a> {
             Source::Alone(Started::Ready(reply)) => reply,
             Source::Alone(started) => {
                 self.writes.hand_over();
-                started.reply().await
+                unhurried(&mut self.wire, started.reply()).await?
             }
-            Source::Together(slot, ticket) => {
-                let outcome = self.writes.outcome(ticket).await;
-                self.node.written(slot, outcome).await
+            Source::Together { slot, ticket, by } => {
+                let (node, outcome) = (self.node, self.writes.outcome(ticket));
+                let reply = async { node.written(slot, outcome.await, by).await };
+                unhurried(&mut self.wire, reply).await?
             }
         };
         let reply = match request {
@@ -334,4 +362,19 @@ impl<'a> Connection<'a> {
         }
         Ok(())
     }
+}
+
+/// Waits for a reply. Those before it, which are ready, leave if that takes longer.
+async fn unhurried(wire: &mut Wire, reply: impl Future<Output = Reply>) -> io::Result<Reply> {
+    let mut reply = pin!(reply);
+    if !wire.output.is_empty() {
+        if let Some(reply) = reply.as_mut().now_or_never() {
+            return Ok(reply);
+        }
+        if let Ok(reply) = timeout(FLUSH_WITHIN, reply.as_mut()).await {
+            return Ok(reply);
+        }
+        wire.flush().await?;
+    }
+    Ok(reply.await)
 }

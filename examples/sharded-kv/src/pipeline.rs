@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use crate::node::Started;
 use crate::proxy::{Request, Route};
 use crate::resp::Protocol;
@@ -45,8 +47,12 @@ pub(crate) struct Pipeline<'a> {
 /// What a reply comes from.
 pub(crate) enum Source<'a> {
     Alone(Started<'a>),
-    /// A write to the group of this slot, which leaves with others.
-    Together(u16, Ticket),
+    /// A write to the group of `slot`, which leaves with others. If the group has no leader, it is waited for until `by`.
+    Together {
+        slot: u16,
+        ticket: Ticket,
+        by: Instant,
+    },
 }
 
 /// A command that was begun.

@@ -30,6 +30,8 @@ impl<'a> Connection<'a> {
 
     /// Deletes all keys that this node may. Nothing is in flight meanwhile.
     pub(super) async fn flush(&mut self) -> io::Result<Reply> {
+        // This may take long: what is ready does not wait for it.
+        self.wire.flush().await?;
         if !self.is_proxy() {
             return Ok(self.node.flush().await);
         }
