@@ -24,7 +24,7 @@ pub(crate) use command::{
     Version,
 };
 pub(crate) use decimal::parse as parse_decimal;
-pub(crate) use disk::{DiskKv, Store};
+pub(crate) use disk::{DiskKv, OPEN_TABLES, Store};
 pub(crate) use keyspace::Snapshot;
 
 use crate::expiry::Bell;

@@ -117,6 +117,32 @@ fn a_flood_of_requests_waits_in_the_network() {
     assert!(grown < 200 * MIB, "{} MiB for one client", grown / MIB);
 }
 
+/// Clients take descriptors, and so does the log, for each 8 MiB of it.
+#[test]
+fn clients_leave_the_log_its_descriptors() {
+    let mut cluster = ServerCluster::new(1, 2);
+    cluster.start_with_files(1, 256);
+    cluster.wait_ready(1);
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    assert_eq!(client.command(&["SET", "k", "v"]).unwrap(), Value::ok());
+    let held: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(cluster.resp(1)).unwrap()).collect();
+    eventually("all were accepted, or refused", || {
+        let info = client.command(&["INFO", "stats"]).unwrap().text();
+        let count = |name: &str| -> usize {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().parse().unwrap()
+        };
+        let seen = count("total_connections_received:") + count("rejected_connections:");
+        (seen > held.len()).then_some(())
+    });
+    let large = "x".repeat(1 << 20);
+    for number in 0..20 {
+        assert_eq!(client.command(&["SET", "k", &large]).unwrap(), Value::ok(), "{number}");
+    }
+    let log = cluster.stderr(1);
+    assert!(log.contains("RLIMIT_NOFILE"), "{log}");
+}
+
 /// Each port is called in every wrong way, hundreds of times, while others come and are served.
 #[test]
 fn a_flood_of_bad_callers_ends_no_accept_loop() {

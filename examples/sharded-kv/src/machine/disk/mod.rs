@@ -24,7 +24,7 @@ use crate::glob;
 use rows::{Head, Kind};
 use store::{Found, other};
 
-pub(crate) use store::Store;
+pub(crate) use store::{OPEN_TABLES, Store};
 
 /// Keys that one query looks at to find one that has not expired, and up to which one is drawn by its number, at most.
 const TRIES_MAX: u64 = 256;
