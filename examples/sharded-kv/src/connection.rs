@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use raftyard::Consistency;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::command::{self, Action};
 use crate::node::{self, ELECTION, Node, Started};
@@ -37,6 +37,8 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Receive,
+    /// The client was a stranger until now. What it may have sent since is another round.
+    Admitted,
     Close,
 }
 
@@ -66,11 +68,22 @@ pub(crate) async fn serve(
     let (mut parser, mut arguments) = (Parser::default(), Vec::new());
     let mut stopped = pin!(stopped(&mut stop));
     loop {
-        if connection.round(&mut parser, &mut arguments).await? == Next::Close {
-            return connection.wire.close_early().await;
-        }
         if connection.session.authenticated {
             stranger = None;
+        }
+        let round = connection.round(&mut parser, &mut arguments);
+        let next = match &stranger {
+            None => round.await?,
+            // One who sends without end, or takes no replies, has no more time than one who says nothing.
+            Some(stranger) => timeout_at(stranger.until, round).await.unwrap_or_else(|_| {
+                node.access().count_refusal();
+                Err(io::ErrorKind::TimedOut.into())
+            })?,
+        };
+        match next {
+            Next::Receive => {}
+            Next::Admitted => continue,
+            Next::Close => return connection.wire.close_early().await,
         }
         let more = tokio::select! {
             more = connection.wire.receive() => more?,
@@ -121,6 +134,9 @@ impl<'a> Connection<'a> {
                 Ok(true) => {
                     count += 1;
                     next = self.begin(arguments).await?;
+                    if next == Next::Receive && is_strangers && self.session.authenticated {
+                        next = Next::Admitted;
+                    }
                 }
                 Err(error) => {
                     let reply = Reply::Error(format!("ERR Protocol error: {error}"));
