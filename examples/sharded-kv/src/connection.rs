@@ -19,6 +19,7 @@ use crate::command::{self, Action};
 use crate::node::{self, ELECTION, Node, Started};
 use crate::pipeline::{self, Begun, Pipeline, Source, Touch};
 use crate::proxy::{self, Proxy, Request, Route, Work};
+use crate::replies::{Replies, Room};
 use crate::resp::{Parser, Reply};
 use crate::server::{Stranger, stopped};
 use crate::session::Session;
@@ -62,6 +63,7 @@ pub(crate) async fn serve(
         wire: Wire::new(stream),
         pipeline: Pipeline::default(),
         writes: Writes::default(),
+        replies: Arc::new(Replies::new(Arc::clone(node.replies()))),
         proxy: Proxy::new(Arc::clone(node.dial())),
         leaders_by: None,
     };
@@ -113,6 +115,7 @@ struct Connection<'a> {
     wire: Wire,
     pipeline: Pipeline<'a>,
     writes: Writes,
+    replies: Arc<Replies>,
     proxy: Proxy,
     /// Until when groups without a leader are waited for: the same for all commands of a round, which would otherwise
     /// wait one after the other.
@@ -162,27 +165,32 @@ impl<'a> Connection<'a> {
             .sum();
         let action = command::parse(&mut self.session, arguments);
         // While one is finished, a group may change its leader.
-        let touch = loop {
-            let touch = self.touch(&action);
-            if !self.pipeline.must_wait(touch) && !self.pipeline.is_full(bytes) {
-                break touch;
+        let returned = action.returned_bytes_max();
+        let (touch, room) = loop {
+            let (touch, is_next) = (self.touch(&action), self.pipeline.is_empty());
+            if is_next {
+                self.replies.begin_anew();
             }
-            self.finish_one().await?;
+            let may_begin = !self.pipeline.must_wait(touch) && !self.pipeline.is_full(bytes) && !self.replies.is_full();
+            match self.replies.room(returned, is_next).filter(|_| may_begin) {
+                Some(room) => break (touch, room),
+                None => self.finish_one().await?,
+            }
         };
         let begun = match action {
             Action::Reply(reply) => Begun::new(Started::Ready(reply), touch),
-            Action::Write { slot, command } => self.put(slot, Work::Write(command), touch, arguments),
+            Action::Write { slot, command } => self.put(slot, Work::Write(command), touch, arguments, room),
             Action::Read { slot, query } => {
                 let consistency = if self.session.read_only {
                     self.node.replica_reads()
                 } else {
                     Consistency::Linearizable
                 };
-                self.put(slot, Work::Read(query, consistency), touch, arguments)
+                self.put(slot, Work::Read(query, consistency), touch, arguments, room)
             }
             Action::Transaction { slot, transaction } => {
                 let work = Work::Write(transaction.command);
-                let begun = self.put(slot, work, touch, &transaction.forwarded);
+                let begun = self.put(slot, work, touch, &transaction.forwarded, room);
                 let template = transaction::template(transaction.replies, || self.node.status());
                 Begun {
                     template: Some(template),
@@ -251,17 +259,20 @@ impl<'a> Connection<'a> {
     }
 
     /// Begins what is asked of the group of `slot`; as a proxy, keeps what is needed to try it again.
-    fn put(&mut self, slot: u16, work: Work, touch: Touch, arguments: &[Bytes]) -> Begun<'a> {
+    fn put(&mut self, slot: u16, work: Work, touch: Touch, arguments: &[Bytes], room: Room) -> Begun<'a> {
         match touch {
             Touch::Reads(_, route) | Touch::Writes(_, route) if self.is_proxy() => {
                 let request = Request::new(slot, work, arguments.to_vec());
-                let started = self.attempt(&request, route);
+                let started = self.attempt(&request, route, room);
                 Begun {
                     request: Some(Box::new(request)),
                     ..Begun::new(started, touch)
                 }
             }
-            Touch::Writes(place, _) if let Work::Write(command) = work => {
+            Touch::Writes(place, _)
+                if !work.returns_values()
+                    && let Work::Write(command) = work =>
+            {
                 let (node, by) = (self.node, self.leaders_by());
                 match self.writes.add(place, command, || node.leading(slot, by)) {
                     Ok(ticket) => Begun::of(Source::Together { slot, ticket, by }, touch),
@@ -269,19 +280,23 @@ impl<'a> Connection<'a> {
                 }
             }
             _ => {
+                if matches!(work, Work::Write(_)) {
+                    // What came before is not overtaken.
+                    self.writes.hand_over();
+                }
                 let by = self.leaders_by();
-                Begun::new(self.node.put(slot, work, by), touch)
+                Begun::new(self.node.put(slot, work, by, room), touch)
             }
         }
     }
 
-    fn attempt(&mut self, request: &Request, route: Route) -> Started<'a> {
+    fn attempt(&mut self, request: &Request, route: Route, room: Room) -> Started<'a> {
         // What came before is not overtaken.
         self.writes.hand_over();
         let leader = match route {
             Route::Here => {
                 let by = self.leaders_by();
-                return self.node.put(request.slot, request.work.clone(), by);
+                return self.node.put(request.slot, request.work.clone(), by, room);
             }
             Route::To(leader) => self.node.member(leader),
             Route::Nowhere => None,
@@ -300,7 +315,8 @@ impl<'a> Connection<'a> {
         while let Some(pause) = request.next_pause() {
             tokio::time::sleep(pause).await;
             let route = self.node.route(request.slot);
-            let reply = self.attempt(&request, route).reply().await;
+            let room = self.replies.next_room();
+            let reply = self.attempt(&request, route, room).reply().await;
             if !proxy::is_refusal(&reply) {
                 return Ok(reply);
             }

@@ -29,6 +29,7 @@ mod node;
 mod nodes_file;
 mod pipeline;
 mod proxy;
+mod replies;
 mod resp;
 mod server;
 mod session;

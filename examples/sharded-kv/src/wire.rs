@@ -261,7 +261,7 @@ mod tests {
             replies
         };
         let both = async { tokio::join!(wire.flush(), talk) };
-        let (flushed, replies) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        let (flushed, replies) = timeout(Duration::from_secs(20), both).await.unwrap();
         flushed.unwrap();
         assert!(replies.iter().all(|byte| *byte == b'r'));
         while wire.input.len() < LENGTH {

@@ -41,7 +41,8 @@ impl<'a> Connection<'a> {
                 let slot = *map.slots_of(place).start();
                 let words = ["RAFTYARD".to_owned(), "FLUSH".to_owned(), slot.to_string()];
                 let request = Request::new(slot, Work::Write(Command::Flush), words.map(Bytes::from).into());
-                (self.attempt(&request, self.node.route(slot)), request)
+                let room = self.replies.next_room();
+                (self.attempt(&request, self.node.route(slot), room), request)
             })
             .collect();
         let mut outcome = Reply::OK;

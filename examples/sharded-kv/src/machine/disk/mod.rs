@@ -9,13 +9,14 @@ mod store;
 mod stream;
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use raftyard::{DiskStateMachine, GroupId, Record, StateMachine, Timestamp};
 
-use super::command::{Answer, Command, Query, Response, Version};
+use super::blob::Blob;
+use super::command::{Answer, Command, Query, Read, Refusal, Response, Version};
 use super::keyspace::Keyspace;
 use super::touched::Touched;
 use super::{KvMachine, PURGE_MAX};
@@ -28,6 +29,9 @@ pub(crate) use store::{OPEN_TABLES, Store};
 
 /// Keys that one query looks at to find one that has not expired, and up to which one is drawn by its number, at most.
 const TRIES_MAX: u64 = 256;
+
+/// Bytes of the values that one query returns, at most: each is read into memory of its own.
+const VALUES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of keys and values after which a page of a scan ends.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -162,6 +166,46 @@ impl DiskKv {
         Ok(Answer::Page { before: 0, keys })
     }
 
+    pub(super) fn query(&self, query: Query) -> io::Result<Answer> {
+        match query {
+            Query::Scan { before, count, pattern } => self.scan(before, count, pattern.as_deref()),
+            Query::KeyAt(number) => Ok(Answer::Value(self.key_at(number)?)),
+            query => self.look_up(query),
+        }
+    }
+
+    /// Answers a query that names its keys. Values that it does not tell are not kept.
+    fn look_up(&self, query: Query) -> io::Result<Answer> {
+        let tells_values = match &query {
+            Query::Exists(_) | Query::Lifetime { .. } | Query::Kind(_) | Query::Versions(_) => false,
+            _ => true,
+        };
+        let (mut view, mut bytes) = (part(&self.head), 0);
+        query.touched(&mut |touched| {
+            if let Touched::Key(key) = touched
+                && bytes <= VALUES_BYTES_MAX
+                && view.keys.entry(key).is_none()
+                && let Some(Found { mut entry, .. }) = self.store.find(self.head.generation, key)?
+            {
+                if !tells_values {
+                    entry.value = Blob::default();
+                }
+                bytes += entry.value.len();
+                view.keys.load(key.into(), entry);
+            }
+            Ok(())
+        })?;
+        if bytes > VALUES_BYTES_MAX {
+            return Ok(Answer::Refused(Refusal::ValuesTooLong));
+        }
+        let is_part = matches!(query, Query::Range { .. });
+        Ok(match view.query(query) {
+            // Otherwise it would hold the whole of the value.
+            Answer::Value(Some(value)) if is_part => Answer::Value(Some(Bytes::copy_from_slice(&value))),
+            answer => answer,
+        })
+    }
+
     /// Of few keys the one with this number, of many one somewhere there.
     fn key_at(&self, number: u64) -> io::Result<Option<Bytes>> {
         let count = self.head.count;
@@ -200,7 +244,7 @@ fn part(head: &Head) -> KvMachine {
 impl DiskStateMachine for DiskKv {
     type Command = Command;
     type Response = Response;
-    type Query = Query;
+    type Query = Read;
     type Answer = Answer;
     type Restored = Restored;
 
@@ -289,24 +333,8 @@ impl DiskStateMachine for DiskKv {
         Ok(())
     }
 
-    fn query(&self, query: Query) -> io::Result<Answer> {
-        match query {
-            Query::Scan { before, count, pattern } => self.scan(before, count, pattern.as_deref()),
-            Query::KeyAt(number) => Ok(Answer::Value(self.key_at(number)?)),
-            query => {
-                let mut view = part(&self.head);
-                query.touched(&mut |touched| {
-                    if let Touched::Key(key) = touched
-                        && view.keys.entry(key).is_none()
-                        && let Some(found) = self.store.find(self.head.generation, key)?
-                    {
-                        view.keys.load(key.into(), found.entry);
-                    }
-                    Ok(())
-                })?;
-                Ok(view.query(query))
-            }
-        }
+    fn query(&self, read: Read) -> io::Result<Answer> {
+        read.answered(|query| self.query(query))
     }
 
     fn sync(&self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
@@ -319,9 +347,9 @@ impl DiskStateMachine for DiskKv {
         Ok(move |out: &mut dyn Write| stream::write(&store, &view, &head, out))
     }
 
-    fn restorer(&self) -> impl Fn(&mut dyn Read) -> io::Result<Restored> + Send + 'static {
+    fn restorer(&self) -> impl Fn(&mut dyn io::Read) -> io::Result<Restored> + Send + 'static {
         let store = Arc::clone(&self.store);
-        move |from: &mut dyn Read| stream::read(&store, from).map(Restored)
+        move |from: &mut dyn io::Read| stream::read(&store, from).map(Restored)
     }
 
     fn restore(&mut self, Restored(head): Restored, records: &[Record]) -> io::Result<()> {
