@@ -169,6 +169,8 @@ pub(crate) enum Refusal {
     RepliesTooLong,
     #[error("ERR the values have more than 64 MiB together, ask for fewer keys at a time")]
     ValuesTooLong,
+    #[error("ERR the pattern takes too many steps on a long key")]
+    PatternTooCostly,
 }
 
 /// A read.

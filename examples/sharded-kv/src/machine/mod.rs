@@ -104,9 +104,13 @@ impl KvMachine {
             Query::KeyCount => Answer::Integer(integer(keys.len())),
             Query::Scan { before, count, pattern } => {
                 let [before, count] = [before, count].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-                let (before, keys) = keys.scan(before, count, pattern.as_deref());
-                let before = before as u64;
-                Answer::Page { before, keys }
+                match keys.scan(before, count, pattern.as_deref()) {
+                    Ok((before, keys)) => Answer::Page {
+                        before: before as u64,
+                        keys,
+                    },
+                    Err(refusal) => Answer::Refused(refusal),
+                }
             }
             Query::KeyAt(number) => Answer::Value(keys.key_at(number)),
         }

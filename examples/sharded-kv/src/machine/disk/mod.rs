@@ -148,6 +148,7 @@ impl DiskKv {
 
     fn scan(&self, from: u64, count: u64, pattern: Option<&[u8]>) -> io::Result<Answer> {
         let (mut keys, mut seen, mut bytes, mut last) = (Vec::new(), 0, 0, from);
+        let (mut steps, mut first) = (glob::PAGE_STEPS, None);
         let full = |seen: u64, bytes: usize| seen >= count.max(1) || bytes >= PAGE_BYTES;
         for row in self.store.cells_from(self.head.generation, from) {
             let (name, row) = row?;
@@ -158,9 +159,20 @@ impl DiskKv {
                 return Ok(Answer::Page { before: hash, keys });
             }
             (seen, bytes, last) = (seen + 1, bytes + name.len() + row.len(), hash);
+            let first = *first.get_or_insert(hash);
             let (key, entry) = rows::decode(place, &row)?;
-            if entry.lives_at(self.head.now) && pattern.is_none_or(|pattern| glob::matches(pattern, &key)) {
+            if !entry.lives_at(self.head.now) {
+                continue;
+            }
+            if pattern.is_none_or(|pattern| glob::matches(pattern, &key, &mut steps)) {
                 keys.push(key);
+            } else if steps == 0 {
+                // The next page begins with it.
+                return Ok(if hash == first {
+                    Answer::Refused(Refusal::PatternTooCostly)
+                } else {
+                    Answer::Page { before: hash, keys }
+                });
             }
         }
         Ok(Answer::Page { before: 0, keys })
