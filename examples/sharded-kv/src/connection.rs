@@ -216,6 +216,7 @@ impl<'a> Connection<'a> {
             }
             Action::Hang => return Ok(Next::Close),
         };
+        let bytes = bytes + begun.weight();
         self.pipeline.push(begun, self.session.protocol, bytes);
         Ok(Next::Receive)
     }
