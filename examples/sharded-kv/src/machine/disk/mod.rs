@@ -188,10 +188,10 @@ impl DiskKv {
 
     /// Answers a query that names its keys. Values that it does not tell are not kept.
     fn look_up(&self, query: Query) -> io::Result<Answer> {
-        let tells_values = match &query {
-            Query::Exists(_) | Query::Lifetime { .. } | Query::Kind(_) | Query::Versions(_) => false,
-            _ => true,
-        };
+        let tells_values = matches!(
+            query,
+            Query::Get(_) | Query::GetMany(_) | Query::Length(_) | Query::Range { .. }
+        );
         let (mut view, mut bytes) = (part(&self.head), 0);
         query.touched(&mut |touched| {
             if let Touched::Key(key) = touched
