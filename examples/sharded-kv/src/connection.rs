@@ -2,6 +2,7 @@
 
 mod all_keys;
 mod multi;
+mod put;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,10 +17,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::command::{self, Action};
-use crate::node::{self, ELECTION, Node, Started};
+use crate::node::{Node, Started};
 use crate::pipeline::{self, Begun, Pipeline, Source, Touch};
-use crate::proxy::{self, Proxy, Request, Route, Work};
-use crate::replies::{Replies, Room};
+use crate::proxy::{self, Proxy, Route, Work};
+use crate::replies::Replies;
 use crate::resp::{Parser, Reply};
 use crate::server::{Stranger, stopped};
 use crate::session::Session;
@@ -237,93 +238,6 @@ impl<'a> Connection<'a> {
             | Action::Describe(_)
             | Action::Queued { .. } => Touch::Nothing,
         }
-    }
-
-    fn route(&self, slot: u16) -> Route {
-        if self.is_proxy() {
-            self.node.route(slot)
-        } else {
-            Route::Here
-        }
-    }
-
-    /// Until when a command that begins now waits for a leader. A round has no end while the client sends on: what comes
-    /// long after the last election waits for the next one.
-    fn leaders_by(&mut self) -> Instant {
-        let now = Instant::now();
-        let by = self.leaders_by.filter(|by| now < *by + ELECTION);
-        *self.leaders_by.insert(by.unwrap_or_else(|| now + ELECTION))
-    }
-
-    fn is_proxy(&self) -> bool {
-        self.node.is_proxy() && !self.session.direct
-    }
-
-    /// Begins what is asked of the group of `slot`; as a proxy, keeps what is needed to try it again.
-    fn put(&mut self, slot: u16, work: Work, touch: Touch, arguments: &[Bytes], room: Room) -> Begun<'a> {
-        match touch {
-            Touch::Reads(_, route) | Touch::Writes(_, route) if self.is_proxy() => {
-                let request = Request::new(slot, work, arguments.to_vec());
-                let started = self.attempt(&request, route, room);
-                Begun {
-                    request: Some(Box::new(request)),
-                    ..Begun::new(started, touch)
-                }
-            }
-            Touch::Writes(place, _)
-                if !work.returns_values()
-                    && let Work::Write(command) = work =>
-            {
-                let (node, by) = (self.node, self.leaders_by());
-                match self.writes.add(place, command, || node.leading(slot, by)) {
-                    Ok(ticket) => Begun::of(Source::Together { slot, ticket, by }, touch),
-                    Err(started) => Begun::new(started, touch),
-                }
-            }
-            _ => {
-                if matches!(work, Work::Write(_)) {
-                    // What came before is not overtaken.
-                    self.writes.hand_over();
-                }
-                let by = self.leaders_by();
-                Begun::new(self.node.put(slot, work, by, room), touch)
-            }
-        }
-    }
-
-    fn attempt(&mut self, request: &Request, route: Route, room: Room) -> Started<'a> {
-        // What came before is not overtaken.
-        self.writes.hand_over();
-        let leader = match route {
-            Route::Here => {
-                let by = self.leaders_by();
-                return self.node.put(request.slot, request.work.clone(), by, room);
-            }
-            Route::To(leader) => self.node.member(leader),
-            Route::Nowhere => None,
-        };
-        match leader {
-            Some(leader) => Started::Later(self.proxy.forward(&leader, request).boxed()),
-            None => Started::Ready(node::not_served()),
-        }
-    }
-
-    /// Tries a command that was refused again where its group is led by then, until it is not refused or has come too long
-    /// ago. Nothing else is begun meanwhile.
-    async fn retry(&mut self, mut request: Request, mut refusal: Reply) -> io::Result<Reply> {
-        // This may take long: what is ready does not wait for it.
-        self.wire.flush().await?;
-        while let Some(pause) = request.next_pause() {
-            tokio::time::sleep(pause).await;
-            let route = self.node.route(request.slot);
-            let room = self.replies.next_room();
-            let reply = self.attempt(&request, route, room).reply().await;
-            if !proxy::is_refusal(&reply) {
-                return Ok(reply);
-            }
-            refusal = reply;
-        }
-        Ok(proxy::final_refusal(refusal))
     }
 
     fn push_reply(&mut self, reply: Reply) {
