@@ -2,21 +2,25 @@
 
 mod all_keys;
 mod multi;
+mod put;
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use raftyard::Consistency;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::command::{self, Action};
-use crate::node::{self, Node, Started};
+use crate::node::{Node, Started};
 use crate::pipeline::{self, Begun, Pipeline, Source, Touch};
-use crate::proxy::{self, Proxy, Request, Route, Work};
+use crate::proxy::{self, Proxy, Route, Work};
+use crate::replies::Replies;
 use crate::resp::{Parser, Reply};
 use crate::server::{Stranger, stopped};
 use crate::session::Session;
@@ -28,10 +32,15 @@ use crate::writes::Writes;
 /// Replies are sent at the latest once they are so long, in bytes.
 const FLUSH_BYTES: usize = 64 * 1024;
 
+/// Replies that are ready wait so long for the next: most come together, and then they are sent together.
+const FLUSH_WITHIN: Duration = Duration::from_millis(2);
+
 /// What follows on a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Receive,
+    /// The client was a stranger until now. What it may have sent since is another round.
+    Admitted,
     Close,
 }
 
@@ -55,16 +64,29 @@ pub(crate) async fn serve(
         wire: Wire::new(stream),
         pipeline: Pipeline::default(),
         writes: Writes::default(),
+        replies: Arc::new(Replies::new(Arc::clone(node.replies()))),
         proxy: Proxy::new(Arc::clone(node.dial())),
+        leaders_by: None,
     };
     let (mut parser, mut arguments) = (Parser::default(), Vec::new());
     let mut stopped = pin!(stopped(&mut stop));
     loop {
-        if connection.round(&mut parser, &mut arguments).await? == Next::Close {
-            return connection.wire.close_early().await;
-        }
         if connection.session.authenticated {
             stranger = None;
+        }
+        let round = connection.round(&mut parser, &mut arguments);
+        let next = match &stranger {
+            None => round.await?,
+            // One who sends without end, or takes no replies, has no more time than one who says nothing.
+            Some(stranger) => timeout_at(stranger.until, round).await.unwrap_or_else(|_| {
+                node.access().count_refusal();
+                Err(io::ErrorKind::TimedOut.into())
+            })?,
+        };
+        match next {
+            Next::Receive => {}
+            Next::Admitted => continue,
+            Next::Close => return connection.wire.close_early().await,
         }
         let more = tokio::select! {
             more = connection.wire.receive() => more?,
@@ -94,7 +116,11 @@ struct Connection<'a> {
     wire: Wire,
     pipeline: Pipeline<'a>,
     writes: Writes,
+    replies: Arc<Replies>,
     proxy: Proxy,
+    /// Until when groups without a leader are waited for: the same for all commands of a round, which would otherwise
+    /// wait one after the other.
+    leaders_by: Option<Instant>,
 }
 
 impl<'a> Connection<'a> {
@@ -102,6 +128,7 @@ impl<'a> Connection<'a> {
     async fn round(&mut self, parser: &mut Parser, arguments: &mut Vec<Bytes>) -> io::Result<Next> {
         let mut next = Next::Receive;
         let mut count = 0;
+        self.leaders_by = None;
         while next == Next::Receive {
             let is_strangers = !self.session.authenticated;
             parser.set_strangers(is_strangers);
@@ -111,6 +138,9 @@ impl<'a> Connection<'a> {
                 Ok(true) => {
                     count += 1;
                     next = self.begin(arguments).await?;
+                    if next == Next::Receive && is_strangers && self.session.authenticated {
+                        next = Next::Admitted;
+                    }
                 }
                 Err(error) => {
                     let reply = Reply::Error(format!("ERR Protocol error: {error}"));
@@ -136,27 +166,32 @@ impl<'a> Connection<'a> {
             .sum();
         let action = command::parse(&mut self.session, arguments);
         // While one is finished, a group may change its leader.
-        let touch = loop {
-            let touch = self.touch(&action);
-            if !self.pipeline.must_wait(touch) && !self.pipeline.is_full(bytes) {
-                break touch;
+        let returned = action.returned_bytes_max();
+        let (touch, room) = loop {
+            let (touch, is_next) = (self.touch(&action), self.pipeline.is_empty());
+            if is_next {
+                self.replies.begin_anew();
             }
-            self.finish_one().await?;
+            let may_begin = !self.pipeline.must_wait(touch) && !self.pipeline.is_full(bytes) && !self.replies.is_full();
+            match self.replies.room(returned, is_next).filter(|_| may_begin) {
+                Some(room) => break (touch, room),
+                None => self.finish_one().await?,
+            }
         };
         let begun = match action {
             Action::Reply(reply) => Begun::new(Started::Ready(reply), touch),
-            Action::Write { slot, command } => self.put(slot, Work::Write(command), touch, arguments),
+            Action::Write { slot, command } => self.put(slot, Work::Write(command), touch, arguments, room),
             Action::Read { slot, query } => {
                 let consistency = if self.session.read_only {
                     self.node.replica_reads()
                 } else {
                     Consistency::Linearizable
                 };
-                self.put(slot, Work::Read(query, consistency), touch, arguments)
+                self.put(slot, Work::Read(query, consistency), touch, arguments, room)
             }
             Action::Transaction { slot, transaction } => {
                 let work = Work::Write(transaction.command);
-                let begun = self.put(slot, work, touch, &transaction.forwarded);
+                let begun = self.put(slot, work, touch, &transaction.forwarded, room);
                 let template = transaction::template(transaction.replies, || self.node.status());
                 Begun {
                     template: Some(template),
@@ -164,7 +199,10 @@ impl<'a> Connection<'a> {
                 }
             }
             Action::Queued { slot } => Begun::new(Started::Ready(self.queued(slot)), touch),
-            Action::Watch { slot, keys } => Begun::new(Started::Ready(self.watch(slot, keys).await), touch),
+            Action::Watch { slot, keys } => {
+                let reply = self.watch(slot, keys).await?;
+                Begun::new(Started::Ready(reply), touch)
+            }
             Action::Describe(describe) => Begun::new(Started::Ready(describe(&self.node.status())), touch),
             Action::Count(describe) => Begun::new(self.count(describe), touch),
             Action::Gather(gather) => {
@@ -179,6 +217,7 @@ impl<'a> Connection<'a> {
             }
             Action::Hang => return Ok(Next::Close),
         };
+        let bytes = bytes + begun.weight();
         self.pipeline.push(begun, self.session.protocol, bytes);
         Ok(Next::Receive)
     }
@@ -199,71 +238,6 @@ impl<'a> Connection<'a> {
             | Action::Describe(_)
             | Action::Queued { .. } => Touch::Nothing,
         }
-    }
-
-    fn route(&self, slot: u16) -> Route {
-        if self.is_proxy() {
-            self.node.route(slot)
-        } else {
-            Route::Here
-        }
-    }
-
-    fn is_proxy(&self) -> bool {
-        self.node.is_proxy() && !self.session.direct
-    }
-
-    /// Begins what is asked of the group of `slot`; as a proxy, keeps what is needed to try it again.
-    fn put(&mut self, slot: u16, work: Work, touch: Touch, arguments: &[Bytes]) -> Begun<'a> {
-        match touch {
-            Touch::Reads(_, route) | Touch::Writes(_, route) if self.is_proxy() => {
-                let request = Request::new(slot, work, arguments.to_vec());
-                let started = self.attempt(&request, route);
-                Begun {
-                    request: Some(Box::new(request)),
-                    ..Begun::new(started, touch)
-                }
-            }
-            Touch::Writes(place, _) if let Work::Write(command) = work => {
-                let node = self.node;
-                match self.writes.add(place, command, || node.leading(slot)) {
-                    Ok(ticket) => Begun::of(Source::Together(slot, ticket), touch),
-                    Err(started) => Begun::new(started, touch),
-                }
-            }
-            _ => Begun::new(self.node.put(slot, work), touch),
-        }
-    }
-
-    fn attempt(&mut self, request: &Request, route: Route) -> Started<'a> {
-        // What came before is not overtaken.
-        self.writes.hand_over();
-        let leader = match route {
-            Route::Here => return self.node.put(request.slot, request.work.clone()),
-            Route::To(leader) => self.node.member(leader),
-            Route::Nowhere => None,
-        };
-        match leader {
-            Some(leader) => Started::Later(self.proxy.forward(&leader, request).boxed()),
-            None => Started::Ready(node::not_served()),
-        }
-    }
-
-    /// Tries a command that was refused again where its group is led by then, until it is not refused or has come too long
-    /// ago. Nothing else is begun meanwhile.
-    async fn retry(&mut self, mut request: Request, mut refusal: Reply) -> io::Result<Reply> {
-        // This may take long: what is ready does not wait for it.
-        self.wire.flush().await?;
-        while let Some(pause) = request.next_pause() {
-            tokio::time::sleep(pause).await;
-            let route = self.node.route(request.slot);
-            let reply = self.attempt(&request, route).reply().await;
-            if !proxy::is_refusal(&reply) {
-                return Ok(reply);
-            }
-            refusal = reply;
-        }
-        Ok(proxy::final_refusal(refusal))
     }
 
     fn push_reply(&mut self, reply: Reply) {
@@ -305,11 +279,12 @@ impl<'a> Connection<'a> {
             Source::Alone(Started::Ready(reply)) => reply,
             Source::Alone(started) => {
                 self.writes.hand_over();
-                started.reply().await
+                unhurried(&mut self.wire, started.reply()).await?
             }
-            Source::Together(slot, ticket) => {
-                let outcome = self.writes.outcome(ticket).await;
-                self.node.written(slot, outcome).await
+            Source::Together { slot, ticket, by } => {
+                let (node, outcome) = (self.node, self.writes.outcome(ticket));
+                let reply = async { node.written(slot, outcome.await, by).await };
+                unhurried(&mut self.wire, reply).await?
             }
         };
         let reply = match request {
@@ -334,4 +309,19 @@ impl<'a> Connection<'a> {
         }
         Ok(())
     }
+}
+
+/// Waits for a reply. Those before it, which are ready, leave if that takes longer.
+async fn unhurried(wire: &mut Wire, reply: impl Future<Output = Reply>) -> io::Result<Reply> {
+    let mut reply = pin!(reply);
+    if !wire.output.is_empty() {
+        if let Some(reply) = reply.as_mut().now_or_never() {
+            return Ok(reply);
+        }
+        if let Ok(reply) = timeout(FLUSH_WITHIN, reply.as_mut()).await {
+            return Ok(reply);
+        }
+        wire.flush().await?;
+    }
+    Ok(reply.await)
 }

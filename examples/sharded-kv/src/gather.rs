@@ -190,7 +190,7 @@ impl Node {
         let query = Query::Scan { before, count, pattern };
         match self.ask(place, query, Consistency::Follower).await {
             Ok(Answer::Page { before, keys }) => Ok((before, keys)),
-            Ok(_) => Ok((0, vec![])),
+            Ok(other) => Err(Reply::from(other)),
             Err(error) => Err(self.refused(place, &error)),
         }
     }

@@ -1,9 +1,16 @@
 //! Patterns of keys, as `KEYS` and `SCAN … MATCH` take them.
 
+/// Longest pattern, in bytes.
+pub(crate) const PATTERN_BYTES_MAX: usize = 4 * 1024;
+
+/// Steps that a page of a scan may take: some hundredths of a second, in which the group answers nobody else.
+pub(crate) const PAGE_STEPS: usize = 16 * 1024 * 1024;
+
 /// Whether the whole of `text` matches: `*` any bytes, `?` one byte, `[abc]`, `[a-z]` and `[^a-z]` one byte of a set (or not
 /// of it), `\` takes the next byte as it is. At most `pattern × text` steps, whatever the pattern: only the last `*` is
-/// tried in other places, because what matched before it can always be kept.
-pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+/// tried in other places, because what matched before it can always be kept. What it takes is taken off `steps`; once
+/// these are 0, it gives up.
+pub(crate) fn matches(pattern: &[u8], text: &[u8], steps: &mut usize) -> bool {
     let (mut rest, mut left) = (pattern, text);
     // What follows the last `*`, and what was left of the text when it was last tried.
     let mut star: Option<(&[u8], &[u8])> = None;
@@ -17,7 +24,14 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
             None if rest.is_empty() => return true,
             // A `*` that takes more leaves less.
             None => return false,
-            Some((byte, tail)) => step(rest, *byte).map(|after| (after, tail)),
+            Some((byte, tail)) => {
+                let (matched, after) = step(rest, *byte);
+                *steps = steps.saturating_sub((rest.len() - after.len()).max(1));
+                if *steps == 0 {
+                    return false;
+                }
+                matched.then_some((after, tail))
+            }
         };
         (rest, left) = match (matched, star) {
             (Some(next), _) => next,
@@ -32,16 +46,15 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// What is left of the pattern after it matched `byte`, `None` if it does not.
-fn step(pattern: &[u8], byte: u8) -> Option<&[u8]> {
-    let (matched, rest) = match pattern {
-        [] => return None,
+/// Whether what the pattern begins with matches `byte`, and what follows that.
+fn step(pattern: &[u8], byte: u8) -> (bool, &[u8]) {
+    match pattern {
+        [] => (false, pattern),
         [b'?', rest @ ..] => (true, rest),
         [b'[', rest @ ..] => set(rest, byte),
         [b'\\', escaped, rest @ ..] => (*escaped == byte, rest),
         [other, rest @ ..] => (*other == byte, rest),
-    };
-    matched.then_some(rest)
+    }
 }
 
 /// Whether `byte` is in the set that `pattern` begins with, and what follows it. A set that is not closed ends with the
@@ -103,7 +116,8 @@ mod tests {
         ] {
             for (texts, wanted) in [(yes, true), (no, false)] {
                 for text in texts {
-                    assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), wanted, "{pattern} {text}");
+                    let matched = matches(pattern.as_bytes(), text.as_bytes(), &mut PAGE_STEPS.clone());
+                    assert_eq!(matched, wanted, "{pattern} {text}");
                 }
             }
         }
@@ -112,6 +126,20 @@ mod tests {
     #[test]
     fn a_pattern_of_many_stars_ends() {
         let pattern = "a*".repeat(200) + "b";
-        assert!(!matches(pattern.as_bytes(), "a".repeat(10_000).as_bytes()));
+        let mut steps = PAGE_STEPS;
+        assert!(!matches(pattern.as_bytes(), "a".repeat(10_000).as_bytes(), &mut steps));
+        assert!(PAGE_STEPS - steps <= pattern.len() * 10_000 && steps > 0);
+    }
+
+    #[test]
+    fn steps_are_counted_in_sets_too_and_end_it() {
+        let set = format!("*[{}]b", "c".repeat(1_000));
+        let text = "a".repeat(1_000);
+        let mut steps = PAGE_STEPS;
+        assert!(!matches(set.as_bytes(), text.as_bytes(), &mut steps));
+        assert!(PAGE_STEPS - steps >= 1_000_000, "{} steps", PAGE_STEPS - steps);
+        let mut steps = 10_000;
+        assert!(!matches(set.as_bytes(), text.as_bytes(), &mut steps));
+        assert_eq!(steps, 0);
     }
 }

@@ -16,6 +16,7 @@ mod command;
 mod config;
 mod connection;
 mod ctl;
+mod descriptors;
 mod dev;
 mod dial;
 mod expiry;
@@ -28,6 +29,7 @@ mod node;
 mod nodes_file;
 mod pipeline;
 mod proxy;
+mod replies;
 mod resp;
 mod server;
 mod session;
@@ -208,7 +210,7 @@ fn main() -> ExitCode {
 }
 
 fn run(mode: Mode) -> Result<ExitCode, RunError> {
-    let (configs, dev) = match mode {
+    let (mut configs, dev) = match mode {
         Mode::Dev {
             nodes,
             groups,
@@ -280,6 +282,7 @@ fn run(mode: Mode) -> Result<ExitCode, RunError> {
         }
         Mode::Server { config } => (vec![NodeConfig::load(&config)?], false),
     };
+    descriptors::make_fit(&mut configs);
     runtime()?.block_on(run_nodes(&configs, dev))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::future::{BoxFuture, Either, FutureExt, join_all};
 use raftyard::{Consistency, NodeId, OverloadReason, ProposeError, ReadError, ReplicaState};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{self, timeout_at};
 
 use crate::access::Access;
 use crate::config::{NodeConfig, PeerConfig, Reads};
 use crate::dial::Dial;
 use crate::hosting::Hosting;
-use crate::machine::{Answer, Command, Query, Response, Version};
+use crate::machine::{Answer, Command, Query, Read, Response, Version};
 use crate::proxy::{self, Route, Work};
+use crate::replies::{NodeReplies, Room};
 use crate::resp::Reply;
 use crate::slots::ShardMap;
 use crate::state::Replica;
@@ -26,7 +27,7 @@ use crate::topology::{Member, Topology};
 use crate::writes::Outcome;
 
 /// How long a command waits for a group that has no leader to get one: longer than an election takes.
-const ELECTION: Duration = Duration::from_secs(2);
+pub(crate) const ELECTION: Duration = Duration::from_secs(2);
 
 /// The share (one in so many) of all client connections that strangers may take: those who flood a node with connections on
 /// which they say nothing keep no one out who is in.
@@ -52,6 +53,8 @@ pub(crate) struct Node {
     /// One permit per client that may still be on its way to prove who it is.
     stranger_permits: Arc<Semaphore>,
     access: Arc<Access>,
+    /// What the replies take that its clients wait for.
+    replies: Arc<NodeReplies>,
     /// How to be a client of other nodes.
     dial: Arc<Dial>,
     proxy: bool,
@@ -102,6 +105,7 @@ impl Node {
             clients_max,
             stranger_permits: Arc::new(Semaphore::new(clients_max.div_ceil(STRANGERS_SHARE))),
             access: Arc::new(Access::new(config.password.clone())),
+            replies: Arc::default(),
             dial: Arc::new(dial),
             rejected: AtomicU64::new(0),
             tls_failures: AtomicU64::new(0),
@@ -128,6 +132,11 @@ impl Node {
     /// What is asked of clients.
     pub(crate) fn access(&self) -> &Arc<Access> {
         &self.access
+    }
+
+    /// What the replies take that its clients wait for.
+    pub(crate) fn replies(&self) -> &Arc<NodeReplies> {
+        &self.replies
     }
 
     /// How to be a client of other nodes.
@@ -275,52 +284,74 @@ impl Node {
     }
 
     /// Puts `work` to the group that holds `slot`. It takes its place in the group's order now, not
-    /// when the reply is awaited.
-    pub(crate) fn put(&self, slot: u16, work: Work) -> Started<'_> {
+    /// when the reply is awaited. If the group has no leader, it is waited for until `by`.
+    /// `room` is for the reply.
+    pub(crate) fn put(&self, slot: u16, work: Work, by: time::Instant, room: Room) -> Started<'_> {
         match work {
-            Work::Write(command) => self.write(slot, command),
-            Work::Read(query, consistency) => self.read(slot, query, consistency),
+            Work::Write(command) => self.write(slot, command, by, Some(room)),
+            Work::Read(query, consistency) => self.read(slot, query, consistency, by, room),
         }
     }
 
-    fn write(&self, slot: u16, command: Command) -> Started<'_> {
-        match self.leading(slot) {
-            Ok(group) => {
-                let outcome = group.propose(command);
-                Started::Later(async move { self.written(slot, outcome.await).await }.boxed())
-            }
-            Err(started) => started,
-        }
+    fn write(&self, slot: u16, command: Command, by: time::Instant, room: Option<Room>) -> Started<'_> {
+        let group = match self.leading(slot, by) {
+            Ok(group) => group,
+            Err(started) => return started,
+        };
+        let outcome = if command.returned_bytes_max() > 0 {
+            // In a session every replica would keep what it returns, which may be long, until the next is applied. All
+            // that is lost: where this node leads again before anybody noticed, it does not append the command again.
+            Either::Left(group.propose_plain(command))
+        } else {
+            Either::Right(group.propose(command))
+        };
+        let reply = async move {
+            let reply = self.written(slot, outcome.await, by).await;
+            drop(room);
+            reply
+        };
+        Started::Later(reply.boxed())
     }
 
     /// The group that holds `slot`, or what is begun instead of a write to it if another node leads it.
-    pub(crate) fn leading(&self, slot: u16) -> Result<Replica, Started<'_>> {
-        self.led(slot).map_err(|reply| self.redirect(slot, reply))
+    pub(crate) fn leading(&self, slot: u16, by: time::Instant) -> Result<Replica, Started<'_>> {
+        self.led(slot).map_err(|reply| self.redirect(slot, reply, by))
     }
 
     /// What a client is told of a write to `slot`.
-    pub(crate) async fn written(&self, slot: u16, outcome: Outcome) -> Reply {
+    pub(crate) async fn written(&self, slot: u16, outcome: Outcome, by: time::Instant) -> Reply {
         match outcome {
             Ok(response) => Reply::from(response),
-            Err(error) => self.redirected(slot, self.write_error(slot, &error)).await,
+            Err(error) => self.redirected(slot, self.write_error(slot, &error), by).await,
         }
     }
 
     /// With its place taken now; by this node's replica whoever leads, if a follower may.
-    fn read(&self, slot: u16, query: Query, consistency: Consistency) -> Started<'_> {
+    fn read(&self, slot: u16, query: Query, consistency: Consistency, by: time::Instant, room: Room) -> Started<'_> {
         let group = match consistency {
             Consistency::Follower | Consistency::Stale => self.group(slot).ok_or_else(|| self.elsewhere(slot, None)),
             _ => self.led(slot),
         };
         let group = match group {
             Ok(group) => group,
-            Err(reply) => return self.redirect(slot, reply),
+            Err(reply) => return self.redirect(slot, reply, by),
         };
-        let answer = group.read(query, consistency);
+        let room = Arc::new(room);
+        let read = |query, room| Read {
+            query,
+            room: Some(room),
+        };
+        let answer = group.read(read(query.clone(), Arc::clone(&room)), consistency);
         let reply = async move {
-            match answer.await {
+            let mut answer = answer.await;
+            if answer == Ok(Answer::NoRoom) {
+                // Who waits for it now sends it next.
+                let room = Arc::new(room.for_next());
+                answer = group.read(read(query, room), consistency).await;
+            }
+            match answer {
                 Ok(answer) => Reply::from(answer),
-                Err(error) => self.redirected(slot, self.read_error(slot, &error)).await,
+                Err(error) => self.redirected(slot, self.read_error(slot, &error), by).await,
             }
         };
         Started::Later(reply.boxed())
@@ -329,7 +360,7 @@ impl Node {
     /// Asks the group at `place`.
     pub(crate) async fn ask(&self, place: u16, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
         match self.hosting.replica(usize::from(place)) {
-            Some(group) => group.read(query, consistency).await,
+            Some(group) => group.read(query.into(), consistency).await,
             None => Err(ReadError::NotLeader { leader: None }),
         }
     }
@@ -348,7 +379,7 @@ impl Node {
         } else {
             (self.led(slot)?, Consistency::Linearizable)
         };
-        match group.read(Query::Versions(keys), consistency).await {
+        match group.read(Query::Versions(keys).into(), consistency).await {
             Ok(Answer::Versions(versions)) => Ok(versions),
             Ok(other) => Err(Reply::from(other)),
             Err(error) => Err(self.read_error(slot, &error)),
@@ -357,10 +388,11 @@ impl Node {
 
     /// Has the groups that this node leads delete all keys.
     pub(crate) async fn flush(&self) -> Reply {
+        let by = time::Instant::now() + ELECTION;
         let led = (0..self.shard_map().groups()).filter(|place| self.leads((*place).into()));
         let flushes = led.map(|place| {
             let slot = *self.shard_map().slots_of(place).start();
-            self.write(slot, Command::Flush).reply()
+            self.write(slot, Command::Flush, by, None).reply()
         });
         let replies = join_all(flushes).await;
         let refusal = replies.into_iter().find(|reply| *reply != Reply::OK);
@@ -421,21 +453,21 @@ impl Node {
     }
 
     /// What the client is told in the end, where that need not wait for an election.
-    fn redirect(&self, slot: u16, reply: Reply) -> Started<'_> {
+    fn redirect(&self, slot: u16, reply: Reply, by: time::Instant) -> Started<'_> {
         if reply == not_served() && !self.proxy {
-            Started::Later(self.redirected(slot, reply).boxed())
+            Started::Later(self.redirected(slot, reply, by).boxed())
         } else {
             Started::Ready(reply)
         }
     }
 
     /// A client that follows `MOVED` sees nothing of an election or a transfer of leadership: where no leader is known
-    /// it is told of the next one, unless that takes too long. (As a proxy this node tries again by itself.)
-    async fn redirected(&self, slot: u16, reply: Reply) -> Reply {
+    /// it is told of the next one, if there is one by `by`. (As a proxy this node tries again by itself.)
+    async fn redirected(&self, slot: u16, reply: Reply, by: time::Instant) -> Reply {
         let Some(group) = self.group(slot).filter(|_| reply == not_served() && !self.proxy) else {
             return reply;
         };
-        let leader = timeout(ELECTION, group.wait_for_leader()).await;
+        let leader = timeout_at(by, group.wait_for_leader()).await;
         let leader = leader.ok().and_then(Result::ok);
         leader
             .and_then(|leader| self.member(leader))

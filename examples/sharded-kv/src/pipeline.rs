@@ -7,16 +7,18 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use crate::node::Started;
 use crate::proxy::{Request, Route};
-use crate::resp::Protocol;
+use crate::resp::{Protocol, Reply};
 use crate::transaction::Template;
 use crate::writes::Ticket;
 
 /// Commands in flight per connection at most.
 const IN_FLIGHT_MAX: usize = 1024;
 
-/// Bytes of their arguments at most, with what it costs to hold them, unless it is a single command.
+/// Bytes of their arguments, and of replies that are known already, at most, with what it costs to hold them, unless it is a single command.
 const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a command has to do with groups.
@@ -45,8 +47,12 @@ pub(crate) struct Pipeline<'a> {
 /// What a reply comes from.
 pub(crate) enum Source<'a> {
     Alone(Started<'a>),
-    /// A write to the group of this slot, which leaves with others.
-    Together(u16, Ticket),
+    /// A write to the group of `slot`, which leaves with others. If the group has no leader, it is waited for until `by`.
+    Together {
+        slot: u16,
+        ticket: Ticket,
+        by: Instant,
+    },
 }
 
 /// A command that was begun.
@@ -63,6 +69,16 @@ impl<'a> Begun<'a> {
     /// A command that goes alone and is not tried again.
     pub(crate) fn new(started: Started<'a>, touch: Touch) -> Self {
         Self::of(Source::Alone(started), touch)
+    }
+
+    /// Bytes that it takes beside its arguments: replies that are known already.
+    pub(crate) fn weight(&self) -> usize {
+        let reply = match &self.source {
+            Source::Alone(Started::Ready(reply)) => reply.weight(),
+            Source::Alone(Started::Later(_)) | Source::Together { .. } => 0,
+        };
+        let replies = self.template.iter().flatten().flatten();
+        reply + replies.map(Reply::weight).sum::<usize>()
     }
 
     /// A command that is not tried again.
@@ -172,7 +188,6 @@ mod tests {
     use raftyard::NodeId;
 
     use super::*;
-    use crate::resp::Reply;
 
     const READ: Touch = Touch::Reads(1, Route::Here);
     const WRITE: Touch = Touch::Writes(1, Route::Here);
@@ -256,6 +271,20 @@ mod tests {
         assert!(pipeline.must_wait(WRITE) && pipeline.must_wait(READ));
         finish(&mut pipeline);
         assert!(!pipeline.must_wait(WRITE));
+    }
+
+    #[test]
+    fn a_reply_that_is_known_takes_room() {
+        let reply = Reply::Array(vec![Reply::OK, Reply::text("x".repeat(IN_FLIGHT_BYTES_MAX))]);
+        let begun = Begun::new(Started::Ready(reply.clone()), Touch::Nothing);
+        assert!(begun.weight() > IN_FLIGHT_BYTES_MAX);
+        let around = Begun {
+            template: Some(vec![None, Some(reply)]),
+            ..Begun::new(Started::Ready(Reply::OK), Touch::Nothing)
+        };
+        assert!(around.weight() > IN_FLIGHT_BYTES_MAX);
+        let short = Begun::new(Started::Ready(Reply::OK), Touch::Nothing);
+        assert!(short.weight() < 100);
     }
 
     #[test]

@@ -51,6 +51,13 @@ pub(crate) enum Work {
     Read(Query, Consistency),
 }
 
+impl Work {
+    /// Whether it is a write that returns values.
+    pub(crate) fn returns_values(&self) -> bool {
+        matches!(self, Self::Write(command) if command.returned_bytes_max() > 0)
+    }
+}
+
 /// A command on a group, kept until it is answered so that it can be tried again.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {

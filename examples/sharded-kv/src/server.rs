@@ -19,6 +19,9 @@ use crate::tls::Acceptor;
 /// How long to wait after an accept that failed for a reason that may last, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// As long as accepts fail, that is said once in such a time.
+const ACCEPT_WARNING: Duration = Duration::from_secs(60);
+
 /// How long connections have at the end to answer what they received.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -45,6 +48,7 @@ pub(crate) async fn run(
 ) {
     let mut connections = JoinSet::new();
     let for_connections = stop.clone();
+    let mut warned: Option<Instant> = None;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -52,7 +56,10 @@ pub(crate) async fn run(
                     connections.spawn(admit(socket, tls.clone(), Arc::clone(&node), for_connections.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "could not accept a client");
+                    if warned.is_none_or(|warned| warned.elapsed() >= ACCEPT_WARNING) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(%error, "could not accept a client");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

@@ -14,7 +14,7 @@ use raftyard::{
 
 use crate::config::StateKind;
 use crate::expiry::Bell;
-use crate::machine::{Answer, Command, DiskKv, KvMachine, Query, Response, Store};
+use crate::machine::{Answer, Command, DiskKv, KvMachine, Read, Response, Store};
 use crate::shard_file;
 
 /// The directory of the keys, in the data directory.
@@ -225,12 +225,12 @@ impl Replica {
     /// As [`Group::read`].
     pub(crate) fn read(
         &self,
-        query: Query,
+        read: Read,
         consistency: Consistency,
     ) -> impl Future<Output = Result<Answer, ReadError>> + Send + use<> {
         match self {
-            Self::Memory(group) => Either::Left(group.read(query, consistency)),
-            Self::Disk(group) => Either::Right(group.read(query, consistency)),
+            Self::Memory(group) => Either::Left(group.read(read, consistency)),
+            Self::Disk(group) => Either::Right(group.read(read, consistency)),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! `MULTI` and `WATCH`: what a connection keeps of them, and how commands become one log entry.
 
+use std::cell::LazyCell;
+
 use bytes::Bytes;
 
 use crate::command::Description;
-use crate::machine::{Command, Version};
+use crate::machine::{Command, Refusal, Version};
 use crate::resp::Reply;
 use crate::status::Status;
 
@@ -103,14 +105,37 @@ pub(crate) enum Part {
     Asked,
 }
 
+/// The replies to those commands of a transaction that its node carries out itself take so much memory at most, in bytes,
+/// beside the last of them.
+const REPLIES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The memory that they take.
+#[derive(Debug, Default)]
+pub(crate) struct Weight(usize);
+
+impl Weight {
+    pub(crate) fn is_full(&self) -> bool {
+        self.0 > REPLIES_BYTES_MAX
+    }
+
+    /// Counts a reply.
+    pub(crate) fn with(&mut self, reply: Reply) -> Reply {
+        self.0 += reply.weight();
+        reply
+    }
+}
+
 /// The replies to the commands of a transaction, without those that the group gives.
 pub(crate) type Template = Vec<Option<Reply>>;
 
 /// What is known already.
-pub(crate) fn template(parts: Vec<Part>, status: impl Fn() -> Status) -> Template {
+pub(crate) fn template(parts: Vec<Part>, status: impl FnOnce() -> Status) -> Template {
+    let status = LazyCell::new(status);
+    let mut weight = Weight::default();
     let known = |part| match part {
-        Part::Known(reply) => Some(reply),
-        Part::Described(describe) => Some(describe(&status())),
+        Part::Known(reply) => Some(weight.with(reply)),
+        Part::Described(_) if weight.is_full() => Some(Reply::error(&Refusal::RepliesTooLong)),
+        Part::Described(describe) => Some(weight.with(describe(&status))),
         Part::Asked => None,
     };
     parts.into_iter().map(known).collect()

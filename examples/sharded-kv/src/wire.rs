@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::stream::Stream;
 
@@ -128,14 +128,14 @@ impl Wire {
     /// Ends the connection in an orderly way.
     pub(crate) async fn close(mut self) -> io::Result<()> {
         self.flush().await?;
-        self.stream.shutdown().await
+        self.shutdown().await
     }
 
     /// Ends a connection on which more input may come. To close a socket with unread input resets it, and the
     /// client may lose what was sent before: so the input is taken and dropped until the client is gone.
     pub(crate) async fn close_early(mut self) -> io::Result<()> {
         self.flush().await?;
-        self.stream.shutdown().await?;
+        self.shutdown().await?;
         let discard = async {
             while !self.ended {
                 self.input.clear();
@@ -143,7 +143,12 @@ impl Wire {
             }
             Ok(())
         };
-        tokio::time::timeout(LINGER, discard).await.unwrap_or(Ok(()))
+        timeout(LINGER, discard).await.unwrap_or(Ok(()))
+    }
+
+    /// With TLS there are a few bytes more, which the client may not take.
+    async fn shutdown(&mut self) -> io::Result<()> {
+        timeout(LINGER, self.stream.shutdown()).await.unwrap_or(Ok(()))
     }
 }
 
@@ -256,7 +261,7 @@ mod tests {
             replies
         };
         let both = async { tokio::join!(wire.flush(), talk) };
-        let (flushed, replies) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        let (flushed, replies) = timeout(Duration::from_secs(20), both).await.unwrap();
         flushed.unwrap();
         assert!(replies.iter().all(|byte| *byte == b'r'));
         while wire.input.len() < LENGTH {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Action, CommandError, Parsed, Spec, argument, arguments_from};
 use crate::gather::{Cursor, Gather};
+use crate::glob::PATTERN_BYTES_MAX;
 use crate::machine::parse_integer;
 use crate::session::Session;
 
@@ -54,7 +55,7 @@ fn scan(_: &mut Session, arguments: &[Bytes]) -> Parsed {
     }
     for [option, value] in options {
         match option.to_ascii_uppercase().as_slice() {
-            b"MATCH" => pattern = Some(value.clone()).filter(|pattern| pattern != "*"),
+            b"MATCH" => pattern = Some(checked(value)?).filter(|pattern| pattern != "*"),
             b"COUNT" => {
                 let number = parse_integer(value).ok_or(CommandError::NotAnInteger)?;
                 let number = u64::try_from(number).ok().filter(|number| *number > 0);
@@ -72,8 +73,16 @@ fn scan(_: &mut Session, arguments: &[Bytes]) -> Parsed {
     }))
 }
 
+/// A pattern that is not too long.
+fn checked(pattern: &Bytes) -> Result<Bytes, CommandError> {
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(CommandError::other("ERR the pattern is longer than 4096 bytes"));
+    }
+    Ok(pattern.clone())
+}
+
 fn keys(_: &mut Session, arguments: &[Bytes]) -> Parsed {
-    let pattern = argument(arguments, 1)?.clone();
+    let pattern = checked(argument(arguments, 1)?)?;
     Ok(Action::Gather(Gather::Keys(pattern)))
 }
 

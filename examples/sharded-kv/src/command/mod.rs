@@ -63,6 +63,17 @@ pub(crate) enum Action {
     Count(CountDescription),
 }
 
+impl Action {
+    /// Bytes of the values that a write returns, at most.
+    pub(crate) fn returned_bytes_max(&self) -> usize {
+        match self {
+            Self::Write { command, .. } => command.returned_bytes_max(),
+            Self::Transaction { transaction, .. } => transaction.command.returned_bytes_max(),
+            _ => 0,
+        }
+    }
+}
+
 /// A reply made of what is known.
 pub(crate) type Description = Box<dyn FnOnce(&Status) -> Reply + Send>;
 
@@ -256,6 +267,8 @@ impl From<Answer> for Reply {
                 let keys = keys.into_iter().map(Self::Bulk).collect();
                 Self::Array(vec![number(before), Self::Array(keys)])
             }
+            Answer::Refused(refusal) => Self::error(&refusal),
+            Answer::NoRoom => Self::error("ERR there is no room for the reply"),
         }
     }
 }

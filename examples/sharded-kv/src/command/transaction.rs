@@ -4,10 +4,10 @@
 use bytes::Bytes;
 
 use super::{Action, CommandError, Parsed, Spec, arguments_from, common_slot, find, parse};
-use crate::machine::{Command, Operation, Version};
+use crate::machine::{Command, Operation, Refusal, Version};
 use crate::resp::Reply;
 use crate::session::Session;
-use crate::transaction::{self, Part, Queue, Transaction};
+use crate::transaction::{self, Part, Queue, Transaction, Weight};
 
 const FLAGS: &[&str] = &["noscript", "loading", "stale", "fast"];
 const CATEGORIES: &[&str] = &["@fast", "@transaction"];
@@ -116,6 +116,11 @@ pub(super) fn forwarded(session: &mut Session, arguments: &[Bytes]) -> Parsed {
     assemble(session, slot, watched, commands)
 }
 
+/// Whether a command has no keys, so that its node carries it out itself.
+fn is_without_keys(command: &[Bytes]) -> bool {
+    matches!(find(command), Ok(Some(spec)) if spec.keys.is_none())
+}
+
 fn assemble(
     session: &mut Session,
     watched_slot: Option<u16>,
@@ -124,13 +129,18 @@ fn assemble(
 ) -> Parsed {
     let mut slot = watched_slot;
     let (mut operations, mut asked, mut replies) = (vec![], vec![], vec![]);
+    let mut weight = Weight::default();
     for command in commands {
+        if is_without_keys(&command) && weight.is_full() {
+            replies.push(Part::Known(Reply::error(&Refusal::RepliesTooLong)));
+            continue;
+        }
         let (of_command, operation) = match parse(session, &command) {
             Action::Write { slot, command } => (slot, Operation::Write(command)),
             Action::Read { slot, query } => (slot, Operation::Read(query)),
             other => {
                 replies.push(match other {
-                    Action::Reply(reply) => Part::Known(reply),
+                    Action::Reply(reply) => Part::Known(weight.with(reply)),
                     Action::Describe(describe) => Part::Described(describe),
                     _ => Part::Known(Reply::error("ERR Command not allowed inside a transaction")),
                 });

@@ -30,6 +30,8 @@ impl<'a> Connection<'a> {
 
     /// Deletes all keys that this node may. Nothing is in flight meanwhile.
     pub(super) async fn flush(&mut self) -> io::Result<Reply> {
+        // This may take long: what is ready does not wait for it.
+        self.wire.flush().await?;
         if !self.is_proxy() {
             return Ok(self.node.flush().await);
         }
@@ -39,7 +41,8 @@ impl<'a> Connection<'a> {
                 let slot = *map.slots_of(place).start();
                 let words = ["RAFTYARD".to_owned(), "FLUSH".to_owned(), slot.to_string()];
                 let request = Request::new(slot, Work::Write(Command::Flush), words.map(Bytes::from).into());
-                (self.attempt(&request, self.node.route(slot)), request)
+                let room = self.replies.next_room();
+                (self.attempt(&request, self.node.route(slot), room), request)
             })
             .collect();
         let mut outcome = Reply::OK;

@@ -1,5 +1,7 @@
 //! What `MULTI` and `WATCH` need to know of the groups.
 
+use std::io;
+
 use bytes::Bytes;
 
 use super::Connection;
@@ -21,13 +23,15 @@ impl Connection<'_> {
     }
 
     /// Watches keys. Nothing is in flight meanwhile: what follows may be `EXEC`.
-    pub(super) async fn watch(&mut self, slot: u16, keys: Vec<Bytes>) -> Reply {
-        match self.node.versions(slot, keys.clone(), self.is_proxy()).await {
+    pub(super) async fn watch(&mut self, slot: u16, keys: Vec<Bytes>) -> io::Result<Reply> {
+        // This may take long: what is ready does not wait for it.
+        self.wire.flush().await?;
+        Ok(match self.node.versions(slot, keys.clone(), self.is_proxy()).await {
             Ok(versions) => {
                 self.session.watched.add(slot, &keys, &versions);
                 Reply::OK
             }
             Err(reply) => reply,
-        }
+        })
     }
 }

@@ -1,11 +1,15 @@
 //! What the state machine is told and asked, and what it answers. The encoding is postcard's: a variant's number, then its
 //! fields in order. So the order of both is the format of the log and of snapshots.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use raftyard::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
+use super::{MAX_VALUE_BYTES, REPLIES_BYTES_MAX};
+use crate::replies::Room;
 
 /// A write: one log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +63,26 @@ pub(crate) enum Command {
         watched: Vec<(Bytes, Version)>,
         operations: Vec<Operation>,
     },
+}
+
+impl Command {
+    /// Bytes of the values that it returns, at most. 0 if it returns none, or a short one.
+    pub(crate) fn returned_bytes_max(&self) -> usize {
+        match self {
+            Self::Set { get: true, .. } | Self::Take { .. } | Self::GetAndExpire { .. } => MAX_VALUE_BYTES,
+            Self::Transaction { operations, .. } => {
+                let each = operations.iter().map(|operation| match operation {
+                    Operation::Write(command) => command.returned_bytes_max(),
+                    Operation::Read(Query::Get(_) | Query::Range { .. }) => MAX_VALUE_BYTES,
+                    Operation::Read(Query::GetMany(keys)) => keys.len().saturating_mul(MAX_VALUE_BYTES),
+                    Operation::Read(_) => 0,
+                });
+                each.fold(0, usize::saturating_add)
+                    .min(REPLIES_BYTES_MAX + MAX_VALUE_BYTES)
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// A command of a transaction.
@@ -143,6 +167,10 @@ pub(crate) enum Refusal {
     NoSuchKey,
     #[error("ERR the replies of the transaction are too long, this command was not carried out")]
     RepliesTooLong,
+    #[error("ERR the values have more than 64 MiB together, ask for fewer keys at a time")]
+    ValuesTooLong,
+    #[error("ERR the pattern takes too many steps on a long key")]
+    PatternTooCostly,
 }
 
 /// A read.
@@ -177,6 +205,35 @@ pub(crate) enum Query {
     KeyAt(u64),
 }
 
+/// A read as it is put to a group, with the room for its answer.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) query: Query,
+    /// `None`: the answer is not counted.
+    pub(crate) room: Option<Arc<Room>>,
+}
+
+impl From<Query> for Read {
+    fn from(query: Query) -> Self {
+        Self { query, room: None }
+    }
+}
+
+impl Read {
+    /// What `answer` makes of the query, if there is room for it.
+    pub(super) fn answered<E>(self, answer: impl FnOnce(Query) -> Result<Answer, E>) -> Result<Answer, E> {
+        let Some(room) = self.room else {
+            return answer(self.query);
+        };
+        if room.is_refused() {
+            return Ok(Answer::NoRoom);
+        }
+        let answer = answer(self.query)?;
+        let fits = room.take(answer.value_bytes());
+        Ok(if fits { answer } else { Answer::NoRoom })
+    }
+}
+
 /// How a key's deadline is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LifetimeForm {
@@ -201,6 +258,22 @@ pub(crate) enum Answer {
         before: u64,
         keys: Vec<Bytes>,
     },
+    /// Too much was asked.
+    Refused(Refusal),
+    /// There is no room for the answer now: ask again.
+    NoRoom,
+}
+
+impl Answer {
+    /// Bytes of the values in it.
+    pub(crate) fn value_bytes(&self) -> usize {
+        let one = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        match self {
+            Self::Value(value) => one(value),
+            Self::Values(values) => values.iter().map(one).sum(),
+            _ => 0,
+        }
+    }
 }
 
 /// How long a key lives.

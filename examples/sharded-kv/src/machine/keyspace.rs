@@ -10,7 +10,7 @@ use raftyard::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
-use super::command::{Expiry, Lifetime, Version};
+use super::command::{Expiry, Lifetime, Refusal, Version};
 use super::deadlines::Deadlines;
 use super::row::Row;
 use crate::expiry::Bell;
@@ -234,17 +234,37 @@ impl Keyspace {
     }
 
     /// The keys at the `count` places before `before` (0: before the end) that match `pattern`, and where to go on (0:
-    /// nothing is left).
-    pub(super) fn scan(&self, before: usize, count: usize, pattern: Option<&[u8]>) -> (usize, Vec<Bytes>) {
+    /// nothing is left). Fewer if they take too many steps.
+    pub(super) fn scan(
+        &self,
+        before: usize,
+        count: usize,
+        pattern: Option<&[u8]>,
+    ) -> Result<(usize, Vec<Bytes>), Refusal> {
         let end = match before {
             0 => self.entries.len(),
             before => before.min(self.entries.len()),
         };
         let start = end.saturating_sub(count.max(1));
-        let wanted = |key: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, key));
-        let keys = (start..end).filter_map(|place| self.entries.at(place));
-        let keys = keys.filter(|(key, entry)| entry.lives_at(self.now) && wanted(key));
-        (start, keys.map(|(key, _)| key.to_bytes()).collect())
+        let (mut steps, mut keys) = (glob::PAGE_STEPS, Vec::new());
+        let mut first = start;
+        for place in (start..end).rev() {
+            let Some((key, _)) = self.entries.at(place).filter(|(_, entry)| entry.lives_at(self.now)) else {
+                continue;
+            };
+            if pattern.is_none_or(|pattern| glob::matches(pattern, key, &mut steps)) {
+                keys.push(key.to_bytes());
+            } else if steps == 0 {
+                // The next page begins with it.
+                first = place + 1;
+                break;
+            }
+        }
+        if first == end && steps == 0 {
+            return Err(Refusal::PatternTooCostly);
+        }
+        keys.reverse();
+        Ok((first, keys))
     }
 
     /// The key at the place `number`, counted round and round, or one of the next.

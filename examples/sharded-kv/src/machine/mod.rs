@@ -15,16 +15,18 @@ mod row;
 mod strings;
 mod touched;
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use raftyard::{StateMachine, Timestamp};
 
 pub(crate) use blob::Blob;
 pub(crate) use command::{
-    Answer, Command, Condition, ExpireCondition, Expiry, Lifetime, LifetimeForm, Operation, Query, Refusal, Response,
-    Version,
+    Answer, Command, Condition, ExpireCondition, Expiry, Lifetime, LifetimeForm, Operation, Query, Read, Refusal,
+    Response, Version,
 };
 pub(crate) use decimal::parse as parse_decimal;
-pub(crate) use disk::{DiskKv, Store};
+pub(crate) use disk::{DiskKv, OPEN_TABLES, Store};
 pub(crate) use keyspace::Snapshot;
 
 use crate::expiry::Bell;
@@ -51,13 +53,35 @@ pub(crate) struct KvMachine {
 impl StateMachine for KvMachine {
     type Command = Command;
     type Response = Response;
-    type Query = Query;
+    type Query = Read;
     type Answer = Answer;
     type Snapshot = Snapshot;
 
     fn apply(&mut self, command: Command, now: Timestamp) -> Response {
         self.keys.advance(now);
         self.run(command)
+    }
+
+    fn query(&self, read: Read) -> Answer {
+        let Ok::<_, Infallible>(answer) = read.answered(|query| Ok(self.query(query)));
+        answer
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.keys.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: Snapshot) {
+        self.keys.restore(snapshot);
+    }
+}
+
+impl KvMachine {
+    /// No keys yet. `bell` is told when the first of them expires.
+    pub(crate) fn new(bell: Bell) -> Self {
+        Self {
+            keys: Keyspace::new(bell),
+        }
     }
 
     fn query(&self, query: Query) -> Answer {
@@ -80,28 +104,15 @@ impl StateMachine for KvMachine {
             Query::KeyCount => Answer::Integer(integer(keys.len())),
             Query::Scan { before, count, pattern } => {
                 let [before, count] = [before, count].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-                let (before, keys) = keys.scan(before, count, pattern.as_deref());
-                let before = before as u64;
-                Answer::Page { before, keys }
+                match keys.scan(before, count, pattern.as_deref()) {
+                    Ok((before, keys)) => Answer::Page {
+                        before: before as u64,
+                        keys,
+                    },
+                    Err(refusal) => Answer::Refused(refusal),
+                }
             }
             Query::KeyAt(number) => Answer::Value(keys.key_at(number)),
-        }
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        self.keys.snapshot()
-    }
-
-    fn restore(&mut self, snapshot: Snapshot) {
-        self.keys.restore(snapshot);
-    }
-}
-
-impl KvMachine {
-    /// No keys yet. `bell` is told when the first of them expires.
-    pub(crate) fn new(bell: Bell) -> Self {
-        Self {
-            keys: Keyspace::new(bell),
         }
     }
 
@@ -176,10 +187,9 @@ impl KvMachine {
 
 /// The bytes of the values in a response.
 fn length(response: &Response) -> usize {
-    let one = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
     match response {
-        Response::Value(value) | Response::Answer(Answer::Value(value)) => one(value),
-        Response::Answer(Answer::Values(values)) => values.iter().map(one).sum(),
+        Response::Value(value) => value.as_ref().map_or(0, Bytes::len),
+        Response::Answer(answer) => answer.value_bytes(),
         _ => 0,
     }
 }

@@ -229,6 +229,9 @@ impl Parser {
         let line = line.get(..length).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         inline::split(line, arguments).ok_or(ProtocolError::UnbalancedQuotes)?;
+        if self.is_strangers && arguments.len() > STRANGERS_ARGUMENTS {
+            return Err(ProtocolError::StrangersArgumentCount);
+        }
         Ok(true)
     }
 

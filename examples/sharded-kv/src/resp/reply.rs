@@ -57,6 +57,18 @@ impl Reply {
         Self::Error(error.to_string())
     }
 
+    /// About how many bytes of memory it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let beside = match self {
+            Self::Status(_) | Self::Integer(_) | Self::Null | Self::NullArray => 0,
+            Self::Error(text) | Self::Verbatim(text) => text.len(),
+            Self::Bulk(bytes) => bytes.len(),
+            Self::Array(items) | Self::Set(items) => items.iter().map(Self::weight).sum(),
+            Self::Map(pairs) => pairs.iter().map(|(key, value)| key.weight() + value.weight()).sum(),
+        };
+        size_of::<Self>() + beside
+    }
+
     /// A bulk string with the given text.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::Bulk(Bytes::from(text.into()))

@@ -1,8 +1,11 @@
 //! Clients that have to say a password, and those that don't.
 
 use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
-use crate::support::{Connection, ServerCluster, Value, run_to_end};
+use crate::support::{Connection, ServerCluster, Value, eventually, run_to_end};
 
 const PASSWORD: &str = "correct horse";
 
@@ -39,6 +42,7 @@ fn a_stranger_is_told_and_held_to_little() {
     for (bytes, error) in [
         (&b"*11\r\n"[..], "unauthenticated multibulk length"),
         (b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "unauthenticated bulk length"),
+        (b"PING 2 3 4 5 6 7 8 9 10 11\r\n", "unauthenticated multibulk length"),
     ] {
         let mut stranger = Connection::open(&address).unwrap();
         stranger.send(bytes).unwrap();
@@ -55,6 +59,28 @@ fn a_stranger_is_told_and_held_to_little() {
     );
     assert_eq!(client.command(&["GET", "k"]).unwrap(), Value::bulk(&large));
     let info = client.command(&["INFO", "stats"]).unwrap().text();
+    assert!(info.contains("\r\nacl_access_denied_auth:1\r\n"), "{info}");
+}
+
+/// It sends without end and takes just enough of the replies to be no client that takes nothing.
+#[test]
+fn a_stranger_that_keeps_a_node_busy_has_no_more_time() {
+    let (cluster, _dir) = start(1, &[]);
+    let mut stranger = TcpStream::connect(cluster.resp(1)).unwrap();
+    stranger.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let requests = "PING\r\n".repeat(1_000);
+    eventually("the stranger is closed", || {
+        match stranger.write(requests.as_bytes()) {
+            Ok(_) => return None,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return Some(()),
+        }
+        matches!(stranger.read(&mut [0; 4096]), Ok(0) | Err(_)).then_some(())
+    });
+    let info = authenticated(&cluster.resp(1))
+        .command(&["INFO", "stats"])
+        .unwrap()
+        .text();
     assert!(info.contains("\r\nacl_access_denied_auth:1\r\n"), "{info}");
 }
 

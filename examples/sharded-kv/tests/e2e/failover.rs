@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::{ClusterClient, Connection, Outcome, ServerCluster, Value, eventually};
+use crate::support::{ClusterClient, Connection, DEADLINE, Outcome, ServerCluster, Value, encode, eventually};
 
 const NODES: usize = 3;
 const GROUPS: u16 = 12;
@@ -214,6 +214,23 @@ fn a_node_alone_says_that_the_cluster_is_down() {
     assert_eq!(say(&["PING"]), Value::Status("PONG".into()));
     let status = cluster.terminate(1);
     assert_eq!(status.code(), Some(0), "it ends although it never was ready");
+}
+
+/// Each of these commands waits for those before it, and none of them finds a leader.
+#[test]
+fn a_pipeline_waits_for_an_election_once_and_holds_up_no_reply() {
+    let mut cluster = ServerCluster::new(NODES, GROUPS);
+    cluster.start(1);
+    let mut client = eventually("clients are served", || Connection::open(&cluster.resp(1)).ok());
+    let turn = [encode(&["SET", "k", "v"]), encode(&["GET", "k"])].concat();
+    let start = Instant::now();
+    client.send(&[encode(&["PING"]), turn.repeat(100)].concat()).unwrap();
+    assert_eq!(client.receive().unwrap(), Value::Status("PONG".into()));
+    for number in 0..200 {
+        let reply = client.receive().unwrap();
+        assert!(reply.is_error("CLUSTERDOWN "), "{number}: {reply:?}");
+        assert!(start.elapsed() < DEADLINE, "{number} of 200 are answered");
+    }
 }
 
 /// What a node answers after `READONLY` once it is alone: nothing, unless it may answer what it has.

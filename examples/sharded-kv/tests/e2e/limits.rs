@@ -4,13 +4,21 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use crate::support::{Connection, Process, ServerCluster, Value, encode, eventually, free_dev_port};
+use crate::support::{Connection, ON_DISK, Process, STATES, ServerCluster, Value, encode, eventually, free_dev_port};
 
 const MIB: u64 = 1 << 20;
 
 /// A running node that leads all groups.
 fn start() -> ServerCluster {
+    start_with(STATES[0])
+}
+
+/// The same with keys in memory or on disk.
+fn start_with(state: &[&str]) -> ServerCluster {
     let mut cluster = ServerCluster::new(1, 2);
+    if state == STATES[1] {
+        cluster.configure(ON_DISK);
+    }
     cluster.start_all();
     cluster
 }
@@ -70,7 +78,11 @@ fn client_count(connection: &mut Connection) -> usize {
 /// Ten clients ask for a gigabyte each and take nothing of it.
 #[test]
 fn clients_that_never_read_hold_little_and_keep_nobody_waiting() {
-    let cluster = start();
+    STATES.into_iter().for_each(ask_for_much);
+}
+
+fn ask_for_much(state: &[&str]) {
+    let cluster = start_with(state);
     let mut client = Connection::open(&cluster.resp(1)).unwrap();
     let large = "x".repeat(1 << 20);
     assert_eq!(client.command(&["SET", "large", &large]).unwrap(), Value::ok());
@@ -91,11 +103,97 @@ fn clients_that_never_read_hold_little_and_keep_nobody_waiting() {
     }
     let grown = cluster.memory_bytes(1).saturating_sub(before);
     assert!(
-        grown < 200 * MIB,
+        grown < 300 * MIB,
         "{} MiB for {} clients that don't read",
         grown / MIB,
         held.len()
     );
+}
+
+/// Replies come in their order and are those to what was asked, however many of them find no room at first.
+#[test]
+fn long_replies_are_all_given_and_in_their_order() {
+    for state in STATES {
+        let cluster = start_with(state);
+        let mut client = Connection::open(&cluster.resp(1)).unwrap();
+        let lengths = [3 << 20, 10, 7 << 20, 5_000];
+        for (number, length) in lengths.into_iter().enumerate() {
+            let value = number.to_string().repeat(length);
+            let key = format!("k{number}");
+            assert_eq!(client.command(&["SET", &key, &value]).unwrap(), Value::ok());
+        }
+        let turn = (0..lengths.len()).flat_map(|number| {
+            let key = format!("k{number}");
+            let write = encode(&["SET", &key, &number.to_string().repeat(lengths[number]), "GET"]);
+            let write = if number == 2 { write } else { vec![] };
+            [encode(&["GET", &key]), write, encode(&["GETRANGE", &key, "0", "2"])].concat()
+        });
+        let turn: Vec<u8> = turn.collect();
+        const TURNS: usize = 15;
+        let requests = turn.repeat(TURNS);
+        let mut writer = Connection::socket(&cluster.resp(1)).unwrap();
+        let mut reader = Connection::over(Box::new(writer.try_clone().unwrap()));
+        let sent = std::thread::spawn(move || writer.write_all(&requests).unwrap());
+        for turn in 0..TURNS {
+            for (number, length) in lengths.into_iter().enumerate() {
+                let whole = number.to_string().repeat(length);
+                let times = if number == 2 { 2 } else { 1 };
+                for _ in 0..times {
+                    let reply = reader.receive().unwrap();
+                    assert!(reply == Value::bulk(&whole), "{turn}: not the value of k{number}");
+                }
+                assert_eq!(reader.receive().unwrap(), Value::bulk(&whole[..3]), "{turn}: k{number}");
+            }
+        }
+        sent.join().unwrap();
+    }
+}
+
+/// What writes return is held no more than what reads do, and no replica keeps it: others are not refused for that.
+#[test]
+fn writes_that_return_much_are_in_nobodys_way() {
+    let cluster = start();
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    let large = "x".repeat(4 << 20);
+    // All in one group.
+    assert_eq!(client.command(&["SET", "{k}large", &large]).unwrap(), Value::ok());
+    let before = cluster.memory_bytes(1);
+    let request = [
+        encode(&["GETEX", "{k}large", "PERSIST"]),
+        encode(&["SET", "{k}s", "v", "GET"]),
+    ]
+    .concat();
+    let mut held = TcpStream::connect(cluster.resp(1)).unwrap();
+    held.write_all(&request.repeat(200)).unwrap();
+    for number in 1..=300 {
+        let reply = client.command(&["INCR", "{k}n"]).unwrap();
+        assert_eq!(reply, Value::Integer(number));
+    }
+    let grown = cluster.memory_bytes(1).saturating_sub(before);
+    assert!(grown < 300 * MIB, "{} MiB", grown / MIB);
+}
+
+/// One command that would have to read more than a node may hold.
+#[test]
+fn keys_on_disk_are_not_all_read_at_once() {
+    let cluster = start_with(STATES[1]);
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    let large = "x".repeat((8 << 20) - 1_000);
+    let keys: Vec<String> = (0..10).map(|number| format!("{{k}}{number}")).collect();
+    for key in &keys {
+        assert_eq!(client.command(&["SET", key, &large]).unwrap(), Value::ok());
+    }
+    let mut ask = |command: &str, count: usize| {
+        let words: Vec<&str> = [command].into_iter().chain(keys.iter().map(String::as_str)).collect();
+        client.command(&words[..=count]).unwrap()
+    };
+    let refused = "ERR the values have more than 64 MiB together, ask for fewer keys at a time";
+    assert_eq!(ask("MGET", 10), Value::Error(refused.into()));
+    assert_eq!(ask("EXISTS", 10), Value::Integer(10));
+    let Value::Array(values) = ask("MGET", 7) else {
+        panic!("no array")
+    };
+    assert!(values.iter().all(|value| *value == Value::bulk(&large)) && values.len() == 7);
 }
 
 /// A client that writes without end and reads nothing is made to wait, not buffered.
@@ -115,6 +213,32 @@ fn a_flood_of_requests_waits_in_the_network() {
     assert_eq!(client.command(&["SET", "other", "v"]).unwrap(), Value::ok());
     let grown = cluster.memory_bytes(1).saturating_sub(before);
     assert!(grown < 200 * MIB, "{} MiB for one client", grown / MIB);
+}
+
+/// Clients take descriptors, and so does the log, for each 8 MiB of it.
+#[test]
+fn clients_leave_the_log_its_descriptors() {
+    let mut cluster = ServerCluster::new(1, 2);
+    cluster.start_with_files(1, 256);
+    cluster.wait_ready(1);
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    assert_eq!(client.command(&["SET", "k", "v"]).unwrap(), Value::ok());
+    let held: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(cluster.resp(1)).unwrap()).collect();
+    eventually("all were accepted, or refused", || {
+        let info = client.command(&["INFO", "stats"]).unwrap().text();
+        let count = |name: &str| -> usize {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().parse().unwrap()
+        };
+        let seen = count("total_connections_received:") + count("rejected_connections:");
+        (seen > held.len()).then_some(())
+    });
+    let large = "x".repeat(1 << 20);
+    for number in 0..20 {
+        assert_eq!(client.command(&["SET", "k", &large]).unwrap(), Value::ok(), "{number}");
+    }
+    let log = cluster.stderr(1);
+    assert!(log.contains("RLIMIT_NOFILE"), "{log}");
 }
 
 /// Each port is called in every wrong way, hundreds of times, while others come and are served.

@@ -1,8 +1,8 @@
 //! Segments as files.
 
 use super::super::StoreError;
-use super::super::identity::sync_dir;
 use super::{Disk, is_full};
+use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,6 +15,8 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 const AHEAD_BYTES: u64 = 256 << 10;
 /// Writes of this length and more bear the cost of growing better than that of writing zeros. Less than `AHEAD_BYTES`.
 const LARGE_BYTES: usize = 128 << 10;
+/// Files that are kept open for writing.
+const HEADS_MAX: usize = 2;
 /// Files that are kept open for reading.
 const OPEN_MAX: usize = 32;
 const MARK: &str = "mark";
@@ -31,8 +33,11 @@ pub struct Directory {
     path: PathBuf,
     /// None if it is only read, and has none.
     mark: Option<File>,
-    /// The segment that was written to last, and the length of its file.
-    head: Option<Head>,
+    /// Itself, to make its names durable.
+    dir: File,
+    /// The segments that were written to last, with the lengths of their files. A segment is begun and the one before it
+    /// ended without opening any other file: so want of descriptors is met before anything is done.
+    heads: Vec<Head>,
     /// For reading.
     open: RefCell<BTreeMap<u32, File>>,
     zeros: Vec<u8>,
@@ -87,6 +92,15 @@ fn in_doubt(error: io::Error) -> io::Error {
     error
 }
 
+/// An error at the opening of a file: if too many are open, nothing was done, and there is room again once some are
+/// closed.
+fn unopened(error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::MFILE | Errno::NFILE) => io::Error::new(ErrorKind::StorageFull, error),
+        _ => error,
+    }
+}
+
 impl Directory {
     /// What lies in a directory, which must be there.
     ///
@@ -102,7 +116,7 @@ impl Directory {
             .write(true)
             .open(&file);
         let mark = mark.map_err(|e| StoreError::io(format!("open {}", file.display()), e))?;
-        Ok(Self::with(path, Some(mark)))
+        Self::with(path, Some(mark))
     }
 
     /// The same, to be only read: nothing is created.
@@ -113,33 +127,43 @@ impl Directory {
     pub(crate) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
         let file = path.join(MARK);
         match File::open(&file) {
-            Ok(mark) => Ok(Self::with(path, Some(mark))),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::with(path, None)),
+            Ok(mark) => Self::with(path, Some(mark)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Self::with(path, None),
             Err(e) => Err(StoreError::io(format!("open {}", file.display()), e)),
         }
     }
 
-    fn with(path: &Path, mark: Option<File>) -> Self {
-        Self {
+    fn with(path: &Path, mark: Option<File>) -> Result<Self, StoreError> {
+        let dir = File::open(path).map_err(|e| StoreError::io(format!("open {}", path.display()), e))?;
+        Ok(Self {
             path: path.to_owned(),
             mark,
-            head: None,
+            dir,
+            heads: Vec::new(),
             open: RefCell::default(),
             zeros: vec![0; usize::try_from(AHEAD_BYTES).unwrap_or(0)],
-        }
+        })
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        sync_dir(&self.path).map_err(io::Error::other)
+        self.dir.sync_all()
     }
 
     fn head(&mut self, segment: u32) -> io::Result<&mut Head> {
-        if self.head.as_ref().is_none_or(|head| head.segment != segment) {
-            let file = File::options().write(true).open(self.place(segment))?;
-            let len = file.metadata()?.len();
-            self.head = Some(Head { segment, file, len });
+        if let Some(at) = self.heads.iter().position(|head| head.segment == segment) {
+            return self.heads.get_mut(at).ok_or_else(|| ErrorKind::NotFound.into());
         }
-        self.head.as_mut().ok_or_else(|| ErrorKind::NotFound.into())
+        let file = File::options().write(true).open(self.place(segment))?;
+        self.keep_head(segment, file)
+    }
+
+    fn keep_head(&mut self, segment: u32, file: File) -> io::Result<&mut Head> {
+        let len = file.metadata()?.len();
+        if self.heads.len() >= HEADS_MAX {
+            self.heads.remove(0);
+        }
+        self.heads.push(Head { segment, file, len });
+        self.heads.last_mut().ok_or_else(|| ErrorKind::NotFound.into())
     }
 }
 
@@ -159,11 +183,11 @@ impl Disk for Directory {
     }
 
     fn create(&mut self, segment: u32, head: &[u8]) -> io::Result<()> {
-        self.head = None;
-        self.open.get_mut().remove(&segment);
         let path = self.place(segment);
         let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
+        let mut file = File::create(&new).map_err(unopened)?;
+        self.heads.retain(|head| head.segment != segment);
+        self.open.get_mut().remove(&segment);
         let written = file.write_all(head).and_then(|()| file.write_all(&self.zeros));
         let created = written.and_then(|()| file.sync_all().map_err(in_doubt));
         if let Err(error) = created.and_then(|()| fs::rename(&new, &path)) {
@@ -171,9 +195,8 @@ impl Disk for Directory {
             fs::remove_file(&new).ok();
             return Err(error);
         }
-        self.sync_dir()?;
-        let len = file.metadata()?.len();
-        self.head = Some(Head { segment, file, len });
+        self.sync_dir().map_err(in_doubt)?;
+        self.keep_head(segment, file)?;
         Ok(())
     }
 
@@ -217,6 +240,7 @@ impl Disk for Directory {
     }
 
     fn remove(&mut self, segment: u32) -> io::Result<()> {
+        self.heads.retain(|head| head.segment != segment);
         self.open.get_mut().remove(&segment);
         fs::remove_file(self.place(segment))?;
         self.sync_dir()
@@ -289,6 +313,29 @@ mod tests {
             disk.write(1, 32, &[5; 100]).unwrap();
             assert_eq!(disk.read(1, 32, 100).unwrap(), [5; 100]);
         }
+    }
+
+    #[test]
+    fn too_many_open_files_are_want_of_room() {
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            let error = unopened(errno.into());
+            assert!(is_full(&error));
+            assert_eq!(error.to_string(), io::Error::from(errno).to_string());
+        }
+        assert!(!is_full(&unopened(Errno::ACCESS.into())));
+    }
+
+    #[test]
+    fn a_segment_is_ended_after_the_next_is_begun_without_opening_it() {
+        let dir = TempDir::new().unwrap();
+        let mut disk = Directory::open(dir.path()).unwrap();
+        disk.create(1, &[9; 32]).unwrap();
+        disk.create(2, &[9; 32]).unwrap();
+        // Where nobody else finds it.
+        fs::rename(disk.place(1), dir.path().join("elsewhere")).unwrap();
+        disk.write(1, 32, &[5; 100]).unwrap();
+        disk.sync(1).unwrap();
+        assert_eq!(fs::read(dir.path().join("elsewhere")).unwrap()[32..132], [5; 100]);
     }
 
     #[test]

@@ -229,6 +229,38 @@ fn a_transaction_is_bounded() {
 }
 
 #[test]
+fn replies_of_the_node_itself_are_bounded() {
+    let mut session = begun();
+    for line in ["COMMAND", "CLUSTER NODES"] {
+        for _ in 0..10_000 {
+            queued(&mut session, line);
+        }
+    }
+    queued(&mut session, "INCR {a}n");
+    let (_, transaction) = transaction(&mut session, "EXEC");
+    let mut asked = 0;
+    let known = template(transaction.replies, || {
+        asked += 1;
+        status()
+    });
+    let weight: usize = known.iter().flatten().map(Reply::weight).sum();
+    // With the errors.
+    assert!(weight < 20 << 20, "{weight} bytes");
+    let refused = Reply::error("ERR the replies of the transaction are too long, this command was not carried out");
+    assert_ne!(known[0], Some(refused.clone()));
+    assert_eq!(
+        (&known[9_999], &known[19_999]),
+        (&Some(refused.clone()), &Some(refused))
+    );
+    assert_eq!(
+        (known.len(), &known[20_000]),
+        (20_001, &None),
+        "the group is asked all the same"
+    );
+    assert!(asked <= 1);
+}
+
+#[test]
 fn a_key_is_watched_from_its_first_watch_on() {
     let mut session = session();
     session.watched.add(1, &words("a b"), &[1, 2]);

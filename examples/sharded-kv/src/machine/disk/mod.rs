@@ -9,13 +9,14 @@ mod store;
 mod stream;
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use raftyard::{DiskStateMachine, GroupId, Record, StateMachine, Timestamp};
 
-use super::command::{Answer, Command, Query, Response, Version};
+use super::blob::Blob;
+use super::command::{Answer, Command, Query, Read, Refusal, Response, Version};
 use super::keyspace::Keyspace;
 use super::touched::Touched;
 use super::{KvMachine, PURGE_MAX};
@@ -24,10 +25,13 @@ use crate::glob;
 use rows::{Head, Kind};
 use store::{Found, other};
 
-pub(crate) use store::Store;
+pub(crate) use store::{OPEN_TABLES, Store};
 
 /// Keys that one query looks at to find one that has not expired, and up to which one is drawn by its number, at most.
 const TRIES_MAX: u64 = 256;
+
+/// Bytes of the values that one query returns, at most: each is read into memory of its own.
+const VALUES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of keys and values after which a page of a scan ends.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -144,6 +148,7 @@ impl DiskKv {
 
     fn scan(&self, from: u64, count: u64, pattern: Option<&[u8]>) -> io::Result<Answer> {
         let (mut keys, mut seen, mut bytes, mut last) = (Vec::new(), 0, 0, from);
+        let (mut steps, mut first) = (glob::PAGE_STEPS, None);
         let full = |seen: u64, bytes: usize| seen >= count.max(1) || bytes >= PAGE_BYTES;
         for row in self.store.cells_from(self.head.generation, from) {
             let (name, row) = row?;
@@ -154,12 +159,63 @@ impl DiskKv {
                 return Ok(Answer::Page { before: hash, keys });
             }
             (seen, bytes, last) = (seen + 1, bytes + name.len() + row.len(), hash);
+            let first = *first.get_or_insert(hash);
             let (key, entry) = rows::decode(place, &row)?;
-            if entry.lives_at(self.head.now) && pattern.is_none_or(|pattern| glob::matches(pattern, &key)) {
+            if !entry.lives_at(self.head.now) {
+                continue;
+            }
+            if pattern.is_none_or(|pattern| glob::matches(pattern, &key, &mut steps)) {
                 keys.push(key);
+            } else if steps == 0 {
+                // The next page begins with it.
+                return Ok(if hash == first {
+                    Answer::Refused(Refusal::PatternTooCostly)
+                } else {
+                    Answer::Page { before: hash, keys }
+                });
             }
         }
         Ok(Answer::Page { before: 0, keys })
+    }
+
+    pub(super) fn query(&self, query: Query) -> io::Result<Answer> {
+        match query {
+            Query::Scan { before, count, pattern } => self.scan(before, count, pattern.as_deref()),
+            Query::KeyAt(number) => Ok(Answer::Value(self.key_at(number)?)),
+            query => self.look_up(query),
+        }
+    }
+
+    /// Answers a query that names its keys. Values that it does not tell are not kept.
+    fn look_up(&self, query: Query) -> io::Result<Answer> {
+        let tells_values = matches!(
+            query,
+            Query::Get(_) | Query::GetMany(_) | Query::Length(_) | Query::Range { .. }
+        );
+        let (mut view, mut bytes) = (part(&self.head), 0);
+        query.touched(&mut |touched| {
+            if let Touched::Key(key) = touched
+                && bytes <= VALUES_BYTES_MAX
+                && view.keys.entry(key).is_none()
+                && let Some(Found { mut entry, .. }) = self.store.find(self.head.generation, key)?
+            {
+                if !tells_values {
+                    entry.value = Blob::default();
+                }
+                bytes += entry.value.len();
+                view.keys.load(key.into(), entry);
+            }
+            Ok(())
+        })?;
+        if bytes > VALUES_BYTES_MAX {
+            return Ok(Answer::Refused(Refusal::ValuesTooLong));
+        }
+        let is_part = matches!(query, Query::Range { .. });
+        Ok(match view.query(query) {
+            // Otherwise it would hold the whole of the value.
+            Answer::Value(Some(value)) if is_part => Answer::Value(Some(Bytes::copy_from_slice(&value))),
+            answer => answer,
+        })
     }
 
     /// Of few keys the one with this number, of many one somewhere there.
@@ -200,7 +256,7 @@ fn part(head: &Head) -> KvMachine {
 impl DiskStateMachine for DiskKv {
     type Command = Command;
     type Response = Response;
-    type Query = Query;
+    type Query = Read;
     type Answer = Answer;
     type Restored = Restored;
 
@@ -289,24 +345,8 @@ impl DiskStateMachine for DiskKv {
         Ok(())
     }
 
-    fn query(&self, query: Query) -> io::Result<Answer> {
-        match query {
-            Query::Scan { before, count, pattern } => self.scan(before, count, pattern.as_deref()),
-            Query::KeyAt(number) => Ok(Answer::Value(self.key_at(number)?)),
-            query => {
-                let mut view = part(&self.head);
-                query.touched(&mut |touched| {
-                    if let Touched::Key(key) = touched
-                        && view.keys.entry(key).is_none()
-                        && let Some(found) = self.store.find(self.head.generation, key)?
-                    {
-                        view.keys.load(key.into(), found.entry);
-                    }
-                    Ok(())
-                })?;
-                Ok(view.query(query))
-            }
-        }
+    fn query(&self, read: Read) -> io::Result<Answer> {
+        read.answered(|query| self.query(query))
     }
 
     fn sync(&self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
@@ -319,9 +359,9 @@ impl DiskStateMachine for DiskKv {
         Ok(move |out: &mut dyn Write| stream::write(&store, &view, &head, out))
     }
 
-    fn restorer(&self) -> impl Fn(&mut dyn Read) -> io::Result<Restored> + Send + 'static {
+    fn restorer(&self) -> impl Fn(&mut dyn io::Read) -> io::Result<Restored> + Send + 'static {
         let store = Arc::clone(&self.store);
-        move |from: &mut dyn Read| stream::read(&store, from).map(Restored)
+        move |from: &mut dyn io::Read| stream::read(&store, from).map(Restored)
     }
 
     fn restore(&mut self, Restored(head): Restored, records: &[Record]) -> io::Result<()> {

@@ -27,6 +27,9 @@ const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
 /// Journals of what is not in a table yet, in bytes.
 const JOURNALS_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Tables that are kept open. More are opened when they are read.
+pub(crate) const OPEN_TABLES: usize = 128;
+
 /// Threads that write and merge tables.
 const THREADS: usize = 2;
 
@@ -62,6 +65,7 @@ impl Store {
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNALS_BYTES)
             .worker_threads(THREADS)
+            .max_cached_files(Some(OPEN_TABLES))
             .open()
             .map_err(other)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);

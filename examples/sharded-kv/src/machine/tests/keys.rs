@@ -30,6 +30,42 @@ impl Kv {
     }
 }
 
+/// A group answers nobody else while a pattern is tried.
+#[test]
+fn a_page_ends_when_the_pattern_has_taken_its_steps() {
+    for mut kv in [Kv::default(), Kv::on_disk()] {
+        // Each of these keys takes more than half of the steps of a page.
+        let pattern = format!("*{}b", "a".repeat(2_000));
+        let long = "a".repeat(7_000);
+        for number in 0..3 {
+            kv.put(&format!("{number}{long}"), "v");
+        }
+        let (mut before, mut pages) = (0, 0);
+        loop {
+            let keys;
+            (before, keys) = kv.scan(before, 100, Some(&pattern));
+            pages += 1;
+            assert!(keys.is_empty());
+            if before == 0 {
+                break;
+            }
+        }
+        assert_eq!(pages, 3);
+        kv.put(&"a".repeat(20_000), "v");
+        let query = |before| Query::Scan {
+            before,
+            count: 100,
+            pattern: Some(bytes(&pattern)),
+        };
+        let mut answer = kv.query(query(0));
+        while let Answer::Page { before, .. } = answer {
+            assert_ne!(before, 0, "the longest key was passed");
+            answer = kv.query(query(before));
+        }
+        assert_eq!(answer, Answer::Refused(Refusal::PatternTooCostly));
+    }
+}
+
 /// A scan through random writes returns what was there all the while, and nothing that was not there at all.
 #[test]
 fn a_scan_survives_writes() {

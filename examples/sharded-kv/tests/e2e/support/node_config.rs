@@ -145,6 +145,13 @@ impl ServerCluster {
         self.processes[node - 1] = Some(process);
     }
 
+    /// Starts the node with so many open files at most.
+    pub(crate) fn start_with_files(&mut self, node: usize, files: usize) {
+        let config = self.config_path(node);
+        let arguments = ["server", "--config", config.to_str().unwrap()];
+        self.processes[node - 1] = Some(Process::spawn_with_files(files, &arguments));
+    }
+
     pub(crate) fn start_all(&mut self) {
         for node in 1..=self.processes.len() {
             self.start(node);

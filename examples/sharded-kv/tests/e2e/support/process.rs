@@ -19,10 +19,20 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(arguments: &[&str]) -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_raftyard-kv")).args(arguments))
+    }
+
+    /// The same with so many open files at most.
+    pub(crate) fn spawn_with_files(files: usize, arguments: &[&str]) -> Self {
+        let script = format!("ulimit -n {files} && exec \"$@\"");
+        let binary = env!("CARGO_BIN_EXE_raftyard-kv");
+        Self::run(Command::new("sh").args(["-c", &script, "sh", binary]).args(arguments))
+    }
+
+    fn run(command: &mut Command) -> Self {
         let stderr_dir = tempfile::tempdir().unwrap();
         let stderr = stderr_dir.path().join("stderr");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_raftyard-kv"))
-            .args(arguments)
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&stderr).unwrap())
