@@ -2,19 +2,27 @@
 //! another node has to be asked; after `TRYAGAIN` the same again. To ask for what is done already does no harm.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use raftyard::{
-    ChangeError, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId, PeerMode,
+    ChangeError, Consistency, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId, PeerMode,
     RoleKind, TransferError,
 };
 
 use crate::command::Admin;
 use crate::config::PeerConfig;
+use crate::machine::Query;
 use crate::node::Node;
 use crate::nodes_file;
 use crate::resp::Reply;
 use crate::state::Replica;
 use crate::topology::Member;
+
+/// For a leader to confirm that a replica is a member.
+const CONFIRMED: Duration = Duration::from_secs(1);
+
+/// Between two looks whether a replica has heard that it was removed.
+const LOOK: Duration = Duration::from_millis(5);
 
 impl Node {
     pub(crate) async fn administer(&self, admin: Admin) -> Reply {
@@ -23,7 +31,7 @@ impl Node {
             Admin::Nodes => Ok(self.describe_nodes()),
             Admin::SetNode(peer) => self.set_node(peer).await,
             Admin::Join(group, incarnation) => self.join(group, incarnation).await,
-            Admin::Leave(group) => self.leave(group).await,
+            Admin::Leave(group, later) => self.leave(group, later).await,
             Admin::Change(group, change) => self.change(group, change).await,
             Admin::Abandon(group) => self.abandon(group).await,
             Admin::Rebuild(group) => self.rebuild(group).await,
@@ -83,8 +91,19 @@ impl Node {
         joined.map(|()| Reply::OK).map_err(|error| format!("ERR {error}"))
     }
 
-    async fn leave(&self, group: GroupId) -> Result<Reply, String> {
+    /// What belongs to a group is not destroyed, whoever asks for it: the entries that it acknowledged would be gone.
+    async fn leave(&self, group: GroupId, later: Option<Incarnation>) -> Result<Reply, String> {
         let place = self.place_of(group)?;
+        if let Some(replica) = self.hosting().replica(usize::from(place)) {
+            match later {
+                Some(later) if replica.incarnation() >= later => return Ok(Reply::OK),
+                Some(_) => {}
+                None if is_member(&replica).await => {
+                    return Err(format!("ERR this node is a member of {group}, it has to be removed first"));
+                }
+                None => {}
+            }
+        }
         let left = self.hosting().leave(place).await;
         left.map(|()| Reply::OK).map_err(|error| format!("ERR {error}"))
     }
@@ -139,6 +158,24 @@ impl Node {
             lines.push(Reply::text(describe_group(self.me(), &group).await));
         }
         Reply::Array(lines)
+    }
+}
+
+/// Whether a replica belongs to its group, as a leader confirms. One that was removed may not have heard of it; if nobody
+/// tells it, whoever had it removed knows better.
+async fn is_member(replica: &Replica) -> bool {
+    let heard = async {
+        while replica.status().member.is_some() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // What is current is here then, the change that removed it too.
+    let current = replica.read(Query::KeyCount, Consistency::Follower);
+    tokio::select! {
+        biased;
+        () = heard => false,
+        read = current => read.is_ok() && replica.status().member.is_some(),
+        () = tokio::time::sleep(CONFIRMED) => false,
     }
 }
 

@@ -119,6 +119,10 @@ pub(crate) enum CtlError {
     UnknownGroup(u64),
     #[error("group {group}: not done in time: {last}")]
     TooLate { group: u64, last: String },
+    #[error("node {0} can't take its own place")]
+    OwnPlace(u64),
+    #[error("group {group}: node {node} keeps its replica, it still belongs to the group: {membership}")]
+    StillMember { group: u64, node: u64, membership: String },
 }
 
 /// What is done for each of some groups.
@@ -178,6 +182,7 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
         Ctl::Join { id, groups } => plan(groups, Some(id), "ADDVOTER", &[id], None),
         Ctl::Promote { id, groups } => plan(groups, None, "ADDVOTER", &[id], None),
         Ctl::Remove { id, groups } => plan(groups, None, "REMOVE", &[id], Some(id)),
+        Ctl::Replace { old, new, .. } if old == new => return Err(CtlError::OwnPlace(old)),
         Ctl::Replace { old, new, groups } => plan(groups, Some(new), "REPLACE", &[old, new], Some(old)),
     };
     for group in cluster.groups(&plan.groups).await? {
@@ -187,7 +192,7 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
         let done = cluster.change(group, plan.change, &plan.nodes).await?;
         say(&format!("group {group}: {done}"));
         if let Some(node) = plan.leaves {
-            cluster.leave(group, node, &mut say).await;
+            cluster.leave(group, node, &done, &mut say).await?;
         }
     }
     Ok(())

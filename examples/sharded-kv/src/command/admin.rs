@@ -19,8 +19,8 @@ pub(crate) enum Admin {
     SetNode(PeerConfig),
     /// Host a replica that waits to be added.
     Join(GroupId, Incarnation),
-    /// End a replica that was removed.
-    Leave(GroupId),
+    /// End a replica that was removed; or, if the group goes on in this incarnation, one of an earlier.
+    Leave(GroupId, Option<Incarnation>),
     /// Change who belongs to a group that this node leads.
     Change(GroupId, MembershipChange),
     /// Give up the change under way, while its nodes catch up.
@@ -36,7 +36,7 @@ const SUBCOMMANDS: &[(&str, i64)] = &[
     ("NODES", 2),
     ("SETNODE", 5),
     ("JOIN", 4),
-    ("LEAVE", 3),
+    ("LEAVE", -3),
     ("ADDLEARNER", 4),
     ("ADDVOTER", 4),
     ("REMOVE", 4),
@@ -60,10 +60,16 @@ pub(super) fn admin(arguments: &[Bytes]) -> Parsed {
             resp: address(argument(arguments, 4)?)?,
         }),
         "JOIN" => Admin::Join(group()?, Incarnation(number(3)?)),
-        "LEAVE" => Admin::Leave(group()?),
+        "LEAVE" => {
+            let later = arguments.get(3).map(positive).transpose()?.map(Incarnation);
+            Admin::Leave(group()?, later)
+        }
         "ADDLEARNER" => Admin::Change(group()?, MembershipChange::add_learner(node(3)?)),
         "ADDVOTER" => Admin::Change(group()?, MembershipChange::add_voter(node(3)?)),
         "REMOVE" => Admin::Change(group()?, MembershipChange::remove(node(3)?)),
+        "REPLACE" if node(3)? == node(4)? => {
+            return Err(CommandError::other("ERR a node can't take its own place"));
+        }
         "REPLACE" => Admin::Change(group()?, MembershipChange::replace(node(3)?, node(4)?)),
         "ABANDON" => Admin::Abandon(group()?),
         "REBUILD" => Admin::Rebuild(group()?),

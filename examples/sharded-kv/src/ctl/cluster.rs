@@ -168,14 +168,30 @@ impl<'a> Cluster<'a> {
         }
         let incarnation = incarnation.ok_or(CtlError::UnknownGroup(group))?;
         if there.is_some_and(|there| there < incarnation) {
-            ask(self.dial, at, &["LEAVE".to_owned(), group.to_string()], ANSWER).await?;
+            let words = ["LEAVE".to_owned(), group.to_string(), incarnation.to_string()];
+            ask(self.dial, at, &words, ANSWER).await?;
         }
         let words = ["JOIN".to_owned(), group.to_string(), incarnation.to_string()];
         ask(self.dial, at, &words, ANSWER).await.map(drop)
     }
 
-    /// Has `node` end its replica of a group that it was removed from, if it is there.
-    pub(super) async fn leave(&self, group: u64, node: u64, say: &mut impl FnMut(&str)) {
+    /// Has `node` end its replica of a group that it was removed from, if it is there. `membership` is what the group was
+    /// left with.
+    pub(super) async fn leave(
+        &self,
+        group: u64,
+        node: u64,
+        membership: &str,
+        say: &mut impl FnMut(&str),
+    ) -> Result<(), CtlError> {
+        if names(membership, node) {
+            let membership = membership.to_owned();
+            return Err(CtlError::StillMember {
+                group,
+                node,
+                membership,
+            });
+        }
         let words = ["LEAVE".to_owned(), group.to_string()];
         let left = match self.resp(node) {
             Ok(at) => ask(self.dial, at, &words, ANSWER).await.map(drop),
@@ -184,6 +200,7 @@ impl<'a> Cluster<'a> {
         if let Err(error) = left {
             say(&format!("group {group}: node {node} still holds its replica: {error}"));
         }
+        Ok(())
     }
 
     /// Lets the group go on from what `node` holds of it. Other nodes that answer give up what they hold and join again;
@@ -258,6 +275,13 @@ impl<'a> Cluster<'a> {
     }
 }
 
+/// Whether `membership`, as `voters=1,2 learners=3`, says anything of `node`.
+fn names(membership: &str, node: u64) -> bool {
+    let lists = membership.split(' ').filter_map(|field| field.split_once('='));
+    let mut nodes = lists.flat_map(|(_, nodes)| nodes.split(','));
+    nodes.any(|named| named.parse() == Ok(node))
+}
+
 fn number(line: &Fields, name: &str) -> u64 {
     line.get(name).and_then(|value| value.parse().ok()).unwrap_or_default()
 }
@@ -285,4 +309,18 @@ async fn lines(dial: &Dial, address: &HostPort, words: &[&str]) -> Result<Vec<Fi
             other => Err(odd(other)),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_named_in_whatever_role_belongs_to_a_group() {
+        let membership = "voters=1,12 learners=3 next-voters=1,12,3";
+        for (node, named) in [(1, true), (12, true), (3, true), (2, false)] {
+            assert_eq!(names(membership, node), named, "{node}");
+        }
+        assert!(names("voters=1 outgoing=2", 2), "its vote still counts");
+    }
 }

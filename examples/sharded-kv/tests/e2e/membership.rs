@@ -316,6 +316,16 @@ fn ctl_says_what_is_wrong() {
     assert!(refuse(&["promote", "4", "--group", "1"]).contains("is unknown"));
     assert!(refuse(&["remove", "1", "--group", "1"]).contains("at least one voter"));
     assert!(refuse(&["transfer", "77", "1"]).contains("there is no"));
+    // What belongs to a group is not destroyed.
+    let mut client = ClusterClient::new(&cluster.all_resp());
+    assert_eq!(client.command("k", &["SET", "k", "v"]), Outcome::Done(Value::ok()));
+    assert!(refuse(&["replace", "1", "1"]).contains("can't take its own place"));
+    let mut connection = Connection::open(&cluster.resp(1)).unwrap();
+    let mut admin = |words: &[&str]| connection.command(&[&["RAFTYARD", "ADMIN"], words].concat()).unwrap();
+    assert!(admin(&["REPLACE", "1", "1", "1"]).is_error("ERR a node can't take its own place"));
+    assert!(admin(&["LEAVE", "1"]).is_error("ERR this node is a member of"));
+    assert_eq!(admin(&["LEAVE", "1", "1"]), Value::ok(), "it is of that incarnation");
+    assert_eq!(client.command("k", &["GET", "k"]), Outcome::Done(Value::bulk("v")));
     let nobody = run_to_end(&["ctl", "--node", "127.0.0.1:1", "status"]);
     assert!(!nobody.status.success());
     let abandoned = cluster.ctl(1, &["abandon"]);
