@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raftyard::{
     ChangeError, Consistency, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId, PeerMode,
-    RoleKind, TransferError,
+    ReplicaState, RoleKind, TransferError,
 };
 
 use crate::command::Admin;
@@ -179,7 +179,8 @@ async fn is_member(replica: &Replica) -> bool {
     }
 }
 
-/// `group=1 incarnation=1 node=1 role=leader leader=1 term=2 last=9 commit=9 applied=9 voters=1,2,3 …`.
+/// `group=1 incarnation=1 node=1 role=leader state=running leader=1 term=2 last-term=2 last=9 commit=9 applied=9
+/// voters=1,2,3 …`.
 async fn describe_group(me: NodeId, group: &Replica) -> String {
     let status = group.status();
     let role = match (status.role, status.member) {
@@ -190,13 +191,20 @@ async fn describe_group(me: NodeId, group: &Replica) -> String {
         (RoleKind::Follower, _) => "follower",
         (RoleKind::PreCandidate | RoleKind::Candidate, _) => "candidate",
     };
+    let state = match status.state {
+        ReplicaState::Running if status.damaged => "damaged",
+        ReplicaState::Running => "running",
+        _ => "stopped",
+    };
     let mut text = format!(
-        "group={} incarnation={} node={} role={role} leader={} term={} last={} commit={} applied={} {}",
+        "group={} incarnation={} node={} role={role} state={state} leader={} term={} last-term={} last={} commit={} \
+         applied={} {}",
         group.id().0,
         group.incarnation().0,
         me.0,
         status.leader.map_or(0, |leader| leader.0),
         status.term,
+        status.last_term,
         status.last,
         status.commit,
         status.applied,

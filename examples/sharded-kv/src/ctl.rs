@@ -1,13 +1,16 @@
 //! `raftyard-kv ctl`: an operator's commands, put to the nodes' client ports. Everything here can be asked again: what is
-//! done already stays done.
+//! done already stays done, and a group that was rebuilt is not rebuilt once more.
 
 mod ask;
 mod cluster;
+mod rebuild;
+mod survey;
 
 use clap::Subcommand;
 use std::path::PathBuf;
 
 use self::cluster::Cluster;
+use self::rebuild::Objection;
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::{Reply, ReplyError};
@@ -60,8 +63,15 @@ pub(crate) enum Ctl {
     /// Lets a node lead a group.
     Transfer { group: u64, node: u64 },
     /// Last resort, for a group that lost its quorum for good: goes on from the replica of one node, and has the other
-    /// nodes that answer begin anew from it. Says what may be lost.
-    Rebuild { group: u64, node: u64 },
+    /// nodes that answer begin anew from it. Says what may be lost. Refused if the group can go on by itself, or another
+    /// node holds more of it.
+    Rebuild {
+        group: u64,
+        node: u64,
+        /// Rebuild it whatever speaks against it: what the others have beyond this replica is lost.
+        #[arg(long)]
+        force: bool,
+    },
     /// Looks at what is on a node's disk, while the node is down.
     Store {
         #[command(subcommand)]
@@ -95,7 +105,7 @@ pub(crate) struct Groups {
     all: bool,
 }
 
-/// Why a command was not carried out to its end. To give it again is safe.
+/// Why a command was not carried out to its end. To give it again is safe, without `--force`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CtlError {
     #[error("{address}: {source}")]
@@ -119,6 +129,8 @@ pub(crate) enum CtlError {
     UnknownGroup(u64),
     #[error("group {group}: not done in time: {last}")]
     TooLate { group: u64, last: String },
+    #[error("group {group} is not rebuilt: {objection}")]
+    NotRebuilt { group: u64, objection: Objection },
     #[error("node {0} can't take its own place")]
     OwnPlace(u64),
     #[error("group {group}: node {node} keeps its replica, it still belongs to the group: {membership}")]
@@ -176,7 +188,7 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
             say(&format!("group {group}: led by {node}"));
             return Ok(());
         }
-        Ctl::Rebuild { group, node } => return cluster.rebuild(group, node, &mut say).await,
+        Ctl::Rebuild { group, node, force } => return cluster.rebuild(group, node, force, &mut say).await,
         Ctl::Abandon { groups } => return abandon(&cluster, &groups, &mut say).await,
         Ctl::AddLearner { id, groups } => plan(groups, Some(id), "ADDLEARNER", &[id], None),
         Ctl::Join { id, groups } => plan(groups, Some(id), "ADDVOTER", &[id], None),
@@ -185,9 +197,10 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
         Ctl::Replace { old, new, .. } if old == new => return Err(CtlError::OwnPlace(old)),
         Ctl::Replace { old, new, groups } => plan(groups, Some(new), "REPLACE", &[old, new], Some(old)),
     };
-    for group in cluster.groups(&plan.groups).await? {
+    let survey = cluster.survey().await;
+    for group in survey.meant(&plan.groups) {
         if let Some(node) = plan.comes {
-            cluster.host(group, node).await?;
+            cluster.host(&survey, group, node).await?;
         }
         let done = cluster.change(group, plan.change, &plan.nodes).await?;
         say(&format!("group {group}: {done}"));
@@ -200,7 +213,7 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
 
 /// Groups in which there is nothing to give up are no mistake.
 async fn abandon(cluster: &Cluster<'_>, groups: &Groups, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
-    for group in cluster.groups(groups).await? {
+    for group in cluster.survey().await.meant(groups) {
         match cluster.change(group, "ABANDON", &[]).await {
             Ok(done) => say(&format!("group {group}: {done}")),
             Err(CtlError::Refused { text, .. }) => say(&format!("group {group}: {text}")),

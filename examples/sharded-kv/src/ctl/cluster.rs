@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::ask::ask;
-use super::{CtlError, Groups};
+use super::CtlError;
+use super::survey::{Fields, Replica, Survey};
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::Reply;
@@ -15,13 +17,10 @@ use crate::resp::Reply;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// For a change of one group: a node may have to catch up first.
-const CHANGE: Duration = Duration::from_secs(600);
+pub(super) const CHANGE: Duration = Duration::from_secs(600);
 
 /// Before the same is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// A group as a node that hosts it sees it.
-type Fields = BTreeMap<String, String>;
 
 /// The cluster as one node knows it.
 pub(super) struct Cluster<'a> {
@@ -54,42 +53,46 @@ impl<'a> Cluster<'a> {
         Ok(&known.resp)
     }
 
-    /// What every node that answers says of the groups it hosts.
-    pub(super) async fn replicas(&self) -> Vec<(u64, Result<Vec<Fields>, CtlError>)> {
-        let mut all = Vec::new();
-        for (node, known) in &self.nodes {
-            all.push((*node, lines(self.dial, &known.resp, &["STATUS"]).await));
+    /// Puts one command of `RAFTYARD ADMIN` to the node at `address`.
+    pub(super) async fn put(
+        &self,
+        address: &HostPort,
+        words: &[String],
+        patience: Duration,
+    ) -> Result<Reply, CtlError> {
+        ask(self.dial, address, words, patience).await
+    }
+
+    /// What all nodes say of the groups that they host.
+    pub(super) async fn survey(&self) -> Survey {
+        let asked = self
+            .nodes
+            .iter()
+            .map(|(node, known)| async { (*node, lines(self.dial, &known.resp, &["STATUS"]).await) });
+        let mut survey = Survey::default();
+        for (node, answer) in join_all(asked).await {
+            survey.add(node, answer);
         }
-        all
+        survey
     }
 
     pub(super) async fn status(&self, say: &mut impl FnMut(&str)) {
-        let mut groups: BTreeMap<u64, Vec<Fields>> = BTreeMap::new();
-        for (node, known) in &self.nodes {
-            match lines(self.dial, &known.resp, &["STATUS"]).await {
-                Ok(lines) => {
-                    say(&format!(
-                        "node {node} peer={} resp={} groups={}",
-                        known.peer,
-                        known.resp,
-                        lines.len()
-                    ));
-                    for line in lines {
-                        groups.entry(number(&line, "group")).or_default().push(line);
-                    }
-                }
-                Err(error) => say(&format!(
-                    "node {node} peer={} resp={} unreachable: {error}",
-                    known.peer, known.resp
-                )),
+        let survey = self.survey().await;
+        for ((node, said), known) in survey.nodes().zip(self.nodes.values()) {
+            let Known { peer, resp } = known;
+            match said {
+                Ok(count) => say(&format!("node {node} peer={peer} resp={resp} groups={count}")),
+                Err(error) => say(&format!("node {node} peer={peer} resp={resp} unreachable: {error}")),
             }
         }
-        for (group, replicas) in groups {
-            let newest = replicas.iter().max_by_key(|line| {
-                let leads = line.get("role").is_some_and(|role| role == "leader");
-                (leads, number(line, "term"), number(line, "commit"))
+        for (group, replicas) in survey.groups() {
+            let newest = replicas.iter().max_by_key(|replica| {
+                let of = ["incarnation", "term", "commit"].map(|name| replica.number(name));
+                (replica.leads(), of)
             });
-            let Some(line) = newest else { continue };
+            let Some(line) = newest.map(|replica| &replica.fields) else {
+                continue;
+            };
             let shown = [
                 "leader",
                 "term",
@@ -139,40 +142,20 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    pub(super) async fn groups(&self, wanted: &Groups) -> Result<Vec<u64>, CtlError> {
-        if let Some(group) = wanted.group {
-            return Ok(vec![group]);
-        }
-        let mut groups = Vec::new();
-        for (_, lines) in self.replicas().await {
-            groups.extend(lines.unwrap_or_default().iter().map(|line| number(line, "group")));
-        }
-        groups.sort_unstable();
-        groups.dedup();
-        Ok(groups)
-    }
-
     /// Has `node` host a replica of the group that waits to be added. One of an earlier incarnation, which the group
     /// left behind when it was rebuilt, makes room for it.
-    pub(super) async fn host(&self, group: u64, node: u64) -> Result<(), CtlError> {
+    pub(super) async fn host(&self, survey: &Survey, group: u64, node: u64) -> Result<(), CtlError> {
         let at = self.resp(node)?;
-        let (mut incarnation, mut there) = (None, None);
-        for (of, lines) in self.replicas().await {
-            let lines = lines.unwrap_or_default();
-            let of_group = lines.iter().filter(|line| number(line, "group") == group);
-            let newest = of_group.map(|line| number(line, "incarnation")).max();
-            incarnation = newest.max(incarnation);
-            if of == node {
-                there = newest;
-            }
-        }
+        let replicas = survey.of(group);
+        let incarnation = replicas.iter().map(Replica::incarnation).max();
         let incarnation = incarnation.ok_or(CtlError::UnknownGroup(group))?;
-        if there.is_some_and(|there| there < incarnation) {
+        let there = replicas.iter().find(|replica| replica.node == node);
+        if there.is_some_and(|there| there.incarnation() < incarnation) {
             let words = ["LEAVE".to_owned(), group.to_string(), incarnation.to_string()];
-            ask(self.dial, at, &words, ANSWER).await?;
+            self.put(at, &words, ANSWER).await?;
         }
         let words = ["JOIN".to_owned(), group.to_string(), incarnation.to_string()];
-        ask(self.dial, at, &words, ANSWER).await.map(drop)
+        self.put(at, &words, ANSWER).await.map(drop)
     }
 
     /// Has `node` end its replica of a group that it was removed from, if it is there. `membership` is what the group was
@@ -199,35 +182,6 @@ impl<'a> Cluster<'a> {
         };
         if let Err(error) = left {
             say(&format!("group {group}: node {node} still holds its replica: {error}"));
-        }
-        Ok(())
-    }
-
-    /// Lets the group go on from what `node` holds of it. Other nodes that answer give up what they hold and join again;
-    /// those that don't are no members any more.
-    pub(super) async fn rebuild(&self, group: u64, node: u64, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
-        let at = self.resp(node)?;
-        let mut others = Vec::new();
-        for (other, lines) in self.replicas().await {
-            let lines = lines.unwrap_or_default();
-            for line in lines.iter().filter(|line| number(line, "group") == group) {
-                let (term, last) = (number(line, "term"), number(line, "last"));
-                say(&format!(
-                    "group {group}: node {other} holds entries up to {last}, its term is {term}"
-                ));
-                if other != node {
-                    others.push(other);
-                }
-            }
-        }
-        let report = ask(self.dial, at, &["REBUILD".to_owned(), group.to_string()], CHANGE).await?;
-        if let Reply::Bulk(report) = report {
-            say(&String::from_utf8_lossy(&report));
-        }
-        for other in others {
-            self.host(group, other).await?;
-            let done = self.change(group, "ADDVOTER", &[other]).await?;
-            say(&format!("group {group}: {done}"));
         }
         Ok(())
     }
@@ -280,10 +234,6 @@ fn names(membership: &str, node: u64) -> bool {
     let lists = membership.split(' ').filter_map(|field| field.split_once('='));
     let mut nodes = lists.flat_map(|(_, nodes)| nodes.split(','));
     nodes.any(|named| named.parse() == Ok(node))
-}
-
-fn number(line: &Fields, name: &str) -> u64 {
-    line.get(name).and_then(|value| value.parse().ok()).unwrap_or_default()
 }
 
 /// The answer's lines, taken apart into `name=value`.
