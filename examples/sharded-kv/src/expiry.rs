@@ -55,7 +55,8 @@ impl FirstDeadlines {
             .map(|(place, _)| place)
     }
 
-    fn is_due(&self, place: usize, now: Timestamp) -> bool {
+    /// Whether the first deadline of the group at `place` has passed.
+    pub(crate) fn is_due(&self, place: usize, now: Timestamp) -> bool {
         self.first
             .get(place)
             .is_some_and(|first| first.load(Ordering::SeqCst) <= now.0)
