@@ -2,6 +2,8 @@
 //! another node has to be asked; after `TRYAGAIN` the same again. To ask for what is done already does no harm.
 
 use std::fmt::Write;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use raftyard::{
@@ -9,7 +11,7 @@ use raftyard::{
     ReplicaState, RoleKind, TransferError,
 };
 
-use crate::command::Admin;
+use crate::command::{Admin, other_groups};
 use crate::config::PeerConfig;
 use crate::machine::Query;
 use crate::node::Node;
@@ -17,6 +19,9 @@ use crate::nodes_file;
 use crate::resp::Reply;
 use crate::state::Replica;
 use crate::topology::Member;
+
+/// This run of the process, by a random number.
+static RUN: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
 
 /// For a leader to confirm that a replica is a member.
 const CONFIRMED: Duration = Duration::from_secs(1);
@@ -29,8 +34,8 @@ impl Node {
         let done = match admin {
             Admin::Status => Ok(self.describe_groups().await),
             Admin::Nodes => Ok(self.describe_nodes()),
-            Admin::SetNode(peer) => self.set_node(peer).await,
-            Admin::Join(group, incarnation) => self.join(group, incarnation).await,
+            Admin::SetNode(peer, groups) => self.set_node(peer, groups).await,
+            Admin::Join(group, incarnation, groups) => self.join(group, incarnation, groups).await,
             Admin::Leave(group, later) => self.leave(group, later).await,
             Admin::Change(group, change) => self.change(group, change).await,
             Admin::Abandon(group) => self.abandon(group).await,
@@ -84,7 +89,8 @@ impl Node {
         }
     }
 
-    async fn join(&self, group: GroupId, incarnation: Incarnation) -> Result<Reply, String> {
+    async fn join(&self, group: GroupId, incarnation: Incarnation, groups: i64) -> Result<Reply, String> {
+        self.check_groups(groups)?;
         let place = self.place_of(group)?;
         let options = GroupOptions::default().incarnation(incarnation);
         let joined = self.hosting().join(place, options).await;
@@ -116,8 +122,14 @@ impl Node {
             .map_err(|error| format!("ERR {error}"))
     }
 
+    /// Refuses who means a cluster with another number of groups, in which keys are elsewhere.
+    fn check_groups(&self, groups: i64) -> Result<(), String> {
+        other_groups(groups, self.shard_map().groups().into()).map_or(Ok(()), Err)
+    }
+
     /// Durable before it counts.
-    async fn set_node(&self, peer: PeerConfig) -> Result<Reply, String> {
+    async fn set_node(&self, peer: PeerConfig, groups: i64) -> Result<Reply, String> {
+        self.check_groups(groups)?;
         if peer.node == self.me() {
             return Ok(Reply::OK);
         }
@@ -139,6 +151,8 @@ impl Node {
         Ok(())
     }
 
+    /// A line per node: `node=1 peer=kv1:8001 resp=kv1:7001`; of itself also `groups=48 run=…`, which tells one run of a
+    /// process from another.
     fn describe_nodes(&self) -> Reply {
         let peers = self.hosting().host().peers();
         let topology = self.topology();
@@ -147,7 +161,12 @@ impl Node {
                 Some(address) => address.clone(),
                 None => format!("{}:{}", member.resp.host, member.peer_port),
             };
-            Reply::text(format!("node={} peer={peer} resp={}", member.node.0, member.resp))
+            let mut text = format!("node={} peer={peer} resp={}", member.node.0, member.resp);
+            if member.node == self.me() {
+                // Writing to a string can't fail.
+                let _ = write!(text, " groups={} run={}", self.shard_map().groups(), *RUN);
+            }
+            Reply::text(text)
         };
         Reply::Array(topology.members().iter().map(line).collect())
     }

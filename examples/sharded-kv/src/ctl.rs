@@ -120,6 +120,12 @@ pub(crate) enum CtlError {
     Odd { address: HostPort, reply: Reply },
     #[error("node {0} is unknown, add-node tells where it is")]
     UnknownNode(u64),
+    #[error("{address} is node {found}")]
+    OtherNode { address: HostPort, found: u64 },
+    #[error("node {id} has groups = {found}, the cluster has {wanted}: it would look for keys where they are not")]
+    OtherGroups { id: u64, found: u64, wanted: u64 },
+    #[error("another node {id} answers at {address}")]
+    Taken { id: u64, address: HostPort },
     #[error(
         "node {id} is not known to these nodes, which could not be reached: {missed:?}; do it again once they are back, \
          unless they are gone for good"

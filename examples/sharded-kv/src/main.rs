@@ -273,6 +273,7 @@ fn run(mode: Mode) -> Result<ExitCode, RunError> {
             let dial = Dial {
                 tls: ca.as_deref().map(Connector::open).transpose()?,
                 password: operators_password(password_file.as_deref())?,
+                groups: None,
             };
             let asked = ctl::run(&node, &dial, command, announce);
             runtime()?.block_on(asked)?;

@@ -15,10 +15,10 @@ pub(crate) enum Admin {
     Status,
     /// A line per node that this one knows.
     Nodes,
-    /// Where a node is found.
-    SetNode(PeerConfig),
-    /// Host a replica that waits to be added.
-    Join(GroupId, Incarnation),
+    /// Where a node of a cluster with so many groups is found.
+    SetNode(PeerConfig, i64),
+    /// Host a replica that waits to be added, of a cluster with so many groups.
+    Join(GroupId, Incarnation, i64),
     /// End a replica that was removed; or, if the group goes on in this incarnation, one of an earlier.
     Leave(GroupId, Option<Incarnation>),
     /// Change who belongs to a group that this node leads.
@@ -34,8 +34,8 @@ pub(crate) enum Admin {
 const SUBCOMMANDS: &[(&str, i64)] = &[
     ("STATUS", 2),
     ("NODES", 2),
-    ("SETNODE", 5),
-    ("JOIN", 4),
+    ("SETNODE", 6),
+    ("JOIN", 5),
     ("LEAVE", -3),
     ("ADDLEARNER", 4),
     ("ADDVOTER", 4),
@@ -51,15 +51,19 @@ pub(super) fn admin(arguments: &[Bytes]) -> Parsed {
     let number = |place| positive(argument(arguments, place)?);
     let node = |place| number(place).map(NodeId);
     let group = || number(2).map(GroupId);
+    let groups = |place| parse_integer(argument(arguments, place)?).ok_or(CommandError::NotAnInteger);
     let admin = match subcommand("admin", SUBCOMMANDS, arguments)? {
         "STATUS" => Admin::Status,
         "NODES" => Admin::Nodes,
-        "SETNODE" => Admin::SetNode(PeerConfig {
-            node: node(2)?,
-            peer: address(argument(arguments, 3)?)?,
-            resp: address(argument(arguments, 4)?)?,
-        }),
-        "JOIN" => Admin::Join(group()?, Incarnation(number(3)?)),
+        "SETNODE" => {
+            let peer = PeerConfig {
+                node: node(2)?,
+                peer: address(argument(arguments, 3)?)?,
+                resp: address(argument(arguments, 4)?)?,
+            };
+            Admin::SetNode(peer, groups(5)?)
+        }
+        "JOIN" => Admin::Join(group()?, Incarnation(number(3)?), groups(4)?),
         "LEAVE" => {
             let later = arguments.get(3).map(positive).transpose()?.map(Incarnation);
             Admin::Leave(group()?, later)

@@ -22,11 +22,21 @@ pub(super) const CHANGE: Duration = Duration::from_secs(600);
 /// Before the same is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What a node says of itself.
+struct Myself {
+    node: u64,
+    groups: u64,
+    /// The same as long as its process runs.
+    run: u64,
+}
+
 /// The cluster as one node knows it.
 pub(super) struct Cluster<'a> {
     dial: &'a Dial,
     /// Where clients find each node.
     pub(super) nodes: BTreeMap<u64, Known>,
+    /// How many groups share the slots.
+    groups: u64,
 }
 
 pub(super) struct Known {
@@ -36,16 +46,9 @@ pub(super) struct Known {
 
 impl<'a> Cluster<'a> {
     pub(super) async fn ask(dial: &'a Dial, address: &HostPort) -> Result<Self, CtlError> {
-        let mut nodes = BTreeMap::new();
-        for line in lines(dial, address, &["NODES"]).await? {
-            let field = |name: &str| line.get(name).cloned();
-            let id = field("node").and_then(|node| node.parse().ok());
-            let resp = field("resp").and_then(|resp| resp.parse().ok());
-            if let (Some(id), Some(peer), Some(resp)) = (id, field("peer"), resp) {
-                nodes.insert(id, Known { peer, resp });
-            }
-        }
-        Ok(Self { dial, nodes })
+        let (nodes, myself) = introduce(dial, address).await?;
+        let groups = myself.groups;
+        Ok(Self { dial, nodes, groups })
     }
 
     pub(super) fn resp(&self, node: u64) -> Result<&HostPort, CtlError> {
@@ -120,7 +123,12 @@ impl<'a> Cluster<'a> {
         resp: &HostPort,
         say: &mut impl FnMut(&str),
     ) -> Result<(), CtlError> {
-        let set = |id: u64, peer: String, resp: String| ["SETNODE".to_owned(), id.to_string(), peer, resp];
+        self.check_new(id, resp).await?;
+        let groups = self.groups;
+        let set = |id: u64, peer: String, resp: String| {
+            let [id, groups] = [id, groups].map(|number| number.to_string());
+            ["SETNODE".to_owned(), id, peer, resp, groups]
+        };
         let mut missed = Vec::new();
         for (node, known) in self.nodes.iter().filter(|(node, _)| **node != id) {
             let words = set(id, peer.to_string(), resp.to_string());
@@ -142,6 +150,30 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// That it is the node `id` which serves clients at `resp`, of a cluster like this one, and no other node has that id.
+    async fn check_new(&self, id: u64, resp: &HostPort) -> Result<(), CtlError> {
+        let (_, new) = introduce(self.dial, resp).await?;
+        let address = resp.clone();
+        if new.node != id {
+            let found = new.node;
+            return Err(CtlError::OtherNode { address, found });
+        }
+        if new.groups != self.groups {
+            let (found, wanted) = (new.groups, self.groups);
+            return Err(CtlError::OtherGroups { id, found, wanted });
+        }
+        let before = self.nodes.get(&id).map(|known| &known.resp);
+        if let Some(before) = before.filter(|before| *before != resp)
+            && let Ok((_, there)) = introduce(self.dial, before).await
+            && there.node == id
+            && there.run != new.run
+        {
+            let address = before.clone();
+            return Err(CtlError::Taken { id, address });
+        }
+        Ok(())
+    }
+
     /// Has `node` host a replica of the group that waits to be added. One of an earlier incarnation, which the group
     /// left behind when it was rebuilt, makes room for it.
     pub(super) async fn host(&self, survey: &Survey, group: u64, node: u64) -> Result<(), CtlError> {
@@ -154,7 +186,8 @@ impl<'a> Cluster<'a> {
             let words = ["LEAVE".to_owned(), group.to_string(), incarnation.to_string()];
             self.put(at, &words, ANSWER).await?;
         }
-        let words = ["JOIN".to_owned(), group.to_string(), incarnation.to_string()];
+        let numbers = [group, incarnation, self.groups].map(|number| number.to_string());
+        let words: Vec<String> = ["JOIN".to_owned()].into_iter().chain(numbers).collect();
         self.put(at, &words, ANSWER).await.map(drop)
     }
 
@@ -234,6 +267,31 @@ fn names(membership: &str, node: u64) -> bool {
     let lists = membership.split(' ').filter_map(|field| field.split_once('='));
     let mut nodes = lists.flat_map(|(_, nodes)| nodes.split(','));
     nodes.any(|named| named.parse() == Ok(node))
+}
+
+/// The nodes that the one at `address` knows, and what it says of itself.
+async fn introduce(dial: &Dial, address: &HostPort) -> Result<(BTreeMap<u64, Known>, Myself), CtlError> {
+    let mut nodes = BTreeMap::new();
+    let mut myself = None;
+    for line in lines(dial, address, &["NODES"]).await? {
+        let number = |name: &str| line.get(name).and_then(|value| value.parse().ok());
+        let Some(node) = number("node") else {
+            continue;
+        };
+        if let (Some(groups), Some(run)) = (number("groups"), number("run")) {
+            myself = Some(Myself { node, groups, run });
+        }
+        let resp = line.get("resp").and_then(|resp| resp.parse().ok());
+        if let (Some(peer), Some(resp)) = (line.get("peer").cloned(), resp) {
+            nodes.insert(node, Known { peer, resp });
+        }
+    }
+    let address = address.clone();
+    let myself = myself.ok_or(CtlError::Odd {
+        address,
+        reply: Reply::Null,
+    })?;
+    Ok((nodes, myself))
 }
 
 /// The answer's lines, taken apart into `name=value`.
