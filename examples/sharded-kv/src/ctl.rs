@@ -2,6 +2,7 @@
 //! done already stays done, and a group that was rebuilt is not rebuilt once more.
 
 mod ask;
+mod change;
 mod cluster;
 mod rebuild;
 mod survey;
@@ -143,6 +144,13 @@ pub(crate) enum CtlError {
     StillMember { group: u64, node: u64, membership: String },
 }
 
+impl CtlError {
+    /// Whether nothing was heard of the node.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Silence { .. })
+    }
+}
+
 /// What is done for each of some groups.
 struct Plan {
     groups: Groups,
@@ -190,7 +198,8 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
         Ctl::AddNode { id, peer, resp } => return cluster.add_node(id, &peer, &resp, &mut say).await,
         Ctl::Transfer { group, node } => {
             cluster.resp(node)?;
-            cluster.change(group, "TRANSFER", &[node]).await?;
+            let leader = cluster.leader(&cluster.survey().await, group);
+            cluster.change(group, leader, "TRANSFER", &[node]).await?;
             say(&format!("group {group}: led by {node}"));
             return Ok(());
         }
@@ -208,7 +217,8 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
         if let Some(node) = plan.comes {
             cluster.host(&survey, group, node).await?;
         }
-        let done = cluster.change(group, plan.change, &plan.nodes).await?;
+        let leader = cluster.leader(&survey, group);
+        let done = cluster.change(group, leader, plan.change, &plan.nodes).await?;
         say(&format!("group {group}: {done}"));
         if let Some(node) = plan.leaves {
             cluster.leave(group, node, &done, &mut say).await?;
@@ -219,8 +229,10 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
 
 /// Groups in which there is nothing to give up are no mistake.
 async fn abandon(cluster: &Cluster<'_>, groups: &Groups, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
-    for group in cluster.survey().await.meant(groups) {
-        match cluster.change(group, "ABANDON", &[]).await {
+    let survey = cluster.survey().await;
+    for group in survey.meant(groups) {
+        let leader = cluster.leader(&survey, group);
+        match cluster.change(group, leader, "ABANDON", &[]).await {
             Ok(done) => say(&format!("group {group}: {done}")),
             Err(CtlError::Refused { text, .. }) => say(&format!("group {group}: {text}")),
             Err(error) => return Err(error),

@@ -1,10 +1,11 @@
 //! The cluster as an operator sees it: what its nodes say, and what is put to whom.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::ask::ask;
 use super::CtlError;
@@ -14,13 +15,10 @@ use crate::dial::Dial;
 use crate::resp::Reply;
 
 /// For an answer that needs nothing but the node itself.
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
-/// For a change of one group: a node may have to catch up first.
-pub(super) const CHANGE: Duration = Duration::from_secs(600);
-
-/// Before the same is asked again.
-const PAUSE: Duration = Duration::from_millis(50);
+/// After it a node that did not answer is asked again, if it is worth it.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// What a node says of itself.
 struct Myself {
@@ -37,6 +35,8 @@ pub(super) struct Cluster<'a> {
     pub(super) nodes: BTreeMap<u64, Known>,
     /// How many groups share the slots.
     groups: u64,
+    /// The nodes that did not answer, and when that was.
+    silent: RefCell<BTreeMap<u64, Instant>>,
 }
 
 pub(super) struct Known {
@@ -48,7 +48,13 @@ impl<'a> Cluster<'a> {
     pub(super) async fn ask(dial: &'a Dial, address: &HostPort) -> Result<Self, CtlError> {
         let (nodes, myself) = introduce(dial, address).await?;
         let groups = myself.groups;
-        Ok(Self { dial, nodes, groups })
+        let silent = RefCell::default();
+        Ok(Self {
+            dial,
+            nodes,
+            groups,
+            silent,
+        })
     }
 
     pub(super) fn resp(&self, node: u64) -> Result<&HostPort, CtlError> {
@@ -74,9 +80,38 @@ impl<'a> Cluster<'a> {
             .map(|(node, known)| async { (*node, lines(self.dial, &known.resp, &["STATUS"]).await) });
         let mut survey = Survey::default();
         for (node, answer) in join_all(asked).await {
+            self.note(node, answer.as_ref().err());
             survey.add(node, answer);
         }
         survey
+    }
+
+    /// Remembers whether `node` answered, be it with a refusal.
+    pub(super) fn note(&self, node: u64, error: Option<&CtlError>) {
+        let mut silent = self.silent.borrow_mut();
+        if error.is_some_and(CtlError::is_silence) {
+            silent.insert(node, Instant::now());
+        } else {
+            silent.remove(&node);
+        }
+    }
+
+    /// The nodes but those that did not answer when they were asked last.
+    pub(super) fn answering(&self) -> impl Iterator<Item = u64> {
+        let silent: Vec<u64> = self.silent.borrow().keys().copied().collect();
+        self.nodes.keys().copied().filter(move |node| !silent.contains(node))
+    }
+
+    /// Whether it makes sense to ask `node`: one that did not answer a moment ago would not now.
+    pub(super) fn may_answer(&self, node: u64) -> bool {
+        let silent = self.silent.borrow();
+        let is_silent = silent.get(&node).is_some_and(|since| since.elapsed() < SILENT);
+        self.nodes.contains_key(&node) && !is_silent
+    }
+
+    /// Who leads the group, if that node answers.
+    pub(super) fn leader(&self, survey: &Survey, group: u64) -> Option<u64> {
+        survey.leader(group).filter(|leader| self.may_answer(*leader))
     }
 
     pub(super) async fn status(&self, say: &mut impl FnMut(&str)) {
@@ -134,7 +169,7 @@ impl<'a> Cluster<'a> {
             let words = set(id, peer.to_string(), resp.to_string());
             match ask(self.dial, &known.resp, &words, ANSWER).await {
                 Ok(_) => say(&format!("node {node} knows node {id}")),
-                Err(error @ (CtlError::Io { .. } | CtlError::Silence { .. })) => {
+                Err(error) if error.is_silence() => {
                     say(&format!("node {node} does not know node {id}: {error}"));
                     missed.push(*node);
                 }
@@ -210,55 +245,15 @@ impl<'a> Cluster<'a> {
         }
         let words = ["LEAVE".to_owned(), group.to_string()];
         let left = match self.resp(node) {
-            Ok(at) => ask(self.dial, at, &words, ANSWER).await.map(drop),
+            Ok(at) if self.answering().any(|other| other == node) => self.put(at, &words, ANSWER).await.map(drop),
+            Ok(at) => Err(CtlError::Silence { address: at.clone() }),
             Err(error) => Err(error),
         };
+        self.note(node, left.as_ref().err());
         if let Err(error) = left {
             say(&format!("group {group}: node {node} still holds its replica: {error}"));
         }
         Ok(())
-    }
-
-    /// Asks whoever leads the group, until it is done.
-    pub(super) async fn change(&self, group: u64, what: &str, nodes: &[u64]) -> Result<String, CtlError> {
-        let give_up = Instant::now() + CHANGE;
-        let mut last = "nobody was asked".to_owned();
-        let numbers = [group].into_iter().chain(nodes.iter().copied());
-        let words: Vec<String> = [what.to_owned()]
-            .into_iter()
-            .chain(numbers.map(|number| number.to_string()))
-            .collect();
-        let mut turn = self.nodes.keys().copied().cycle();
-        let mut next = None;
-        while Instant::now() < give_up {
-            let Some(node) = next.take().or_else(|| turn.next()) else {
-                break;
-            };
-            let Ok(at) = self.resp(node) else {
-                continue;
-            };
-            match ask(self.dial, at, &words, CHANGE).await {
-                Ok(Reply::Status(done)) => return Ok(done.into_owned()),
-                Ok(Reply::Bulk(done)) => return Ok(String::from_utf8_lossy(&done).into_owned()),
-                Ok(reply) => {
-                    let address = at.clone();
-                    return Err(CtlError::Odd { address, reply });
-                }
-                Err(CtlError::Refused { text, .. }) if text.starts_with("NOTLEADER ") => {
-                    let leader = text.rsplit(' ').next().and_then(|leader| leader.parse().ok());
-                    next = leader.filter(|leader| self.nodes.contains_key(leader) && *leader != node);
-                    last = text;
-                }
-                Err(CtlError::Refused { text, .. }) if text.starts_with("TRYAGAIN ") => {
-                    next = Some(node);
-                    last = text;
-                }
-                Err(error @ CtlError::Refused { .. }) => return Err(error),
-                Err(error) => last = error.to_string(),
-            }
-            sleep(PAUSE).await;
-        }
-        Err(CtlError::TooLate { group, last })
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::CtlError;
-use super::cluster::{CHANGE, Cluster};
+use super::change::CHANGE;
+use super::cluster::Cluster;
 use super::survey::{Replica, Survey};
 use crate::resp::Reply;
 
@@ -169,7 +170,7 @@ impl Cluster<'_> {
         }
         for other in missing(survey.of(group)) {
             self.host(&survey, group, other).await?;
-            let done = self.change(group, "ADDVOTER", &[other]).await?;
+            let done = self.change(group, Some(node), "ADDVOTER", &[other]).await?;
             say(&format!("group {group}: {done}"));
         }
         Ok(())

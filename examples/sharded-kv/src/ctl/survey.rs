@@ -96,6 +96,13 @@ impl Survey {
         self.groups.get(&group).map_or(&[], Vec::as_slice)
     }
 
+    /// Who leads a group, as far as can be told: a replica that does, or one that hears a leader.
+    pub(super) fn leader(&self, group: u64) -> Option<u64> {
+        let known = self.of(group).iter().filter(|replica| replica.leader().is_some());
+        let newest = known.max_by_key(|replica| (replica.incarnation(), replica.leads(), replica.number("term")));
+        newest.and_then(Replica::leader)
+    }
+
     /// The groups that are meant by `wanted`.
     pub(super) fn meant(&self, wanted: &Groups) -> Vec<u64> {
         match wanted.group {

@@ -450,3 +450,24 @@ fn a_node_is_added_under_its_own_number_and_at_its_own_address() {
     let nodes = cluster.ctl(1, &["status"]);
     assert!(nodes.contains(&format!("resp={}", cluster.resp(2))), "{nodes}");
 }
+
+/// It takes connections and says nothing.
+#[test]
+fn a_node_that_hangs_is_replaced() {
+    let mut cluster = ServerCluster::new(3, 3);
+    cluster.start_all();
+    let fourth = cluster.add_joining();
+    cluster.start(fourth);
+    cluster.wait_ready(fourth);
+    let (peer, resp) = (cluster.peer(fourth), cluster.resp(fourth));
+    cluster.ctl(2, &["add-node", "4", "--peer", &peer, "--resp", &resp]);
+    for group in groups(&cluster.ctl(2, &["status"])) {
+        cluster.ctl(2, &["transfer", &group.to_string(), "1"]);
+    }
+    cluster.freeze(1);
+    let said = cluster.ctl(2, &["replace", "1", "4"]);
+    assert!(said.contains("node 1 still holds its replica"), "{said}");
+    for group in 1..=3 {
+        assert!(said.contains(&format!("group {group}: voters=2,3,4")), "{said}");
+    }
+}
