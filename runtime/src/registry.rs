@@ -8,7 +8,9 @@ use crate::tenancy::{GroupUsage, Tenancy};
 use crate::worker::{Transfer, Work};
 use dashmap::DashMap;
 use parking_lot::RwLock;
-use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, MemberRole, Membership, NodeId, RoleKind, TransferOutcome};
+use raftyard_groups::{
+    GroupId, Incarnation, LogId, LogIndex, MemberRole, Membership, NodeId, RoleKind, TransferOutcome,
+};
 use std::any::TypeId;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

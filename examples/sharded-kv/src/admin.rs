@@ -3,19 +3,21 @@
 
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use raftyard::{
-    ChangeError, Consistency, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId, PeerMode,
-    ReplicaState, RoleKind, TransferError,
+    ChangeError, Consistency, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId,
+    PeerMode, ReplicaState, RoleKind, TransferError,
 };
+use tokio::task::spawn_blocking;
 
 use crate::command::{Admin, other_groups};
 use crate::config::PeerConfig;
 use crate::machine::Query;
 use crate::node::Node;
-use crate::nodes_file;
+use crate::nodes_file::{self, NodesFileError};
 use crate::resp::Reply;
 use crate::state::Replica;
 use crate::topology::Member;
@@ -105,7 +107,9 @@ impl Node {
                 Some(later) if replica.incarnation() >= later => return Ok(Reply::OK),
                 Some(_) => {}
                 None if is_member(&replica).await => {
-                    return Err(format!("ERR this node is a member of {group}, it has to be removed first"));
+                    return Err(format!(
+                        "ERR this node is a member of {group}, it has to be removed first"
+                    ));
                 }
                 None => {}
             }
@@ -135,18 +139,24 @@ impl Node {
         }
         let noted = self.hosting().host().set_peer(peer.node, peer.peer.to_string()).await;
         noted.map_err(|error| format!("ERR {error}"))?;
-        self.learn(peer).map_err(|error| format!("ERR {error}"))?;
+        self.learn(peer).await.map_err(|error| format!("ERR {error}"))?;
         Ok(Reply::OK)
     }
 
     /// Notes where clients find a node.
-    fn learn(&self, peer: PeerConfig) -> Result<(), nodes_file::NodesFileError> {
-        let mut learned = self.learned();
+    async fn learn(&self, peer: PeerConfig) -> Result<(), NodesFileError> {
         let member = Member::new(self.cluster(), peer.node, peer.resp.clone(), peer.peer.port);
-        learned.retain(|known| known.node != peer.node);
-        learned.push(peer);
-        nodes_file::write(self.data_dir(), &learned)?;
-        drop(learned);
+        let mut learned = self.learned().lock().await;
+        let mut nodes = learned.clone();
+        nodes.retain(|known| known.node != peer.node);
+        nodes.push(peer);
+        // On a thread that may wait for the disk.
+        let dir = self.data_dir().to_owned();
+        let written = spawn_blocking(move || nodes_file::write(&dir, &nodes).map(|()| nodes)).await;
+        *learned = written.map_err(|error| NodesFileError::Io {
+            path: self.data_dir().to_owned(),
+            source: io::Error::other(error),
+        })??;
         self.add_member(member);
         Ok(())
     }

@@ -267,7 +267,10 @@ fn connection_commands() {
     assert_eq!(reply_in(&mut session, "RAFTYARD DIRECT 4"), Reply::OK);
     let other = "ERR this node has groups = 4, the cluster has 16";
     assert_eq!(reply_in(&mut session, "RAFTYARD DIRECT 16"), Reply::error(other));
-    assert_eq!(error("RAFTYARD DIRECT x"), "ERR value is not an integer or out of range");
+    assert_eq!(
+        error("RAFTYARD DIRECT x"),
+        "ERR value is not an integer or out of range"
+    );
     assert_eq!(reply_in(&mut session, "RESET"), Reply::status("RESET"));
     assert_eq!(session.protocol, Protocol::Resp2);
     assert!(session.name.is_empty() && !session.direct);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::ask::ask;
 use super::CtlError;
+use super::ask::ask;
 use super::survey::{Fields, Replica, Survey};
 use crate::address::HostPort;
 use crate::dial::Dial;

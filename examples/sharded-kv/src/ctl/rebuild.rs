@@ -26,12 +26,21 @@ const REBUILT: u64 = 1 << 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Objection {
     /// The node says nothing of a replica.
-    NoReplica { node: u64 },
+    NoReplica {
+        node: u64,
+    },
     /// The group went on without the replica.
-    LeftBehind { node: u64, others: u64 },
-    Led { leader: u64 },
+    LeftBehind {
+        node: u64,
+        others: u64,
+    },
+    Led {
+        leader: u64,
+    },
     /// They can elect a leader, or will repair each other.
-    Quorum { nodes: BTreeSet<u64> },
+    Quorum {
+        nodes: BTreeSet<u64>,
+    },
     /// Another replica has entries that this one lacks.
     Newer {
         node: u64,
@@ -45,7 +54,10 @@ impl fmt::Display for Objection {
         match self {
             Self::NoReplica { node } => write!(f, "node {node} says nothing of a replica"),
             Self::LeftBehind { node, others } => {
-                write!(f, "it was rebuilt before, and goes on at node {others} without what node {node} holds; join adds it")
+                write!(
+                    f,
+                    "it was rebuilt before, and goes on at node {others} without what node {node} holds; join adds it"
+                )
             }
             Self::Led { leader } => write!(f, "node {leader} leads it (--force does it nevertheless)"),
             Self::Quorum { nodes } => write!(
@@ -120,9 +132,7 @@ fn objection(replicas: &[Replica], node: u64) -> Option<Objection> {
 /// Whether the group goes on from the replica of `node` already: it was rebuilt, that node votes in it, and it has a leader.
 fn is_rebuilt(replicas: &[Replica], node: u64) -> bool {
     let newest = replicas.iter().map(Replica::incarnation).max();
-    let mut current = replicas
-        .iter()
-        .filter(|replica| Some(replica.incarnation()) == newest);
+    let mut current = replicas.iter().filter(|replica| Some(replica.incarnation()) == newest);
     newest >= Some(REBUILT) && current.any(|replica| replica.leads() && replica.nodes("voters").contains(&node))
 }
 
@@ -156,7 +166,9 @@ impl Cluster<'_> {
         } else {
             for replica in survey.of(group) {
                 let (node, (term, last)) = (replica.node, replica.last());
-                say(&format!("group {group}: node {node} holds entries up to {last} of term {term}"));
+                say(&format!(
+                    "group {group}: node {node} holds entries up to {last} of term {term}"
+                ));
             }
             let report = self.put(at, &["REBUILD".to_owned(), group.to_string()], CHANGE).await?;
             if let Reply::Bulk(report) = report {

@@ -43,7 +43,9 @@ impl Replica {
 
     /// Whether it knows nothing yet, and waits to be added.
     pub(super) fn waits(&self) -> bool {
-        !["voters", "learners"].iter().any(|role| self.fields.contains_key(*role))
+        !["voters", "learners"]
+            .iter()
+            .any(|role| self.fields.contains_key(*role))
     }
 
     /// The nodes of the group's newest configuration, in one of its roles.

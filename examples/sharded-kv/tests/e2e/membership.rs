@@ -258,7 +258,10 @@ fn groups_that_lost_their_quorum_are_rebuilt_from_one_node() {
         String::from_utf8(output.stderr).unwrap()
     };
     let said = refused(&cluster, "1", "3");
-    assert!(said.contains("group 1 is not rebuilt") && said.contains("leads it"), "{said}");
+    assert!(
+        said.contains("group 1 is not rebuilt") && said.contains("leads it"),
+        "{said}"
+    );
     expect(&mut client, "before");
     cluster.kill(1);
     cluster.kill(2);
@@ -279,7 +282,10 @@ fn groups_that_lost_their_quorum_are_rebuilt_from_one_node() {
     assert!(said.contains("goes on at node 3 without what node 2 holds"), "{said}");
     for group in groups(&cluster.ctl(3, &["status"])) {
         let said = cluster.ctl(3, &["rebuild", &group.to_string(), "3"]);
-        assert!(said.contains("it is rebuilt already") && said.contains("voters=2,3"), "{said}");
+        assert!(
+            said.contains("it is rebuilt already") && said.contains("voters=2,3"),
+            "{said}"
+        );
     }
     expect(&mut ClusterClient::new(&[cluster.resp(2), cluster.resp(3)]), "after");
 

@@ -27,11 +27,17 @@ fn a_group_that_can_go_on_is_not_rebuilt() {
     let led = Some(Objection::Led { leader: 1 });
     let all = [replica(1, "leader=1"), replica(2, "leader=1"), replica(3, "last=3")];
     assert_eq!(objection(&all, 3), led);
-    assert_eq!(objection(&[replica(3, "leader=1")], 3), led, "it hears a leader that does not answer here");
-    let quorum = Some(Objection::Quorum {
-        nodes: [2, 3].into(),
-    });
-    assert_eq!(objection(&[replica(2, ""), replica(3, "")], 3), quorum, "between two leaders");
+    assert_eq!(
+        objection(&[replica(3, "leader=1")], 3),
+        led,
+        "it hears a leader that does not answer here"
+    );
+    let quorum = Some(Objection::Quorum { nodes: [2, 3].into() });
+    assert_eq!(
+        objection(&[replica(2, ""), replica(3, "")], 3),
+        quorum,
+        "between two leaders"
+    );
     let joint = "outgoing=3,4,5";
     assert_eq!(
         objection(&[replica(2, joint), replica(3, joint)], 3),
@@ -67,7 +73,10 @@ fn what_a_rebuilt_group_left_behind_is_not_rebuilt_and_its_nodes_come_back() {
     assert_eq!(objection(&all, 5), Some(Objection::NoReplica { node: 5 }));
     assert!(is_rebuilt(&all, 3) && !is_rebuilt(&all, 1));
     assert_eq!(missing(&all), [1, 2, 4]);
-    assert!(!is_rebuilt(&[replica(1, "leader=1"), replica(3, "leader=1")], 1), "it was never rebuilt");
+    assert!(
+        !is_rebuilt(&[replica(1, "leader=1"), replica(3, "leader=1")], 1),
+        "it was never rebuilt"
+    );
 
     let coming = format!("incarnation={} voters=3 next-voters=2,3 leader=3", REBUILT + 7);
     assert_eq!(missing(&[replica(2, &coming), replica(3, &coming)]), [2]);
