@@ -1,6 +1,7 @@
 //! `raftyard-kv ctl`: an operator's commands, put to the nodes' client ports. Everything here can be asked again: what is
 //! done already stays done, and a group that was rebuilt is not rebuilt once more.
 
+mod add_node;
 mod ask;
 mod change;
 mod cluster;

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::CtlError;
+use super::add_node::introduce;
 use super::ask::ask;
 use super::survey::{Fields, Replica, Survey};
 use crate::address::HostPort;
@@ -20,28 +21,20 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// After it a node that did not answer is asked again, if it is worth it.
 const SILENT: Duration = Duration::from_secs(5);
 
-/// What a node says of itself.
-struct Myself {
-    node: u64,
-    groups: u64,
-    /// The same as long as its process runs.
-    run: u64,
-}
-
 /// The cluster as one node knows it.
 pub(super) struct Cluster<'a> {
-    dial: &'a Dial,
+    pub(super) dial: &'a Dial,
     /// Where clients find each node.
     pub(super) nodes: BTreeMap<u64, Known>,
     /// How many groups share the slots.
-    groups: u64,
+    pub(super) groups: u64,
     /// The nodes that did not answer, and when that was.
     silent: RefCell<BTreeMap<u64, Instant>>,
 }
 
 pub(super) struct Known {
-    peer: String,
-    resp: HostPort,
+    pub(super) peer: String,
+    pub(super) resp: HostPort,
 }
 
 impl<'a> Cluster<'a> {
@@ -150,65 +143,6 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Goes on when a node that is there already can't be reached: it may be the one whose place the new one takes.
-    pub(super) async fn add_node(
-        &self,
-        id: u64,
-        peer: &HostPort,
-        resp: &HostPort,
-        say: &mut impl FnMut(&str),
-    ) -> Result<(), CtlError> {
-        self.check_new(id, resp).await?;
-        let groups = self.groups;
-        let set = |id: u64, peer: String, resp: String| {
-            let [id, groups] = [id, groups].map(|number| number.to_string());
-            ["SETNODE".to_owned(), id, peer, resp, groups]
-        };
-        let mut missed = Vec::new();
-        for (node, known) in self.nodes.iter().filter(|(node, _)| **node != id) {
-            let words = set(id, peer.to_string(), resp.to_string());
-            match ask(self.dial, &known.resp, &words, ANSWER).await {
-                Ok(_) => say(&format!("node {node} knows node {id}")),
-                Err(error) if error.is_silence() => {
-                    say(&format!("node {node} does not know node {id}: {error}"));
-                    missed.push(*node);
-                }
-                Err(error) => return Err(error),
-            }
-            let words = set(*node, known.peer.clone(), known.resp.to_string());
-            ask(self.dial, resp, &words, ANSWER).await?;
-        }
-        if missed.is_empty() {
-            Ok(())
-        } else {
-            Err(CtlError::NotTold { id, missed })
-        }
-    }
-
-    /// That it is the node `id` which serves clients at `resp`, of a cluster like this one, and no other node has that id.
-    async fn check_new(&self, id: u64, resp: &HostPort) -> Result<(), CtlError> {
-        let (_, new) = introduce(self.dial, resp).await?;
-        let address = resp.clone();
-        if new.node != id {
-            let found = new.node;
-            return Err(CtlError::OtherNode { address, found });
-        }
-        if new.groups != self.groups {
-            let (found, wanted) = (new.groups, self.groups);
-            return Err(CtlError::OtherGroups { id, found, wanted });
-        }
-        let before = self.nodes.get(&id).map(|known| &known.resp);
-        if let Some(before) = before.filter(|before| *before != resp)
-            && let Ok((_, there)) = introduce(self.dial, before).await
-            && there.node == id
-            && there.run != new.run
-        {
-            let address = before.clone();
-            return Err(CtlError::Taken { id, address });
-        }
-        Ok(())
-    }
-
     /// Has `node` host a replica of the group that waits to be added. One of an earlier incarnation, which the group
     /// left behind when it was rebuilt, makes room for it.
     pub(super) async fn host(&self, survey: &Survey, group: u64, node: u64) -> Result<(), CtlError> {
@@ -264,33 +198,8 @@ fn names(membership: &str, node: u64) -> bool {
     nodes.any(|named| named.parse() == Ok(node))
 }
 
-/// The nodes that the one at `address` knows, and what it says of itself.
-async fn introduce(dial: &Dial, address: &HostPort) -> Result<(BTreeMap<u64, Known>, Myself), CtlError> {
-    let mut nodes = BTreeMap::new();
-    let mut myself = None;
-    for line in lines(dial, address, &["NODES"]).await? {
-        let number = |name: &str| line.get(name).and_then(|value| value.parse().ok());
-        let Some(node) = number("node") else {
-            continue;
-        };
-        if let (Some(groups), Some(run)) = (number("groups"), number("run")) {
-            myself = Some(Myself { node, groups, run });
-        }
-        let resp = line.get("resp").and_then(|resp| resp.parse().ok());
-        if let (Some(peer), Some(resp)) = (line.get("peer").cloned(), resp) {
-            nodes.insert(node, Known { peer, resp });
-        }
-    }
-    let address = address.clone();
-    let myself = myself.ok_or(CtlError::Odd {
-        address,
-        reply: Reply::Null,
-    })?;
-    Ok((nodes, myself))
-}
-
 /// The answer's lines, taken apart into `name=value`.
-async fn lines(dial: &Dial, address: &HostPort, words: &[&str]) -> Result<Vec<Fields>, CtlError> {
+pub(super) async fn lines(dial: &Dial, address: &HostPort, words: &[&str]) -> Result<Vec<Fields>, CtlError> {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let odd = |reply| CtlError::Odd {
         address: address.clone(),
