@@ -62,7 +62,8 @@ impl MembershipChange {
         Self::new().set(node, None)
     }
 
-    /// `new` takes the place of the voter `old`, in one change.
+    /// `new` takes the place of the voter `old`, in one change. A node that takes its own place stays: it is no member
+    /// that may be destroyed afterwards.
     #[must_use]
     pub fn replace(old: NodeId, new: NodeId) -> Self {
         Self::remove(old).set(new, Some(MemberRole::Voter))

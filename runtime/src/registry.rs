@@ -8,7 +8,9 @@ use crate::tenancy::{GroupUsage, Tenancy};
 use crate::worker::{Transfer, Work};
 use dashmap::DashMap;
 use parking_lot::RwLock;
-use raftyard_groups::{GroupId, Incarnation, LogIndex, MemberRole, Membership, NodeId, RoleKind, TransferOutcome};
+use raftyard_groups::{
+    GroupId, Incarnation, LogId, LogIndex, MemberRole, Membership, NodeId, RoleKind, TransferOutcome,
+};
 use std::any::TypeId;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -59,6 +61,7 @@ pub(crate) struct StatusCell {
     leader: AtomicU64,
     term: AtomicU64,
     last: AtomicU64,
+    last_term: AtomicU64,
     commit: AtomicU64,
     applied: AtomicU64,
     /// The last entry that a state on disk holds, while that is ahead of its log; or 0.
@@ -89,6 +92,9 @@ pub struct GroupStatus {
     pub term: u64,
     /// The last index of its log.
     pub last: u64,
+    /// The term of the entry there: of two logs of one incarnation that with the later one is newer, or, of one term, the
+    /// longer one.
+    pub last_term: u64,
     /// Its commit index.
     pub commit: u64,
     /// Its applied index.
@@ -142,7 +148,7 @@ pub(crate) struct Standing<'a> {
     pub(crate) role: RoleKind,
     pub(crate) leader: Option<NodeId>,
     pub(crate) term: u64,
-    pub(crate) last: u64,
+    pub(crate) last: LogId,
     pub(crate) commit: u64,
     pub(crate) applied: u64,
     pub(crate) ahead: LogIndex,
@@ -165,7 +171,8 @@ impl StatusCell {
             Ordering::Relaxed,
         );
         self.term.store(status.term, Ordering::Relaxed);
-        self.last.store(status.last, Ordering::Relaxed);
+        self.last.store(status.last.index.0, Ordering::Relaxed);
+        self.last_term.store(status.last.term.0, Ordering::Relaxed);
         self.commit.store(status.commit, Ordering::Relaxed);
         self.applied.store(status.applied, Ordering::Relaxed);
         self.set_ahead(status.ahead);
@@ -279,6 +286,7 @@ impl StatusCell {
             leader: self.leader(),
             term: self.term.load(Ordering::Relaxed),
             last: self.last.load(Ordering::Relaxed),
+            last_term: self.last_term.load(Ordering::Relaxed),
             commit: self.commit.load(Ordering::Relaxed),
             applied: self.applied.load(Ordering::Relaxed),
             membership,

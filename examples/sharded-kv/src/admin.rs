@@ -2,28 +2,43 @@
 //! another node has to be asked; after `TRYAGAIN` the same again. To ask for what is done already does no harm.
 
 use std::fmt::Write;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use raftyard::{
-    ChangeError, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId, PeerMode,
-    RoleKind, TransferError,
+    ChangeError, Consistency, GroupId, GroupOptions, Incarnation, MemberRole, Membership, MembershipChange, NodeId,
+    PeerMode, ReplicaState, RoleKind, TransferError,
 };
+use tokio::task::spawn_blocking;
 
-use crate::command::Admin;
+use crate::command::{Admin, other_groups};
 use crate::config::PeerConfig;
+use crate::machine::Query;
 use crate::node::Node;
-use crate::nodes_file;
+use crate::nodes_file::{self, NodesFileError};
 use crate::resp::Reply;
 use crate::state::Replica;
 use crate::topology::Member;
+
+/// This run of the process, by a random number.
+static RUN: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+
+/// For a leader to confirm that a replica is a member.
+const CONFIRMED: Duration = Duration::from_secs(1);
+
+/// Between two looks whether a replica has heard that it was removed.
+const LOOK: Duration = Duration::from_millis(5);
 
 impl Node {
     pub(crate) async fn administer(&self, admin: Admin) -> Reply {
         let done = match admin {
             Admin::Status => Ok(self.describe_groups().await),
             Admin::Nodes => Ok(self.describe_nodes()),
-            Admin::SetNode(peer) => self.set_node(peer).await,
-            Admin::Join(group, incarnation) => self.join(group, incarnation).await,
-            Admin::Leave(group) => self.leave(group).await,
+            Admin::SetNode(peer, groups) => self.set_node(peer, groups).await,
+            Admin::Join(group, incarnation, groups) => self.join(group, incarnation, groups).await,
+            Admin::Leave(group, later) => self.leave(group, later).await,
             Admin::Change(group, change) => self.change(group, change).await,
             Admin::Abandon(group) => self.abandon(group).await,
             Admin::Rebuild(group) => self.rebuild(group).await,
@@ -76,15 +91,29 @@ impl Node {
         }
     }
 
-    async fn join(&self, group: GroupId, incarnation: Incarnation) -> Result<Reply, String> {
+    async fn join(&self, group: GroupId, incarnation: Incarnation, groups: i64) -> Result<Reply, String> {
+        self.check_groups(groups)?;
         let place = self.place_of(group)?;
         let options = GroupOptions::default().incarnation(incarnation);
         let joined = self.hosting().join(place, options).await;
         joined.map(|()| Reply::OK).map_err(|error| format!("ERR {error}"))
     }
 
-    async fn leave(&self, group: GroupId) -> Result<Reply, String> {
+    /// What belongs to a group is not destroyed, whoever asks for it: the entries that it acknowledged would be gone.
+    async fn leave(&self, group: GroupId, later: Option<Incarnation>) -> Result<Reply, String> {
         let place = self.place_of(group)?;
+        if let Some(replica) = self.hosting().replica(usize::from(place)) {
+            match later {
+                Some(later) if replica.incarnation() >= later => return Ok(Reply::OK),
+                Some(_) => {}
+                None if is_member(&replica).await => {
+                    return Err(format!(
+                        "ERR this node is a member of {group}, it has to be removed first"
+                    ));
+                }
+                None => {}
+            }
+        }
         let left = self.hosting().leave(place).await;
         left.map(|()| Reply::OK).map_err(|error| format!("ERR {error}"))
     }
@@ -97,29 +126,43 @@ impl Node {
             .map_err(|error| format!("ERR {error}"))
     }
 
+    /// Refuses who means a cluster with another number of groups, in which keys are elsewhere.
+    fn check_groups(&self, groups: i64) -> Result<(), String> {
+        other_groups(groups, self.shard_map().groups().into()).map_or(Ok(()), Err)
+    }
+
     /// Durable before it counts.
-    async fn set_node(&self, peer: PeerConfig) -> Result<Reply, String> {
+    async fn set_node(&self, peer: PeerConfig, groups: i64) -> Result<Reply, String> {
+        self.check_groups(groups)?;
         if peer.node == self.me() {
             return Ok(Reply::OK);
         }
         let noted = self.hosting().host().set_peer(peer.node, peer.peer.to_string()).await;
         noted.map_err(|error| format!("ERR {error}"))?;
-        self.learn(peer).map_err(|error| format!("ERR {error}"))?;
+        self.learn(peer).await.map_err(|error| format!("ERR {error}"))?;
         Ok(Reply::OK)
     }
 
     /// Notes where clients find a node.
-    fn learn(&self, peer: PeerConfig) -> Result<(), nodes_file::NodesFileError> {
-        let mut learned = self.learned();
+    async fn learn(&self, peer: PeerConfig) -> Result<(), NodesFileError> {
         let member = Member::new(self.cluster(), peer.node, peer.resp.clone(), peer.peer.port);
-        learned.retain(|known| known.node != peer.node);
-        learned.push(peer);
-        nodes_file::write(self.data_dir(), &learned)?;
-        drop(learned);
+        let mut learned = self.learned().lock().await;
+        let mut nodes = learned.clone();
+        nodes.retain(|known| known.node != peer.node);
+        nodes.push(peer);
+        // On a thread that may wait for the disk.
+        let dir = self.data_dir().to_owned();
+        let written = spawn_blocking(move || nodes_file::write(&dir, &nodes).map(|()| nodes)).await;
+        *learned = written.map_err(|error| NodesFileError::Io {
+            path: self.data_dir().to_owned(),
+            source: io::Error::other(error),
+        })??;
         self.add_member(member);
         Ok(())
     }
 
+    /// A line per node: `node=1 peer=kv1:8001 resp=kv1:7001`; of itself also `groups=48 run=…`, which tells one run of a
+    /// process from another.
     fn describe_nodes(&self) -> Reply {
         let peers = self.hosting().host().peers();
         let topology = self.topology();
@@ -128,7 +171,12 @@ impl Node {
                 Some(address) => address.clone(),
                 None => format!("{}:{}", member.resp.host, member.peer_port),
             };
-            Reply::text(format!("node={} peer={peer} resp={}", member.node.0, member.resp))
+            let mut text = format!("node={} peer={peer} resp={}", member.node.0, member.resp);
+            if member.node == self.me() {
+                // Writing to a string can't fail.
+                let _ = write!(text, " groups={} run={}", self.shard_map().groups(), *RUN);
+            }
+            Reply::text(text)
         };
         Reply::Array(topology.members().iter().map(line).collect())
     }
@@ -142,7 +190,26 @@ impl Node {
     }
 }
 
-/// `group=1 incarnation=1 node=1 role=leader leader=1 term=2 last=9 commit=9 applied=9 voters=1,2,3 …`.
+/// Whether a replica belongs to its group, as a leader confirms. One that was removed may not have heard of it; if nobody
+/// tells it, whoever had it removed knows better.
+async fn is_member(replica: &Replica) -> bool {
+    let heard = async {
+        while replica.status().member.is_some() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // What is current is here then, the change that removed it too.
+    let current = replica.read(Query::KeyCount, Consistency::Follower);
+    tokio::select! {
+        biased;
+        () = heard => false,
+        read = current => read.is_ok() && replica.status().member.is_some(),
+        () = tokio::time::sleep(CONFIRMED) => false,
+    }
+}
+
+/// `group=1 incarnation=1 node=1 role=leader state=running leader=1 term=2 last-term=2 last=9 commit=9 applied=9
+/// voters=1,2,3 …`.
 async fn describe_group(me: NodeId, group: &Replica) -> String {
     let status = group.status();
     let role = match (status.role, status.member) {
@@ -153,13 +220,20 @@ async fn describe_group(me: NodeId, group: &Replica) -> String {
         (RoleKind::Follower, _) => "follower",
         (RoleKind::PreCandidate | RoleKind::Candidate, _) => "candidate",
     };
+    let state = match status.state {
+        ReplicaState::Running if status.damaged => "damaged",
+        ReplicaState::Running => "running",
+        _ => "stopped",
+    };
     let mut text = format!(
-        "group={} incarnation={} node={} role={role} leader={} term={} last={} commit={} applied={} {}",
+        "group={} incarnation={} node={} role={role} state={state} leader={} term={} last-term={} last={} commit={} \
+         applied={} {}",
         group.id().0,
         group.incarnation().0,
         me.0,
         status.leader.map_or(0, |leader| leader.0),
         status.term,
+        status.last_term,
         status.last,
         status.commit,
         status.applied,

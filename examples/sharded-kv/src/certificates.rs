@@ -9,8 +9,10 @@ use std::time::{Duration, SystemTime};
 use raftyard::{NodeId, TlsError, TlsFiles, TlsNetwork};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    PublicKeyData, SanType,
 };
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -29,6 +31,8 @@ pub(crate) enum CertificateError {
     AuthorityKey { path: PathBuf, source: rcgen::Error },
     #[error("{} is there without {}: it would not fit a new one", present.display(), missing.display())]
     HalfAuthority { present: PathBuf, missing: PathBuf },
+    #[error("{} is not the key of a certificate in {}", key.display(), cert.display())]
+    OtherAuthority { cert: PathBuf, key: PathBuf },
     #[error(transparent)]
     Name(#[from] TlsError),
     #[error("can't make a certificate: {0}")]
@@ -91,8 +95,16 @@ fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, CertificateError> {
         // The name is the same in each, and the key says which it is.
         (true, true) => {
             let text = fs::read_to_string(&key_path).map_err(file_error(&key_path))?;
-            let key =
-                KeyPair::from_pem(&text).map_err(|source| CertificateError::AuthorityKey { path: key_path, source })?;
+            let key = KeyPair::from_pem(&text).map_err(|source| CertificateError::AuthorityKey {
+                path: key_path.clone(),
+                source,
+            })?;
+            if !holds(&cert_path, &key)? {
+                return Err(CertificateError::OtherAuthority {
+                    cert: cert_path,
+                    key: key_path,
+                });
+            }
             Ok(Issuer::new(params, key))
         }
         (false, false) => {
@@ -111,6 +123,15 @@ fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, CertificateError> {
             missing: cert_path,
         }),
     }
+}
+
+/// Whether one of the certificates at `path` is for this key: it contains its public half as it stands.
+fn holds(path: &Path, key: &KeyPair) -> Result<bool, CertificateError> {
+    let public = key.subject_public_key_info();
+    let text = fs::read(path).map_err(file_error(path))?;
+    let certificates = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok);
+    let holds = |certificate: CertificateDer<'_>| certificate.windows(public.len()).any(|part| part == public);
+    Ok(certificates.into_iter().any(holds))
 }
 
 /// Valid from an hour ago, for clocks that are not quite right.
@@ -176,6 +197,16 @@ mod tests {
         assert_eq!(renewed[0], first[0], "the authority stays");
         assert!(renewed[1] != first[1] && renewed[2] != first[2]);
         TlsNetwork::open("test", NodeId(3), files(dir.path(), 3)).unwrap();
+
+        let other = tempfile::tempdir().unwrap();
+        write(other.path(), &wanted(&[1], &[])).unwrap();
+        let paths = [dir.path(), other.path()].map(|dir| dir.join("ca.pem"));
+        let [own, others] = paths.map(|path| fs::read(path).unwrap());
+        fs::write(dir.path().join("ca.pem"), &others).unwrap();
+        let error = write(dir.path(), &wanted(&[1], &[])).unwrap_err();
+        assert!(matches!(error, CertificateError::OtherAuthority { .. }), "{error}");
+        fs::write(dir.path().join("ca.pem"), [&others[..], &own].concat()).unwrap();
+        write(dir.path(), &wanted(&[1], &[])).unwrap();
 
         fs::remove_file(dir.path().join("ca-key.pem")).unwrap();
         let error = write(dir.path(), &wanted(&[1], &[])).unwrap_err();

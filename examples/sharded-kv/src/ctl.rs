@@ -1,13 +1,18 @@
 //! `raftyard-kv ctl`: an operator's commands, put to the nodes' client ports. Everything here can be asked again: what is
-//! done already stays done.
+//! done already stays done, and a group that was rebuilt is not rebuilt once more.
 
+mod add_node;
 mod ask;
+mod change;
 mod cluster;
+mod rebuild;
+mod survey;
 
 use clap::Subcommand;
 use std::path::PathBuf;
 
 use self::cluster::Cluster;
+use self::rebuild::Objection;
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::{Reply, ReplyError};
@@ -60,8 +65,15 @@ pub(crate) enum Ctl {
     /// Lets a node lead a group.
     Transfer { group: u64, node: u64 },
     /// Last resort, for a group that lost its quorum for good: goes on from the replica of one node, and has the other
-    /// nodes that answer begin anew from it. Says what may be lost.
-    Rebuild { group: u64, node: u64 },
+    /// nodes that answer begin anew from it. Says what may be lost. Refused if the group can go on by itself, or another
+    /// node holds more of it.
+    Rebuild {
+        group: u64,
+        node: u64,
+        /// Rebuild it whatever speaks against it: what the others have beyond this replica is lost.
+        #[arg(long)]
+        force: bool,
+    },
     /// Looks at what is on a node's disk, while the node is down.
     Store {
         #[command(subcommand)]
@@ -95,7 +107,7 @@ pub(crate) struct Groups {
     all: bool,
 }
 
-/// Why a command was not carried out to its end. To give it again is safe.
+/// Why a command was not carried out to its end. To give it again is safe, without `--force`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CtlError {
     #[error("{address}: {source}")]
@@ -110,6 +122,12 @@ pub(crate) enum CtlError {
     Odd { address: HostPort, reply: Reply },
     #[error("node {0} is unknown, add-node tells where it is")]
     UnknownNode(u64),
+    #[error("{address} is node {found}")]
+    OtherNode { address: HostPort, found: u64 },
+    #[error("node {id} has groups = {found}, the cluster has {wanted}: it would look for keys where they are not")]
+    OtherGroups { id: u64, found: u64, wanted: u64 },
+    #[error("another node {id} answers at {address}")]
+    Taken { id: u64, address: HostPort },
     #[error(
         "node {id} is not known to these nodes, which could not be reached: {missed:?}; do it again once they are back, \
          unless they are gone for good"
@@ -119,6 +137,19 @@ pub(crate) enum CtlError {
     UnknownGroup(u64),
     #[error("group {group}: not done in time: {last}")]
     TooLate { group: u64, last: String },
+    #[error("group {group} is not rebuilt: {objection}")]
+    NotRebuilt { group: u64, objection: Objection },
+    #[error("node {0} can't take its own place")]
+    OwnPlace(u64),
+    #[error("group {group}: node {node} keeps its replica, it still belongs to the group: {membership}")]
+    StillMember { group: u64, node: u64, membership: String },
+}
+
+impl CtlError {
+    /// Whether nothing was heard of the node.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Silence { .. })
+    }
 }
 
 /// What is done for each of some groups.
@@ -168,26 +199,30 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
         Ctl::AddNode { id, peer, resp } => return cluster.add_node(id, &peer, &resp, &mut say).await,
         Ctl::Transfer { group, node } => {
             cluster.resp(node)?;
-            cluster.change(group, "TRANSFER", &[node]).await?;
+            let leader = cluster.leader(&cluster.survey().await, group);
+            cluster.change(group, leader, "TRANSFER", &[node]).await?;
             say(&format!("group {group}: led by {node}"));
             return Ok(());
         }
-        Ctl::Rebuild { group, node } => return cluster.rebuild(group, node, &mut say).await,
+        Ctl::Rebuild { group, node, force } => return cluster.rebuild(group, node, force, &mut say).await,
         Ctl::Abandon { groups } => return abandon(&cluster, &groups, &mut say).await,
         Ctl::AddLearner { id, groups } => plan(groups, Some(id), "ADDLEARNER", &[id], None),
         Ctl::Join { id, groups } => plan(groups, Some(id), "ADDVOTER", &[id], None),
         Ctl::Promote { id, groups } => plan(groups, None, "ADDVOTER", &[id], None),
         Ctl::Remove { id, groups } => plan(groups, None, "REMOVE", &[id], Some(id)),
+        Ctl::Replace { old, new, .. } if old == new => return Err(CtlError::OwnPlace(old)),
         Ctl::Replace { old, new, groups } => plan(groups, Some(new), "REPLACE", &[old, new], Some(old)),
     };
-    for group in cluster.groups(&plan.groups).await? {
+    let survey = cluster.survey().await;
+    for group in survey.meant(&plan.groups) {
         if let Some(node) = plan.comes {
-            cluster.host(group, node).await?;
+            cluster.host(&survey, group, node).await?;
         }
-        let done = cluster.change(group, plan.change, &plan.nodes).await?;
+        let leader = cluster.leader(&survey, group);
+        let done = cluster.change(group, leader, plan.change, &plan.nodes).await?;
         say(&format!("group {group}: {done}"));
         if let Some(node) = plan.leaves {
-            cluster.leave(group, node, &mut say).await;
+            cluster.leave(group, node, &done, &mut say).await?;
         }
     }
     Ok(())
@@ -195,8 +230,10 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
 
 /// Groups in which there is nothing to give up are no mistake.
 async fn abandon(cluster: &Cluster<'_>, groups: &Groups, say: &mut impl FnMut(&str)) -> Result<(), CtlError> {
-    for group in cluster.groups(groups).await? {
-        match cluster.change(group, "ABANDON", &[]).await {
+    let survey = cluster.survey().await;
+    for group in survey.meant(groups) {
+        let leader = cluster.leader(&survey, group);
+        match cluster.change(group, leader, "ABANDON", &[]).await {
             Ok(done) => say(&format!("group {group}: {done}")),
             Err(CtlError::Refused { text, .. }) => say(&format!("group {group}: {text}")),
             Err(error) => return Err(error),

@@ -15,6 +15,8 @@ use crate::tls::Connector;
 pub(crate) struct Dial {
     pub(crate) tls: Option<Connector>,
     pub(crate) password: Option<Password>,
+    /// How many groups share the slots, for a node that forwards commands: who has another number refuses them.
+    pub(crate) groups: Option<u16>,
 }
 
 impl Dial {

@@ -55,16 +55,21 @@ impl FirstDeadlines {
             .map(|(place, _)| place)
     }
 
-    fn is_due(&self, place: usize, now: Timestamp) -> bool {
+    /// Whether the first deadline of the group at `place` has passed.
+    pub(crate) fn is_due(&self, place: usize, now: Timestamp) -> bool {
         self.first
             .get(place)
             .is_some_and(|first| first.load(Ordering::SeqCst) <= now.0)
     }
 
+    /// The task begins to look: until it knows what to await, every deadline wakes it, so that none is missed that comes
+    /// where it has looked already.
+    fn begin_look(&self) {
+        self.awaited.store(NEVER, Ordering::SeqCst);
+    }
+
     /// The first deadline after `now`, which from here on wakes the task only if an earlier one comes.
     fn await_next(&self, now: Timestamp) -> Option<Timestamp> {
-        // Nothing that comes while it looks is missed: until it knows better, everything wakes it.
-        self.awaited.store(NEVER, Ordering::SeqCst);
         let deadlines = self.first.iter().map(|first| first.load(Ordering::SeqCst));
         let next = deadlines.filter(|first| *first > now.0).min().unwrap_or(NEVER);
         self.awaited.store(next, Ordering::SeqCst);
@@ -104,6 +109,7 @@ pub(crate) async fn run(node: Arc<Node>, deadlines: Arc<FirstDeadlines>, mut sto
     let mut purging = BTreeSet::new();
     let mut purges = FuturesUnordered::new();
     loop {
+        deadlines.begin_look();
         let now = clock::now();
         let mut waiting = false;
         for place in deadlines.due(now) {
@@ -180,11 +186,26 @@ mod tests {
         let bells = [0, 1].map(|place| Bell::new(Arc::clone(&deadlines), place));
         bells[0].ring(Some(Timestamp(50)));
         assert!(is_woken(&deadlines));
+        deadlines.begin_look();
         deadlines.await_next(Timestamp(0));
         bells[1].ring(Some(Timestamp(60)));
         bells[0].ring(Some(Timestamp(70)));
         assert!(!is_woken(&deadlines));
         bells[1].ring(Some(Timestamp(49)));
         assert!(is_woken(&deadlines));
+    }
+
+    #[test]
+    fn what_passes_while_it_looks_is_looked_at_again() {
+        let deadlines = FirstDeadlines::new(2);
+        let bells = [0, 1].map(|place| Bell::new(Arc::clone(&deadlines), place));
+        bells[0].ring(Some(Timestamp(50)));
+        assert!(is_woken(&deadlines));
+        deadlines.await_next(Timestamp(0));
+        deadlines.begin_look();
+        assert_eq!(due(&deadlines, 60), [0]);
+        bells[1].ring(Some(Timestamp(55)));
+        assert_eq!(deadlines.await_next(Timestamp(60)), None);
+        assert!(is_woken(&deadlines), "it was not due yet when it was looked at");
     }
 }

@@ -156,6 +156,9 @@ impl Node {
     }
 
     async fn scan(&self, mut cursor: Cursor, pattern: Option<Bytes>, count: u64, scope: Scope) -> Result<Reply, Reply> {
+        if cursor.place >= self.shard_map().groups() {
+            return Err(Reply::error("ERR invalid cursor"));
+        }
         let mut found = Vec::new();
         let mut left = count.min(PAGE_MAX);
         for _ in 0..GROUPS_MAX {

@@ -11,6 +11,7 @@ use raftyard::{
     CreateGroupError, DestroyGroupError, GroupId, GroupOptions, NodeId, QuarantineReason, RaftHost, RebuildGroupError,
     RebuildReport, ReplicaState,
 };
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::NodeConfig;
 use crate::expiry::{Bell, FirstDeadlines};
@@ -53,9 +54,25 @@ pub(crate) struct Hosting {
     state: State,
     deadlines: Arc<FirstDeadlines>,
     replicas: RwLock<Vec<Option<Replica>>>,
+    /// By place: held by whoever has a replica come or go. What is left of one is removed before the next begins, or the
+    /// keys of that one would be.
+    moving: Vec<Mutex<()>>,
 }
 
 impl Hosting {
+    /// Nothing is hosted yet.
+    fn new(host: RaftHost, shard_map: ShardMap, state: State, deadlines: Arc<FirstDeadlines>) -> Self {
+        let groups = usize::from(shard_map.groups());
+        Self {
+            host,
+            shard_map,
+            state,
+            deadlines,
+            replicas: RwLock::new(vec![None; groups]),
+            moving: (0..groups).map(|_| Mutex::new(())).collect(),
+        }
+    }
+
     /// Connections between nodes that were refused because of who the other end is.
     pub(crate) fn peers_refused(&self) -> u64 {
         self.host.metrics().handshakes_refused.total()
@@ -68,13 +85,7 @@ impl Hosting {
         state: State,
         deadlines: &Arc<FirstDeadlines>,
     ) -> Result<Self, StartError> {
-        let hosting = Self {
-            host: host.clone(),
-            shard_map: config.shard_map,
-            state,
-            deadlines: Arc::clone(deadlines),
-            replicas: RwLock::new(vec![None; usize::from(config.shard_map.groups())]),
-        };
+        let hosting = Self::new(host.clone(), config.shard_map, state, Arc::clone(deadlines));
         let marker = config.data_dir.join(STARTED);
         let is_first = !marker.exists();
         let on_disk = host.stored_groups();
@@ -148,8 +159,8 @@ impl Hosting {
     }
 
     async fn create(&self, place: u16, members: Vec<NodeId>) -> Result<(), CreateGroupError> {
-        let bell = Bell::new(Arc::clone(&self.deadlines), place);
         let group = ShardMap::group_id(place);
+        let bell = self.bell(place);
         let created = self.state.create_group(&self.host, group, members, bell).await;
         self.put(place, Some(created?));
         Ok(())
@@ -157,11 +168,16 @@ impl Hosting {
 
     /// Hosts a replica that waits to be added, or opens the one that is on disk. Does nothing if one runs already.
     pub(crate) async fn join(&self, place: u16, options: GroupOptions) -> Result<(), CreateGroupError> {
+        let _alone = self.alone(place).await;
+        self.open(place, options).await
+    }
+
+    async fn open(&self, place: u16, options: GroupOptions) -> Result<(), CreateGroupError> {
         if self.replica(usize::from(place)).is_some() {
             return Ok(());
         }
-        let bell = Bell::new(Arc::clone(&self.deadlines), place);
         let group = ShardMap::group_id(place);
+        let bell = self.bell(place);
         let joined = self.state.join_group(&self.host, group, options, bell).await;
         self.put(place, Some(joined?));
         Ok(())
@@ -169,24 +185,46 @@ impl Hosting {
 
     /// Ends a replica and removes what it has on disk. Does nothing if there is none.
     pub(crate) async fn leave(&self, place: u16) -> Result<(), LeaveError> {
-        self.put(place, None);
+        let _alone = self.alone(place).await;
         let group = ShardMap::group_id(place);
+        // From here on clients are sent elsewhere.
+        let replica = self.replica(usize::from(place));
+        self.put(place, None);
         match self.host.destroy_group(group).await {
             Ok(()) | Err(DestroyGroupError::Unknown(_)) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                self.put(place, replica.filter(runs));
+                return Err(error.into());
+            }
         }
+        // Nobody waits for its keys to expire any more.
+        self.bell(place).ring(None);
         self.state.remove_group(group).await.map_err(LeaveError::State)
     }
 
     /// As [`RaftHost::rebuild_group`]; the group goes on here, with this node alone.
     pub(crate) async fn rebuild(&self, place: u16) -> Result<RebuildReport, RebuildError> {
+        let _alone = self.alone(place).await;
         let report = self.host.rebuild_group(ShardMap::group_id(place)).await;
         // Whatever came of it, the old handle may be closed.
-        self.put(place, None);
-        let opened = self.join(place, GroupOptions::default()).await;
+        let goes_on = self.replica(usize::from(place)).filter(runs);
+        self.put(place, goes_on);
+        let opened = self.open(place, GroupOptions::default()).await;
         let report = report?;
         opened?;
         Ok(report)
+    }
+
+    /// Nobody else has a replica at `place` come or go until this is dropped.
+    async fn alone(&self, place: u16) -> Option<MutexGuard<'_, ()>> {
+        match self.moving.get(usize::from(place)) {
+            Some(moving) => Some(moving.lock().await),
+            None => None,
+        }
+    }
+
+    fn bell(&self, place: u16) -> Bell {
+        Bell::new(Arc::clone(&self.deadlines), place)
     }
 
     fn put(&self, place: u16, replica: Option<Replica>) {
@@ -202,9 +240,17 @@ impl Hosting {
     }
 }
 
+/// Whether the handle is of use yet.
+fn runs(replica: &Replica) -> bool {
+    replica.status().state != ReplicaState::Destroyed
+}
+
 /// Makes the marker, durably.
 fn note(data_dir: &Path, marker: &Path) -> io::Result<()> {
     fs::write(marker, "")?;
     File::open(marker)?.sync_all()?;
     File::open(data_dir)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,6 +105,7 @@ impl RunningNode {
                 .map(Connector::open)
                 .transpose()?,
             password: config.password.clone(),
+            groups: Some(config.shard_map.groups()),
         };
         let tls = config.resp_tls.as_ref().map(Acceptor::open).transpose()?;
         let node = Arc::new(Node::new(topology(config, &learned), hosting, learned, config, dial));
@@ -174,7 +175,7 @@ impl RunningNode {
 
 async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
     let mut builder = RaftHost::builder(&config.data_dir)
-        .cluster(&config.cluster)
+        .cluster(peers_cluster(config))
         .node(config.node)
         .listen(config.listen_peer.to_string())
         .workers(config.workers)
@@ -195,6 +196,12 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
         node: config.node,
         source,
     })
+}
+
+/// What the cluster is called among nodes. One with another number of groups is another one: its nodes look for keys elsewhere,
+/// and are not talked to.
+fn peers_cluster(config: &NodeConfig) -> String {
+    format!("{} with {} groups", config.cluster, config.shard_map.groups())
 }
 
 fn topology(config: &NodeConfig, learned: &[PeerConfig]) -> Topology {

@@ -275,6 +275,7 @@ fn run(mode: Mode) -> Result<ExitCode, RunError> {
             let dial = Dial {
                 tls: ca.as_deref().map(Connector::open).transpose()?,
                 password: operators_password(password_file.as_deref())?,
+                groups: None,
             };
             let asked = ctl::run(&node, &dial, command, announce);
             runtime()?.block_on(asked)?;
@@ -306,13 +307,28 @@ async fn run_nodes(configs: &[NodeConfig], dev: bool) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Process)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Process)?;
     let mut nodes = Vec::new();
-    for config in configs {
-        match RunningNode::start(config).await {
-            Ok(node) => nodes.push(node),
-            Err(error) => {
-                stop(nodes).await;
-                return Err(error.into());
-            }
+    let start = async {
+        for config in configs {
+            nodes.push(RunningNode::start(config).await?);
+        }
+        Ok::<_, StartError>(())
+    };
+    // A start may take long, and what it has opened needs no farewell.
+    let started = tokio::select! {
+        started = start => Some(started),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    };
+    match started {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            stop(nodes).await;
+            return Err(error.into());
+        }
+        None => {
+            tracing::info!("asked to end before the start was over, shutting down");
+            stop(nodes).await;
+            return Ok(());
         }
     }
     let serve = async {

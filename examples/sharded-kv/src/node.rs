@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, FutureExt, join_all};
 use raftyard::{Consistency, NodeId, OverloadReason, ProposeError, ReadError, ReplicaState};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{self, timeout_at};
 
 use crate::access::Access;
@@ -214,8 +214,8 @@ impl Node {
     }
 
     /// The nodes that it was told of while it ran.
-    pub(crate) fn learned(&self) -> MutexGuard<'_, Vec<PeerConfig>> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn learned(&self) -> &Mutex<Vec<PeerConfig>> {
+        &self.learned
     }
 
     /// All nodes that this one knows.

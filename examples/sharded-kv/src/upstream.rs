@@ -166,7 +166,11 @@ async fn connect(dial: &Dial, address: &HostPort) -> Result<Stream, UpstreamErro
         encode_command(&introduction, &mut output);
         welcomes.push(is_ok as fn(&Reply) -> bool);
     }
-    output.extend_from_slice(b"HELLO 3\r\nRAFTYARD DIRECT\r\n");
+    output.extend_from_slice(b"HELLO 3\r\nRAFTYARD DIRECT");
+    if let Some(groups) = dial.groups {
+        output.extend_from_slice(format!(" {groups}").as_bytes());
+    }
+    output.extend_from_slice(b"\r\n");
     welcomes.extend([(|reply| matches!(reply, Reply::Map(_))) as fn(&Reply) -> bool, is_ok]);
     socket.write_all(&output).await?;
     socket.flush().await?;

@@ -419,7 +419,7 @@ impl GroupActor {
             },
             leader: self.core.leader().filter(|_| !self.quarantined),
             term: self.core.term().0,
-            last: self.core.last().index.0,
+            last: self.core.last(),
             commit: self.core.commit().0,
             applied: self.core.applied().0,
             ahead: self.ahead,

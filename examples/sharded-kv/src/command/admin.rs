@@ -15,12 +15,12 @@ pub(crate) enum Admin {
     Status,
     /// A line per node that this one knows.
     Nodes,
-    /// Where a node is found.
-    SetNode(PeerConfig),
-    /// Host a replica that waits to be added.
-    Join(GroupId, Incarnation),
-    /// End a replica that was removed.
-    Leave(GroupId),
+    /// Where a node of a cluster with so many groups is found.
+    SetNode(PeerConfig, i64),
+    /// Host a replica that waits to be added, of a cluster with so many groups.
+    Join(GroupId, Incarnation, i64),
+    /// End a replica that was removed; or, if the group goes on in this incarnation, one of an earlier.
+    Leave(GroupId, Option<Incarnation>),
     /// Change who belongs to a group that this node leads.
     Change(GroupId, MembershipChange),
     /// Give up the change under way, while its nodes catch up.
@@ -34,9 +34,9 @@ pub(crate) enum Admin {
 const SUBCOMMANDS: &[(&str, i64)] = &[
     ("STATUS", 2),
     ("NODES", 2),
-    ("SETNODE", 5),
-    ("JOIN", 4),
-    ("LEAVE", 3),
+    ("SETNODE", 6),
+    ("JOIN", 5),
+    ("LEAVE", -3),
     ("ADDLEARNER", 4),
     ("ADDVOTER", 4),
     ("REMOVE", 4),
@@ -51,19 +51,29 @@ pub(super) fn admin(arguments: &[Bytes]) -> Parsed {
     let number = |place| positive(argument(arguments, place)?);
     let node = |place| number(place).map(NodeId);
     let group = || number(2).map(GroupId);
+    let groups = |place| parse_integer(argument(arguments, place)?).ok_or(CommandError::NotAnInteger);
     let admin = match subcommand("admin", SUBCOMMANDS, arguments)? {
         "STATUS" => Admin::Status,
         "NODES" => Admin::Nodes,
-        "SETNODE" => Admin::SetNode(PeerConfig {
-            node: node(2)?,
-            peer: address(argument(arguments, 3)?)?,
-            resp: address(argument(arguments, 4)?)?,
-        }),
-        "JOIN" => Admin::Join(group()?, Incarnation(number(3)?)),
-        "LEAVE" => Admin::Leave(group()?),
+        "SETNODE" => {
+            let peer = PeerConfig {
+                node: node(2)?,
+                peer: address(argument(arguments, 3)?)?,
+                resp: address(argument(arguments, 4)?)?,
+            };
+            Admin::SetNode(peer, groups(5)?)
+        }
+        "JOIN" => Admin::Join(group()?, Incarnation(number(3)?), groups(4)?),
+        "LEAVE" => {
+            let later = arguments.get(3).map(positive).transpose()?.map(Incarnation);
+            Admin::Leave(group()?, later)
+        }
         "ADDLEARNER" => Admin::Change(group()?, MembershipChange::add_learner(node(3)?)),
         "ADDVOTER" => Admin::Change(group()?, MembershipChange::add_voter(node(3)?)),
         "REMOVE" => Admin::Change(group()?, MembershipChange::remove(node(3)?)),
+        "REPLACE" if node(3)? == node(4)? => {
+            return Err(CommandError::other("ERR a node can't take its own place"));
+        }
         "REPLACE" => Admin::Change(group()?, MembershipChange::replace(node(3)?, node(4)?)),
         "ABANDON" => Admin::Abandon(group()?),
         "REBUILD" => Admin::Rebuild(group()?),

@@ -20,7 +20,7 @@ pub(super) const COMMANDS: &[Spec] = &[Spec::new(
     raftyard,
 )];
 
-const SUBCOMMANDS: &[(&str, i64)] = &[("ADMIN", -3), ("DIRECT", 2), ("EXEC", -3), ("FLUSH", 3)];
+const SUBCOMMANDS: &[(&str, i64)] = &[("ADMIN", -3), ("DIRECT", -2), ("EXEC", -3), ("FLUSH", 3)];
 
 fn raftyard(session: &mut Session, arguments: &[Bytes]) -> Parsed {
     match subcommand("raftyard", SUBCOMMANDS, arguments)? {
@@ -33,10 +33,26 @@ fn raftyard(session: &mut Session, arguments: &[Bytes]) -> Parsed {
             let command = Command::Flush;
             Ok(Action::Write { slot, command })
         }
-        // A command that was forwarded once is not forwarded again, so that none can go round in circles.
+        // A command that was forwarded once is not forwarded again, so that none can go round in circles. A node says
+        // how many groups it has: with another number it looks for keys elsewhere.
         _ => {
             session.direct = true;
-            Ok(Action::Reply(Reply::OK))
+            let Some(groups) = arguments.get(2) else {
+                return Ok(Action::Reply(Reply::OK));
+            };
+            let groups = parse_integer(groups).ok_or(CommandError::NotAnInteger)?;
+            Ok(Action::Describe(Box::new(move |status| {
+                match other_groups(groups, status.leaders.len()) {
+                    None => Reply::OK,
+                    Some(refusal) => Reply::Error(refusal),
+                }
+            })))
         }
     }
+}
+
+/// What to say to who means a cluster with so many groups, if this node is of one with another number.
+pub(crate) fn other_groups(meant: i64, own: usize) -> Option<String> {
+    let is_same = usize::try_from(meant) == Ok(own);
+    (!is_same).then(|| format!("ERR this node has groups = {own}, the cluster has {meant}"))
 }

@@ -22,6 +22,7 @@ mod transaction;
 use bytes::Bytes;
 
 pub(crate) use admin::Admin;
+pub(crate) use direct::other_groups;
 pub(crate) use error::CommandError;
 
 use crate::clock;

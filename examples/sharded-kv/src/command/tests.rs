@@ -264,6 +264,13 @@ fn connection_commands() {
     reply_in(&mut session, "HELLO 3 SETNAME me");
     assert_eq!(reply_in(&mut session, "raftyard direct"), Reply::OK);
     assert!(session.direct);
+    assert_eq!(reply_in(&mut session, "RAFTYARD DIRECT 4"), Reply::OK);
+    let other = "ERR this node has groups = 4, the cluster has 16";
+    assert_eq!(reply_in(&mut session, "RAFTYARD DIRECT 16"), Reply::error(other));
+    assert_eq!(
+        error("RAFTYARD DIRECT x"),
+        "ERR value is not an integer or out of range"
+    );
     assert_eq!(reply_in(&mut session, "RESET"), Reply::status("RESET"));
     assert_eq!(session.protocol, Protocol::Resp2);
     assert!(session.name.is_empty() && !session.direct);

@@ -44,6 +44,12 @@ impl Deadlines {
         (*deadline <= now).then(|| key.clone())
     }
 
+    /// All keys whose deadline is not after `now`, with their deadlines.
+    pub(super) fn all_due(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, Bytes)> {
+        let due = self.ordered.iter().take_while(move |(deadline, _)| *deadline <= now);
+        due.cloned()
+    }
+
     /// Puts `all` in the place of what was there.
     pub(super) fn replace(&mut self, all: impl Iterator<Item = (Timestamp, Bytes)>) {
         self.ordered = all.collect();

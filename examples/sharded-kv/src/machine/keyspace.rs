@@ -233,6 +233,16 @@ impl Keyspace {
         removed
     }
 
+    /// As [`Self::purge`], of a part of the keys: in the order of the deadlines, and of what `order` makes of keys with the
+    /// same one.
+    pub(super) fn purge_in_order<K: Ord>(&mut self, count: usize, order: impl Fn(&[u8]) -> K) -> usize {
+        let mut due: Vec<_> = self.deadlines.all_due(self.now).collect();
+        due.sort_by_cached_key(|(deadline, key)| (*deadline, order(key)));
+        due.truncate(count);
+        due.iter().for_each(|(_, key)| drop(self.remove(key)));
+        due.len()
+    }
+
     /// The keys at the `count` places before `before` (0: before the end) that match `pattern`, and where to go on (0:
     /// nothing is left). Fewer if they take too many steps.
     pub(super) fn scan(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::support::{ClusterClient, Outcome, Process, Value, eventually, free_dev_port};
+use crate::support::{ClusterClient, Outcome, Process, ServerCluster, Value, eventually, free_dev_port};
 
 const WRITERS: usize = 4;
 
@@ -127,4 +127,15 @@ fn check(nodes: &[String], round: usize, written: &[Written]) {
         println!("{keys} acknowledged keys are there");
         assert!(keys > 0);
     }
+}
+
+/// So many groups that a start takes a while.
+#[test]
+fn a_node_ends_when_it_is_asked_to_while_it_starts() {
+    let mut cluster = ServerCluster::new(1, 16_384);
+    cluster.start(1);
+    let data = cluster.data_dir(1);
+    eventually("it has begun", || data.join("shard-map").exists().then_some(()));
+    assert!(cluster.terminate(1).success());
+    assert!(!data.join("started").exists(), "it was not waited for");
 }

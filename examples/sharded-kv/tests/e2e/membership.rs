@@ -225,7 +225,6 @@ fn load_goes_on_if(load: &Load, wanted: bool, node: usize) {
     }
 }
 
-/// A client that retries what it is told to retry sees no error when leadership moves.
 #[test]
 fn groups_that_lost_their_quorum_are_rebuilt_from_one_node() {
     let mut cluster = ServerCluster::new(3, GROUPS);
@@ -252,6 +251,18 @@ fn groups_that_lost_their_quorum_are_rebuilt_from_one_node() {
             });
         }
     };
+    let refused = |cluster: &ServerCluster, group: &str, node: &str| {
+        let at = cluster.resp(3);
+        let output = run_to_end(&["ctl", "--node", &at, "rebuild", group, node]);
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refused(&cluster, "1", "3");
+    assert!(
+        said.contains("group 1 is not rebuilt") && said.contains("leads it"),
+        "{said}"
+    );
+    expect(&mut client, "before");
     cluster.kill(1);
     cluster.kill(2);
     for group in groups(&cluster.ctl(3, &["status"])) {
@@ -264,6 +275,19 @@ fn groups_that_lost_their_quorum_are_rebuilt_from_one_node() {
     for key in &keys {
         assert_eq!(alone.command(key, &["SET", key, "after"]), Outcome::Done(Value::ok()));
     }
+    // Once more, by who does not know that it was done. What another node brings back is no reason either.
+    cluster.start(2);
+    eventually("it answers", || Connection::open(&cluster.resp(2)).ok());
+    let said = refused(&cluster, "1", "2");
+    assert!(said.contains("goes on at node 3 without what node 2 holds"), "{said}");
+    for group in groups(&cluster.ctl(3, &["status"])) {
+        let said = cluster.ctl(3, &["rebuild", &group.to_string(), "3"]);
+        assert!(
+            said.contains("it is rebuilt already") && said.contains("voters=2,3"),
+            "{said}"
+        );
+    }
+    expect(&mut ClusterClient::new(&[cluster.resp(2), cluster.resp(3)]), "after");
 
     // One that was lost comes back with what it held, which is no part of the group any more.
     cluster.start(1);
@@ -272,11 +296,12 @@ fn groups_that_lost_their_quorum_are_rebuilt_from_one_node() {
     let status = cluster.ctl(3, &["status"]);
     for group in groups(&status) {
         let line = group_line(&status, group);
-        assert!(line.contains("voters=1,3"), "{line}");
+        assert!(line.contains("voters=1,2,3"), "{line}");
     }
-    expect(&mut ClusterClient::new(&[cluster.resp(1), cluster.resp(3)]), "after");
+    expect(&mut ClusterClient::new(&cluster.all_resp()), "after");
 }
 
+/// A client that retries what it is told to retry sees no error when leadership moves.
 #[test]
 fn leadership_moves_under_load_without_an_error() {
     let mut cluster = ServerCluster::new(3, 2);
@@ -316,6 +341,16 @@ fn ctl_says_what_is_wrong() {
     assert!(refuse(&["promote", "4", "--group", "1"]).contains("is unknown"));
     assert!(refuse(&["remove", "1", "--group", "1"]).contains("at least one voter"));
     assert!(refuse(&["transfer", "77", "1"]).contains("there is no"));
+    // What belongs to a group is not destroyed.
+    let mut client = ClusterClient::new(&cluster.all_resp());
+    assert_eq!(client.command("k", &["SET", "k", "v"]), Outcome::Done(Value::ok()));
+    assert!(refuse(&["replace", "1", "1"]).contains("can't take its own place"));
+    let mut connection = Connection::open(&cluster.resp(1)).unwrap();
+    let mut admin = |words: &[&str]| connection.command(&[&["RAFTYARD", "ADMIN"], words].concat()).unwrap();
+    assert!(admin(&["REPLACE", "1", "1", "1"]).is_error("ERR a node can't take its own place"));
+    assert!(admin(&["LEAVE", "1"]).is_error("ERR this node is a member of"));
+    assert_eq!(admin(&["LEAVE", "1", "1"]), Value::ok(), "it is of that incarnation");
+    assert_eq!(client.command("k", &["GET", "k"]), Outcome::Done(Value::bulk("v")));
     let nobody = run_to_end(&["ctl", "--node", "127.0.0.1:1", "status"]);
     assert!(!nobody.status.success());
     let abandoned = cluster.ctl(1, &["abandon"]);
@@ -355,4 +390,90 @@ fn a_node_that_is_gone_for_good_is_replaced() {
         _ => None,
     });
     assert_eq!(value, Value::bulk("v"));
+}
+
+/// It would look for keys in groups that do not hold them, and take writes into these.
+#[test]
+fn a_node_with_another_number_of_groups_does_not_come_in() {
+    let mut cluster = ServerCluster::new(1, 2);
+    cluster.start_all();
+    let second = cluster.add_joining();
+    let other = cluster.config(second).replace("groups = 2", "groups = 3\njoin = true");
+    std::fs::write(cluster.config_path(second), other).unwrap();
+    cluster.start(second);
+    cluster.wait_ready(second);
+    let (at, peer, resp) = (cluster.resp(1), cluster.peer(second), cluster.resp(second));
+    let refused = run_to_end(&["ctl", "--node", &at, "add-node", "2", "--peer", &peer, "--resp", &resp]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains("node 2 has groups = 3, the cluster has 2"), "{said}");
+
+    // Nor if somebody goes around that.
+    let admin = |node: usize, words: &[&str]| {
+        let mut connection = Connection::open(&cluster.resp(node)).unwrap();
+        connection.command(&[&["RAFTYARD", "ADMIN"], words].concat()).unwrap()
+    };
+    let refusal = "ERR this node has groups = 3, the cluster has 2";
+    assert!(admin(second, &["SETNODE", "1", &cluster.peer(1), &at, "2"]).is_error(refusal));
+    assert!(admin(second, &["JOIN", "1", "1", "2"]).is_error(refusal));
+    assert_eq!(admin(1, &["SETNODE", "2", &peer, &resp, "2"]), Value::ok());
+    let joined = run_to_end(&["ctl", "--node", &at, "join", "2"]);
+    assert!(String::from_utf8_lossy(&joined.stderr).contains(refusal));
+    assert_eq!(admin(second, &["STATUS"]), Value::Array(vec![]));
+    eventually("nodes do not talk to it", || {
+        let said = cluster.stderr(1) + &cluster.stderr(second);
+        said.contains("with 2 groups").then_some(())
+    });
+}
+
+#[test]
+fn a_node_is_added_under_its_own_number_and_at_its_own_address() {
+    let mut cluster = ServerCluster::new(2, 1);
+    cluster.start_all();
+    let third = cluster.add_joining();
+    cluster.start(third);
+    cluster.wait_ready(third);
+    let add = |cluster: &ServerCluster, id: &str, node: usize| {
+        let (at, peer, resp) = (cluster.resp(1), cluster.peer(node), cluster.resp(node));
+        let output = run_to_end(&["ctl", "--node", &at, "add-node", id, "--peer", &peer, "--resp", &resp]);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = add(&cluster, "2", third);
+    assert!(said.contains(&format!("{} is node 3", cluster.resp(third))), "{said}");
+    assert_eq!(add(&cluster, "2", 2), "", "it is known there");
+    assert_eq!(cluster.terminate(third).code(), Some(0));
+
+    // By a copy of the second one's configuration.
+    let copy = cluster.config(third).replace("node = 3", "node = 2\njoin = true");
+    let (own, _) = copy.split_once("[[peers]]").unwrap();
+    std::fs::write(cluster.config_path(third), own).unwrap();
+    std::fs::remove_dir_all(cluster.data_dir(third)).unwrap();
+    cluster.start(third);
+    eventually("it answers", || Connection::open(&cluster.resp(third)).ok());
+    let said = add(&cluster, "2", third);
+    let there = format!("another node 2 answers at {}", cluster.resp(2));
+    assert!(said.contains(&there), "{said}");
+    let nodes = cluster.ctl(1, &["status"]);
+    assert!(nodes.contains(&format!("resp={}", cluster.resp(2))), "{nodes}");
+}
+
+/// It takes connections and says nothing.
+#[test]
+fn a_node_that_hangs_is_replaced() {
+    let mut cluster = ServerCluster::new(3, 3);
+    cluster.start_all();
+    let fourth = cluster.add_joining();
+    cluster.start(fourth);
+    cluster.wait_ready(fourth);
+    let (peer, resp) = (cluster.peer(fourth), cluster.resp(fourth));
+    cluster.ctl(2, &["add-node", "4", "--peer", &peer, "--resp", &resp]);
+    for group in groups(&cluster.ctl(2, &["status"])) {
+        cluster.ctl(2, &["transfer", &group.to_string(), "1"]);
+    }
+    cluster.freeze(1);
+    let said = cluster.ctl(2, &["replace", "1", "4"]);
+    assert!(said.contains("node 1 still holds its replica"), "{said}");
+    for group in 1..=3 {
+        assert!(said.contains(&format!("group {group}: voters=2,3,4")), "{said}");
+    }
 }

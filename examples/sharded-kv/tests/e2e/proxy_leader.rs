@@ -11,6 +11,8 @@ const WELCOME: &str = "%0\r\n+OK\r\n";
 /// The key of all commands here.
 const KEY: &str = "k";
 
+const GROUPS: u16 = 6;
+
 /// A cluster in which the test is taken for the client port of every node.
 struct Stage {
     _cluster: ServerCluster,
@@ -20,7 +22,7 @@ struct Stage {
 }
 
 fn stage() -> Stage {
-    let mut cluster = ServerCluster::with_proxy(3, 6, true);
+    let mut cluster = ServerCluster::with_proxy(3, GROUPS, true);
     let leader = TcpListener::bind("127.0.0.1:0").unwrap();
     let played = format!("resp = \"{}\"\n", leader.local_addr().unwrap());
     for node in 1..=3 {
@@ -55,7 +57,7 @@ impl Leader {
             reader: BufReader::new(stream),
         };
         assert_eq!(leader.line(), "HELLO 3");
-        assert_eq!(leader.line(), "RAFTYARD DIRECT");
+        assert_eq!(leader.line(), format!("RAFTYARD DIRECT {GROUPS}"));
         leader.say(WELCOME);
         leader
     }

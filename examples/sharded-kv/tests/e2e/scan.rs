@@ -113,8 +113,19 @@ fn ask_each_node(options: &[&str]) {
             node.command(&["DBSIZE"]).unwrap(),
             Value::Integer(i64::try_from(keys.len()).unwrap())
         );
+        // There are 6 groups.
+        for cursor in ["6", "16383", &(1_u64 << 40 | 6).to_string()] {
+            let refused = node.command(&["SCAN", cursor]).unwrap();
+            assert_eq!(refused, Value::Error("ERR invalid cursor".into()), "{cursor}");
+        }
         let random = node.command(&["RANDOMKEY"]).unwrap();
-        assert!(keys.contains(&random.text()));
+        // It may lead nothing.
+        let expected = if keys.is_empty() {
+            random == Value::Null2
+        } else {
+            keys.contains(&random.text())
+        };
+        assert!(expected, "{random:?}");
         sum.extend(keys);
     }
     sum.sort();

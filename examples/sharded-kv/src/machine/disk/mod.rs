@@ -269,7 +269,16 @@ impl DiskStateMachine for DiskKv {
             Touched::Key(key) => self.load(key),
             Touched::Due => self.load_due(now),
         })?;
-        let response = self.working.apply(command, now);
+        let response = match command {
+            // What is loaded beside those that are due differs from replica to replica: in the order in which keys lie on
+            // disk all of them remove the same.
+            Command::Purge => {
+                self.working.keys.advance(now);
+                let removed = self.working.keys.purge_in_order(PURGE_MAX, rows::search);
+                Response::Integer(super::integer(removed))
+            }
+            command => self.working.apply(command, now),
+        };
         if self.working.keys.is_cleared() && self.flushed.is_none() {
             self.flushed = Some(self.store.new_generation());
             // None of them is in that generation.

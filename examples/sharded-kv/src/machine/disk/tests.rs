@@ -326,3 +326,34 @@ fn a_torn_write_is_discarded_wherever_it_was_torn() {
         assert!(!store.rows.contains_key("second").unwrap(), "torn at {torn}");
     }
 }
+
+/// What was loaded before differs: replicas cut the log into batches as it comes.
+#[test]
+fn replicas_remove_the_same_of_many_keys_that_expire_together() {
+    let store = TestStore::new();
+    let left = [false, true].map(|in_one_batch| {
+        let mut machine = store.machine(GroupId(1 + u64::from(in_one_batch)));
+        let key = |number: usize| format!("{number:04}");
+        for number in 0..PURGE_MAX + 500 {
+            machine.set(&key(number), Expiry::After(50));
+        }
+        machine.commit(&[]).unwrap();
+        for number in 0..200 {
+            let (key, suffix) = (key(number).into(), "more".into());
+            machine
+                .apply(Command::Append { key, suffix }, Timestamp(1_000))
+                .unwrap();
+        }
+        if !in_one_batch {
+            machine.commit(&[]).unwrap();
+        }
+        let purged = machine.apply(Command::Purge, Timestamp(2_000)).unwrap();
+        assert_eq!(purged, Response::Integer(1_000));
+        machine.commit(&[]).unwrap();
+        let rows = store.store.cells_from(machine.head.generation, 0);
+        let names = rows.map(|row| rows::rest(&row.unwrap().0).to_vec());
+        names.collect::<Vec<_>>()
+    });
+    assert_eq!(left[0].len(), 500);
+    assert!(left[0] == left[1], "other keys are left");
+}
