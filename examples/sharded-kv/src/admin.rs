@@ -199,7 +199,7 @@ async fn is_member(replica: &Replica) -> bool {
         }
     };
     // What is current is here then, the change that removed it too.
-    let current = replica.read(Query::KeyCount, Consistency::Follower);
+    let current = replica.read(Query::KeyCount.into(), Consistency::Follower);
     tokio::select! {
         biased;
         () = heard => false,

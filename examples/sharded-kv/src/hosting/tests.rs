@@ -125,7 +125,7 @@ fn a_replica_that_comes_while_another_is_removed_keeps_its_keys() {
         pair.change(MembershipChange::add_voter(NodeId(2))).await;
         for key in &keys {
             let get = Query::Get(Bytes::from(key.clone()));
-            let answer = pair.replica(1).read(get, Consistency::Follower).await.unwrap();
+            let answer = pair.replica(1).read(get.into(), Consistency::Follower).await.unwrap();
             assert_eq!(answer, Answer::Value(Some(Bytes::from_static(b"v"))), "{key}");
         }
         pair.shutdown().await;
@@ -136,7 +136,10 @@ fn a_replica_that_comes_while_another_is_removed_keeps_its_keys() {
 async fn nobody_waits_for_keys_to_expire_that_are_gone() {
     let pair = Pair::start().await;
     pair.set("k", Expiry::After(3_600_000)).await;
-    let count = pair.replica(1).read(Query::KeyCount, Consistency::Follower).await;
+    let count = pair
+        .replica(1)
+        .read(Query::KeyCount.into(), Consistency::Follower)
+        .await;
     assert_eq!(count.unwrap(), Answer::Integer(1));
     let far = Timestamp(u64::MAX - 1);
     let is_awaited = || pair.nodes[1].deadlines.is_due(PLACE.into(), far);
