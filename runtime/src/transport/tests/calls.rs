@@ -36,7 +36,7 @@ async fn node_two(hello_deadline: Duration) -> Node {
     start(bind(config).await.unwrap(), 2, &peers)
 }
 
-async fn caller(of: &Node) -> PeerClient {
+pub(super) async fn caller(of: &Node) -> PeerClient {
     let stream = TcpNetwork.connect(of.id, &of.address).await.unwrap();
     let transport = codec::client(stream, quick().frame_bytes_max);
     let NewClient { client, dispatch } = PeerClient::new(Config::default(), transport);
@@ -44,7 +44,7 @@ async fn caller(of: &Node) -> PeerClient {
     client
 }
 
-fn hello() -> Hello {
+pub(super) fn hello() -> Hello {
     Hello {
         protocol: PROTOCOL,
         cluster: CLUSTER.to_owned(),
@@ -55,11 +55,11 @@ fn hello() -> Hello {
     }
 }
 
-fn welcome() -> Welcome {
+pub(super) fn welcome() -> Welcome {
     Welcome { disk: disk_of(2) }
 }
 
-fn payload(messages: &[Message]) -> Bytes {
+pub(super) fn payload(messages: &[Message]) -> Bytes {
     let mut buf = BytesMut::new();
     for message in messages {
         encode(message, encoded_len(message), usize::MAX, &mut buf).unwrap();
@@ -68,7 +68,7 @@ fn payload(messages: &[Message]) -> Bytes {
 }
 
 /// A message as node 1 would send it to `to`.
-fn from_one(to: &Node, number: u64) -> Message {
+pub(super) fn from_one(to: &Node, number: u64) -> Message {
     Message {
         from: NodeId(1),
         ..append(to, to, number, 16)
