@@ -37,7 +37,8 @@ pub(crate) struct TransportLimits {
     pub(crate) window_calls: usize,
     /// No further call starts while this many bytes are in flight on the connection.
     pub(crate) window_bytes: usize,
-    /// A frame that is not acknowledged within this time ends its connection.
+    /// A connection on which frames are on their way, and nothing moves for this time, is ended: none is acknowledged,
+    /// and the socket takes no more of them. So is one whose other end takes no answers for this time.
     pub(crate) call_deadline: Duration,
     /// To connect and be welcomed; also how long a caller may take to say hello.
     pub(crate) connect_deadline: Duration,

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use raftyard_groups::{GroupId, Message};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 
 /// Filled by the workers, in encoded form, and emptied by the peer's link, a frame at a time.
@@ -19,6 +20,8 @@ use tokio::sync::Notify;
 pub(crate) struct Outbox {
     bounds: OutboxBounds,
     queue: Mutex<Queue>,
+    /// Times that bytes which had had to wait were taken by the connection.
+    drained: AtomicU64,
     filled: Notify,
     counters: Arc<Counters>,
 }
@@ -77,8 +80,8 @@ pub(crate) struct Batch {
 pub(crate) struct Flow {
     /// Something was to be sent, and not all of it was acknowledged, or dropped on a connection that stands.
     pub(crate) owes: bool,
-    /// Acknowledgements so far; a new connection counts as one.
-    pub(crate) acknowledged: u64,
+    /// Acknowledgements so far, and times that a full connection took more; a new connection counts as one.
+    pub(crate) moved: u64,
 }
 
 impl Outbox {
@@ -98,6 +101,7 @@ impl Outbox {
         let mut too_large = None;
         let wake = {
             let mut queue = self.queue.lock();
+            drained: AtomicU64::default(),
             let was_empty = queue.batches.is_empty();
             for message in messages {
                 match queue.push(message, &self.bounds) {
@@ -147,12 +151,17 @@ impl Outbox {
         let queue = self.queue.lock();
         Flow {
             owes: queue.owes,
-            acknowledged: queue.acknowledged,
+            moved: queue.acknowledged.wrapping_add(self.drained.load(Relaxed)),
         }
     }
 
     /// What is next to leave, if anything waits.
     pub(crate) fn take(&self) -> Option<Batch> {
+    /// A connection that was full took more of a frame.
+    pub(crate) fn drained(&self) {
+        self.drained.fetch_add(1, Relaxed);
+    }
+
         let mut queue = self.queue.lock();
         let batch = queue.batches.pop_front()?;
         queue.bytes -= batch.payload.len();

@@ -173,7 +173,7 @@ fn what_is_owed_is_owed_until_it_was_acknowledged() {
         batch_bytes_target: 1,
         message_bytes_max: 1 << 20,
     });
-    let flow = |owes, acknowledged| Flow { owes, acknowledged };
+    let flow = |owes, moved| Flow { owes, moved };
     assert_eq!(outbox.flow(), flow(false, 0));
     outbox.push_all(&[append(1, 10), append(2, 10)]);
     assert_eq!(outbox.flow(), flow(true, 0));
