@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) trait Inbound: Send + Sync + 'static {
     /// The messages of one frame, in the order in which `from` sent them; never empty. The permit counts
     /// their bytes; it is to be kept until they are taken care of.
-    fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: Option<InboundPermit>);
+    fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: InboundPermit);
 
     /// A message of that node as a node.
     fn between_nodes(&self, from: NodeId, message: NodeMessage);
@@ -55,6 +55,8 @@ pub(crate) struct Reception {
     pub(crate) inbound: Arc<dyn Inbound>,
     /// Bytes of the data lane that may be received and not yet taken care of.
     pub(crate) budget: InboundBudget,
+    /// The same of the heartbeat lane, where nothing waits: beyond it messages of groups are dropped.
+    pub(crate) heartbeat_budget: InboundBudget,
     pub(crate) counters: Arc<Counters>,
     /// How to end the session that serves a peer and lane.
     pub(crate) current: RefCell<BTreeMap<(NodeId, Lane), CancellationToken>>,
@@ -142,13 +144,13 @@ impl Session {
     }
 
     /// Waits until the frame's bytes fit into what the node may hold: the peer, whose call is answered only
-    /// then, sends no faster than this node works. Heartbeats never wait.
+    /// then, sends no faster than this node works. Heartbeats never wait: there is room for them, or there is none.
     async fn room_for(&self, frame: &Frame) -> Option<InboundPermit> {
-        let lane = self.open.borrow().as_ref().map(|opened| opened.lane);
-        if lane == Some(Lane::Data) {
-            self.reception.budget.acquire(frame.payload_len()).await
-        } else {
-            None
+        let lane = self.open.borrow().as_ref().map(|opened| opened.lane)?;
+        match lane {
+            Lane::Heartbeat => self.reception.heartbeat_budget.try_acquire(frame.payload_len()),
+            Lane::Data => self.reception.budget.acquire(frame.payload_len()).await,
+            Lane::Snapshot => None,
         }
     }
 
@@ -203,8 +205,8 @@ impl Session {
 
         let reception = &self.reception;
         let received = messages.len() + between_nodes.len();
-        messages.retain(|message| message.from == from && message.to == reception.node);
-        between_nodes.retain(|parcel| parcel.from == from && parcel.to == reception.node);
+        messages.retain(|message| message.from == from && message.to == reception.node && Lane::of(message) == lane);
+        between_nodes.retain(|parcel| parcel.from == from && parcel.to == reception.node && lane == Lane::Heartbeat);
         let misaddressed = received - messages.len() - between_nodes.len();
         if misaddressed > 0 {
             tracing::warn!(peer = %from, ?lane, misaddressed, "misaddressed messages dropped");
@@ -213,8 +215,14 @@ impl Session {
         for parcel in between_nodes {
             reception.inbound.between_nodes(from, parcel.message);
         }
-        if !messages.is_empty() {
-            reception.inbound.deliver(from, messages, permit);
+        match permit {
+            _ if messages.is_empty() => {}
+            Some(permit) => reception.inbound.deliver(from, messages, permit),
+            // Whoever said that says it again if it still matters.
+            None => {
+                tracing::debug!(peer = %from, messages = messages.len(), "no room for heartbeats of groups");
+                reception.counters.add_dropped(messages.len());
+            }
         }
         Ok(Receipt)
     }

@@ -264,8 +264,12 @@ fn a_newer_connection_ends_the_older_one_of_its_lane() {
         older.hello(context::current(), hello()).await.unwrap().unwrap();
         newer.hello(context::current(), hello()).await.unwrap().unwrap();
         assert!(older.deliver(context::current(), frame(0, 1)).await.is_err());
-        for peer in [&newer, &other] {
-            let answer = peer.deliver(context::current(), frame(0, 2)).await.unwrap();
+        let urgent = Message {
+            from: NodeId(1),
+            ..heartbeat(&node, &node, 2)
+        };
+        for (peer, frame) in [(&newer, frame(0, 2)), (&other, Frame::seal(0, payload(&[urgent])))] {
+            let answer = peer.deliver(context::current(), frame).await.unwrap();
             assert_eq!(answer, Ok(Receipt));
         }
         assert_eq!(numbers(&node.inbox.from(NodeId(1))), [2, 2]);

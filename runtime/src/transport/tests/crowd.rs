@@ -1,20 +1,27 @@
 //! Callers that wait, or take no answers, keep nobody out.
 
 use super::calls::{caller, from_one, hello, payload, welcome};
-use super::harness::{Node, config, disk_of, numbers, quick, run, start, start_within};
+use super::harness::{
+    Node, append, cluster, config, connected, disk_of, heartbeat, numbers, quick, run, start, start_within, wait_until,
+};
 use crate::budget::InboundBudget;
 use crate::transport::codec::{self, PostcardCodec};
 use crate::transport::frame::Frame;
 use crate::transport::lane::Lane;
 use crate::transport::service::{Hello, PeerClient, PeerRequest, Receipt};
-use crate::transport::{ByteStream, Connection, Listener, Network, NetworkFuture, TcpNetwork, TransportLimits, bind};
+use crate::transport::wire::encoded_len;
+use crate::transport::{
+    ByteStream, Connection, Listener, MemoryNetwork, Network, NetworkFuture, NodeParcel, TcpNetwork, TransportLimits,
+    bind,
+};
 use actix::Actor;
 use parking_lot::Mutex;
-use raftyard_groups::NodeId;
+use raftyard_groups::{Message, NodeId, NodeIncarnation, NodeMessage};
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tarpc::client::{Config, NewClient};
 use tarpc::{ClientMessage, Request, context};
@@ -66,6 +73,90 @@ fn a_frame_that_waits_for_room_does_not_outlive_its_session() {
         drop(held);
         assert_eq!(last.unwrap().await.unwrap().unwrap(), Ok(Receipt));
         assert_eq!(numbers(&node.inbox.from(NodeId(1))), [CROWD as u64]);
+    });
+}
+
+/// A worker that stands still, while a peer says more and more of what is urgent.
+#[test]
+fn heartbeats_that_nobody_takes_are_bounded_and_those_between_nodes_pass() {
+    run(async {
+        let network = MemoryNetwork::new();
+        let node = |node| {
+            let mut config = config(node, network.node(NodeId(node)), "node:0");
+            config.limits.heartbeat_bytes_max = 64 << 10;
+            config
+        };
+        let nodes = cluster(vec![node(1), node(2)]).await;
+        let [one, two] = nodes.as_slice() else {
+            panic!("two nodes")
+        };
+        connected(one, two).await;
+        let before = two.inbox.len();
+        two.inbox.stands_still.store(true, Relaxed);
+        let says = |seq| NodeMessage::Heartbeat {
+            incarnation: NodeIncarnation::default(),
+            seq,
+            newest_reply: None,
+        };
+        let (sent, dropped) = (AtomicU64::new(0), || two.handle.counts().messages_dropped);
+        wait_until("there is no room for more", || {
+            for _ in 0..100 {
+                let number = sent.fetch_add(1, Relaxed);
+                one.handle.send(&[heartbeat(one, two, number)]);
+            }
+            dropped() > 100
+        })
+        .await;
+        let held = encoded_len(&heartbeat(one, two, 0)) * (two.inbox.len() - before);
+        assert!(held <= 64 << 10, "{held} bytes wait for nobody");
+
+        let (from, to) = (one.id, two.id);
+        one.handle.send_node(&NodeParcel {
+            from,
+            to,
+            message: says(7),
+        });
+        wait_until("what nodes say arrives", || {
+            two.inbox.between_nodes.lock().as_slice() == [(from, says(7))]
+        })
+        .await;
+        let late = append(one, two, u64::MAX - 1, 16);
+        one.handle.send(std::slice::from_ref(&late));
+        wait_until("so do appends", || two.inbox.has(&late)).await;
+
+        two.inbox.stands_still.store(false, Relaxed);
+        two.inbox.untaken.lock().clear();
+        let taken = heartbeat(one, two, u64::MAX - 1);
+        one.handle.send(std::slice::from_ref(&taken));
+        wait_until("there is room again", || two.inbox.has(&taken)).await;
+    });
+}
+
+/// Each lane has its bound, which holds for what belongs to it.
+#[test]
+fn what_belongs_to_another_lane_is_dropped() {
+    run(async {
+        let node = lone(InboundBudget::new(1 << 20), quick()).await;
+        let beat = Message {
+            from: NodeId(1),
+            ..heartbeat(&node, &node, 5)
+        };
+        let data = from_one(&node, 6);
+        let cases = [
+            (Lane::Heartbeat, vec![beat.clone()]),
+            (Lane::Data, vec![data.clone()]),
+            (Lane::Snapshot, vec![]),
+        ];
+        for (lane, taken) in cases {
+            let before = node.inbox.len();
+            let peer = caller(&node).await;
+            let welcomed = peer.hello(codec::context(), Hello { lane, ..hello() }).await;
+            assert_eq!(welcomed.unwrap(), Ok(welcome()));
+            let frame = Frame::seal(0, payload(&[data.clone(), beat.clone()]));
+            assert_eq!(peer.deliver(codec::context(), frame).await.unwrap(), Ok(Receipt));
+            assert_eq!(node.inbox.from(NodeId(1))[before..], taken, "on the lane {lane:?}");
+        }
+        assert_eq!(node.handle.counts().messages_misaddressed, 4);
     });
 }
 

@@ -52,11 +52,18 @@ pub(crate) async fn wait_until(what: &str, condition: impl Fn() -> bool) {
 pub(crate) struct Inbox {
     received: Mutex<Vec<(NodeId, Message)>>,
     pub(crate) between_nodes: Mutex<Vec<(NodeId, NodeMessage)>>,
+    /// Whether nobody takes care of what comes.
+    pub(crate) stands_still: AtomicBool,
+    /// Permits of what came meanwhile.
+    pub(crate) untaken: Mutex<Vec<InboundPermit>>,
 }
 
 impl Inbound for Inbox {
-    fn deliver(&self, from: NodeId, messages: Vec<Message>, _: Option<InboundPermit>) {
+    fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: InboundPermit) {
         assert!(!messages.is_empty());
+        if self.stands_still.load(Relaxed) {
+            self.untaken.lock().push(permit);
+        }
         let mut received = self.received.lock();
         received.extend(messages.into_iter().map(|message| (from, message)));
     }
