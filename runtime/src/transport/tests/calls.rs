@@ -11,7 +11,7 @@ use crate::transport::service::{
     Hello, PROTOCOL, PeerClient, Receipt, Refusal, SnapshotAnswer, SnapshotOffer, Welcome,
 };
 use crate::transport::wire::{encode, encoded_len};
-use crate::transport::{Done, HandshakeCounts, Network, Outgoing, RemovePeer, TcpNetwork, bind};
+use crate::transport::{Done, HandshakeCounts, Network, Outgoing, RemovePeer, SetPeer, TcpNetwork, bind};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{Message, NodeId};
 use std::collections::BTreeMap;
@@ -216,6 +216,36 @@ fn who_sends_a_snapshot_is_told_that_the_peer_was_removed() {
         for outcome in told {
             assert_eq!(outcome.await, Ok(false));
         }
+    });
+}
+
+/// It would else wait for who does not answer any more where it was.
+#[test]
+fn who_sends_a_snapshot_is_told_that_the_peer_moved() {
+    run(async {
+        let silent = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+        let mut config = tcp(2);
+        config.limits.connect_deadline = Duration::from_secs(600);
+        let peers = BTreeMap::from([(NodeId(1), silent.local_addr().unwrap().to_string())]);
+        let node = start(bind(config).await.unwrap(), 2, &peers);
+        let (done, outcome) = oneshot::channel();
+        node.handle.send_snapshot(Outgoing {
+            to: NodeId(1),
+            offer: offer(),
+            read: Box::new(|_, _| oneshot::channel().1),
+            done: Done::new(move |is_complete| {
+                done.send(is_complete).ok();
+            }),
+        });
+        let mut connections = Vec::new();
+        for _ in 0..3 {
+            // Those of the lanes, and of the snapshot.
+            connections.push(silent.accept().await.unwrap());
+        }
+        let nowhere = SetPeer(NodeId(1), "127.0.0.1:1".to_owned());
+        node.actor.send(nowhere).await.unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(20), outcome).await;
+        assert_eq!(told.expect("it waits for ever"), Ok(false));
     });
 }
 
