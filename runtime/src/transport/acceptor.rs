@@ -2,8 +2,9 @@
 
 use super::codec::{self, ServerTransport};
 use super::config::TransportLimits;
+use super::counters::Counters;
 use super::guard::Guarded;
-use super::handshake::HandshakeError;
+use super::handshake::{HandshakeError, HandshakeRefusal};
 use super::network::{ByteStream, Listener};
 use super::service::{Peer, PeerRequest, PeerResponse};
 use super::session::{Reception, Session, SessionService};
@@ -52,7 +53,8 @@ pub(crate) async fn accept(
                 Ok(connection) => {
                     let session = Rc::new(Session::new(Rc::clone(&reception), connection.node));
                     strangers.add(&session);
-                    connections.spawn_local(serve(connection.stream, session, limits.clone()));
+                    let counters = Arc::clone(&reception.counters);
+                    connections.spawn_local(serve(connection.stream, session, counters, limits.clone()));
                 }
                 Err(error) => {
                     if let Some(HandshakeError { peer, refusal }) = HandshakeError::of(&error) {
@@ -101,7 +103,7 @@ fn is_stranger(session: &Weak<Session>) -> bool {
 
 /// Answers one connection's calls, one after the other, so that its frames keep their order. Whatever it waits for, a
 /// newer session of the peer ends it, and who was not welcomed has so long and no longer.
-async fn serve(stream: Box<dyn ByteStream>, session: Rc<Session>, limits: TransportLimits) {
+async fn serve(stream: Box<dyn ByteStream>, session: Rc<Session>, counters: Arc<Counters>, limits: TransportLimits) {
     let stream = Guarded::new(stream, Arc::clone(&session.welcomed));
     let transport: ServerTransport = codec::server(Box::new(stream), limits.frame_bytes_max);
     let mut calls = Box::pin(BaseChannel::with_defaults(transport));
@@ -113,10 +115,15 @@ async fn serve(stream: Box<dyn ByteStream>, session: Rc<Session>, limits: Transp
         let answered = tokio::select! {
             biased;
             () = session.replaced.cancelled() => return,
-            () = &mut hello_deadline, if !was_open => return,
+            () = &mut hello_deadline, if !was_open => Err(Ended::NoHello),
             answered = answer_next(calls.as_mut(), &service, limits.call_deadline) => answered,
         };
         if let Err(ended) = answered {
+            if !session.welcomed.load(Relaxed)
+                && let Some(refusal) = ended.refusal()
+            {
+                counters.refusals.note("a caller without a name", &refusal);
+            }
             return tracing::debug!(%ended, "connection of a peer ended");
         }
         if was_open && !session.is_open() {
@@ -138,6 +145,24 @@ enum Ended {
     Failed(#[from] ChannelError<io::Error>),
     #[error("no answer was taken for {0:?}")]
     NotTaken(Duration),
+    #[error("it said no hello that could be accepted")]
+    NoHello,
+}
+
+impl Ended {
+    /// What is wrong with a caller that was not welcomed. That a connection breaks says nothing.
+    fn refusal(&self) -> Option<HandshakeRefusal> {
+        match self {
+            Self::Closed => None,
+            Self::NotTaken(_) | Self::NoHello => Some(HandshakeRefusal::Deadline),
+            Self::Failed(ChannelError::Read(error)) => {
+                // tarpc wraps those of the codec.
+                let read = error.get_ref()?.downcast_ref::<io::Error>()?;
+                (read.kind() == io::ErrorKind::InvalidData).then(|| HandshakeRefusal::Other(read.to_string()))
+            }
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 /// Waits for a call and answers it. What was answered leaves once no further call is there; a caller that does not take

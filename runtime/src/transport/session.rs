@@ -3,7 +3,7 @@
 use super::counters::Counters;
 use super::frame::Frame;
 use super::handle::TransportHandle;
-use super::handshake::HandshakeRefusal;
+use super::handshake::{HandshakeRefusal, cut};
 use super::lane::Lane;
 use super::peer_disks::{MeetError, PeerDisks};
 use super::service::{
@@ -12,7 +12,7 @@ use super::service::{
 use super::wire::{self, Decoded};
 use crate::budget::{InboundBudget, InboundPermit};
 use raftyard_groups::{Message, NodeId, NodeMessage};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,6 +70,8 @@ pub(crate) struct Session {
     /// Whether it has said an acceptable hello.
     pub(crate) welcomed: Arc<AtomicBool>,
     open: RefCell<Option<Opened>>,
+    /// Under which it is the current one, from the welcome on.
+    named: Cell<Option<(NodeId, Lane)>>,
     /// Ends the session: a newer connection of the same peer and lane takes its place. Without this a
     /// connection whose other end vanished would stay for ever, and its late frames could follow newer ones.
     pub(crate) replaced: CancellationToken,
@@ -91,6 +93,7 @@ impl Session {
             proved,
             welcomed: Arc::default(),
             open: RefCell::new(None),
+            named: Cell::new(None),
             replaced: CancellationToken::new(),
         }
     }
@@ -132,6 +135,7 @@ impl Session {
         if let Some(older) = current.insert((from, hello.lane), self.replaced.clone()) {
             older.cancel();
         }
+        self.named.set(Some((from, hello.lane)));
         *self.open.borrow_mut() = Some(Opened {
             from,
             lane: hello.lane,
@@ -231,11 +235,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // A cancelled one has already made room.
-        if let Some(opened) = self.open.borrow().as_ref()
+        if let Some(name) = self.named.get()
             && !self.replaced.is_cancelled()
         {
-            let key = (opened.from, opened.lane);
-            self.reception.current.borrow_mut().remove(&key);
+            self.reception.current.borrow_mut().remove(&name);
         }
     }
 }
@@ -252,10 +255,11 @@ impl Peer for SessionService {
                 tracing::debug!(peer = hello.from, lane = ?hello.lane, "peer connected");
             }
             Err(refusal) => {
-                let claimed = format!("who says that it is node {} of {:?}", hello.from, hello.cluster);
+                let cluster = cut(&hello.cluster);
+                let claimed = format!("who says that it is node {} of {cluster:?}", hello.from);
                 let refusal = match refusal {
                     Refusal::Certificate(node) => HandshakeRefusal::Node(NodeId(*node)),
-                    Refusal::Cluster(_) => HandshakeRefusal::Cluster(hello.cluster),
+                    Refusal::Cluster(_) => HandshakeRefusal::Cluster(cluster),
                     Refusal::UnknownNode => HandshakeRefusal::UnknownNode,
                     Refusal::Target(_) => HandshakeRefusal::Target(NodeId(hello.to)),
                     Refusal::Protocol(_) => HandshakeRefusal::Protocol(hello.protocol),

@@ -347,6 +347,7 @@ fn who_says_no_hello_is_closed() {
         let answer = refused.hello(context::current(), strange).await.unwrap();
         assert_eq!(answer, Err(Refusal::UnknownNode));
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        wait_until("it is counted", || node.handle.counts().handshakes_refused.late >= 1).await;
         while refused
             .hello(context::current(), hello())
             .await
@@ -423,6 +424,8 @@ fn garbage_does_not_end_the_accept_loop() {
             drop(stream);
         }
         connected(&nodes[0], &nodes[1]).await;
+        let refused = || nodes[1].handle.counts().handshakes_refused;
+        wait_until("each is counted", || refused().other == garbage.len() as u64).await;
     });
 }
 
