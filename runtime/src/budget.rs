@@ -168,7 +168,7 @@ impl Drop for BytePermit {
     }
 }
 
-/// A budget in bytes for which who comes too late waits, in order: what peers send.
+/// A budget in bytes of what peers send. Who comes too late waits, in order, or goes without.
 #[derive(Clone, Debug)]
 pub(crate) struct InboundBudget {
     limit: u32,
@@ -179,6 +179,8 @@ pub(crate) struct InboundBudget {
 #[derive(Clone, Debug)]
 pub(crate) struct InboundPermit {
     _permit: Arc<OwnedSemaphorePermit>,
+    /// It is to be kept until all that the messages caused is durable, not only until they are looked at.
+    pub(crate) until_durable: bool,
 }
 
 impl InboundBudget {
@@ -194,11 +196,33 @@ impl InboundBudget {
     /// Takes `bytes`, or all there is if they exceed the budget, as soon as they are free. `None` never
     /// happens while the node runs.
     pub(crate) async fn acquire(&self, bytes: usize) -> Option<InboundPermit> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limit);
-        let permit = self.free.clone().acquire_many_owned(bytes).await.ok()?;
+        let permit = self.free.clone().acquire_many_owned(self.at_most(bytes)).await.ok()?;
         Some(InboundPermit {
             _permit: Arc::new(permit),
+            until_durable: true,
         })
+    }
+
+    /// The same if they are free now, for messages that are done with once they are looked at.
+    pub(crate) fn try_acquire(&self, bytes: usize) -> Option<InboundPermit> {
+        let permit = self.free.clone().try_acquire_many_owned(self.at_most(bytes)).ok()?;
+        Some(InboundPermit {
+            _permit: Arc::new(permit),
+            until_durable: false,
+        })
+    }
+
+    fn at_most(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limit)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+impl InboundPermit {
+    /// For messages that came from nowhere.
+    pub(crate) fn of_nothing() -> Self {
+        InboundBudget::new(1).try_acquire(1).unwrap()
     }
 }
 

@@ -1,10 +1,11 @@
 //! The clock the actors read. Injected, so that a simulation can own time.
 
+mod machine;
+
 use crate::time::Timestamp;
+pub use machine::MonotonicClock;
 use raftyard_groups::Moment;
-use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Debug;
-use std::time::{Duration, SystemTime};
 
 /// A node's two clocks: a monotonic one, by which everything is timed, and a wall clock, which only stamps
 /// commands.
@@ -13,57 +14,14 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// is suspended, and at the speed of other nodes' clocks, to a thousandth: leases hang on that.
     fn now(&self) -> Moment;
 
-    /// The same time in nanoseconds, as finely as the clock has it: by which rates and the time that state machines
-    /// take are measured.
+    /// Nanoseconds since some start of its own, as finely as the clock has them, with or without the time in which the
+    /// machine was suspended: by which rates and the time that state machines take are measured.
     fn nanos(&self) -> u64 {
         self.now().0.saturating_mul(1_000_000)
     }
 
     /// What the wall clock says. It may jump: no promise hangs on it.
     fn wall(&self) -> Timestamp;
-}
-
-/// The machine's clocks. The monotonic one counts the time that the machine was suspended, as
-/// [`Instant`](std::time::Instant) does not everywhere.
-#[derive(Debug)]
-pub struct MonotonicClock(Duration);
-
-/// Counts suspended time, under this name.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const CLOCK: ClockId = ClockId::Boottime;
-/// Where the other does not exist, this one does.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const CLOCK: ClockId = ClockId::Monotonic;
-
-/// Since some start.
-fn elapsed() -> Duration {
-    // Not before its start, so there is nothing to be lost.
-    Duration::try_from(clock_gettime(CLOCK)).unwrap_or_default()
-}
-
-impl Default for MonotonicClock {
-    fn default() -> Self {
-        Self(elapsed())
-    }
-}
-
-impl Clock for MonotonicClock {
-    fn now(&self) -> Moment {
-        let millis = elapsed().saturating_sub(self.0).as_millis();
-        Moment(u64::try_from(millis).unwrap_or(u64::MAX))
-    }
-
-    fn nanos(&self) -> u64 {
-        let nanos = elapsed().saturating_sub(self.0).as_nanos();
-        u64::try_from(nanos).unwrap_or(u64::MAX)
-    }
-
-    fn wall(&self) -> Timestamp {
-        let since_epoch = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
-    }
 }
 
 /// The clock of the tokio runtime that asks: the one a simulation or a test with paused time moves.

@@ -87,7 +87,8 @@ pub struct HostMetrics {
     pub node_messages_sent: u64,
     /// Bytes in them.
     pub bytes_sent: u64,
-    /// Messages dropped because a peer was away or its outbox full.
+    /// Messages dropped because a peer was away or its outbox full, or because a worker here does not look at those that
+    /// came.
     pub messages_dropped: u64,
     /// Frames received from peers.
     pub frames_received: u64,

@@ -36,7 +36,7 @@ impl Router {
 }
 
 impl Inbound for Router {
-    fn deliver(&self, _from: NodeId, messages: Vec<Message>, permit: Option<InboundPermit>) {
+    fn deliver(&self, _from: NodeId, messages: Vec<Message>, permit: InboundPermit) {
         if let [inbox] = self.workers.as_slice() {
             inbox.push(Work::Messages(messages, permit));
             return;

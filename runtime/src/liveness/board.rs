@@ -35,7 +35,8 @@ impl Board {
         self.sessions.read().clone()
     }
 
-    /// The storage has done all that it was given before `asked`.
+    /// The storage took in all that it was given before `asked`, and has done it, but for writes that wait for room or for
+    /// their turn.
     pub(crate) fn storage_moved(&self, asked: Moment) {
         self.storage.fetch_max(asked.0, Ordering::Relaxed);
     }

@@ -11,7 +11,8 @@ pub struct LivenessTuning {
     pub heartbeat_interval_ms: u64,
     /// How long a node's replicas keep what they promised to leaders on another node from its last heartbeat on: so
     /// long it takes at least until groups whose leader's node is gone elect another, and so long a node that was
-    /// started again waits before it votes. Milliseconds; several intervals.
+    /// started again waits before it votes. Milliseconds; four intervals at least, since a node that got nothing done for
+    /// half of it counts as dead, and is asked once per interval.
     pub promise_ms: u64,
 }
 
@@ -31,7 +32,7 @@ impl LivenessTuning {
             heartbeat_interval_ms,
             promise_ms,
         } = *self;
-        if heartbeat_interval_ms == 0 || promise_ms / 3 < heartbeat_interval_ms {
+        if heartbeat_interval_ms == 0 || promise_ms / 4 < heartbeat_interval_ms {
             return Err(format!(
                 "a promise of {promise_ms} ms does not go with a heartbeat between nodes every {heartbeat_interval_ms} ms"
             ));
@@ -92,7 +93,7 @@ mod tests {
             };
             tuning.check().is_ok()
         };
-        assert!(check(100, 600) && check(1, 3) && check(100, 300));
-        assert!(!check(0, 600) && !check(100, 299) && !check(100, 0));
+        assert!(check(100, 600) && check(1, 4) && check(100, 400));
+        assert!(!check(0, 600) && !check(100, 399) && !check(100, 0));
     }
 }

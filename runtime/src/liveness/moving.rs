@@ -13,14 +13,14 @@ impl Moving {
     pub(super) fn look(&mut self, now: Moment, flows: &BTreeMap<NodeId, Flow>) {
         self.0.retain(|peer, _| flows.contains_key(peer));
         for (peer, flow) in flows {
-            let seen = self.0.entry(*peer).or_insert((flow.acknowledged, now));
-            if !flow.owes || seen.0 != flow.acknowledged {
-                *seen = (flow.acknowledged, now);
+            let seen = self.0.entry(*peer).or_insert((flow.moved, now));
+            if !flow.owes || seen.0 != flow.moved {
+                *seen = (flow.moved, now);
             }
         }
     }
 
-    /// Whether nothing was owed to the peer, or something arrived there, within the last `limit_ms`.
+    /// Whether nothing was owed to the peer, or something moved towards it, within the last `limit_ms`.
     pub(super) fn moves(&self, peer: NodeId, now: Moment, limit_ms: u64) -> bool {
         self.0
             .get(&peer)
@@ -32,8 +32,8 @@ impl Moving {
 mod tests {
     use super::*;
 
-    fn look(moving: &mut Moving, now: u64, owes: bool, acknowledged: u64) -> bool {
-        let flow = Flow { owes, acknowledged };
+    fn look(moving: &mut Moving, now: u64, owes: bool, moved: u64) -> bool {
+        let flow = Flow { owes, moved };
         moving.look(Moment(now), &BTreeMap::from([(NodeId(2), flow)]));
         moving.moves(NodeId(2), Moment(now), 300)
     }

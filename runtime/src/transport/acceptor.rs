@@ -2,18 +2,24 @@
 
 use super::codec::{self, ServerTransport};
 use super::config::TransportLimits;
+use super::counters::Counters;
 use super::guard::Guarded;
-use super::handshake::HandshakeError;
+use super::handshake::{HandshakeError, HandshakeRefusal};
 use super::network::{ByteStream, Listener};
-use super::service::Peer;
+use super::service::{Peer, PeerRequest, PeerResponse};
 use super::session::{Reception, Session, SessionService};
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
-use tarpc::server::{self, BaseChannel, Channel};
+use tarpc::server::{BaseChannel, Serve};
+use tarpc::{ChannelError, Request, Response};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +53,8 @@ pub(crate) async fn accept(
                 Ok(connection) => {
                     let session = Rc::new(Session::new(Rc::clone(&reception), connection.node));
                     strangers.add(&session);
-                    connections.spawn_local(serve(connection.stream, session, limits.clone()));
+                    let counters = Arc::clone(&reception.counters);
+                    connections.spawn_local(serve(connection.stream, session, counters, limits.clone()));
                 }
                 Err(error) => {
                     if let Some(HandshakeError { peer, refusal }) = HandshakeError::of(&error) {
@@ -94,39 +101,99 @@ fn is_stranger(session: &Weak<Session>) -> bool {
     session.upgrade().is_some_and(|session| !session.welcomed.load(Relaxed))
 }
 
-/// Answers one connection's calls, one after the other, so that its frames keep their order.
-async fn serve(stream: Box<dyn ByteStream>, session: Rc<Session>, limits: TransportLimits) {
+/// Answers one connection's calls, one after the other, so that its frames keep their order. Whatever it waits for, a
+/// newer session of the peer ends it, and who was not welcomed has so long and no longer.
+async fn serve(stream: Box<dyn ByteStream>, session: Rc<Session>, counters: Arc<Counters>, limits: TransportLimits) {
     let stream = Guarded::new(stream, Arc::clone(&session.welcomed));
     let transport: ServerTransport = codec::server(Box::new(stream), limits.frame_bytes_max);
-    let config = server::Config {
-        pending_response_buffer: limits.window_calls,
-    };
-    let mut calls = Box::pin(BaseChannel::new(config, transport).requests());
+    let mut calls = Box::pin(BaseChannel::with_defaults(transport));
     let service = SessionService(Rc::clone(&session));
     let hello_deadline = tokio::time::sleep(limits.connect_deadline);
     tokio::pin!(hello_deadline);
     loop {
-        let call = tokio::select! {
+        let was_open = session.is_open();
+        let answered = tokio::select! {
             biased;
             () = session.replaced.cancelled() => return,
-            () = &mut hello_deadline, if !session.is_open() => return,
-            call = calls.next() => call,
+            () = &mut hello_deadline, if !was_open => Err(Ended::NoHello),
+            answered = answer_next(calls.as_mut(), &service, limits.call_deadline) => answered,
         };
-        match call {
-            Some(Ok(call)) => {
-                let was_open = session.is_open();
-                call.execute(service.clone().serve()).await;
-                if was_open && !session.is_open() {
-                    // A frame was refused: closed soon, but not before the caller could read why.
-                    let soon = tokio::time::Instant::now() + limits.connect_deadline;
-                    hello_deadline.as_mut().reset(soon);
-                }
+        if let Err(ended) = answered {
+            if !session.welcomed.load(Relaxed)
+                && let Some(refusal) = ended.refusal()
+            {
+                counters.refusals.note("a caller without a name", &refusal);
             }
-            Some(Err(error)) => {
-                tracing::debug!(%error, "connection of a peer failed");
-                return;
-            }
-            None => return,
+            return tracing::debug!(%ended, "connection of a peer ended");
         }
+        if was_open && !session.is_open() {
+            // A frame was refused: closed soon, but not before the caller could read why.
+            let soon = tokio::time::Instant::now() + limits.connect_deadline;
+            hello_deadline.as_mut().reset(soon);
+        }
+    }
+}
+
+type Calls = BaseChannel<PeerRequest, PeerResponse, ServerTransport>;
+
+/// Why a connection is served no longer.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("closed by the caller")]
+    Closed,
+    #[error("{0}")]
+    Failed(#[from] ChannelError<io::Error>),
+    #[error("no answer was taken for {0:?}")]
+    NotTaken(Duration),
+    #[error("it said no hello that could be accepted")]
+    NoHello,
+}
+
+impl Ended {
+    /// What is wrong with a caller that was not welcomed. That a connection breaks says nothing.
+    fn refusal(&self) -> Option<HandshakeRefusal> {
+        match self {
+            Self::Closed => None,
+            Self::NotTaken(_) | Self::NoHello => Some(HandshakeRefusal::Deadline),
+            Self::Failed(ChannelError::Read(error)) => {
+                // tarpc wraps those of the codec.
+                let read = error.get_ref()?.downcast_ref::<io::Error>()?;
+                (read.kind() == io::ErrorKind::InvalidData).then(|| HandshakeRefusal::Other(read.to_string()))
+            }
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+/// Waits for a call and answers it. What was answered leaves once no further call is there; a caller that does not take
+/// it for `deadline` is not served any more: it would send for ever what nobody reads.
+async fn answer_next(mut calls: Pin<&mut Calls>, service: &SessionService, deadline: Duration) -> Result<(), Ended> {
+    let call = match futures::poll!(calls.next()) {
+        Poll::Ready(call) => call,
+        Poll::Pending => {
+            taken(calls.flush(), deadline).await?;
+            calls.next().await
+        }
+    };
+    let Some(call) = call else {
+        // It may read on.
+        taken(calls.flush(), deadline).await?;
+        return Err(Ended::Closed);
+    };
+    let Request { context, id, message } = call?.request;
+    let response = Response {
+        request_id: id,
+        message: service.clone().serve().serve(context, message).await,
+    };
+    taken(calls.feed(response), deadline).await
+}
+
+async fn taken(
+    sent: impl Future<Output = Result<(), ChannelError<io::Error>>>,
+    deadline: Duration,
+) -> Result<(), Ended> {
+    match tokio::time::timeout(deadline, sent).await {
+        Ok(sent) => Ok(sent?),
+        Err(_) => Err(Ended::NotTaken(deadline)),
     }
 }

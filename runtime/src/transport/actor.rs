@@ -137,6 +137,7 @@ impl TransportActor {
             disks: Arc::clone(&self.disks),
             inbound: Arc::clone(&self.inbound),
             budget: self.budget.clone(),
+            heartbeat_budget: InboundBudget::new(self.config.limits.heartbeat_bytes_max),
             counters: Arc::clone(&self.handle.counters),
             current: RefCell::default(),
         }

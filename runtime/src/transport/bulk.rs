@@ -148,6 +148,7 @@ impl Bulk {
     /// Sends what is queued, one after the other, until `stop`. The connection lasts as long as there is
     /// something to send.
     pub(super) async fn run(self, stop: CancellationToken) {
+        let mut address = self.address.clone();
         loop {
             let mut next = self.queue.pop();
             if next.is_none() {
@@ -158,9 +159,12 @@ impl Bulk {
                 }
                 continue;
             }
+            address.mark_unchanged();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                // It moved: what is sent to where it was arrives nowhere.
+                Ok(()) = address.changed() => {}
                 () = self.connection(&mut next) => {}
             }
             *self.queue.sending.lock() = None;

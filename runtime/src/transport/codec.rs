@@ -5,6 +5,7 @@
 //! duration, which tarpc adds to the current instant: one that overflows panics. The calling end keeps its
 //! own deadlines, and the answering end answers at once.
 
+use super::guard::Guarded;
 use super::network::ByteStream;
 use super::service::{PeerRequest, PeerResponse};
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tarpc::context::{self, Context};
 use tarpc::serde_transport::{self, Transport};
@@ -41,9 +43,10 @@ pub(crate) fn context() -> Context {
 /// Bytes that a frame's call needs beside the payload, at most.
 pub(crate) const CALL_OVERHEAD_BYTES: usize = 64;
 
-/// Wraps the calling end of `stream`; no call or answer may have more than `frame_bytes_max` bytes.
+/// Wraps the calling end of `stream`; no call may have more than `frame_bytes_max` bytes, and answers are short.
 pub(crate) fn client(stream: Box<dyn ByteStream>, frame_bytes_max: usize) -> ClientTransport {
-    let framed = delimited(frame_bytes_max).new_framed(stream);
+    let guarded: Box<dyn ByteStream> = Box::new(Guarded::new(stream, Arc::default()));
+    let framed = delimited(frame_bytes_max).new_framed(guarded);
     serde_transport::new(framed, PostcardCodec)
 }
 

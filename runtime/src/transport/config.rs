@@ -33,11 +33,14 @@ pub(crate) struct TransportLimits {
     pub(crate) frame_bytes_max: usize,
     /// What may wait for one peer on one lane; what doesn't fit is dropped.
     pub(crate) outbox_bytes_max: usize,
+    /// What may be received on the heartbeat lanes, from all peers, and not yet looked at; what doesn't fit is dropped.
+    pub(crate) heartbeat_bytes_max: usize,
     /// Calls in flight on one connection.
     pub(crate) window_calls: usize,
     /// No further call starts while this many bytes are in flight on the connection.
     pub(crate) window_bytes: usize,
-    /// A frame that is not acknowledged within this time ends its connection.
+    /// A connection on which frames are on their way, and nothing moves for this time, is ended: none is acknowledged,
+    /// and the socket takes no more of them. So is one whose other end takes no answers for this time.
     pub(crate) call_deadline: Duration,
     /// To connect and be welcomed; also how long a caller may take to say hello.
     pub(crate) connect_deadline: Duration,
@@ -61,6 +64,7 @@ impl Default for TransportLimits {
             frame_bytes_target: 1 << 20,
             frame_bytes_max: 32 << 20,
             outbox_bytes_max: 16 << 20,
+            heartbeat_bytes_max: 8 << 20,
             window_calls: 4,
             window_bytes: 4 << 20,
             call_deadline: Duration::from_secs(5),
@@ -106,6 +110,9 @@ impl TransportLimits {
         }
         if self.snapshot_bytes_per_second == 0 {
             return limit("snapshot_bytes_per_second", "must be above 0");
+        }
+        if self.heartbeat_bytes_max == 0 {
+            return limit("heartbeat_bytes_max", "must be above 0");
         }
         if self.connections_max == 0 {
             return limit("connections_max", "must be above 0");

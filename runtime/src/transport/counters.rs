@@ -30,13 +30,14 @@ pub(crate) struct TransportCounts {
     pub(crate) node_messages_sent: u64,
     /// Payload bytes of those frames.
     pub(crate) bytes_sent: u64,
-    /// Messages that never left: outbox full, peer not connected or unknown, or larger than a frame.
+    /// Messages that never left: outbox full, peer not connected or unknown, or larger than a frame. And those that came on
+    /// a heartbeat lane when there was no room for them.
     pub(crate) messages_dropped: u64,
     /// Frames received and accepted.
     pub(crate) frames_received: u64,
     /// Messages in those frames.
     pub(crate) messages_received: u64,
-    /// Those of them that were dropped: another sender than the connection's, or meant for another node.
+    /// Those of them that were dropped: another sender than the connection's, of another lane, or meant for another node.
     pub(crate) messages_misaddressed: u64,
     /// Connections made, beyond the first of each peer and lane.
     pub(crate) reconnects: u64,

@@ -1,4 +1,4 @@
-//! What a caller may send before it is welcomed.
+//! What a caller may send before it is welcomed, and who is called at any time.
 
 use super::network::ByteStream;
 use std::io;
@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of a call until then: a hello has the name of a cluster and little else. Who unframes calls makes room for as
-/// many bytes as a call says that it has.
+/// Bytes of a call until then, and of an answer: a hello has the name of a cluster and little else. Who unframes calls
+/// makes room for as many bytes as a call says that it has.
 const CALL_BYTES_MAX: u32 = 4 << 10;
 
-/// A connection that ends with an error when its other end declares a long call before it is welcomed.
+/// A connection that ends with an error when its other end declares a long call before it is welcomed. One that this node
+/// made never welcomes: all that comes on it is answers.
 pub(super) struct Guarded {
     stream: Box<dyn ByteStream>,
     welcomed: Arc<AtomicBool>,
@@ -46,7 +47,7 @@ impl Guarded {
             if let Ok(head) = <[u8; 4]>::try_from(self.head.as_slice()) {
                 let length = u32::from_be_bytes(head);
                 if length > CALL_BYTES_MAX {
-                    let text = format!("a call of {length} bytes before the welcome");
+                    let text = format!("{length} bytes where few were due");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
                 self.left = usize::try_from(length).unwrap_or(usize::MAX);

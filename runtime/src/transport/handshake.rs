@@ -4,9 +4,24 @@ use parking_lot::Mutex;
 use raftyard_groups::NodeId;
 use std::collections::BTreeSet;
 use std::io;
+use tokio::time::Instant;
 
 /// Reasons that are remembered as reported. Beyond it all are forgotten, and reported again when they come.
 const REPORTS_MAX: usize = 1024;
+
+/// How many are reported in a minute: a stranger can make up names for ever.
+const REPORTS_PER_MINUTE: usize = 60;
+
+/// Of a name that a stranger gives itself no more characters than this are kept.
+const NAME_CHARS_MAX: usize = 64;
+
+/// A name that a stranger gives itself, to be shown and remembered.
+pub(crate) fn cut(name: &str) -> String {
+    match name.char_indices().nth(NAME_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
+    }
+}
 
 /// Why a node does not talk to whoever is at the other end of a connection. "It" is that other end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -182,22 +197,37 @@ pub(crate) struct Refusals(Mutex<Noted>);
 struct Noted {
     counts: HandshakeCounts,
     reported: BTreeSet<(String, String)>,
+    /// When this minute began, and how many were reported in it.
+    minute: Option<Instant>,
+    in_minute: usize,
 }
 
 impl Noted {
     /// Whether it is to be reported.
-    fn add(&mut self, peer: &str, refusal: &HandshakeRefusal) -> bool {
+    fn add(&mut self, peer: &str, refusal: &HandshakeRefusal, now: Instant) -> bool {
         self.counts.add(refusal);
+        if self
+            .minute
+            .is_none_or(|began| now.duration_since(began).as_secs() >= 60)
+        {
+            self.minute = Some(now);
+            self.in_minute = 0;
+        }
+        if self.in_minute >= REPORTS_PER_MINUTE {
+            return false;
+        }
         if self.reported.len() >= REPORTS_MAX {
             self.reported.clear();
         }
-        self.reported.insert((peer.to_owned(), refusal.to_string()))
+        let is_news = self.reported.insert((peer.to_owned(), refusal.to_string()));
+        self.in_minute += usize::from(is_news);
+        is_news
     }
 }
 
 impl Refusals {
     pub(crate) fn note(&self, peer: &str, refusal: &HandshakeRefusal) {
-        let is_news = self.0.lock().add(peer, refusal);
+        let is_news = self.0.lock().add(peer, refusal, Instant::now());
         if is_news {
             tracing::warn!(peer, reason = %refusal, "connection refused, further refusals of this kind are only counted");
         } else {
@@ -213,21 +243,40 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn each_peer_is_reported_once_for_each_reason_and_counted_always() {
-        let mut noted = Noted::default();
+        let (mut noted, mut now) = (Noted::default(), Instant::now());
         let other = HandshakeRefusal::Cluster("other".to_owned());
-        assert!(noted.add("a", &HandshakeRefusal::Expired));
-        assert!(!noted.add("a", &HandshakeRefusal::Expired));
-        assert!(noted.add("b", &HandshakeRefusal::Expired));
-        assert!(noted.add("a", &other));
-        assert!(!noted.add("a", &other));
+        assert!(noted.add("a", &HandshakeRefusal::Expired, now));
+        assert!(!noted.add("a", &HandshakeRefusal::Expired, now));
+        assert!(noted.add("b", &HandshakeRefusal::Expired, now));
+        assert!(noted.add("a", &other, now));
+        assert!(!noted.add("a", &other, now));
         assert_eq!((noted.counts.expired, noted.counts.wrong_cluster), (3, 2));
         assert_eq!(noted.counts.total(), 5);
         for number in 0..3 * REPORTS_MAX {
-            noted.add(&number.to_string(), &other);
+            now += Duration::from_secs(2);
+            assert!(noted.add(&number.to_string(), &other, now));
         }
         assert!(noted.reported.len() <= REPORTS_MAX);
+    }
+
+    #[test]
+    fn who_makes_up_names_fills_no_log() {
+        let (mut noted, now) = (Noted::default(), Instant::now());
+        let mut reports = |from: usize, now| {
+            let names = (from..from + 1_000).map(|number| number.to_string());
+            names
+                .filter(|name| noted.add(name, &HandshakeRefusal::Expired, now))
+                .count()
+        };
+        assert_eq!(reports(0, now), REPORTS_PER_MINUTE);
+        assert_eq!(reports(1_000, now + Duration::from_secs(59)), 0);
+        assert_eq!(reports(2_000, now + Duration::from_secs(60)), REPORTS_PER_MINUTE);
+        assert_eq!(noted.counts.expired, 3_000, "all are counted");
+        assert_eq!(cut(&"ä".repeat(65)), "ä".repeat(64) + "…");
+        assert_eq!(cut(&"ä".repeat(64)), "ä".repeat(64));
     }
 }

@@ -4,6 +4,7 @@ use super::backoff::Backoff;
 use super::codec;
 use super::config::TransportLimits;
 use super::counters::Counters;
+use super::draining::{Draining, Motion};
 use super::frame::Frame;
 use super::handshake::{HandshakeError, HandshakeRefusal};
 use super::lane::Lane;
@@ -49,8 +50,8 @@ enum LinkError {
     Handshake(HandshakeError),
     #[error("no answer within {0:?}")]
     ConnectDeadline(Duration),
-    #[error("a frame was not acknowledged within {0:?}")]
-    CallDeadline(Duration),
+    #[error("nothing moved for {0:?}")]
+    Stalled(Duration),
     #[error("refused: {0}")]
     Refused(Refusal),
     #[error("{0}")]
@@ -163,6 +164,8 @@ impl Link {
         };
         let mut config = client::Config::default();
         config.pending_request_buffer = self.limits.window_calls;
+        let motion = Motion::new(Arc::clone(&self.outbox));
+        let stream = Box::new(Draining::new(stream, Arc::clone(&motion)));
         let transport = codec::client(stream, self.limits.frame_bytes_max);
         let client::NewClient { client, dispatch } = PeerClient::new(config, transport);
         let mut dispatch = pin!(dispatch);
@@ -191,7 +194,7 @@ impl Link {
         progress.is_welcomed = true;
         self.outbox.open();
         self.outbox.acknowledge(0);
-        match self.send(&client, dispatch, backoff).await {
+        match self.send(&client, dispatch, &motion, backoff).await {
             Ok(never) => match never {},
             Err(error) => error,
         }
@@ -202,6 +205,7 @@ impl Link {
         &self,
         client: &PeerClient,
         mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<(), E>>>,
+        motion: &Motion,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, LinkError> {
         let mut next_seq = 0;
@@ -218,6 +222,9 @@ impl Link {
                 let frame = Frame::seal(next_seq, batch.payload);
                 next_seq += 1;
                 bytes_in_flight += bytes;
+                if calls.is_empty() {
+                    motion.begin();
+                }
                 // The order of the calls is the order in which they are first polled.
                 let mut call = Box::pin(self.deliver(client, frame, bytes));
                 match futures::poll!(call.as_mut()) {
@@ -233,8 +240,12 @@ impl Link {
                 ended = &mut dispatch => return Err(ended_by(ended)),
                 Some(received) = calls.next(), if !calls.is_empty() => {
                     bytes_in_flight -= received?;
+                    motion.begin();
                     self.outbox.acknowledge(calls.len());
                     backoff.reset();
+                }
+                () = motion.stalls(self.limits.call_deadline), if !calls.is_empty() => {
+                    return Err(LinkError::Stalled(self.limits.call_deadline));
                 }
                 () = self.outbox.filled(), if has_room(calls.len(), bytes_in_flight) => {}
             }
@@ -243,15 +254,9 @@ impl Link {
 
     /// One call. Returns `bytes`, once they are acknowledged.
     async fn deliver(&self, client: &PeerClient, frame: Frame, bytes: usize) -> Result<usize, LinkError> {
-        let deadline = self.limits.call_deadline;
-        let call = client.deliver(codec::context(), frame);
-        match tokio::time::timeout(deadline, call).await {
-            Ok(received) => {
-                let Receipt = received?.map_err(|refusal| self.refused(refusal))?;
-                Ok(bytes)
-            }
-            Err(_) => Err(LinkError::CallDeadline(deadline)),
-        }
+        let received = client.deliver(codec::context(), frame).await?;
+        let Receipt = received.map_err(|refusal| self.refused(refusal))?;
+        Ok(bytes)
     }
 
     fn hello(&self) -> Hello {

@@ -26,6 +26,7 @@ mod bulk;
 mod codec;
 mod config;
 mod counters;
+mod draining;
 mod fair;
 mod frame;
 #[cfg(feature = "fuzzing")]

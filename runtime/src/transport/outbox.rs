@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use raftyard_groups::{GroupId, Message};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 
 /// Filled by the workers, in encoded form, and emptied by the peer's link, a frame at a time.
@@ -19,6 +20,8 @@ use tokio::sync::Notify;
 pub(crate) struct Outbox {
     bounds: OutboxBounds,
     queue: Mutex<Queue>,
+    /// Times that bytes which had had to wait were taken by the connection.
+    drained: AtomicU64,
     filled: Notify,
     counters: Arc<Counters>,
 }
@@ -26,13 +29,20 @@ pub(crate) struct Outbox {
 /// This part of an outbox takes only messages of groups of which nothing waits in the later half of the frames.
 const KEPT_OF_OUTBOX: usize = 8;
 
+/// A message that is larger than this part of an outbox may exceed it, one at a time: what is free of it may always be
+/// less, while others keep it filled.
+const LARGE_OF_OUTBOX: usize = KEPT_OF_OUTBOX;
+
+/// So much more than all of it messages between nodes may take: what groups say keeps none of them out.
+const MORE_FOR_NODES: usize = 64;
+
 /// And this part of a frame's target is added to it for groups that would have to wait for a later one.
 const KEPT_OF_BATCH: usize = 4;
 
 /// Sizes in bytes, as encoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxBounds {
-    /// What may wait. A message beyond it is taken if nothing else waits, so that it is not stuck for ever.
+    /// What may wait. One large message beyond it is taken whatever else waits, so that it is not stuck for ever.
     pub(crate) bytes_max: usize,
     /// A batch takes no further message that would bring it beyond this.
     pub(crate) batch_bytes_target: usize,
@@ -49,6 +59,8 @@ struct Queue {
     acknowledged: u64,
     batches: VecDeque<OpenBatch>,
     bytes: usize,
+    /// Whether a message is among them that did not fit.
+    exceeded: bool,
     /// Number of the first batch.
     first: u64,
     places: Places,
@@ -59,6 +71,8 @@ struct OpenBatch {
     payload: BytesMut,
     messages: usize,
     node_messages: usize,
+    /// It has the message that did not fit.
+    exceeds: bool,
 }
 
 /// What leaves as one frame.
@@ -77,8 +91,8 @@ pub(crate) struct Batch {
 pub(crate) struct Flow {
     /// Something was to be sent, and not all of it was acknowledged, or dropped on a connection that stands.
     pub(crate) owes: bool,
-    /// Acknowledgements so far; a new connection counts as one.
-    pub(crate) acknowledged: u64,
+    /// Acknowledgements so far, and times that a full connection took more; a new connection counts as one.
+    pub(crate) moved: u64,
 }
 
 impl Outbox {
@@ -87,6 +101,7 @@ impl Outbox {
         Self {
             bounds,
             queue: Mutex::default(),
+            drained: AtomicU64::default(),
             filled: Notify::new(),
             counters,
         }
@@ -142,12 +157,17 @@ impl Outbox {
         queue.owes = in_flight > 0 || !queue.batches.is_empty();
     }
 
+    /// A connection that was full took more of a frame.
+    pub(crate) fn drained(&self) {
+        self.drained.fetch_add(1, Relaxed);
+    }
+
     /// How what is pushed moves.
     pub(crate) fn flow(&self) -> Flow {
         let queue = self.queue.lock();
         Flow {
             owes: queue.owes,
-            acknowledged: queue.acknowledged,
+            moved: queue.acknowledged.wrapping_add(self.drained.load(Relaxed)),
         }
     }
 
@@ -156,6 +176,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let batch = queue.batches.pop_front()?;
         queue.bytes -= batch.payload.len();
+        queue.exceeded &= !batch.exceeds;
         queue.first += 1;
         if queue.batches.len() < 2 {
             queue.places.clear();
@@ -188,6 +209,7 @@ impl Outbox {
         let stale = {
             let mut queue = self.queue.lock();
             queue.bytes = 0;
+            queue.exceeded = false;
             queue.places.clear();
             std::mem::take(&mut queue.batches)
         };
@@ -205,27 +227,36 @@ impl Outbox {
 impl Queue {
     /// Whether the message was taken.
     fn push(&mut self, message: &Message, bounds: &OutboxBounds) -> Result<bool, WireError> {
+        if !self.open {
+            // Until there is a connection on which it could have been sent.
+            self.owes = true;
+            return Ok(false);
+        }
         let len = wire::encoded_len(message);
-        self.owes = true;
         let frames = self.batches.len();
         let kept = if self.places.is_far_behind(message.group, self.first, frames) {
             bounds.bytes_max / KEPT_OF_OUTBOX
         } else {
             0
         };
-        if !self.has_room(len, bounds.bytes_max - kept) {
+        let fits = self.has_room(len, bounds.bytes_max - kept);
+        if !fits && (self.exceeded || len <= bounds.bytes_max / LARGE_OF_OUTBOX) {
             return Ok(false);
         }
         if let Some(batch) = self.batch_for(message, len, bounds) {
             wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
             batch.messages += 1;
+            batch.exceeds |= !fits;
         } else {
             let mut batch = OpenBatch::default();
             wire::encode(message, len, bounds.message_bytes_max, &mut batch.payload)?;
             batch.messages += 1;
+            batch.exceeds = !fits;
             self.batches.push_back(batch);
             self.note_place(message.group, self.batches.len() - 1);
         }
+        self.exceeded |= !fits;
+        self.owes = true;
         self.bytes += len;
         Ok(true)
     }
@@ -233,7 +264,7 @@ impl Queue {
     /// Whether the message was taken.
     fn push_node(&mut self, parcel: &NodeParcel, bounds: &OutboxBounds) -> Result<bool, WireError> {
         let len = wire::encoded_node_len(&parcel.message);
-        if !self.has_room(len, bounds.bytes_max) {
+        if !self.open || !self.has_room(len, bounds.bytes_max + bounds.bytes_max / MORE_FOR_NODES) {
             return Ok(false);
         }
         let fits = |batch: &OpenBatch| batch.payload.len() + len <= bounds.batch_bytes_target;
@@ -250,7 +281,7 @@ impl Queue {
 
     /// Whether `len` more bytes may wait. (One message may, whatever its size.)
     fn has_room(&self, len: usize, bytes_max: usize) -> bool {
-        self.open && (self.bytes == 0 || self.bytes.saturating_add(len) <= bytes_max)
+        self.bytes == 0 || self.bytes.saturating_add(len) <= bytes_max
     }
 
     /// The batch that the message goes into; none if that has to be a new one.

@@ -3,7 +3,7 @@
 use super::counters::Counters;
 use super::frame::Frame;
 use super::handle::TransportHandle;
-use super::handshake::HandshakeRefusal;
+use super::handshake::{HandshakeRefusal, cut};
 use super::lane::Lane;
 use super::peer_disks::{MeetError, PeerDisks};
 use super::service::{
@@ -12,7 +12,7 @@ use super::service::{
 use super::wire::{self, Decoded};
 use crate::budget::{InboundBudget, InboundPermit};
 use raftyard_groups::{Message, NodeId, NodeMessage};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) trait Inbound: Send + Sync + 'static {
     /// The messages of one frame, in the order in which `from` sent them; never empty. The permit counts
     /// their bytes; it is to be kept until they are taken care of.
-    fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: Option<InboundPermit>);
+    fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: InboundPermit);
 
     /// A message of that node as a node.
     fn between_nodes(&self, from: NodeId, message: NodeMessage);
@@ -55,6 +55,8 @@ pub(crate) struct Reception {
     pub(crate) inbound: Arc<dyn Inbound>,
     /// Bytes of the data lane that may be received and not yet taken care of.
     pub(crate) budget: InboundBudget,
+    /// The same of the heartbeat lane, where nothing waits: beyond it messages of groups are dropped.
+    pub(crate) heartbeat_budget: InboundBudget,
     pub(crate) counters: Arc<Counters>,
     /// How to end the session that serves a peer and lane.
     pub(crate) current: RefCell<BTreeMap<(NodeId, Lane), CancellationToken>>,
@@ -68,6 +70,8 @@ pub(crate) struct Session {
     /// Whether it has said an acceptable hello.
     pub(crate) welcomed: Arc<AtomicBool>,
     open: RefCell<Option<Opened>>,
+    /// Under which it is the current one, from the welcome on.
+    named: Cell<Option<(NodeId, Lane)>>,
     /// Ends the session: a newer connection of the same peer and lane takes its place. Without this a
     /// connection whose other end vanished would stay for ever, and its late frames could follow newer ones.
     pub(crate) replaced: CancellationToken,
@@ -89,6 +93,7 @@ impl Session {
             proved,
             welcomed: Arc::default(),
             open: RefCell::new(None),
+            named: Cell::new(None),
             replaced: CancellationToken::new(),
         }
     }
@@ -130,6 +135,7 @@ impl Session {
         if let Some(older) = current.insert((from, hello.lane), self.replaced.clone()) {
             older.cancel();
         }
+        self.named.set(Some((from, hello.lane)));
         *self.open.borrow_mut() = Some(Opened {
             from,
             lane: hello.lane,
@@ -142,13 +148,13 @@ impl Session {
     }
 
     /// Waits until the frame's bytes fit into what the node may hold: the peer, whose call is answered only
-    /// then, sends no faster than this node works. Heartbeats never wait.
+    /// then, sends no faster than this node works. Heartbeats never wait: there is room for them, or there is none.
     async fn room_for(&self, frame: &Frame) -> Option<InboundPermit> {
-        let lane = self.open.borrow().as_ref().map(|opened| opened.lane);
-        if lane == Some(Lane::Data) {
-            self.reception.budget.acquire(frame.payload_len()).await
-        } else {
-            None
+        let lane = self.open.borrow().as_ref().map(|opened| opened.lane)?;
+        match lane {
+            Lane::Heartbeat => self.reception.heartbeat_budget.try_acquire(frame.payload_len()),
+            Lane::Data => self.reception.budget.acquire(frame.payload_len()).await,
+            Lane::Snapshot => None,
         }
     }
 
@@ -203,8 +209,8 @@ impl Session {
 
         let reception = &self.reception;
         let received = messages.len() + between_nodes.len();
-        messages.retain(|message| message.from == from && message.to == reception.node);
-        between_nodes.retain(|parcel| parcel.from == from && parcel.to == reception.node);
+        messages.retain(|message| message.from == from && message.to == reception.node && Lane::of(message) == lane);
+        between_nodes.retain(|parcel| parcel.from == from && parcel.to == reception.node && lane == Lane::Heartbeat);
         let misaddressed = received - messages.len() - between_nodes.len();
         if misaddressed > 0 {
             tracing::warn!(peer = %from, ?lane, misaddressed, "misaddressed messages dropped");
@@ -213,8 +219,14 @@ impl Session {
         for parcel in between_nodes {
             reception.inbound.between_nodes(from, parcel.message);
         }
-        if !messages.is_empty() {
-            reception.inbound.deliver(from, messages, permit);
+        match permit {
+            _ if messages.is_empty() => {}
+            Some(permit) => reception.inbound.deliver(from, messages, permit),
+            // Whoever said that says it again if it still matters.
+            None => {
+                tracing::debug!(peer = %from, messages = messages.len(), "no room for heartbeats of groups");
+                reception.counters.add_dropped(messages.len());
+            }
         }
         Ok(Receipt)
     }
@@ -223,11 +235,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // A cancelled one has already made room.
-        if let Some(opened) = self.open.borrow().as_ref()
+        if let Some(name) = self.named.get()
             && !self.replaced.is_cancelled()
         {
-            let key = (opened.from, opened.lane);
-            self.reception.current.borrow_mut().remove(&key);
+            self.reception.current.borrow_mut().remove(&name);
         }
     }
 }
@@ -244,10 +255,11 @@ impl Peer for SessionService {
                 tracing::debug!(peer = hello.from, lane = ?hello.lane, "peer connected");
             }
             Err(refusal) => {
-                let claimed = format!("who says that it is node {} of {:?}", hello.from, hello.cluster);
+                let cluster = cut(&hello.cluster);
+                let claimed = format!("who says that it is node {} of {cluster:?}", hello.from);
                 let refusal = match refusal {
                     Refusal::Certificate(node) => HandshakeRefusal::Node(NodeId(*node)),
-                    Refusal::Cluster(_) => HandshakeRefusal::Cluster(hello.cluster),
+                    Refusal::Cluster(_) => HandshakeRefusal::Cluster(cluster),
                     Refusal::UnknownNode => HandshakeRefusal::UnknownNode,
                     Refusal::Target(_) => HandshakeRefusal::Target(NodeId(hello.to)),
                     Refusal::Protocol(_) => HandshakeRefusal::Protocol(hello.protocol),

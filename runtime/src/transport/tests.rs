@@ -4,6 +4,7 @@
 
 mod calls;
 mod codec;
+mod crowd;
 mod exchange;
 mod faults;
 mod harness;

@@ -171,7 +171,9 @@ impl Dispatcher {
                     self.give_message(message);
                 }
                 if rest.is_empty() {
-                    self.shared.output.borrow_mut().permits.extend(permit);
+                    if permit.until_durable {
+                        self.shared.output.borrow_mut().permits.push(permit);
+                    }
                 } else {
                     self.backlog.push_front(Work::Messages(rest, permit));
                 }

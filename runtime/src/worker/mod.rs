@@ -54,7 +54,7 @@ pub(crate) enum Work {
     /// answered, all that it wanted written before is in the storage's inbox, and its state machine is dropped.
     End(Life, oneshot::Sender<()>),
     /// What a peer said to groups of this worker, in its order.
-    Messages(Vec<Message>, Option<InboundPermit>),
+    Messages(Vec<Message>, InboundPermit),
     /// Writes that are durable: the newest of each group.
     Persisted(Vec<(Life, PersistSeq)>),
     /// Entries that were asked for.

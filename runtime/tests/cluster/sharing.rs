@@ -96,7 +96,7 @@ async fn heartbeats_of_many_groups_share_frames() {
     let mut cluster = Cluster::closed(3);
     cluster.liveness = LivenessTuning {
         heartbeat_interval_ms: 600_000,
-        promise_ms: 1_800_000,
+        promise_ms: 2_400_000,
     };
     cluster.open_all().await;
     let mut groups = Vec::new();

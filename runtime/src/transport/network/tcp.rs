@@ -30,8 +30,13 @@ struct Tcp(TcpListener);
 impl Listener for Tcp {
     fn accept(&mut self) -> NetworkFuture<'_, Connection> {
         Box::pin(async move {
-            let stream = without_delay(self.0.accept().await?.0)?;
-            Ok(Connection::unproved(stream))
+            loop {
+                match without_delay(self.0.accept().await?.0) {
+                    Ok(stream) => return Ok(Connection::unproved(stream)),
+                    // Its other end is gone already, which concerns no other connection.
+                    Err(error) => tracing::debug!(%error, "a connection ended before it was accepted"),
+                }
+            }
         })
     }
 

@@ -95,6 +95,12 @@ impl TlsNetwork {
     pub fn reload(&self) -> Result<(), TlsError> {
         self.0.credentials.reload()
     }
+
+    /// What it does by itself when connections are made, now and then.
+    #[cfg(test)]
+    pub(crate) fn look(&self) {
+        self.0.credentials.look();
+    }
 }
 
 impl Network for TlsNetwork {

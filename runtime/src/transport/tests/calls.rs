@@ -11,7 +11,7 @@ use crate::transport::service::{
     Hello, PROTOCOL, PeerClient, Receipt, Refusal, SnapshotAnswer, SnapshotOffer, Welcome,
 };
 use crate::transport::wire::{encode, encoded_len};
-use crate::transport::{Done, HandshakeCounts, Network, Outgoing, RemovePeer, TcpNetwork, bind};
+use crate::transport::{Done, HandshakeCounts, Network, Outgoing, RemovePeer, SetPeer, TcpNetwork, bind};
 use bytes::{Bytes, BytesMut};
 use raftyard_groups::{Message, NodeId};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ async fn node_two(hello_deadline: Duration) -> Node {
     start(bind(config).await.unwrap(), 2, &peers)
 }
 
-async fn caller(of: &Node) -> PeerClient {
+pub(super) async fn caller(of: &Node) -> PeerClient {
     let stream = TcpNetwork.connect(of.id, &of.address).await.unwrap();
     let transport = codec::client(stream, quick().frame_bytes_max);
     let NewClient { client, dispatch } = PeerClient::new(Config::default(), transport);
@@ -44,7 +44,7 @@ async fn caller(of: &Node) -> PeerClient {
     client
 }
 
-fn hello() -> Hello {
+pub(super) fn hello() -> Hello {
     Hello {
         protocol: PROTOCOL,
         cluster: CLUSTER.to_owned(),
@@ -55,11 +55,11 @@ fn hello() -> Hello {
     }
 }
 
-fn welcome() -> Welcome {
+pub(super) fn welcome() -> Welcome {
     Welcome { disk: disk_of(2) }
 }
 
-fn payload(messages: &[Message]) -> Bytes {
+pub(super) fn payload(messages: &[Message]) -> Bytes {
     let mut buf = BytesMut::new();
     for message in messages {
         encode(message, encoded_len(message), usize::MAX, &mut buf).unwrap();
@@ -68,7 +68,7 @@ fn payload(messages: &[Message]) -> Bytes {
 }
 
 /// A message as node 1 would send it to `to`.
-fn from_one(to: &Node, number: u64) -> Message {
+pub(super) fn from_one(to: &Node, number: u64) -> Message {
     Message {
         from: NodeId(1),
         ..append(to, to, number, 16)
@@ -219,6 +219,36 @@ fn who_sends_a_snapshot_is_told_that_the_peer_was_removed() {
     });
 }
 
+/// It would else wait for who does not answer any more where it was.
+#[test]
+fn who_sends_a_snapshot_is_told_that_the_peer_moved() {
+    run(async {
+        let silent = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+        let mut config = tcp(2);
+        config.limits.connect_deadline = Duration::from_secs(600);
+        let peers = BTreeMap::from([(NodeId(1), silent.local_addr().unwrap().to_string())]);
+        let node = start(bind(config).await.unwrap(), 2, &peers);
+        let (done, outcome) = oneshot::channel();
+        node.handle.send_snapshot(Outgoing {
+            to: NodeId(1),
+            offer: offer(),
+            read: Box::new(|_, _| oneshot::channel().1),
+            done: Done::new(move |is_complete| {
+                done.send(is_complete).ok();
+            }),
+        });
+        let mut connections = Vec::new();
+        for _ in 0..3 {
+            // Those of the lanes, and of the snapshot.
+            connections.push(silent.accept().await.unwrap());
+        }
+        let nowhere = SetPeer(NodeId(1), "127.0.0.1:1".to_owned());
+        node.actor.send(nowhere).await.unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(20), outcome).await;
+        assert_eq!(told.expect("it waits for ever"), Ok(false));
+    });
+}
+
 #[test]
 fn a_damaged_or_misplaced_frame_is_refused_and_so_are_all_after_it() {
     run(async {
@@ -264,8 +294,12 @@ fn a_newer_connection_ends_the_older_one_of_its_lane() {
         older.hello(context::current(), hello()).await.unwrap().unwrap();
         newer.hello(context::current(), hello()).await.unwrap().unwrap();
         assert!(older.deliver(context::current(), frame(0, 1)).await.is_err());
-        for peer in [&newer, &other] {
-            let answer = peer.deliver(context::current(), frame(0, 2)).await.unwrap();
+        let urgent = Message {
+            from: NodeId(1),
+            ..heartbeat(&node, &node, 2)
+        };
+        for (peer, frame) in [(&newer, frame(0, 2)), (&other, Frame::seal(0, payload(&[urgent])))] {
+            let answer = peer.deliver(context::current(), frame).await.unwrap();
             assert_eq!(answer, Ok(Receipt));
         }
         assert_eq!(numbers(&node.inbox.from(NodeId(1))), [2, 2]);
@@ -313,6 +347,7 @@ fn who_says_no_hello_is_closed() {
         let answer = refused.hello(context::current(), strange).await.unwrap();
         assert_eq!(answer, Err(Refusal::UnknownNode));
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        wait_until("it is counted", || node.handle.counts().handshakes_refused.late >= 1).await;
         while refused
             .hello(context::current(), hello())
             .await
@@ -389,6 +424,8 @@ fn garbage_does_not_end_the_accept_loop() {
             drop(stream);
         }
         connected(&nodes[0], &nodes[1]).await;
+        let refused = || nodes[1].handle.counts().handshakes_refused;
+        wait_until("each is counted", || refused().other == garbage.len() as u64).await;
     });
 }
 

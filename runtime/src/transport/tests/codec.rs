@@ -2,14 +2,16 @@
 
 use super::harness::{Random, seed};
 use crate::store::DiskId;
-use crate::transport::codec::{PostcardCodec, context};
+use crate::transport::codec::{PostcardCodec, client, context};
 use crate::transport::frame::Frame;
 use crate::transport::lane::Lane;
 use crate::transport::service::{Hello, PROTOCOL, PeerRequest, PeerResponse, Receipt, Refusal};
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use std::io;
 use std::pin::Pin;
 use tarpc::{ClientMessage, Request, Response, trace};
+use tokio::io::AsyncWriteExt;
 use tokio_serde::{Deserializer, Serializer};
 
 fn write<T>(item: &T) -> BytesMut
@@ -91,6 +93,16 @@ fn what_is_cut_short_or_too_long_is_refused() {
         longer.extend_from_slice(&[0]);
         assert!(read::<ClientMessage<PeerRequest>>(&longer).is_err());
     }
+}
+
+/// What one connects to by mistake makes this node set aside no memory.
+#[tokio::test]
+async fn a_long_answer_is_refused_by_its_length() {
+    let (near, mut far) = tokio::io::duplex(64);
+    let mut answers = client(Box::new(near), 32 << 20);
+    far.write_all(&(4_097_u32).to_be_bytes()).await.unwrap();
+    let refused = answers.next().await.unwrap();
+    assert!(refused.unwrap_err().to_string().contains("4097 bytes"));
 }
 
 #[test]

@@ -161,7 +161,13 @@ fn the_largest_message_arrives_though_larger_than_the_outbox() {
         }
         let nodes = cluster(configs).await;
         connected(&nodes[0], &nodes[1]).await;
+        // Others keep it full.
+        let flood: Vec<_> = (0..2_000)
+            .map(|number| append(&nodes[0], &nodes[1], number, 1_000))
+            .collect();
+        nodes[0].handle.send(&flood);
         let dropped = nodes[0].handle.counts().messages_dropped;
+        assert!(dropped > 0);
         let of_size = |size| append(&nodes[0], &nodes[1], 1, size);
         let room = limits.message_bytes_max() - encoded_len(&of_size(0));
         let [largest, too_large] = [of_size(room), of_size(room + 1)];

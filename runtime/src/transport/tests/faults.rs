@@ -7,20 +7,26 @@ use crate::transport::lane::Lane;
 use crate::transport::{ByteStream, Listener, MemoryNetwork, Network, NetworkFuture, TransportLimits, bind};
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
-/// What becomes of a connection, for the end that connects, after so many written bytes.
+/// What becomes of a connection, for the end that connects, after so many written bytes; or how long they take.
 #[derive(Clone, Copy)]
 enum Fate {
     Clogs { after: usize },
     Breaks { after: usize },
+    Crawls { bytes_per_second: usize },
 }
+
+/// Bytes that a connection which crawls takes at a time.
+const STEP_BYTES: usize = 16 << 10;
 
 /// A memory network on which connections meet a fate.
 struct FatefulNetwork<F> {
@@ -41,6 +47,7 @@ impl<F: Fn() -> Fate + Send + Sync + 'static> Network for FatefulNetwork<F> {
                 inner,
                 fate,
                 written: 0,
+                pause: None,
             };
             Ok(Box::new(stream) as Box<dyn ByteStream>)
         })
@@ -51,6 +58,8 @@ struct FatefulStream {
     inner: Box<dyn ByteStream>,
     fate: Fate,
     written: usize,
+    /// Until the next bytes are taken.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl AsyncRead for FatefulStream {
@@ -61,19 +70,28 @@ impl AsyncRead for FatefulStream {
 
 impl AsyncWrite for FatefulStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
         let left = match self.fate {
             Fate::Clogs { after } | Fate::Breaks { after } => after.saturating_sub(self.written),
+            Fate::Crawls { .. } => STEP_BYTES,
         };
         if left == 0 {
             return match self.fate {
-                Fate::Clogs { .. } => Poll::Pending,
                 Fate::Breaks { .. } => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                _ => Poll::Pending,
             };
         }
         let part = &buf[..left.min(buf.len())];
         let written = Pin::new(&mut self.inner).poll_write(cx, part);
         if let Poll::Ready(Ok(count)) = &written {
             self.written += count;
+            if let Fate::Crawls { bytes_per_second } = self.fate {
+                let seconds = *count as f64 / bytes_per_second as f64;
+                self.pause = Some(Box::pin(sleep(Duration::from_secs_f64(seconds))));
+            }
         }
         written
     }
@@ -116,6 +134,53 @@ fn heartbeats_pass_a_clogged_data_lane() {
             .into_iter()
             .partition(|message| Lane::of(message) == Lane::Data);
         assert!(numbers(&data).len() < bulk.len(), "the data lane was not clogged");
+    });
+}
+
+/// It takes longer than the deadline, and than any promise holds. All the while it is seen to move.
+#[test]
+fn a_large_message_arrives_over_a_slow_link() {
+    run(async {
+        tokio::time::pause();
+        let network = MemoryNetwork::new();
+        let slow = FatefulNetwork {
+            inner: network.node(NodeId(1)),
+            fate: || Fate::Crawls {
+                bytes_per_second: 1 << 20,
+            },
+        };
+        let mut configs = vec![
+            config(1, Arc::new(slow), "node:0"),
+            config(2, network.node(NodeId(2)), "node:0"),
+        ];
+        for config in &mut configs {
+            config.limits.call_deadline = Duration::from_secs(5);
+        }
+        let nodes = cluster(configs).await;
+        let (a, b) = (&nodes[0], &nodes[1]);
+        connected(a, b).await;
+        let large = append(a, b, 1, 8 << 20);
+        a.handle.send(std::slice::from_ref(&large));
+        let (mut moved, mut still_ms, mut ticks) = (0, 0, 0);
+        while !b.inbox.has(&large) {
+            a.handle.send(&[heartbeat(a, b, ticks)]);
+            sleep(Duration::from_millis(100)).await;
+            let flow = a.handle.data_flows()[&b.id];
+            still_ms = if flow.owes && flow.moved == moved {
+                still_ms + 100
+            } else {
+                0
+            };
+            moved = flow.moved;
+            assert!(still_ms < 300, "it seems to stand still");
+            ticks += 1;
+            assert!(ticks < 200, "it does not arrive");
+        }
+        assert!(ticks >= 70, "the link was not slow");
+        let received = b.inbox.from(a.id);
+        let heartbeats = received.iter().filter(|m| Lane::of(m) == Lane::Heartbeat).count();
+        assert!(heartbeats as u64 >= ticks, "{heartbeats} of {ticks} heartbeats");
+        assert_eq!((a.handle.counts().reconnects, b.handle.counts().reconnects), (0, 0));
     });
 }
 

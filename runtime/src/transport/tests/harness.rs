@@ -9,7 +9,7 @@ use crate::transport::{
 };
 use actix::{Actor, Addr};
 use bytes::Bytes;
-use futures::future::{LocalBoxFuture, ready};
+use futures::future::{LocalBoxFuture, pending, ready};
 use parking_lot::Mutex;
 use raftyard_groups::{
     Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, NodeMessage, Payload, Prompt, ReadRound, Term,
@@ -17,6 +17,7 @@ use raftyard_groups::{
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -51,11 +52,18 @@ pub(crate) async fn wait_until(what: &str, condition: impl Fn() -> bool) {
 pub(crate) struct Inbox {
     received: Mutex<Vec<(NodeId, Message)>>,
     pub(crate) between_nodes: Mutex<Vec<(NodeId, NodeMessage)>>,
+    /// Whether nobody takes care of what comes.
+    pub(crate) stands_still: AtomicBool,
+    /// Permits of what came meanwhile.
+    pub(crate) untaken: Mutex<Vec<InboundPermit>>,
 }
 
 impl Inbound for Inbox {
-    fn deliver(&self, from: NodeId, messages: Vec<Message>, _: Option<InboundPermit>) {
+    fn deliver(&self, from: NodeId, messages: Vec<Message>, permit: InboundPermit) {
         assert!(!messages.is_empty());
+        if self.stands_still.load(Relaxed) {
+            self.untaken.lock().push(permit);
+        }
         let mut received = self.received.lock();
         received.extend(messages.into_iter().map(|message| (from, message)));
     }
@@ -94,11 +102,17 @@ pub(crate) fn disk_of(node: u64) -> DiskId {
 pub(crate) struct Memory {
     own: DiskId,
     met: Mutex<BTreeMap<NodeId, DiskId>>,
+    stands_still: AtomicBool,
 }
 
 impl Memory {
     pub(crate) fn forget(&self, peer: NodeId) {
         self.met.lock().remove(&peer);
+    }
+
+    /// From now on no meeting comes to an end.
+    pub(crate) fn stand_still(&self) {
+        self.stands_still.store(true, Relaxed);
     }
 }
 
@@ -108,6 +122,9 @@ impl PeerDisks for Memory {
     }
 
     fn meet(&self, peer: NodeId, disk: DiskId) -> LocalBoxFuture<'_, Result<(), MeetError>> {
+        if self.stands_still.load(Relaxed) {
+            return Box::pin(pending());
+        }
         let known = *self.met.lock().entry(peer).or_insert(disk);
         let met = (known == disk).then_some(()).ok_or(MeetError::OtherDisk);
         Box::pin(ready(met))
@@ -157,18 +174,26 @@ pub(crate) fn start_with(
     peers: &BTreeMap<NodeId, String>,
     place: impl FnOnce(TransportActor) -> Addr<TransportActor>,
 ) -> Node {
+    start_within(InboundBudget::new(64 << 20), bound, id, disk, peers, place)
+}
+
+/// Starts a node that holds no more than this of what it receives.
+pub(crate) fn start_within(
+    budget: InboundBudget,
+    bound: BoundTransport,
+    id: u64,
+    disk: DiskId,
+    peers: &BTreeMap<NodeId, String>,
+    place: impl FnOnce(TransportActor) -> Addr<TransportActor>,
+) -> Node {
     let inbox = Arc::new(Inbox::default());
     let address = bound.address().to_owned();
     let disks = Arc::new(Memory {
         own: disk,
         met: Mutex::default(),
+        stands_still: AtomicBool::default(),
     });
-    let (actor, handle) = bound.into_actor(
-        peers.clone(),
-        disks.clone(),
-        inbox.clone(),
-        InboundBudget::new(64 << 20),
-    );
+    let (actor, handle) = bound.into_actor(peers.clone(), disks.clone(), inbox.clone(), budget);
     Node {
         id: NodeId(id),
         address,

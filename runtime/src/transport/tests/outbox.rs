@@ -1,11 +1,15 @@
 //! What waits is bounded, ordered, and accounted for.
 
 use super::harness::decode;
+use crate::transport::NodeParcel;
 use crate::transport::counters::Counters;
 use crate::transport::outbox::{Flow, Outbox, OutboxBounds};
 use crate::transport::wire::encoded_len;
 use bytes::Bytes;
-use raftyard_groups::{Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Prompt, Term};
+use raftyard_groups::{
+    Body, Entry, GroupId, Incarnation, LogId, LogIndex, Message, NodeId, NodeIncarnation, NodeMessage, Payload, Prompt,
+    Term,
+};
 use std::sync::Arc;
 
 fn append(group: u64, size: usize) -> Message {
@@ -117,22 +121,73 @@ fn a_group_that_floods_a_peer_lets_others_through_and_keeps_its_order() {
 
 #[test]
 fn what_does_not_fit_is_dropped_and_counted() {
-    let messages: Vec<_> = (0..10).map(|group| append(group, 100)).collect();
+    let messages: Vec<_> = (0..40).map(|group| append(group, 100)).collect();
     let len = encoded_len(&messages[0]);
     let (outbox, counters) = outbox(OutboxBounds {
-        bytes_max: 3 * len,
+        bytes_max: 30 * len,
         batch_bytes_target: 100 * len,
         message_bytes_max: 100 * len,
     });
     outbox.push_all(&messages);
-    assert_eq!(outbox.bytes(), 3 * len);
-    assert_eq!(counters.read().messages_dropped, 7);
-    assert_eq!(groups(&outbox), [[0, 1, 2]]);
+    assert_eq!(outbox.bytes(), 30 * len);
+    assert_eq!(counters.read().messages_dropped, 10);
+    assert_eq!(groups(&outbox), [(0..30).collect::<Vec<_>>()]);
 
     // One that is larger than the whole outbox is not stuck for ever: it goes alone.
-    outbox.push_all(&[append(77, 4 * len), append(78, 100)]);
+    outbox.push_all(&[append(77, 40 * len), append(78, 100)]);
     assert_eq!(groups(&outbox), [[77]]);
-    assert_eq!(counters.read().messages_dropped, 8);
+    assert_eq!(counters.read().messages_dropped, 11);
+}
+
+#[test]
+fn one_large_message_at_a_time_passes_those_that_keep_the_outbox_full() {
+    let len = encoded_len(&append(1, 100));
+    let (outbox, _) = outbox(OutboxBounds {
+        bytes_max: 80 * len,
+        batch_bytes_target: 8 * len,
+        message_bytes_max: 100 * len,
+    });
+    let flood: Vec<_> = (0..100).map(|_| append(1, 100)).collect();
+    for _ in 0..5 {
+        outbox.push_all(&flood);
+        let full = outbox.bytes();
+        // As large as what is kept for others; larger; and once more before that has left.
+        outbox.push_all(&[append(2, 90 * len), append(3, 90 * len)]);
+        assert_eq!(outbox.bytes(), full + encoded_len(&append(2, 90 * len)));
+        let left = groups(&outbox).concat();
+        assert_eq!(left.iter().filter(|group| **group != 1).collect::<Vec<_>>(), [&2]);
+    }
+    outbox.push_all(&flood);
+    outbox.push_all(&[append(2, 90 * len)]);
+    outbox.close();
+    outbox.open();
+    outbox.push_all(&flood);
+    outbox.push_all(&[append(3, 90 * len)]);
+    assert!(groups(&outbox).concat().contains(&3), "the one before was dropped");
+}
+
+/// Whatever groups say that is as urgent: nodes that seem dead are of no use to them.
+#[test]
+fn groups_leave_room_to_what_nodes_say() {
+    let len = encoded_len(&append(1, 100));
+    let (outbox, _) = outbox(OutboxBounds {
+        bytes_max: 800 * len,
+        batch_bytes_target: 8 * len,
+        message_bytes_max: 100 * len,
+    });
+    outbox.push_all(&(0..1_000).map(|group| append(group, 100)).collect::<Vec<_>>());
+    let message = NodeMessage::Heartbeat {
+        incarnation: NodeIncarnation::default(),
+        seq: 1,
+        newest_reply: None,
+    };
+    outbox.push_node(&NodeParcel {
+        from: NodeId(1),
+        to: NodeId(2),
+        message,
+    });
+    let batches = std::iter::from_fn(|| outbox.take());
+    assert_eq!(batches.map(|batch| batch.node_messages).sum::<usize>(), 1);
 }
 
 #[test]
@@ -173,7 +228,7 @@ fn what_is_owed_is_owed_until_it_was_acknowledged() {
         batch_bytes_target: 1,
         message_bytes_max: 1 << 20,
     });
-    let flow = |owes, acknowledged| Flow { owes, acknowledged };
+    let flow = |owes, moved| Flow { owes, moved };
     assert_eq!(outbox.flow(), flow(false, 0));
     outbox.push_all(&[append(1, 10), append(2, 10)]);
     assert_eq!(outbox.flow(), flow(true, 0));
@@ -182,6 +237,10 @@ fn what_is_owed_is_owed_until_it_was_acknowledged() {
     outbox.acknowledge(1);
     assert_eq!(outbox.flow(), flow(true, 1), "the second is on its way");
     outbox.acknowledge(0);
+    assert_eq!(outbox.flow(), flow(false, 2));
+
+    // What can never be sent is not.
+    outbox.push_all(&[append(1, 1 << 20)]);
     assert_eq!(outbox.flow(), flow(false, 2));
 
     // What is dropped without a connection is owed until there is one.

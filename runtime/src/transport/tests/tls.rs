@@ -19,7 +19,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -355,6 +355,47 @@ fn renewed_certificates_are_used_without_a_restart() {
         wait_until("they don't know each other", || refused(&one).unknown_authority > 0).await;
         yard.authority.node(files.ca.parent().unwrap(), CLUSTER, 1);
         connected(&one, &two).await;
+    });
+}
+
+/// A key that belongs to somebody else until its owner is changed, which does not change it.
+#[test]
+fn a_renewed_key_that_can_not_be_read_yet_is_read_later() {
+    run(async {
+        let mut yard = Yard::new();
+        let files = yard.files(1);
+        let network = TlsNetwork::open(CLUSTER, NodeId(1), files.clone()).unwrap();
+        yard.authority = Authority::new("next");
+        let two = yard.node_two().await;
+        yard.authority.node(files.ca.parent().unwrap(), CLUSTER, 1);
+        let mut key = fs::read(&files.key).unwrap();
+
+        // What root can't read either: a directory, of the same time and length as the file that comes after.
+        let time = SystemTime::now();
+        fs::remove_file(&files.key).unwrap();
+        fs::create_dir(&files.key).unwrap();
+        let length = || usize::try_from(fs::metadata(&files.key).unwrap().len()).unwrap();
+        for name in 0.. {
+            if length() >= key.len() {
+                break;
+            }
+            fs::write(files.key.join(name.to_string()), "").unwrap();
+        }
+        key.resize(length(), b'\n');
+        fs::File::open(&files.key).unwrap().set_modified(time).unwrap();
+        network.look();
+        let outcome = network.connect(two.id, &two.address).await;
+        assert_eq!(refusal(outcome), HandshakeRefusal::UnknownAuthority);
+
+        fs::remove_dir_all(&files.key).unwrap();
+        fs::write(&files.key, &key).unwrap();
+        let file = fs::File::options().write(true).open(&files.key).unwrap();
+        file.set_modified(time).unwrap();
+        network.look();
+        network
+            .connect(two.id, &two.address)
+            .await
+            .expect("it was not read again");
     });
 }
 

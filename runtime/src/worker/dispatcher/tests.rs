@@ -4,7 +4,7 @@ mod fair;
 
 use super::super::{Proposal, Purpose, ReadJob};
 use super::*;
-use crate::budget::ByteBudget;
+use crate::budget::{ByteBudget, InboundPermit};
 use crate::clock::MonotonicClock;
 use crate::error::{ProposeError, ReadError};
 use crate::group::Consistency;
@@ -123,7 +123,7 @@ impl Dispatcher {
             term: Term(1),
             body: Body::Prompt(heartbeat),
         };
-        self.sort(Work::Messages(vec![message], None));
+        self.sort(Work::Messages(vec![message], InboundPermit::of_nothing()));
     }
 
     async fn end_life(&mut self, life: Life) {
@@ -245,7 +245,7 @@ async fn what_lets_a_group_do_nothing_waits_for_its_next_turn() {
                 .set(0, own_writes, acknowledgements);
         };
         let durable = || Work::Persisted(vec![(life(1, 1), raftyard_groups::PersistSeq(1))]);
-        let hear = |term| Work::Messages(vec![accepted(term)], None);
+        let hear = |term| Work::Messages(vec![accepted(term)], InboundPermit::of_nothing());
 
         end_turn(&mut dispatcher, true, Some(Term(7)));
         dispatcher.sort(durable());
@@ -418,7 +418,7 @@ async fn who_still_follows_a_replica_that_is_gone_is_told() {
             ..heard
         });
         let messages = vec![accepted(1, 1), accepted(1, 2), accepted(5, 1)];
-        dispatcher.sort(Work::Messages(messages, None));
+        dispatcher.sort(Work::Messages(messages, InboundPermit::of_nothing()));
         assert_eq!(
             dispatcher.shared.output.borrow().send,
             told,

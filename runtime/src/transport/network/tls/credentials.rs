@@ -226,7 +226,10 @@ struct Inner {
 
 struct State {
     credentials: Arc<Credentials>,
+    /// Of the files that need not be read again.
     stamp: Stamp,
+    /// Of those that could not be read, which was reported.
+    unreadable: Option<Stamp>,
     looked: Instant,
 }
 
@@ -236,6 +239,7 @@ impl Watched {
         let state = Mutex::new(State {
             credentials: Arc::new(Credentials::load(&files, &me)?),
             stamp,
+            unreadable: None,
             looked: Instant::now(),
         });
         Ok(Self(Arc::new(Inner { files, me, state })))
@@ -245,8 +249,14 @@ impl Watched {
         self.0.load(stamp(&self.0.files))
     }
 
+    /// Looks at the files now.
+    #[cfg(test)]
+    pub(super) fn look(&self) {
+        self.0.look();
+    }
+
     /// What to use now. Looks at the files if that was not done lately; what can't be used (half of the files may be
-    /// written) is left alone until they change again.
+    /// written) is left alone until they change again, what can't be read is tried again.
     pub(super) async fn current(&self) -> Arc<Credentials> {
         let is_due = {
             let mut state = self.0.state.lock();
@@ -276,6 +286,13 @@ impl Inner {
         }
         match self.load(stamp) {
             Ok(()) => tracing::info!(cert = %self.files.cert.display(), "certificates read again"),
+            // Its owner may be about to change, or there may be no file descriptors: neither changes the file.
+            Err(error @ TlsError::Read { .. }) => {
+                let reported = self.state.lock().unreadable.replace(stamp);
+                if reported != Some(stamp) {
+                    tracing::error!(%error, "changed certificates can't be read yet, those before stay in use");
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "changed certificates can't be used, those before stay in use");
                 self.state.lock().stamp = stamp;
@@ -288,6 +305,7 @@ impl Inner {
         let mut state = self.state.lock();
         state.credentials = credentials;
         state.stamp = stamp;
+        state.unreadable = None;
         Ok(())
     }
 }

@@ -3,22 +3,21 @@
 use super::{Shared, refusal_of};
 use crate::transport::handshake::{HandshakeError, HandshakeRefusal};
 use crate::transport::network::{Connection, Listener, NetworkFuture};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Each handshake is a task of its own: none holds up the next, whatever it does. They end with the listener.
 pub(super) struct TlsListener {
     tcp: TcpListener,
     shared: Arc<Shared>,
-    handshakes: JoinSet<(u64, Result<Connection, HandshakeError>)>,
+    handshakes: JoinSet<Result<Connection, HandshakeError>>,
     /// How to give each of them up, in the order in which they began.
-    begun: BTreeMap<u64, CancellationToken>,
-    next: u64,
+    begun: VecDeque<(Id, CancellationToken)>,
 }
 
 impl TlsListener {
@@ -27,23 +26,20 @@ impl TlsListener {
             tcp,
             shared,
             handshakes: JoinSet::new(),
-            begun: BTreeMap::new(),
-            next: 0,
+            begun: VecDeque::new(),
         }
     }
 
     fn begin(&mut self, socket: TcpStream, from: SocketAddr) {
         while self.begun.len() >= self.shared.limits.count_max
-            && let Some((_, oldest)) = self.begun.pop_first()
+            && let Some((_, oldest)) = self.begun.pop_front()
         {
             oldest.cancel();
         }
-        let number = self.next;
-        self.next += 1;
         let given_up = CancellationToken::new();
-        self.begun.insert(number, given_up.clone());
+        let give_up = given_up.clone();
         let shared = Arc::clone(&self.shared);
-        self.handshakes.spawn(async move {
+        let handshake = self.handshakes.spawn(async move {
             let answering = tokio::time::timeout(shared.limits.deadline, answer(socket, &shared));
             let answered = tokio::select! {
                 biased;
@@ -51,8 +47,9 @@ impl TlsListener {
                 answered = answering => answered.unwrap_or(Err(HandshakeRefusal::Deadline)),
             };
             let peer = from.ip().to_string();
-            (number, answered.map_err(|refusal| HandshakeError { peer, refusal }))
+            answered.map_err(|refusal| HandshakeError { peer, refusal })
         });
+        self.begun.push_back((handshake.id(), give_up));
     }
 }
 
@@ -65,10 +62,14 @@ impl Listener for TlsListener {
                         let (socket, from) = accepted?;
                         self.begin(socket, from);
                     }
-                    Some(ended) = self.handshakes.join_next() => {
-                        let (number, answered) = ended.map_err(io::Error::other)?;
-                        self.begun.remove(&number);
-                        return answered.map_err(io::Error::from);
+                    Some(ended) = self.handshakes.join_next_with_id() => {
+                        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+                        self.begun.retain(|(begun, _)| *begun != id);
+                        match ended {
+                            Ok((_, answered)) => return answered.map_err(io::Error::from),
+                            // It concerns no other connection.
+                            Err(error) => tracing::error!(%error, "a handshake's task failed"),
+                        }
                     }
                 }
             }
