@@ -12,8 +12,8 @@ use raftyard::{
     RebuildReport, ReplicaState,
 };
 
+use crate::bell::{Bell, FirstDeadlines};
 use crate::config::NodeConfig;
-use crate::expiry::{Bell, FirstDeadlines};
 use crate::launch::StartError;
 use crate::slots::ShardMap;
 use crate::state::{Replica, State};

@@ -13,7 +13,7 @@ use super::blob::Blob;
 use super::command::{Expiry, Lifetime, Version};
 use super::deadlines::Deadlines;
 use super::row::Row;
-use crate::expiry::Bell;
+use crate::bell::Bell;
 use crate::glob;
 
 /// Keys that are looked at to find one that has not expired, at most.

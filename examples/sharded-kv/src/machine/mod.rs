@@ -27,7 +27,7 @@ pub(crate) use decimal::parse as parse_decimal;
 pub(crate) use disk::{DiskKv, Store};
 pub(crate) use keyspace::Snapshot;
 
-use crate::expiry::Bell;
+use crate::bell::Bell;
 use crate::resp::MAX_BULK_BYTES;
 use keyspace::Keyspace;
 
