@@ -4,17 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use raftyard::NodeId;
-use raftyard::sim::{Fault, Registers, Report, Scenario, Simulation, Step};
+use raftyard::sim::{Fault, Registers, Report, Scenario, Simulation, Step, seeds};
 use std::time::{Duration, Instant};
-
-/// The seeds to run: those from `RAFTYARD_SEED` on if that is set, and so many as `RAFTYARD_SEEDS` says.
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
-    let first = number("RAFTYARD_SEED");
-    let count = number("RAFTYARD_SEEDS").unwrap_or(if first.is_some() { 1 } else { count });
-    let first = first.unwrap_or(0);
-    first..first + count
-}
 
 fn run(simulation: &Simulation<Registers>, seed: u64) -> Report {
     match simulation.run(seed) {
@@ -25,7 +16,7 @@ fn run(simulation: &Simulation<Registers>, seed: u64) -> Report {
 
 #[test]
 fn a_seed_does_the_same_twice() {
-    for seed in seeds(3) {
+    for seed in seeds(3).unwrap() {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(6);
         let (first, second) = (run(&simulation, seed), run(&simulation, seed));
         assert!(first.events > 1_000, "{first:?}");
@@ -90,7 +81,7 @@ fn count(report: &Report, what: &str) -> usize {
 #[test]
 fn what_is_promised_holds_when_a_disk_rots_again_and_again() {
     let (mut damages, mut of_snapshots, mut made_good) = (0, 0, 0);
-    for seed in seeds(4) {
+    for seed in seeds(4).unwrap() {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(4);
         let scenario = simulation.scenario(seed);
         let node = NodeId(seed % scenario.nodes + 1);
@@ -111,7 +102,7 @@ fn what_is_promised_holds_when_a_disk_rots_again_and_again() {
 #[test]
 fn what_is_promised_holds_when_disks_are_full_again_and_again() {
     let mut full = 0;
-    for seed in seeds(4) {
+    for seed in seeds(4).unwrap() {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(4);
         let scenario = simulation.scenario(seed);
         let nodes = scenario.nodes;
@@ -132,7 +123,7 @@ fn what_is_promised_holds_when_disks_are_full_again_and_again() {
 fn what_is_promised_holds_under_faults() {
     let began = Instant::now();
     let (mut simulated, mut answers) = (Duration::ZERO, 0);
-    let seeds = seeds(8);
+    let seeds = seeds(8).unwrap();
     let count = seeds.end - seeds.start;
     for seed in seeds {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 5).groups(4);

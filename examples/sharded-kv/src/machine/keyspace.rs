@@ -55,9 +55,9 @@ impl Entry {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     now: Timestamp,
-    changes: Version,
+    pub(super) changes: Version,
     /// With their places in the row.
-    entries: Vec<(usize, Blob, Entry)>,
+    pub(super) entries: Vec<(usize, Blob, Entry)>,
 }
 
 impl Keyspace {

@@ -12,6 +12,9 @@ mod disk;
 mod keys;
 mod keyspace;
 mod row;
+#[cfg(feature = "sim")]
+#[allow(dead_code, reason = "it is for the library; the binary does not simulate")]
+pub(crate) mod simulated;
 mod strings;
 mod touched;
 
