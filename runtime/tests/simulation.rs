@@ -3,8 +3,8 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use raftyard::NodeId;
 use raftyard::sim::{Fault, Registers, Report, Scenario, Simulation, Step, seeds};
+use raftyard::{GroupId, NodeId};
 use std::time::{Duration, Instant};
 
 fn run(simulation: &Simulation<Registers>, seed: u64) -> Report {
@@ -117,6 +117,27 @@ fn what_is_promised_holds_when_disks_are_full_again_and_again() {
     }
     println!("disks were full {full} times");
     assert!(full > 0);
+}
+
+/// No replica is left that could say that the store failed.
+#[test]
+fn a_node_whose_only_group_is_destroyed_while_its_store_fails_starts_again() {
+    let simulation = Simulation::new(Registers::default()).nodes(7).groups(4);
+    let (node, group) = (NodeId(7), GroupId(4));
+    let step = |at, lasts, fault| Step {
+        at: Duration::from_secs(at),
+        lasts: Duration::from_secs(lasts),
+        fault,
+    };
+    let scenario = Scenario {
+        steps: vec![
+            step(5, 8, Fault::FailDisk { node }),
+            step(8, 0, Fault::Recreate { group }),
+        ],
+        ..simulation.scenario(seeds(1).unwrap().start)
+    };
+    let report = run_scenario(&simulation, &scenario);
+    assert_eq!(count(&report, "g4 is created again"), 1);
 }
 
 #[test]
