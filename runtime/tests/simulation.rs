@@ -3,18 +3,9 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use raftyard::NodeId;
-use raftyard::sim::{Absence, Fault, Missing, Registers, Report, Scenario, Simulation, Step};
+use raftyard::sim::{Absence, Fault, Missing, Registers, Report, Scenario, Simulation, Step, seeds};
+use raftyard::{GroupId, NodeId};
 use std::time::{Duration, Instant};
-
-/// The seeds to run: those from `RAFTYARD_SEED` on if that is set, and so many as `RAFTYARD_SEEDS` says.
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
-    let first = number("RAFTYARD_SEED");
-    let count = number("RAFTYARD_SEEDS").unwrap_or(if first.is_some() { 1 } else { count });
-    let first = first.unwrap_or(0);
-    first..first + count
-}
 
 fn run(simulation: &Simulation<Registers>, seed: u64) -> Report {
     match simulation.run(seed) {
@@ -25,7 +16,7 @@ fn run(simulation: &Simulation<Registers>, seed: u64) -> Report {
 
 #[test]
 fn a_seed_does_the_same_twice() {
-    for seed in seeds(3) {
+    for seed in seeds(3).unwrap() {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(6);
         let (first, second) = (run(&simulation, seed), run(&simulation, seed));
         assert!(first.events > 1_000, "{first:?}");
@@ -90,7 +81,7 @@ fn count(report: &Report, what: &str) -> usize {
 #[test]
 fn what_is_promised_holds_when_a_disk_rots_again_and_again() {
     let (mut damages, mut of_snapshots, mut made_good) = (0, 0, 0);
-    for seed in seeds(4) {
+    for seed in seeds(4).unwrap() {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(4);
         let scenario = simulation.scenario(seed);
         let node = NodeId(seed % scenario.nodes + 1);
@@ -111,7 +102,7 @@ fn what_is_promised_holds_when_a_disk_rots_again_and_again() {
 #[test]
 fn what_is_promised_holds_when_disks_are_full_again_and_again() {
     let mut full = 0;
-    for seed in seeds(4) {
+    for seed in seeds(4).unwrap() {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 3).groups(4);
         let scenario = simulation.scenario(seed);
         let nodes = scenario.nodes;
@@ -128,12 +119,33 @@ fn what_is_promised_holds_when_disks_are_full_again_and_again() {
     assert!(full > 0);
 }
 
+/// No replica is left that could say that the store failed.
+#[test]
+fn a_node_whose_only_group_is_destroyed_while_its_store_fails_starts_again() {
+    let simulation = Simulation::new(Registers::default()).nodes(7).groups(4);
+    let (node, group) = (NodeId(7), GroupId(4));
+    let step = |at, lasts, fault| Step {
+        at: Duration::from_secs(at),
+        lasts: Duration::from_secs(lasts),
+        fault,
+    };
+    let scenario = Scenario {
+        steps: vec![
+            step(5, 8, Fault::FailDisk { node }),
+            step(8, 0, Fault::Recreate { group }),
+        ],
+        ..simulation.scenario(seeds(1).unwrap().start)
+    };
+    let report = run_scenario(&simulation, &scenario);
+    assert_eq!(count(&report, "g4 is created again"), 1);
+}
+
 #[test]
 fn what_is_promised_holds_under_faults() {
     let began = Instant::now();
     let (mut simulated, mut answers) = (Duration::ZERO, 0);
     let (mut histories, mut undecided) = (0, 0);
-    let seeds = seeds(8);
+    let seeds = seeds(8).unwrap();
     let count = seeds.end - seeds.start;
     for seed in seeds {
         let simulation = Simulation::new(Registers::default()).nodes(3 + seed % 5).groups(4);
@@ -159,7 +171,7 @@ fn what_is_promised_holds_under_faults() {
 #[test]
 fn what_is_promised_holds_while_a_minority_is_missing() {
     let mut got_on = 0;
-    for seed in seeds(8) {
+    for seed in seeds(8).unwrap() {
         let nodes = 3 + seed % 5;
         let simulation = Simulation::new(Registers::default()).nodes(nodes).groups(4);
         let scenario = simulation.scenario(seed);

@@ -1,12 +1,12 @@
 //! Everything that reads bytes which others wrote, as functions of bytes. `tests/fuzz.rs` hands them mutations of right
 //! ones, for seconds, on any toolchain; `fuzz/` hands them to libFuzzer, for hours.
 
-use kv_readers::Reader;
+use kv_parts::Reader;
 pub use raftyard::fuzzing::Target;
 
 /// All that there is.
 pub fn targets() -> impl Iterator<Item = Target> {
-    let of_the_store = [kv_readers::COMMANDS, kv_readers::REPLIES, kv_readers::CONFIG].map(|reader| {
+    let of_the_store = [kv_parts::COMMANDS, kv_parts::REPLIES, kv_parts::CONFIG].map(|reader| {
         let Reader {
             name,
             read,

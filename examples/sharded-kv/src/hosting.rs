@@ -13,8 +13,8 @@ use raftyard::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::bell::{Bell, FirstDeadlines};
 use crate::config::NodeConfig;
-use crate::expiry::{Bell, FirstDeadlines};
 use crate::launch::StartError;
 use crate::slots::ShardMap;
 use crate::state::{Replica, State};

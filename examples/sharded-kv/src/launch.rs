@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::bell::FirstDeadlines;
 use crate::config::{NodeConfig, PeerConfig};
 use crate::dial::Dial;
-use crate::expiry::{self, FirstDeadlines};
+use crate::expiry;
 use crate::hosting::Hosting;
 use crate::node::Node;
 use crate::nodes_file::{self, NodesFileError};

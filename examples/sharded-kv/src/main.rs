@@ -10,6 +10,7 @@
 mod access;
 mod address;
 mod admin;
+mod bell;
 mod certificates;
 mod clock;
 mod command;

@@ -1,24 +1,10 @@
-//! What of the key-value store reads bytes that others wrote, as functions that a fuzzer can call: `examples/fuzz` does.
-//! The store itself is the program beside it.
+//! What of the key-value store reads bytes that others wrote, as functions that a fuzzer can call.
 
-#[path = "readers/config.rs"]
-mod kv_config;
-#[path = "readers/resp.rs"]
-mod kv_resp;
-
-#[allow(dead_code, reason = "of these modules only what reads is used here")]
-mod access;
-#[allow(dead_code, reason = "of these modules only what reads is used here")]
-mod address;
-#[allow(dead_code, reason = "of these modules only what reads is used here")]
 mod config;
-#[allow(dead_code, unused_imports, reason = "of these modules only what reads is used here")]
 mod resp;
-#[allow(dead_code, reason = "of these modules only what reads is used here")]
-mod slots;
 
-pub use kv_config::CONFIG;
-pub use kv_resp::{COMMANDS, REPLIES};
+pub use config::CONFIG;
+pub use resp::{COMMANDS, REPLIES};
 
 /// A reader of bytes, and what must hold of it: as `raftyard::fuzzing::Target`.
 #[derive(Clone, Copy, Debug)]

@@ -12,8 +12,8 @@ use raftyard::{
     TransferError,
 };
 
+use crate::bell::Bell;
 use crate::config::StateKind;
-use crate::expiry::Bell;
 use crate::machine::{Answer, Command, DiskKv, KvMachine, Read, Response, Store};
 use crate::shard_file;
 

@@ -94,6 +94,11 @@ impl NodeDisk {
         std::mem::take(&mut self.0.lock().has_failed)
     }
 
+    /// Whether a change of the logs failed since they were opened: the store takes no more until it is opened again.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.0.lock().doubt.is_some()
+    }
+
     /// Lets it say of what it is only about to write that it is durable.
     pub(crate) fn lie(&self) {
         self.0.lock().lies = true;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use raftyard::Timestamp;
 
 use super::blob::Blob;
-use crate::expiry::Bell;
+use crate::bell::Bell;
 
 /// The keys that have a deadline.
 #[derive(Debug, Default)]

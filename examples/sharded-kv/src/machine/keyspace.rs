@@ -13,7 +13,7 @@ use super::blob::Blob;
 use super::command::{Expiry, Lifetime, Refusal, Version};
 use super::deadlines::Deadlines;
 use super::row::Row;
-use crate::expiry::Bell;
+use crate::bell::Bell;
 use crate::glob;
 
 /// Keys that are looked at to find one that has not expired, at most.
@@ -55,9 +55,9 @@ impl Entry {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     now: Timestamp,
-    changes: Version,
+    pub(super) changes: Version,
     /// With their places in the row.
-    entries: Vec<(usize, Blob, Entry)>,
+    pub(super) entries: Vec<(usize, Blob, Entry)>,
 }
 
 impl Keyspace {

@@ -12,6 +12,9 @@ mod disk;
 mod keys;
 mod keyspace;
 mod row;
+#[cfg(feature = "sim")]
+#[allow(dead_code, reason = "it is for the library; the binary does not simulate")]
+pub(crate) mod simulated;
 mod strings;
 mod touched;
 
@@ -29,7 +32,7 @@ pub(crate) use decimal::parse as parse_decimal;
 pub(crate) use disk::{DiskKv, OPEN_TABLES, Store};
 pub(crate) use keyspace::Snapshot;
 
-use crate::expiry::Bell;
+use crate::bell::Bell;
 use crate::resp::MAX_BULK_BYTES;
 use keyspace::Keyspace;
 

@@ -1,6 +1,6 @@
 //! A node's configuration.
 
-use crate::Reader;
+use super::Reader;
 use crate::address::HostPort;
 use crate::config::{ConfigError, NodeConfig};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What clients say, and what servers answer.
 
-use crate::Reader;
+use super::Reader;
 use crate::resp::{Parser, Protocol, Reply, ReplyError, ReplyParser, encode_command};
 use bytes::{Bytes, BytesMut};
 

@@ -218,11 +218,14 @@ impl<W: Workload> World<W> {
 
     /// Whether a node's store failed, so that it has to start again. Any other reason to stop is a fault.
     pub(super) fn is_store_failed(&self, id: NodeId) -> bool {
-        let replicas: Vec<Replica<W>> = match self.nodes.borrow().get(&id) {
-            Some(node) => node.replicas.values().cloned().collect(),
+        let (replicas, mut is_failed): (Vec<Replica<W>>, _) = match self.nodes.borrow().get(&id) {
+            // One that is being destroyed does not say so any more; there may be no other.
+            Some(node) => {
+                let is_failed = node.host.is_some() && node.disk.is_in_doubt();
+                (node.replicas.values().cloned().collect(), is_failed)
+            }
             None => return false,
         };
-        let mut is_failed = false;
         for replica in replicas {
             match replica.status().state {
                 ReplicaState::Quarantined(QuarantineReason::StoreFailed) => is_failed = true,

@@ -20,7 +20,7 @@ use super::command::{Answer, Command, Query, Read, Refusal, Response, Version};
 use super::keyspace::Keyspace;
 use super::touched::Touched;
 use super::{KvMachine, PURGE_MAX};
-use crate::expiry::Bell;
+use crate::bell::Bell;
 use crate::glob;
 use rows::{Head, Kind};
 use store::{Found, other};

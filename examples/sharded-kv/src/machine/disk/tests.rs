@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::super::command::{Condition, Expiry};
 use super::*;
-use crate::expiry::FirstDeadlines;
+use crate::bell::FirstDeadlines;
 
 /// A store in a directory of its own.
 pub(in super::super) struct TestStore {
