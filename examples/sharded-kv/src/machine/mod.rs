@@ -24,7 +24,7 @@ pub(crate) use command::{
     Version,
 };
 pub(crate) use decimal::parse as parse_decimal;
-pub(crate) use disk::{DiskKv, Store};
+pub(crate) use disk::{DiskKv, KeysCheck, Store, check as check_keys};
 pub(crate) use keyspace::Snapshot;
 
 use crate::expiry::Bell;
