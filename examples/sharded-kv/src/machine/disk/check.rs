@@ -10,7 +10,7 @@ use fjall::Keyspace;
 use raftyard::{GroupId, LogId, store};
 
 use super::contents::Contents;
-use super::journals;
+use super::journals::Flaw;
 use super::store::{open_database, records};
 
 /// How whole the keys of a node are. Its text says so, line by line.
@@ -26,9 +26,20 @@ impl KeysCheck {
     pub(crate) fn is_whole(&self) -> bool {
         self.findings.is_empty()
     }
-}
 
-impl KeysCheck {
+    /// Opens the `copy` of what is in `dir`, as a start would.
+    fn open(&mut self, copy: &Path, dir: &Path, logs: &[(GroupId, LogId)]) -> io::Result<()> {
+        let (_database, rows, flaw) = open_database(copy, 0)?;
+        if let Some(Flaw { journal, at, what, .. }) = flaw {
+            let journal = dir.join(journal.file_name().unwrap_or_default());
+            let next = "at the next start it is cut there, with all that came later";
+            let journal = journal.display();
+            self.findings
+                .push(format!("damaged: {journal} at {at}: {what}; {next}"));
+        }
+        self.read(&rows, logs)
+    }
+
     fn read(&mut self, rows: &Keyspace, logs: &[(GroupId, LogId)]) -> io::Result<()> {
         let contents = Contents::read(rows)?;
         let damaged = contents.damaged();
@@ -76,23 +87,12 @@ impl fmt::Display for KeysCheck {
 /// The disk's: what is there can't be told.
 pub(crate) fn check(dir: &Path, logs: &[(GroupId, LogId)]) -> io::Result<KeysCheck> {
     let mut check = KeysCheck::default();
-    if let Some(flaw) = journals::look(dir)? {
-        let (journal, at, what) = (flaw.journal.display(), flaw.at, flaw.what);
-        let next = "at the next start it is cut there, with all that came later";
-        check
-            .findings
-            .push(format!("damaged: {journal} at {at}: {what}; {next}"));
-    }
     // To open it is to change it: journals are cut, tables that are not needed removed.
     let copy = tempfile::tempdir()?;
     lay_out(dir, copy.path())?;
-    let opened = open_database(copy.path(), 0);
-    match opened.and_then(|(_database, rows)| check.read(&rows, logs)) {
-        Ok(()) => {}
-        Err(error) => {
-            let dir = dir.display();
-            check.findings.push(format!("the node will not start: {dir}: {error}"));
-        }
+    if let Err(error) = check.open(copy.path(), dir, logs) {
+        let dir = dir.display();
+        check.findings.push(format!("the node will not start: {dir}: {error}"));
     }
     Ok(check)
 }

@@ -19,14 +19,16 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::tables::read_dir;
+
 /// What the name of a journal ends with, behind its number.
 const EXTENSION: &str = "jnl";
 
 /// What is put behind the name of a journal that is cut: fjall leaves it alone.
 const CUT: &str = "cut";
 
-/// What a batch ends with: of which format it is.
-const TRAILER: [u8; 4] = *b"FJL\x03";
+/// What a batch ends with, which is also what a file says of which format all is.
+pub(super) const TRAILER: [u8; 4] = *b"FJL\x03";
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -47,10 +49,6 @@ pub(super) struct Flaw {
 ///
 /// The disk's, or the name of a journal is none.
 pub(super) fn mend(dir: &Path) -> io::Result<Option<Flaw>> {
-    if !is_known(dir) {
-        return Ok(None);
-    }
-    refuse_lost_tables(dir)?;
     let all = list(dir)?;
     if all.is_empty() {
         // Without any, fjall would number what is written as if there were no tables.
@@ -71,41 +69,6 @@ pub(super) fn mend(dir: &Path) -> io::Result<Option<Flaw>> {
     Ok(Some(flaw))
 }
 
-/// The first flaw of the journals in a directory, which [`mend`] would cut.
-///
-/// # Errors
-///
-/// As [`mend`].
-pub(super) fn look(dir: &Path) -> io::Result<Option<Flaw>> {
-    match is_known(dir) {
-        true => find(list(dir)?),
-        false => Ok(None),
-    }
-}
-
-/// Whether something is there, and of the format that is described above: all else is fjall's to refuse.
-fn is_known(dir: &Path) -> bool {
-    fs::read(dir.join("version")).is_ok_and(|version| version == TRAILER)
-}
-
-/// Without the file that names the tables, fjall would remove all of them.
-fn refuse_lost_tables(dir: &Path) -> io::Result<()> {
-    let trees = match fs::read_dir(dir.join("keyspaces")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        trees => trees?,
-    };
-    for tree in trees {
-        let tree = tree?.path();
-        let (current, tables) = (tree.join("current"), tree.join("tables"));
-        let has_tables = tables.is_dir() && fs::read_dir(&tables)?.next().is_some();
-        if has_tables && !current.exists() {
-            let problem = format!("{} is gone, but not what it names", current.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
-        }
-    }
-    Ok(())
-}
-
 fn aside(journal: &Path) -> PathBuf {
     let mut name = journal.as_os_str().to_owned();
     name.push(".");
@@ -116,13 +79,7 @@ fn aside(journal: &Path) -> PathBuf {
 /// The journals in a directory, the oldest first.
 fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let path = entry?.path();
+    for path in read_dir(dir)? {
         if path.extension().is_none_or(|extension| extension != EXTENSION) {
             continue;
         }

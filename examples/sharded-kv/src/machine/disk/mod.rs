@@ -11,6 +11,7 @@ mod journals;
 mod rows;
 mod store;
 mod stream;
+mod tables;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};

@@ -1,7 +1,7 @@
 //! What lies where on disk. Numbers are big endian, so that rows stand in their order.
 //!
 //! ```text
-//! h, group                        the group's head
+//! h, group                        the group's head, with digests of its records and of its generation's rows
 //! r, group, key                   a record of the runtime
 //! c, generation, place            a key's deadline (0: none), version, and value
 //! d, generation, deadline, place  the key, for those that have a deadline

@@ -4,6 +4,7 @@
 //! keyspace keeps journals alive.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use super::contents::Contents;
 use super::digest::hash;
 use super::journals::{self, Flaw};
 use super::rows::{self, Head, Kind, Row};
+use super::tables;
 
 /// Blocks of tables that are kept in memory, for all groups of a node, in bytes.
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
@@ -71,7 +73,16 @@ impl Store {
 
     /// With so many threads that write and merge tables.
     pub(super) fn open_with(dir: &Path, threads: usize, is_hosted: impl Fn(GroupId) -> bool) -> io::Result<Arc<Self>> {
-        let (database, rows) = open_database(dir, threads)?;
+        let (database, rows, flaw) = open_database(dir, threads)?;
+        if let Some(Flaw { journal, at, what, .. }) = flaw {
+            let journal = journal.display();
+            tracing::error!(%journal, at, what, "a journal of the keys was damaged: it is cut there, with all that came later");
+        }
+        let contents = Contents::read(&rows)?;
+        let damaged = contents.damaged();
+        for (group, what) in &damaged {
+            tracing::error!(group = group.0, %what, "the keys of a group are damaged: it begins anew");
+        }
         let (discarded, waiting) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let sweeper = Sweeper {
@@ -82,11 +93,6 @@ impl Store {
         let sweeper = thread::Builder::new()
             .name("kv-sweeper".into())
             .spawn(move || sweeper.run(&waiting))?;
-        let contents = Contents::read(&rows)?;
-        let damaged = contents.damaged();
-        for (group, what) in &damaged {
-            tracing::error!(group = group.0, %what, "the keys of a group are damaged: it begins anew");
-        }
         let store = Self {
             database,
             rows,
@@ -243,12 +249,17 @@ pub(super) fn records(rows: &Keyspace, group: GroupId) -> io::Result<Vec<(Vec<u8
         .collect()
 }
 
-/// Opens the database in `dir`, with so many threads that write and merge tables.
-pub(super) fn open_database(dir: &Path, threads: usize) -> io::Result<(Database, Keyspace)> {
-    if let Some(Flaw { journal, at, what, .. }) = journals::mend(dir)? {
-        let journal = journal.display();
-        tracing::error!(%journal, at, what, "a journal of the keys is damaged: cut there, with all that came later");
-    }
+/// Opens the database in `dir`, with so many threads that write and merge tables. Its journals are cut before, where they
+/// cease to be whole.
+pub(super) fn open_database(dir: &Path, threads: usize) -> io::Result<(Database, Keyspace, Option<Flaw>)> {
+    let version = fs::read(dir.join("version"));
+    // All else is new, or fjall's to refuse.
+    let flaw = if version.is_ok_and(|version| version == journals::TRAILER) {
+        tables::check_lists(dir)?;
+        journals::mend(dir)?
+    } else {
+        None
+    };
     let database = Database::builder(dir)
         .cache_size(CACHE_BYTES)
         .max_journaling_size(JOURNALS_BYTES)
@@ -257,7 +268,7 @@ pub(super) fn open_database(dir: &Path, threads: usize) -> io::Result<(Database,
         .map_err(other)?;
     let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
     let rows = database.keyspace("state", options).map_err(other)?;
-    Ok((database, rows))
+    Ok((database, rows, flaw))
 }
 
 impl Drop for Store {
