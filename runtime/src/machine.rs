@@ -6,6 +6,7 @@ mod own_state;
 mod replicated;
 
 pub(crate) use disk::DiskTyped;
+pub use disk::applied;
 pub use disk::{DiskStateMachine, OnDisk, Record};
 use own_state::OwnState;
 pub(crate) use own_state::{APPLIED, FORGOTTEN, NOT_APPLIED};

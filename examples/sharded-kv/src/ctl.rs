@@ -16,6 +16,7 @@ use self::rebuild::Objection;
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::{Reply, ReplyError};
+use crate::state;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ctl {
@@ -167,16 +168,25 @@ struct Plan {
 /// Looks at a data directory; returns what the process ends with. `say` is told what was found.
 pub(crate) fn store(command: &StoreCommand, mut say: impl FnMut(&str)) -> u8 {
     let StoreCommand::Check { dir } = command;
-    match raftyard::store::check(dir) {
-        Ok(found) => {
-            say(&found.to_string());
-            u8::from(!found.is_whole())
-        }
-        Err(error) => {
-            say(&format!("can't tell: {error}"));
-            2
-        }
+    let mut can_not_tell = |error: &dyn std::error::Error| {
+        say(&format!("can't tell: {error}"));
+        2
+    };
+    let logs = match raftyard::store::check(dir) {
+        Ok(logs) => logs,
+        Err(error) => return can_not_tell(&error),
+    };
+    let keys = match state::check_disk(dir, &logs) {
+        Ok(keys) => keys,
+        Err(error) => return can_not_tell(&error),
+    };
+    say(&logs.to_string());
+    let mut is_whole = logs.is_whole();
+    if let Some(keys) = keys {
+        say(&keys.to_string());
+        is_whole &= keys.is_whole();
     }
+    u8::from(!is_whole)
 }
 
 /// Carries out `ctl` on the cluster that the node at `address` belongs to. `say` is told what was done.

@@ -9,12 +9,12 @@ use futures::future::Either;
 use raftyard::{
     ChangeError, Consistency, CreateGroupError, Group, GroupId, GroupOptions, GroupStatus, Incarnation, LeaderError,
     MemberProgress, Membership, MembershipChange, NodeId, OnDisk, ProgressError, ProposeError, RaftHost, ReadError,
-    TransferError,
+    TransferError, store::StoreCheck,
 };
 
 use crate::bell::Bell;
 use crate::config::StateKind;
-use crate::machine::{Answer, Command, DiskKv, KvMachine, Read, Response, Store};
+use crate::machine::{Answer, Command, DiskKv, KeysCheck, KvMachine, Read, Response, Store, check_keys};
 use crate::shard_file;
 
 /// The directory of the keys, in the data directory.
@@ -50,6 +50,18 @@ pub(crate) fn check(data_dir: &Path, wanted: StateKind) -> Result<(), StateError
         return Ok(());
     }
     Err(StateError::Differs { path, written, wanted })
+}
+
+/// How whole the keys are that a node which is down has on disk, beside these logs; none if it keeps them in memory.
+///
+/// # Errors
+///
+/// The disk's: that can't be told.
+pub(crate) fn check_disk(data_dir: &Path, logs: &StoreCheck) -> io::Result<Option<KeysCheck>> {
+    let path = data_dir.join(NAME);
+    let logs = logs.contents.groups.iter();
+    let logs: Vec<_> = logs.map(|found| (found.record.group, found.state.base)).collect();
+    path.exists().then(|| check_keys(&path, &logs)).transpose()
 }
 
 /// Where the keys are.

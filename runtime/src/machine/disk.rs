@@ -148,6 +148,15 @@ struct Applied {
     limits: SessionLimits,
 }
 
+/// The last entry that a state on disk has applied, as the records say that it keeps
+/// ([`DiskStateMachine::records`]); none if they don't.
+#[must_use]
+pub fn applied(records: &[(Vec<u8>, Vec<u8>)]) -> Option<LogId> {
+    let (_, value) = records.iter().find(|(key, _)| key == APPLIED)?;
+    let applied: Applied = postcard::from_bytes(value).ok()?;
+    Some(LogId::new(applied.term, applied.index))
+}
+
 /// What a snapshot was made of: first the runtime's own part, postcard behind its length (8 bytes, little
 /// endian), then what the state machine wrote.
 struct Staged<R> {

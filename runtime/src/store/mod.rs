@@ -20,6 +20,7 @@ mod segments;
 mod shape;
 mod snapshots;
 
+pub use crate::machine::applied;
 pub use boot::Boot;
 pub use check::{StoreCheck, check};
 pub(crate) use disk::is_full;

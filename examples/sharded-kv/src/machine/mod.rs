@@ -29,7 +29,7 @@ pub(crate) use command::{
     Response, Version,
 };
 pub(crate) use decimal::parse as parse_decimal;
-pub(crate) use disk::{DiskKv, OPEN_TABLES, Store};
+pub(crate) use disk::{DiskKv, KeysCheck, OPEN_TABLES, Store, check as check_keys};
 pub(crate) use keyspace::Snapshot;
 
 use crate::bell::Bell;

@@ -2,7 +2,7 @@
 
 mod expiry;
 mod keys;
-mod random;
+pub(super) mod random;
 mod transactions;
 
 use std::cell::{Cell, RefCell};

@@ -1,6 +1,13 @@
 //! Keys on disk: what is compacted is not written a second time, and replays begin where the state on disk ends.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+
 use crate::snapshots::{Writer, snapshots};
+use crate::store_check::check;
 use crate::support::{ClusterClient, ON_DISK, Process, STATES, ServerCluster, eventually, free_dev_port, run_to_end};
 
 /// Writes to a group after which its log is compacted.
@@ -109,14 +116,8 @@ fn a_node_whose_keys_are_gone_gets_them_from_its_peers() {
     writer.write(ENTRIES * 12);
     cluster.kill(3);
     let state = cluster.data_dir(3).join("state");
-    for file in std::fs::read_dir(&state).unwrap() {
-        let path = file.unwrap().path();
-        if path.is_dir() {
-            std::fs::remove_dir_all(path).unwrap();
-        } else {
-            std::fs::remove_file(path).unwrap();
-        }
-    }
+    fs::remove_dir_all(&state).unwrap();
+    fs::create_dir(&state).unwrap();
     cluster.start(3);
     cluster.wait_ready(3);
     eventually("it was sent its keys", || (installed(&cluster, 3) >= 2).then_some(()));
@@ -125,6 +126,78 @@ fn a_node_whose_keys_are_gone_gets_them_from_its_peers() {
     writer.check();
     writer.write(ENTRIES);
     writer.check();
+}
+
+/// As after damage that the database does not notice.
+fn lose_a_key(state: &Path) {
+    let database = Database::builder(state).open().unwrap();
+    let rows = database.keyspace("state", KeyspaceCreateOptions::default).unwrap();
+    let first = rows.prefix([b'c']).next().expect("there are keys");
+    rows.remove(first.key().unwrap()).unwrap();
+    database.persist(PersistMode::SyncAll).unwrap();
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let here = files.into_iter().map(|path| (path.clone(), fs::read(path).unwrap()));
+    here.chain(dirs.iter().flat_map(|dir| self::files(dir))).collect()
+}
+
+#[test]
+fn a_node_that_lost_a_key_says_so_and_gets_all_from_its_peers() {
+    let (mut cluster, mut writer) = on_disk();
+    cluster.start_all();
+    writer.write(ENTRIES * 12);
+    cluster.kill(3);
+    let dir = cluster.data_dir(3);
+    let (code, said) = check(&dir);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("keys whole: 2 groups\n"), "{said}");
+
+    lose_a_key(&dir.join("state"));
+    let before = files(&dir);
+    for _ in 0..2 {
+        let (code, said) = check(&dir);
+        assert_eq!(code, Some(1), "{said}");
+        for part in [
+            ": its keys are damaged: it has ",
+            "keys damaged: 1 of 2 groups are whole",
+        ] {
+            assert!(said.contains(part), "no {part} in: {said}");
+        }
+    }
+    assert!(files(&dir) == before, "it was changed");
+
+    cluster.start(3);
+    cluster.wait_ready(3);
+    assert!(cluster.stderr(3).contains("the keys of a group are damaged"));
+    eventually("it was sent its keys", || (installed(&cluster, 3) >= 1).then_some(()));
+    // Now a majority is impossible without it.
+    cluster.kill(2);
+    writer.check();
+    writer.write(ENTRIES);
+    writer.check();
+    assert!(cluster.terminate(3).success());
+    let (code, said) = check(&dir);
+    assert_eq!(code, Some(0), "{said}");
+
+    let journal = dir.join("state/0.jnl");
+    let whole = fs::read(&journal).unwrap();
+    let mut bytes = whole.clone();
+    // The number of the first batch.
+    bytes[12] ^= 64;
+    fs::write(&journal, bytes).unwrap();
+    let (code, said) = check(&dir);
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["0.jnl at ", "a batch is numbered out of order", "its keys end with "] {
+        assert!(said.contains(part), "no {part} in: {said}");
+    }
+    fs::write(&journal, whole).unwrap();
+    fs::write(dir.join("state/version"), "another").unwrap();
+    let (code, said) = check(&dir);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the node will not start: "), "{said}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What it ends with, and says.
-fn check(dir: &Path) -> (Option<i32>, String) {
+pub(crate) fn check(dir: &Path) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_raftyard-kv"))
         .args(["ctl", "store", "check"])
         .arg(dir)

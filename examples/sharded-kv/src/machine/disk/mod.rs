@@ -4,15 +4,21 @@
 //! [`KvMachine`] that holds nothing else. At the commit what changed there is written, in one batch with the runtime's
 //! records, and forgotten. So all that a command does is written once, for both.
 
+mod check;
+mod contents;
+mod digest;
+mod journals;
 mod rows;
 mod store;
 mod stream;
+mod tables;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fjall::OwnedWriteBatch;
 use raftyard::{DiskStateMachine, GroupId, Record, StateMachine, Timestamp};
 
 use super::blob::Blob;
@@ -22,9 +28,11 @@ use super::touched::Touched;
 use super::{KvMachine, PURGE_MAX};
 use crate::bell::Bell;
 use crate::glob;
+use digest::{Digest, hash};
 use rows::{Head, Kind};
 use store::{Found, other};
 
+pub(crate) use check::{KeysCheck, check};
 pub(crate) use store::{OPEN_TABLES, Store};
 
 /// Keys that one query looks at to find one that has not expired, and up to which one is drawn by its number, at most.
@@ -52,6 +60,10 @@ pub(crate) struct DiskKv {
     loaded: HashMap<Bytes, Option<Loaded>>,
     /// The generation that begins with the next commit: all keys were deleted.
     flushed: Option<u64>,
+    /// The hashes of the records, as they are committed.
+    hashes: HashMap<Vec<u8>, u64>,
+    /// What lies on disk is damaged. This begins in its place, and takes it with the first commit.
+    is_damaged: bool,
 }
 
 /// A key as it lies on disk.
@@ -59,23 +71,29 @@ struct Loaded {
     place: Vec<u8>,
     deadline: Option<Timestamp>,
     version: Version,
+    /// Of its row.
+    hash: u64,
 }
 
 /// A snapshot that was put down.
 pub(crate) struct Restored(Head);
 
 impl DiskKv {
-    /// Opens what there is of a group.
+    /// Opens what there is of a group; one that is damaged begins anew.
     ///
     /// # Errors
     ///
     /// The disk's.
     pub(crate) fn open(store: Arc<Store>, group: GroupId, bell: Bell) -> io::Result<Self> {
-        let head = store.head(group)?.unwrap_or_else(|| Head {
+        let is_damaged = store.is_damaged(group);
+        let found = if is_damaged { None } else { store.head(group)? };
+        let head = found.unwrap_or_else(|| Head {
             generation: store.new_generation(),
             now: Timestamp(0),
             changes: 0,
             count: 0,
+            keys: Digest::default(),
+            records: Digest::default(),
         });
         let mut machine = Self {
             store,
@@ -86,7 +104,13 @@ impl DiskKv {
             working: KvMachine::default(),
             loaded: HashMap::new(),
             flushed: None,
+            hashes: HashMap::new(),
+            is_damaged,
         };
+        for (key, value) in machine.records()? {
+            let hash = hash(&rows::record(group, &key), &value);
+            machine.hashes.insert(key, hash);
+        }
         machine.begin(head)?;
         Ok(machine)
     }
@@ -97,6 +121,43 @@ impl DiskKv {
         self.first = self.first_deadline(Timestamp(0))?;
         self.bell.ring(self.first);
         self.forget();
+        Ok(())
+    }
+
+    /// Removes all records that lie there, but for those that `records` writes: a batch must not hold a key twice.
+    fn remove_records(&self, batch: &mut OwnedWriteBatch, records: &[Record]) -> io::Result<()> {
+        let written: HashSet<_> = records.iter().map(|record| &record.key).collect();
+        for (key, _) in self.store.records(self.group)? {
+            if !written.contains(&key) {
+                batch.remove(&self.store.rows, rows::record(self.group, &key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a batch with these records and with the head, which gets their digest.
+    fn write(&mut self, mut batch: OwnedWriteBatch, head: &mut Head, records: &[Record]) -> io::Result<()> {
+        let rows = &self.store.rows;
+        for Record { key, value } in records {
+            let name = rows::record(self.group, key);
+            if let Some(was) = self.hashes.remove(key) {
+                head.records.remove(was);
+            }
+            match value {
+                Some(value) => {
+                    let hash = hash(&name, value);
+                    head.records.add(hash);
+                    self.hashes.insert(key.clone(), hash);
+                    batch.insert(rows, name, value.as_slice());
+                }
+                None => batch.remove(rows, name),
+            }
+        }
+        batch.insert(rows, rows::prefix(Kind::Head, self.group.0), head.encode());
+        batch.commit().map_err(other)?;
+        if std::mem::take(&mut self.is_damaged) {
+            self.store.forget_damage(self.group);
+        }
         Ok(())
     }
 
@@ -115,11 +176,12 @@ impl DiskKv {
             Some(_) => None,
             None => self.store.find(self.head.generation, key)?,
         };
-        let loaded = found.map(|Found { place, entry }| {
+        let loaded = found.map(|Found { place, entry, hash }| {
             let loaded = Loaded {
                 place,
                 deadline: entry.deadline(),
                 version: entry.version,
+                hash,
             };
             self.working.keys.load(key.into(), entry);
             loaded
@@ -261,7 +323,10 @@ impl DiskStateMachine for DiskKv {
     type Restored = Restored;
 
     fn records(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.store.records(self.group)
+        match self.is_damaged {
+            true => Ok(Vec::new()),
+            false => self.store.records(self.group),
+        }
     }
 
     fn apply(&mut self, command: Command, now: Timestamp) -> io::Result<Response> {
@@ -290,11 +355,13 @@ impl DiskStateMachine for DiskKv {
     fn commit(&mut self, records: &[Record]) -> io::Result<()> {
         let keys = &self.working.keys;
         let (now, changes) = keys.clock();
-        let head = Head {
+        let mut head = Head {
             generation: self.flushed.unwrap_or(self.head.generation),
             now,
             changes,
             count: keys.len() as u64,
+            keys: self.flushed.map_or(self.head.keys, |_| Digest::default()),
+            records: self.head.records,
         };
         let (store, generation) = (&self.store, head.generation);
         let mut batch = store.batch();
@@ -312,8 +379,13 @@ impl DiskStateMachine for DiskKv {
             if let (Some(before), Some(had)) = (before, had)
                 && Some(had) != has
             {
-                batch.remove(&store.rows, rows::deadline(generation, had, &before.place));
+                let name = rows::deadline(generation, had, &before.place);
+                head.keys.remove(hash(&name, key));
+                batch.remove(&store.rows, name);
                 first_is_gone |= self.first == Some(had);
+            }
+            if let Some(before) = before {
+                head.keys.remove(before.hash);
             }
             let Some(after) = after else {
                 if let Some(before) = before {
@@ -326,22 +398,21 @@ impl DiskStateMachine for DiskKv {
                 None => rows::place(key, after.version),
             };
             if let Some(has) = has.filter(|has| had != Some(*has)) {
-                batch.insert(&store.rows, rows::deadline(generation, has, &place), &key[..]);
+                let name = rows::deadline(generation, has, &place);
+                head.keys.add(hash(&name, key));
+                batch.insert(&store.rows, name, &key[..]);
                 first = Some(first.map_or(has, |first| first.min(has)));
             }
-            batch.insert(&store.rows, rows::cell(generation, &place), rows::encode(key, after));
+            let (name, row) = (rows::cell(generation, &place), rows::encode(key, after));
+            head.keys.add(hash(&name, &row));
+            batch.insert(&store.rows, name, row);
         }
-        batch.insert(&store.rows, rows::prefix(Kind::Head, self.group.0), head.encode());
-        for Record { key, value } in records {
-            let name = rows::record(self.group, key);
-            match value {
-                Some(value) => batch.insert(&store.rows, name, value.as_slice()),
-                None => batch.remove(&store.rows, name),
-            }
+        if self.is_damaged {
+            self.remove_records(&mut batch, records)?;
         }
-        batch.commit().map_err(other)?;
+        self.write(batch, &mut head, records)?;
         if generation != self.head.generation {
-            store.discard(self.head.generation);
+            self.store.discard(self.head.generation);
         }
         self.head = head;
         // What lies before the deadline that was the first is gone: no search passes it again.
@@ -373,22 +444,11 @@ impl DiskStateMachine for DiskKv {
         move |from: &mut dyn io::Read| stream::read(&store, from).map(Restored)
     }
 
-    fn restore(&mut self, Restored(head): Restored, records: &[Record]) -> io::Result<()> {
+    fn restore(&mut self, Restored(mut head): Restored, records: &[Record]) -> io::Result<()> {
         let mut batch = self.store.batch();
-        // A batch must not hold a key twice.
-        let kept = |key: &[u8]| records.iter().any(|record| record.key == key && record.value.is_some());
-        for (key, _) in self.store.records(self.group)? {
-            if !kept(&key) {
-                batch.remove(&self.store.rows, rows::record(self.group, &key));
-            }
-        }
-        for Record { key, value } in records {
-            if let Some(value) = value {
-                batch.insert(&self.store.rows, rows::record(self.group, key), value.as_slice());
-            }
-        }
-        batch.insert(&self.store.rows, rows::prefix(Kind::Head, self.group.0), head.encode());
-        batch.commit().map_err(other)?;
+        self.remove_records(&mut batch, records)?;
+        self.hashes.clear();
+        self.write(batch, &mut head, records)?;
         self.store.discard(self.head.generation);
         self.begin(head)
     }

@@ -1,7 +1,7 @@
 //! What lies where on disk. Numbers are big endian, so that rows stand in their order.
 //!
 //! ```text
-//! h, group                        the group's head
+//! h, group                        the group's head, with digests of its records and of its generation's rows
 //! r, group, key                   a record of the runtime
 //! c, generation, place            a key's deadline (0: none), version, and value
 //! d, generation, deadline, place  the key, for those that have a deadline
@@ -23,6 +23,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::super::command::Version;
 use super::super::keyspace::Entry;
+use super::digest::Digest;
 
 /// Longest key that stands in the name of its row, in bytes; fjall allows names of 64 KiB.
 pub(super) const SHORT_KEY_MAX: usize = 1_024;
@@ -31,9 +32,6 @@ pub(super) const SHORT_KEY_MAX: usize = 1_024;
 const HASH_BYTES: usize = 6;
 
 const NUMBER_BYTES: usize = 8;
-
-/// What the names of heads begin with.
-pub(super) const HEAD: u8 = b'h';
 
 /// A kind of rows: the first byte of their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +42,23 @@ pub(super) enum Kind {
     Deadline,
 }
 
+impl Kind {
+    pub(super) fn of(name: &[u8]) -> io::Result<Self> {
+        match name.first() {
+            Some(b'h') => Ok(Self::Head),
+            Some(b'r') => Ok(Self::Record),
+            Some(b'c') => Ok(Self::Cell),
+            Some(b'd') => Ok(Self::Deadline),
+            _ => Err(damaged()),
+        }
+    }
+}
+
 /// Rows of one kind that belong to one group or generation.
 pub(super) fn prefix(kind: Kind, number: u64) -> Vec<u8> {
     let mut name = Vec::with_capacity(64);
     name.push(match kind {
-        Kind::Head => HEAD,
+        Kind::Head => b'h',
         Kind::Record => b'r',
         Kind::Cell => b'c',
         Kind::Deadline => b'd',
@@ -184,6 +194,10 @@ pub(super) struct Head {
     pub(super) changes: Version,
     /// How many keys there are.
     pub(super) count: u64,
+    /// Of the rows of its generation.
+    pub(super) keys: Digest,
+    /// Of its records.
+    pub(super) records: Digest,
 }
 
 impl Head {
@@ -193,20 +207,27 @@ impl Head {
             now,
             changes,
             count,
+            keys,
+            records,
         } = *self;
-        [generation, now.0, changes, count].map(u64::to_be_bytes).concat()
+        let numbers = [generation, now.0, changes, count, keys.0, records.0];
+        numbers.map(u64::to_be_bytes).concat()
     }
 
     pub(super) fn decode(row: &[u8]) -> io::Result<Self> {
         let (generation, row) = take_number(row)?;
         let (now, row) = take_number(row)?;
         let (changes, row) = take_number(row)?;
-        let (count, _) = take_number(row)?;
+        let (count, row) = take_number(row)?;
+        let (keys, row) = take_number(row)?;
+        let (records, _) = take_number(row)?;
         Ok(Self {
             generation,
             now: Timestamp(now),
             changes,
             count,
+            keys: Digest(keys),
+            records: Digest(records),
         })
     }
 }

@@ -3,12 +3,13 @@
 //! One keyspace for everything: then a batch, whatever it writes, becomes durable as a whole and in its turn, and no idle
 //! keyspace keeps journals alive.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
@@ -16,7 +17,11 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 use raftyard::{GroupId, Timestamp};
 
 use super::super::keyspace::Entry;
+use super::contents::Contents;
+use super::digest::hash;
+use super::journals::{self, Flaw};
 use super::rows::{self, Head, Kind, Row};
+use super::tables;
 
 /// Blocks of tables that are kept in memory, for all groups of a node, in bytes.
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
@@ -41,6 +46,9 @@ pub(crate) struct Store {
     pub(super) rows: Keyspace,
     /// The next generation: none that any row has.
     next: AtomicU64,
+    /// What is wrong with groups that are not what they committed. What lies there of one is kept until something better
+    /// takes its place.
+    damaged: Mutex<BTreeMap<GroupId, String>>,
     /// Generations that nobody needs any more. `None` once it is dropped.
     discarded: Option<Sender<u64>>,
     stop: Arc<AtomicBool>,
@@ -51,6 +59,8 @@ pub(crate) struct Store {
 pub(super) struct Found {
     pub(super) place: Vec<u8>,
     pub(super) entry: Entry,
+    /// Of its row.
+    pub(super) hash: u64,
 }
 
 impl Store {
@@ -61,15 +71,21 @@ impl Store {
     ///
     /// The disk's, or another process has it open.
     pub(crate) fn open(dir: &Path, is_hosted: impl Fn(GroupId) -> bool) -> io::Result<Arc<Self>> {
-        let database = Database::builder(dir)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNALS_BYTES)
-            .worker_threads(THREADS)
-            .max_cached_files(Some(OPEN_TABLES))
-            .open()
-            .map_err(other)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let rows = database.keyspace("state", options).map_err(other)?;
+        Self::open_with(dir, THREADS, is_hosted)
+    }
+
+    /// With so many threads that write and merge tables.
+    pub(super) fn open_with(dir: &Path, threads: usize, is_hosted: impl Fn(GroupId) -> bool) -> io::Result<Arc<Self>> {
+        let (database, rows, flaw) = open_database(dir, threads)?;
+        if let Some(Flaw { journal, at, what, .. }) = flaw {
+            let journal = journal.display();
+            tracing::error!(%journal, at, what, "a journal of the keys was damaged: it is cut there, with all that came later");
+        }
+        let contents = Contents::read(&rows)?;
+        let damaged = contents.damaged();
+        for (group, what) in &damaged {
+            tracing::error!(group = group.0, %what, "the keys of a group are damaged: it begins anew");
+        }
         let (discarded, waiting) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let sweeper = Sweeper {
@@ -83,51 +99,22 @@ impl Store {
         let store = Self {
             database,
             rows,
-            next: AtomicU64::new(1),
+            next: AtomicU64::new(contents.newest() + 1),
+            damaged: Mutex::new(damaged),
             discarded: Some(discarded),
             stop,
             sweeper: Some(sweeper),
         };
-        store.clear_away(is_hosted)?;
+        store.clear_away(&contents, is_hosted)?;
         Ok(Arc::new(store))
     }
 
     /// Removes what an earlier run left of groups that went away, of snapshots that were not restored to their end, and of
     /// generations that it did not get to remove.
-    fn clear_away(&self, is_hosted: impl Fn(GroupId) -> bool) -> io::Result<()> {
-        let (mut known, mut gone) = (BTreeSet::new(), Vec::new());
-        for row in self.rows.prefix([rows::HEAD]) {
-            let (name, head) = row.into_inner().map_err(other)?;
-            known.insert(Head::decode(&head)?.generation);
-            let group = GroupId(rows::number(&name)?);
-            if !is_hosted(group) {
-                gone.push(group);
-            }
-        }
-        let mut found = self.generations(Kind::Cell)?;
-        found.append(&mut self.generations(Kind::Deadline)?);
-        let newest = found.last().max(known.last()).copied().unwrap_or_default();
-        self.next.store(newest + 1, Ordering::SeqCst);
-        for generation in found.difference(&known) {
-            self.discard(*generation);
-        }
-        gone.into_iter().try_for_each(|group| self.remove(group))
-    }
-
-    /// The generations that have rows of a kind.
-    pub(super) fn generations(&self, kind: Kind) -> io::Result<BTreeSet<u64>> {
-        let mut found = BTreeSet::new();
-        let mut next = Some(0);
-        while let Some(from) = next {
-            let range = rows::prefix(kind, from)..=rows::prefix(kind, u64::MAX);
-            let Some(row) = self.rows.range(range).next() else {
-                break;
-            };
-            let generation = rows::number(&row.key().map_err(other)?)?;
-            found.insert(generation);
-            next = generation.checked_add(1);
-        }
-        Ok(found)
+    fn clear_away(&self, contents: &Contents, is_hosted: impl Fn(GroupId) -> bool) -> io::Result<()> {
+        contents.unknown().for_each(|generation| self.discard(generation));
+        let mut gone = contents.heads.keys().filter(|group| !is_hosted(**group));
+        gone.try_for_each(|group| self.remove(*group))
     }
 
     /// Removes what there is of a group that is not hosted any more: its keys in the background, all else durably. If it
@@ -147,8 +134,23 @@ impl Store {
         batch.remove(&self.rows, rows::prefix(Kind::Head, group.0));
         batch.commit().map_err(other)?;
         self.sync()?;
-        self.discard(head.generation);
+        // Whose the generation is that a damaged head names, the next start sees.
+        if !self.forget_damage(group) {
+            self.discard(head.generation);
+        }
         Ok(())
+    }
+
+    /// Whether what lies there of a group is not what it committed.
+    pub(super) fn is_damaged(&self, group: GroupId) -> bool {
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.contains_key(&group)
+    }
+
+    /// Something else has taken the place of what lay there. Returns whether that was damaged.
+    pub(super) fn forget_damage(&self, group: GroupId) -> bool {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.remove(&group).is_some()
     }
 
     /// A number that no generation has.
@@ -186,13 +188,7 @@ impl Store {
 
     /// What the runtime wants kept of a group.
     pub(super) fn records(&self, group: GroupId) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let found = self.rows.prefix(rows::prefix(Kind::Record, group.0));
-        found
-            .map(|row| {
-                let (name, value) = row.into_inner().map_err(other)?;
-                Ok((rows::rest(&name).to_vec(), value.to_vec()))
-            })
-            .collect()
+        records(&self.rows, group)
     }
 
     pub(super) fn find(&self, generation: u64, key: &[u8]) -> io::Result<Option<Found>> {
@@ -203,7 +199,8 @@ impl Store {
             return row
                 .map(|row| {
                     let (_, entry) = rows::decode(&place, &row)?;
-                    Ok(Found { place, entry })
+                    let hash = hash(&name, &row);
+                    Ok(Found { place, entry, hash })
                 })
                 .transpose();
         }
@@ -212,8 +209,8 @@ impl Store {
             let place = rows::rest(&name);
             let (found, entry) = rows::decode(place, &row)?;
             if found == key {
-                let place = place.to_vec();
-                return Ok(Some(Found { place, entry }));
+                let (place, hash) = (place.to_vec(), hash(&name, &row));
+                return Ok(Some(Found { place, entry, hash }));
             }
         }
         Ok(None)
@@ -242,6 +239,40 @@ impl Store {
             Ok((rows::deadline_of(&name)?, Bytes::copy_from_slice(&key)))
         })
     }
+}
+
+/// What the runtime wants kept of a group.
+pub(super) fn records(rows: &Keyspace, group: GroupId) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let found = rows.prefix(rows::prefix(Kind::Record, group.0));
+    found
+        .map(|row| {
+            let (name, value) = row.into_inner().map_err(other)?;
+            Ok((rows::rest(&name).to_vec(), value.to_vec()))
+        })
+        .collect()
+}
+
+/// Opens the database in `dir`, with so many threads that write and merge tables. Its journals are cut before, where they
+/// cease to be whole.
+pub(super) fn open_database(dir: &Path, threads: usize) -> io::Result<(Database, Keyspace, Option<Flaw>)> {
+    let version = fs::read(dir.join("version"));
+    // All else is new, or fjall's to refuse.
+    let flaw = if version.is_ok_and(|version| version == journals::TRAILER) {
+        tables::check_lists(dir)?;
+        journals::mend(dir)?
+    } else {
+        None
+    };
+    let database = Database::builder(dir)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(JOURNALS_BYTES)
+        .worker_threads_unchecked(threads)
+        .max_cached_files(Some(OPEN_TABLES))
+        .open()
+        .map_err(other)?;
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+    let rows = database.keyspace("state", options).map_err(other)?;
+    Ok((database, rows, flaw))
 }
 
 impl Drop for Store {

@@ -13,6 +13,7 @@ use fjall::{Readable, Snapshot};
 use raftyard::Timestamp;
 
 use super::super::keyspace::Entry;
+use super::digest::{Digest, hash};
 use super::rows::{self, Head, Kind};
 use super::store::{Store, other};
 
@@ -59,11 +60,13 @@ fn put_down(store: &Store, generation: u64, from: &mut impl Read) -> io::Result<
         let problem = "it is no snapshot of a state on disk: do all nodes keep their state alike?";
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     }
-    let head = Head {
+    let mut head = Head {
         generation,
         now: Timestamp(u64::from_le_bytes(number(from)?)),
         changes: u64::from_le_bytes(number(from)?),
         count: u64::from_le_bytes(number(from)?),
+        keys: Digest::default(),
+        records: Digest::default(),
     };
     let mut batch = store.batch();
     let mut bytes = 0;
@@ -80,11 +83,14 @@ fn put_down(store: &Store, generation: u64, from: &mut impl Read) -> io::Result<
         };
         let place = rows::place(&key, version);
         if let Some(deadline) = entry.deadline() {
-            batch.insert(&store.rows, rows::deadline(generation, deadline, &place), &key[..]);
+            let name = rows::deadline(generation, deadline, &place);
+            head.keys.add(hash(&name, &key));
+            batch.insert(&store.rows, name, &key[..]);
         }
-        let row = rows::encode(&key, &entry);
+        let (name, row) = (rows::cell(generation, &place), rows::encode(&key, &entry));
         bytes += row.len() + place.len();
-        batch.insert(&store.rows, rows::cell(generation, &place), row);
+        head.keys.add(hash(&name, &row));
+        batch.insert(&store.rows, name, row);
         if bytes >= PIECE_BYTES {
             bytes = 0;
             std::mem::replace(&mut batch, store.batch()).commit().map_err(other)?;

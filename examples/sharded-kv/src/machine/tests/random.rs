@@ -3,14 +3,25 @@
 use super::*;
 
 /// Numbers that depend on nothing but the seed.
-struct Random(u64);
+pub(in super::super) struct Random {
+    state: u64,
+    /// Bytes of the longest key.
+    longest: usize,
+}
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
+    pub(in super::super) fn new(seed: u64, longest: usize) -> Self {
+        Self {
+            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            longest,
+        }
+    }
+
+    pub(in super::super) fn below(&mut self, end: u64) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state % end
     }
 
     /// One of few, some of them too long to be the name of a row.
@@ -18,7 +29,7 @@ impl Random {
         let number = self.below(12);
         match number {
             0 => bytes(""),
-            1 => bytes(&"1".repeat(70_000)),
+            1 => bytes(&"1".repeat(self.longest)),
             2 => bytes(&"2".repeat(2_000)),
             3 => bytes(&"k".repeat(1_024)),
             4 => bytes(&"k".repeat(1_025)),
@@ -43,7 +54,7 @@ impl Random {
         }
     }
 
-    fn command(&mut self, now: Timestamp) -> Command {
+    pub(in super::super) fn command(&mut self, now: Timestamp) -> Command {
         let (key, value) = (self.key(), self.value());
         match self.below(22) {
             0..4 => {
@@ -118,7 +129,7 @@ impl Random {
 fn memory_and_disk_stay_the_same() {
     for seed in 1..30_u64 {
         println!("seed {seed}");
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut random = Random::new(seed, 70_000);
         let (mut kv, mut now) = (Kv::default(), NOW);
         for _ in 0..150 {
             now = now.plus(random.below(5));
