@@ -1,6 +1,7 @@
 //! A simulated world: nodes that start and end, and what they host.
 
 mod client;
+mod deposed;
 mod liveness;
 mod node;
 mod operator;
@@ -185,6 +186,7 @@ impl<W: Workload> World<W> {
             for n in 0..CLIENTS {
                 clients.push(spawn_local(self.clone().client(*group, n)));
             }
+            clients.push(spawn_local(self.clone().ask_who_is_deposed(*group)));
         }
         let began = tokio::time::Instant::now();
         for step in self.scenario.steps.clone() {
