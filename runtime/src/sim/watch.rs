@@ -7,7 +7,7 @@ use crate::life::Life;
 use crate::store::{GroupRecord, StoreContents};
 use parking_lot::Mutex;
 use raftyard_groups::{Group, GroupId, LogId, NodeId, Payload, Persist, RoleKind, Term};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -65,6 +65,8 @@ struct State {
     /// Who led which life last, as far as the timeline says.
     leaders: BTreeMap<(GroupId, u64), (Term, NodeId)>,
     elections: u64,
+    /// Replicas whose disks hold all that they know to be committed.
+    on_disk: BTreeSet<(NodeId, GroupId)>,
     violation: Option<Violation>,
     trace: Trace,
 }
@@ -76,6 +78,7 @@ impl Watchman {
             properties: properties::all(),
             leaders: BTreeMap::new(),
             elections: 0,
+            on_disk: BTreeSet::new(),
             violation: None,
             trace,
         })))
@@ -165,6 +168,12 @@ impl Watch {
         let mut state = self.watchman.0.lock();
         state.check(self.node, &Event::Stands(life, group));
         state.note_leader(life, group);
+        let replica = (self.node, life.group);
+        if group.commit() <= group.durable() {
+            state.on_disk.insert(replica);
+        } else {
+            state.on_disk.remove(&replica);
+        }
     }
 
     /// A replica applies an entry.
@@ -206,6 +215,11 @@ impl Watch {
     /// An operator saw to a group.
     pub(crate) fn set_right(&self, group: GroupId) {
         self.watchman.0.lock().shadow.set_right(self.node, group);
+    }
+
+    /// Whether all that the node's replica of a group may have applied is on its disk.
+    pub(crate) fn is_on_disk(&self, group: GroupId) -> bool {
+        self.watchman.0.lock().on_disk.contains(&(self.node, group))
     }
 
     /// The life that the node's disk holds of a group.

@@ -2,6 +2,7 @@
 
 mod absence;
 mod client;
+mod deposed;
 mod liveness;
 mod node;
 mod operator;
@@ -189,6 +190,7 @@ impl<W: Workload> World<W> {
             for n in 0..CLIENTS {
                 clients.push(spawn_local(self.clone().client(*group, n)));
             }
+            clients.push(spawn_local(self.clone().ask_who_is_deposed(*group)));
         }
         let began = tokio::time::Instant::now();
         for step in self.scenario.steps.clone() {

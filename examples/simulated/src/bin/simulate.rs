@@ -32,6 +32,9 @@ struct Options {
     /// Real threads, each with a world of its own; by default one per core.
     #[arg(long)]
     threads: Option<usize>,
+    /// How many runs it may take to make a scenario that fails smaller; 0 to see it as it is.
+    #[arg(long)]
+    shrink_runs: Option<usize>,
     /// Shows what happened, also in runs in which everything held.
     #[arg(long)]
     timeline: bool,
@@ -82,10 +85,13 @@ fn work(options: &Options, totals: &Totals, began: Instant) {
         }
         let seed = options.seed + n;
         let nodes = options.nodes.unwrap_or(3 + seed % 5);
-        let simulation = Simulation::new(Registers::default())
+        let mut simulation = Simulation::new(Registers::default())
             .nodes(nodes)
             .groups(options.groups)
             .faulty(Duration::from_secs(options.seconds));
+        if let Some(runs) = options.shrink_runs {
+            simulation = simulation.shrink_runs(runs);
+        }
         let outcome = simulation.run(seed);
         let _output = totals.output.lock();
         match outcome {

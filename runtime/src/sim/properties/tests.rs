@@ -387,3 +387,19 @@ fn a_stale_read_is_noticed() {
     assert!(Freshness::check(GROUP, wanted, 3).is_ok());
     assert!(Freshness::check(GROUP, wanted, 2).is_err());
 }
+
+#[test]
+fn a_replica_that_goes_back_is_noticed() {
+    let mut freshness = Freshness::default();
+    let check = |freshness: &Freshness, applied| {
+        Freshness::check_kept(NodeId(1), GROUP, freshness.kept(NodeId(1), GROUP), applied)
+    };
+    freshness.keeps(NodeId(1), GROUP, 3);
+    freshness.keeps(NodeId(1), GROUP, 2);
+    assert!(check(&freshness, 3).is_ok());
+    assert!(check(&freshness, 2).is_err());
+    freshness.forget(NodeId(2), |_| true);
+    assert!(check(&freshness, 2).is_err());
+    freshness.forget(NodeId(1), |group| group == GROUP);
+    assert!(check(&freshness, 0).is_ok());
+}

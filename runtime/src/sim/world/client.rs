@@ -64,6 +64,7 @@ impl<W: Workload> Client<W> {
             None => return,
         };
         match kind.clone() {
+            Kind::Read(query) if self.random.chance(200) => self.read_own(query).await,
             Kind::Read(query) => self.read(&replica, kind, query).await,
             Kind::Propose(command) => {
                 let incarnation = replica.incarnation().0;
@@ -113,6 +114,25 @@ impl<W: Workload> Client<W> {
         };
         // A read that was not answered might as well not have been asked.
         self.world.settle(noted, outcome);
+    }
+
+    /// Reads what any replica has, however old that is.
+    async fn read_own(&mut self, query: <W::Machine as StateMachine>::Query) {
+        let (world, group) = (self.world.clone(), self.group);
+        let Some(replica) = self.random.pick(&world.replicas(group)).cloned() else {
+            return;
+        };
+        let node = replica.node();
+        let kept = world.freshness.borrow().kept(node, group);
+        let Some(Ok((applied, _))) = within(ATTEMPT, replica.read(query, Consistency::Stale)).await else {
+            return;
+        };
+        if let Err(what) = Freshness::check_kept(node, group, kept, applied) {
+            world.watchman.violated("stale reads", what);
+        }
+        if world.is_on_disk(&replica) {
+            world.freshness.borrow_mut().keeps(node, group, applied);
+        }
     }
 
     /// Asks once, and does not ask again.

@@ -17,6 +17,7 @@ use crate::sim::vital::Vital;
 use crate::sim::workload::Workload;
 use crate::store::StoreError;
 use raftyard_groups::{GroupId, Incarnation, NodeId};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl<W: Workload> World<W> {
@@ -145,6 +146,15 @@ impl<W: Workload> World<W> {
         {
             node.replicas.insert(replica.id(), replica);
         }
+    }
+
+    /// Whether a replica still runs, and all that it applied is on its disk.
+    pub(super) fn is_on_disk(&self, replica: &Replica<W>) -> bool {
+        let (node, group) = (replica.node(), replica.id());
+        let nodes = self.nodes.borrow();
+        let running = nodes.get(&node).and_then(|node| node.replicas.get(&group));
+        let runs = running.is_some_and(|running| Arc::ptr_eq(&running.slot, &replica.slot));
+        runs && self.watchman.of(node).is_on_disk(group)
     }
 
     pub(super) fn disk(&self, id: NodeId) -> Option<NodeDisk> {

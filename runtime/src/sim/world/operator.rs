@@ -305,8 +305,9 @@ impl<W: Workload> World<W> {
             }
             None => false,
         };
-        if is_gone && let Some(node) = self.nodes.borrow_mut().get_mut(&node) {
-            node.replicas.remove(&group);
+        if is_gone && let Some(state) = self.nodes.borrow_mut().get_mut(&node) {
+            state.replicas.remove(&group);
+            self.freshness.borrow_mut().forget(node, |other| other == group);
         }
         is_gone
     }

@@ -18,6 +18,7 @@ impl<W: Workload> World<W> {
             return;
         };
         let snapshots_of = disk.rot(draw);
+        self.freshness.borrow_mut().forget(id, |_| true);
         self.watchman.of(id).see(&Event::Rots {
             snapshots_of: &snapshots_of,
         });
