@@ -26,6 +26,9 @@ mod glob;
     reason = "of the state machines only that in memory is used here"
 )]
 mod machine;
+#[cfg(feature = "sim")]
+#[allow(dead_code, reason = "connections count their replies")]
+mod replies;
 
 pub use readers::{COMMANDS, CONFIG, REPLIES, Reader};
 

@@ -379,7 +379,7 @@ async fn who_resigned_to_a_replica_that_is_gone_is_answered_and_frees_what_that_
             body: Body::Prompt(Prompt::Resigned),
         };
         let heard = [resigned(1, 1, 3), resigned(2, 1, 2), resigned(3, 2, 3)];
-        dispatcher.sort(Work::Messages(heard.to_vec(), None));
+        dispatcher.sort(Work::Messages(heard.to_vec(), InboundPermit::of_nothing()));
         let told = heard.map(|heard| raftyard_groups::Message {
             from: NodeId(1),
             to: NodeId(2),

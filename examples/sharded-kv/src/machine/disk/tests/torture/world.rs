@@ -114,7 +114,7 @@ impl World {
     /// All keys that ever were.
     pub(super) fn keys(&self) -> BTreeSet<Bytes> {
         let moments = self.groups.iter().flat_map(|group| &group.history);
-        let snapshots = moments.map(|moment| moment.machine().keys.scan(0, usize::MAX, None).1);
+        let snapshots = moments.map(|moment| moment.machine().keys.scan(0, usize::MAX, None).unwrap().1);
         snapshots.flatten().collect()
     }
 
