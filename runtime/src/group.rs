@@ -39,10 +39,11 @@ pub enum Consistency {
     /// state as soon as that has applied so much. Takes the query's work off the leader.
     Follower,
     /// This replica's state as it is, without asking anyone. It may be old, by as much as this replica lags,
-    /// and it may go back from one replica to the next. But it never goes back at one replica, restarts
+    /// and it may go back from one replica to the next. But it does not go back at one replica, restarts
     /// included: after a start it waits until everything in the replica's log that was ever committed is
     /// applied again. How far that is only a leader can say, so a read that comes before one is heard waits for
-    /// it, and times out without.
+    /// it, and times out without. One exception: an entry that a majority holds is applied whether or not it is
+    /// durable here; if the machine loses power before it is, it is missing until the leader has sent it again.
     Stale,
 }
 
