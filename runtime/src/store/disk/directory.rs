@@ -95,7 +95,7 @@ fn in_doubt(error: io::Error) -> io::Error {
 /// An error at the opening of a file: if too many are open, nothing was done, and there is room again once some are
 /// closed.
 fn unopened(error: io::Error) -> io::Error {
-    match Errno::from_io_error(&error) {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE | Errno::NFILE) => io::Error::new(ErrorKind::StorageFull, error),
         _ => error,
     }
