@@ -194,6 +194,20 @@ fn a_peer_that_is_removed_sends_no_more_of_its_snapshot() {
     });
 }
 
+/// Has the node send a snapshot to node 1, of which it is never given a byte. What is told of it in the end.
+fn send_snapshot_to_one(node: &Node) -> oneshot::Receiver<bool> {
+    let (done, outcome) = oneshot::channel();
+    node.handle.send_snapshot(Outgoing {
+        to: NodeId(1),
+        offer: offer(),
+        read: Box::new(|_, _| oneshot::channel().1),
+        done: Done::new(move |is_complete| {
+            done.send(is_complete).ok();
+        }),
+    });
+    outcome
+}
+
 /// Or its group would wait for ever, and send the peer none when it is back.
 #[test]
 fn who_sends_a_snapshot_is_told_that_the_peer_was_removed() {
@@ -201,16 +215,7 @@ fn who_sends_a_snapshot_is_told_that_the_peer_was_removed() {
         let node = node_two(quick().connect_deadline).await;
         let mut told = Vec::new();
         for _ in 0..3 {
-            let (done, outcome) = oneshot::channel();
-            node.handle.send_snapshot(Outgoing {
-                to: NodeId(1),
-                offer: offer(),
-                read: Box::new(|_, _| oneshot::channel().1),
-                done: Done::new(move |is_complete| {
-                    done.send(is_complete).ok();
-                }),
-            });
-            told.push(outcome);
+            told.push(send_snapshot_to_one(&node));
         }
         node.actor.send(RemovePeer(NodeId(1))).await.unwrap();
         for outcome in told {
@@ -228,15 +233,7 @@ fn who_sends_a_snapshot_is_told_that_the_peer_moved() {
         config.limits.connect_deadline = Duration::from_secs(600);
         let peers = BTreeMap::from([(NodeId(1), silent.local_addr().unwrap().to_string())]);
         let node = start(bind(config).await.unwrap(), 2, &peers);
-        let (done, outcome) = oneshot::channel();
-        node.handle.send_snapshot(Outgoing {
-            to: NodeId(1),
-            offer: offer(),
-            read: Box::new(|_, _| oneshot::channel().1),
-            done: Done::new(move |is_complete| {
-                done.send(is_complete).ok();
-            }),
-        });
+        let outcome = send_snapshot_to_one(&node);
         let mut connections = Vec::new();
         for _ in 0..3 {
             // Those of the lanes, and of the snapshot.
