@@ -316,7 +316,8 @@ impl Node {
         };
         let newest = found.state.memberships.last();
         let membership = newest.map_or(&found.record.membership, |(_, newest)| newest);
-        if membership.voters().all(|voter| voter == self.id) {
+        // One that knows of no voters joined a group that others are in, and lost the entry that says of whom.
+        if !membership.is_empty() && membership.voters().all(|voter| voter == self.id) {
             return Err(error.into());
         }
         tracing::error!(group = group.0, %error, "replica damaged: it waits to be repaired by its peers");

@@ -3,11 +3,13 @@
 use super::snapshots::{a_follower, fill, numbers, often, without};
 use super::support::memory_journal::{MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
-use raftyard::store::{LogStore, MemorySnapshotStore, SegmentLogStore, SnapshotStore, StoreIdentity};
+use super::yard::{GROUP, Yard};
+use raftyard::store::{GroupRecord, LogStore, MemorySnapshotStore, SegmentLogStore, SnapshotStore, StoreIdentity};
 use raftyard::{
-    Compaction, Consistency, CreateGroupError, Group, GroupId, NodeId, OnDisk, RaftHost, RebuildGroupError,
-    SnapshotError, StateMachine, Timestamp,
+    Compaction, Consistency, CreateGroupError, Group, GroupId, Incarnation, Membership, MembershipChange, NodeId,
+    OnDisk, RaftHost, RebuildGroupError, SnapshotError, StateMachine, Timestamp,
 };
+use raftyard_groups::{LogBase, LogIndex, Persist, PersistSeq};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -185,6 +187,38 @@ async fn a_damaged_snapshot_is_replaced_by_the_peers() {
     fill(&left, 90..95).await;
     assert_eq!(read(&left).await, numbers(95));
     nodes.cluster.stop_all().await;
+}
+
+/// One that joined keeps entries from before it did, and what lies behind them is lost too: with it, who the voters are.
+#[tokio::test]
+async fn a_replica_that_joined_and_lost_its_snapshot_and_all_configurations_is_repaired() {
+    let mut yard = Yard::new(4, &[1, 2, 3], Compaction::default()).await;
+    yard.fill(0..20).await;
+    let (leader, _) = yard.leader().await;
+    yard.stop(NodeId(4)).await;
+    let joined = GroupRecord {
+        group: GROUP,
+        incarnation: Incarnation(1),
+        membership: Membership::default(),
+        is_witness: false,
+    };
+    let held = yard.cluster.on_disk(leader, GROUP.0);
+    let mut disk = yard.cluster.disk(NodeId(4));
+    let entries = yard.cluster.disk(leader).read(GROUP, LogIndex(1), LogIndex(9), usize::MAX);
+    let mut write = Persist::new(GROUP, PersistSeq(1), Some(held.hard_state), entries.unwrap());
+    disk.create(&[joined]).unwrap();
+    disk.write(std::slice::from_ref(&write)).unwrap();
+    let last = write.entries.last().unwrap().id();
+    write.entries.clear();
+    write.base = Some(LogBase::Compacted(last));
+    write.membership = Some(Arc::default());
+    disk.write(&[write]).unwrap();
+
+    yard.restart(NodeId(4)).await;
+    yard.change(MembershipChange::replace(NodeId(3), NodeId(4))).await;
+    yard.alike(&[1, 2, 4]).await;
+    assert_eq!(yard.cluster.host(NodeId(4)).metrics().replicas_repaired, 1);
+    yard.cluster.stop_all().await;
 }
 
 /// Three nodes of which one was stopped, with a log that goes on from a snapshot, and wrote no more since. What the
