@@ -30,6 +30,8 @@ mod node;
 mod nodes_file;
 mod pipeline;
 mod proxy;
+#[cfg(test)]
+mod random;
 mod replies;
 mod resp;
 mod server;

@@ -2,7 +2,7 @@
 
 mod expiry;
 mod keys;
-pub(super) mod random;
+mod random;
 mod transactions;
 
 use std::cell::{Cell, RefCell};
