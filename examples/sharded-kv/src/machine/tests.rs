@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 
 use raftyard::{DiskStateMachine, GroupId};
 
-use super::disk::tests::TestStore;
+use super::disk::tests::support::TestStore;
 use super::*;
 
 fn bytes(text: &str) -> Bytes {
