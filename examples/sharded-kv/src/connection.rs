@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::command::{self, Action};
-use crate::node::{Node, Started};
+use crate::node::Node;
+use crate::node::put::Started;
 use crate::pipeline::{self, Begun, Pipeline, Source, Touch};
 use crate::proxy::{self, Proxy, Route, Work};
 use crate::replies::Replies;
@@ -57,14 +58,19 @@ pub(crate) async fn serve(
     node: &Node,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let session = Session::new(node.count_connection(), client, server, Arc::clone(node.access()));
+    let session = Session::new(
+        node.clients().count_connection(),
+        client,
+        server,
+        Arc::clone(node.clients().access()),
+    );
     let mut connection = Connection {
         node,
         session,
         wire: Wire::new(stream),
         pipeline: Pipeline::default(),
         writes: Writes::default(),
-        replies: Arc::new(Replies::new(Arc::clone(node.replies()))),
+        replies: Arc::new(Replies::new(Arc::clone(node.clients().replies()))),
         proxy: Proxy::new(Arc::clone(node.dial())),
         leaders_by: None,
     };
@@ -79,7 +85,7 @@ pub(crate) async fn serve(
             None => round.await?,
             // One who sends without end, or takes no replies, has no more time than one who says nothing.
             Some(stranger) => timeout_at(stranger.until, round).await.unwrap_or_else(|_| {
-                node.access().count_refusal();
+                node.clients().access().count_refusal();
                 Err(io::ErrorKind::TimedOut.into())
             })?,
         };
@@ -92,7 +98,7 @@ pub(crate) async fn serve(
             more = connection.wire.receive() => more?,
             () = &mut stopped => false,
             () = strangers_end(stranger.as_ref()) => {
-                node.access().count_refusal();
+                node.clients().access().count_refusal();
                 false
             }
         };
@@ -149,7 +155,7 @@ impl<'a> Connection<'a> {
                 }
             }
         }
-        self.node.count_commands(count);
+        self.node.clients().count_commands(count);
         while !self.pipeline.is_empty() {
             self.finish_one().await?;
         }
