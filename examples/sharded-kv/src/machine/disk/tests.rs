@@ -7,7 +7,7 @@ mod torture;
 use raftyard::GroupId;
 
 use self::support::{TestStore, record, records};
-use super::super::command::Expiry;
+use super::super::command::{Expiry, Query};
 use super::*;
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::super::super::command::Expiry;
+use super::super::super::command::{Expiry, Query};
 use super::super::*;
 use crate::bell::FirstDeadlines;
 
