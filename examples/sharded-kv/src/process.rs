@@ -16,7 +16,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
 }
 
 /// Runs the nodes until the process is asked to end, or one of them can't go on.
-pub(crate) async fn run_nodes(configs: &[NodeConfig], dev: bool) -> Result<(), RunError> {
+pub(crate) async fn run_nodes(configs: &[NodeConfig], is_dev: bool) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Process)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Process)?;
     let mut nodes = Vec::new();
@@ -49,7 +49,7 @@ pub(crate) async fn run_nodes(configs: &[NodeConfig], dev: bool) -> Result<(), R
             node.ready().await;
             announce(&node.describe());
         }
-        if let (true, Some(config)) = (dev, configs.first()) {
+        if let (true, Some(config)) = (is_dev, configs.first()) {
             let groups = config.shard_map.groups();
             announce(&format!("cluster ready nodes={} groups={groups}", nodes.len()));
         }
