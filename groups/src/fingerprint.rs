@@ -50,6 +50,8 @@ impl Group {
             forgotten,
             role,
             commit,
+            // Only drivers ask for what it tells.
+            heard_commit: _,
             applying,
             applied,
             loading_apply,

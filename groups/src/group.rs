@@ -35,6 +35,8 @@ pub struct Group {
     pub(crate) role: Role,
     /// All entries up to here are committed.
     pub(crate) commit: LogIndex,
+    /// The furthest that a leader said to be committed; `None` before one was heard.
+    pub(crate) heard_commit: Option<LogIndex>,
     /// Up to here entries, or a snapshot that holds them, were handed to the state machine.
     pub(crate) applying: LogIndex,
     /// Up to here the state machine said it applied.
@@ -105,6 +107,7 @@ impl Group {
             forgotten: recovered.forgotten,
             role: Role::Follower(Follower::without_leader(deadline)),
             commit: applied,
+            heard_commit: None,
             applying: applied,
             applied,
             loading_apply: false,
