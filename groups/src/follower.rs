@@ -204,7 +204,7 @@ impl Group {
             let session = self.stamp(from);
             let reply = Prompt::HeartbeatReply {
                 round,
-                priority: self.config.priority,
+                priority: self.priority(),
                 commit: session.map_or(LogIndex::ZERO, |_| self.commit),
                 session,
             };

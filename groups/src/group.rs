@@ -45,6 +45,8 @@ pub struct Group {
     pub(crate) loading_apply: bool,
     /// They could not be read: the step that says so does not ask again.
     pub(crate) loading_apply_failed: bool,
+    /// The last entry that could not be read to be applied, and when that was first found.
+    pub(crate) unreadable: Option<(LogIndex, Moment)>,
     pub(crate) now: Moment,
     pub(crate) rng: Rng,
     /// Reads here that wait for the leader's read index.
@@ -112,6 +114,7 @@ impl Group {
             applied,
             loading_apply: false,
             loading_apply_failed: false,
+            unreadable: None,
             now,
             rng,
             forwarded: ForwardedReads::default(),
@@ -317,7 +320,7 @@ impl Group {
     fn bare_reply(&self, round: ReadRound) -> Prompt {
         Prompt::HeartbeatReply {
             round,
-            priority: self.config.priority,
+            priority: self.priority(),
             commit: LogIndex::ZERO,
             session: None,
         }
@@ -400,6 +403,9 @@ impl Group {
             LoadPurpose::Apply => {
                 self.loading_apply = false;
                 self.loading_apply_failed = entries.is_empty();
+                if entries.is_empty() && self.unreadable.is_none_or(|(index, _)| index != from) {
+                    self.unreadable = Some((from, self.now));
+                }
                 if from == self.applying.next() {
                     let committed = entries
                         .into_iter()
