@@ -86,7 +86,9 @@ pub trait DiskStateMachine: Send + 'static {
     fn query(&self, query: Self::Query) -> io::Result<Self::Answer>;
 
     /// A handle that makes durable all that is committed or restored up to this call. Run in the background once
-    /// enough was applied; only then is the log compacted up to here.
+    /// enough was applied; only then is the log compacted up to here. All: also what a sync by an earlier process failed to
+    /// make durable. A machine may take for durable what it could not write once, so what an open finds where that may have
+    /// happened has to be written again before a sync says something of it.
     fn sync(&self) -> impl FnOnce() -> io::Result<()> + Send + 'static;
 
     /// A handle that writes the state as it is committed now, without the records: a view of one point in time.

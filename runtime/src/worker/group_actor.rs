@@ -99,12 +99,18 @@ impl GroupActor {
         let core = Group::new(create.config, create.recovered, shared.clock.now());
         let reads = Reads::new(core.last());
         let is_damaged = core.must_catch_up();
+        let snapshots = if create.machine.is_on_disk() {
+            let applied = create.snapshot.map_or(LogIndex::ZERO, |last| last.index);
+            Snapshots::on_disk(shared.compaction.clone(), applied, create.unsynced)
+        } else {
+            Snapshots::new(shared.compaction.clone(), create.snapshot)
+        };
         shared.counters.replicas_damaged.add(u64::from(is_damaged));
         Self {
             core,
             unapplied: Vec::new(),
             machine: create.machine,
-            snapshots: Snapshots::new(shared.compaction.clone(), create.snapshot, create.unsynced),
+            snapshots,
             proposing: VecDeque::new(),
             proposals: Proposals::new(limits, seed),
             reads,

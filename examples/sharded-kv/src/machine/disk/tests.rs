@@ -226,6 +226,30 @@ fn a_torn_write_is_discarded_wherever_it_was_torn() {
     }
 }
 
+/// The process before may have ended because a sync failed: then the machine takes for durable what it never wrote.
+#[test]
+fn a_start_writes_once_more_what_journals_hold() {
+    let TestStore { store, dir } = TestStore::new();
+    for n in 0..2_000_u64 {
+        let mut batch = store.batch();
+        batch.insert(&store.rows, rows::record(GroupId(1), &n.to_le_bytes()), [7; 100]);
+        batch.commit().unwrap();
+    }
+    store.sync().unwrap();
+    drop(store);
+    let journal = dir.path().join("0.jnl");
+    let whole = std::fs::read(&journal).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    let file = std::fs::File::options().write(true).open(&journal).unwrap();
+    file.set_modified(long_ago).unwrap();
+    assert!(journals::mend(dir.path()).unwrap().is_none());
+    assert!(
+        file.metadata().unwrap().modified().unwrap() > long_ago,
+        "it was written to"
+    );
+    assert!(std::fs::read(&journal).unwrap() == whole, "nothing of it changed");
+}
+
 /// What was loaded before differs: replicas cut the log into batches as it comes.
 #[test]
 fn replicas_remove_the_same_of_many_keys_that_expire_together() {
