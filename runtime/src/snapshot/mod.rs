@@ -31,6 +31,7 @@ mod tests;
 
 pub(crate) use actor::{Import, Opened, Restored, SnapshotActor, SnapshotWork};
 pub(crate) use carry::IMPORTED;
+pub(crate) use format::check_complete;
 pub(crate) use strays::remove_strays;
 
 use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, Term};

@@ -99,29 +99,32 @@ pub(super) fn claim(dir: &Path, identity: &StoreIdentity, is_new: bool) -> Resul
     }
 }
 
-/// Creates a directory and those above it that are missing, so that they outlive a crash.
+/// Creates a directory and those above it that are missing, so that they outlive a crash. One that is there may have been
+/// created by a process that was killed before it was durable.
 ///
 /// # Errors
 ///
 /// [`StoreError::Io`].
 pub(super) fn create_dir_durably(dir: &Path) -> Result<(), StoreError> {
+    let parent = dir.parent().filter(|parent| *parent != Path::new(""));
+    let above = parent.unwrap_or(Path::new("."));
     if dir.is_dir() {
-        return Ok(());
+        return match sync_dir(above) {
+            // Who must not read it has not created anything there.
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        };
     }
-    let parent = match dir.parent() {
-        Some(parent) if parent != Path::new("") => {
-            create_dir_durably(parent)?;
-            parent
-        }
-        _ => Path::new("."),
-    };
+    if let Some(parent) = parent {
+        create_dir_durably(parent)?;
+    }
     match fs::create_dir(dir) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => {
             return Err(StoreError::io(format!("create {}", dir.display()), e));
         }
         _ => (),
     }
-    sync_dir(parent)
+    sync_dir(above)
 }
 
 /// Makes what was created, renamed and removed in a directory durable.
