@@ -17,6 +17,8 @@ mod chaos;
 mod damage;
 #[path = "cluster/disk.rs"]
 mod disk;
+#[path = "cluster/dropped.rs"]
+mod dropped;
 #[path = "cluster/errors.rs"]
 mod errors;
 #[path = "cluster/faults.rs"]
@@ -29,6 +31,8 @@ mod leadership;
 mod lifecycle;
 #[path = "cluster/lives.rs"]
 mod lives;
+#[path = "cluster/lost_snapshots.rs"]
+mod lost_snapshots;
 #[path = "cluster/many.rs"]
 mod many;
 #[path = "cluster/membership.rs"]

@@ -301,8 +301,8 @@ impl Node {
     }
 
     /// As [`Node::open_snapshot`]. If a snapshot is lost that the log goes on from, the log is of no use: then the
-    /// replica forgets it, to get all from its peers, and there is nothing to be opened. If it has no peers, that would
-    /// be the end of what is left. One that is there and can't be read or restored from at the moment is not lost.
+    /// replica forgets it, to get all from its peers, and there is nothing to be opened. If no peer has to have it, that
+    /// would be the end of what is left. One that is there and can't be read or restored from at the moment is not lost.
     async fn open_or_forget(
         &self,
         found: &mut RecoveredGroup,
@@ -316,8 +316,7 @@ impl Node {
         };
         let newest = found.state.memberships.last();
         let membership = newest.map_or(&found.record.membership, |(_, newest)| newest);
-        // One that knows of no voters joined a group that others are in, and lost the entry that says of whom.
-        if !membership.is_empty() && membership.voters().all(|voter| voter == self.id) {
+        if is_only_copy(membership, self.id) {
             return Err(error.into());
         }
         tracing::error!(group = group.0, %error, "replica damaged: it waits to be repaired by its peers");
@@ -351,6 +350,18 @@ impl Node {
         });
         Ok(opened.await.map_err(|_| CreateGroupError::Closed)??)
     }
+}
+
+/// Whether nobody but `node` has to have what a group of these members committed. While two configurations decide, the
+/// outgoing one does: what was committed before is with a majority of it, and what is since with majorities of both.
+/// Witnesses have no state. One that knows of no voters joined a group that others are in, and lost the entry that says of
+/// whom.
+fn is_only_copy(membership: &Membership, node: NodeId) -> bool {
+    let is_it = |voter: NodeId| voter == node || membership.witnesses().any(|witness| witness == voter);
+    if membership.is_joint() {
+        return membership.outgoing().all(is_it);
+    }
+    !membership.is_empty() && membership.voters().all(is_it)
 }
 
 /// Lets a state machine take over the state of the snapshot that ends with `last`.

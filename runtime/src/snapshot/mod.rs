@@ -146,6 +146,8 @@ pub(crate) enum SnapshotEvent {
     },
     /// What the state machine is to be restored from, or why not.
     Restored(Restored),
+    /// One that is to be sent is not what was written any more.
+    Rotted { last: LogId },
     /// A peer has all of one; `None`: it has not.
     Sent { to: NodeId, through: Option<LogIndex> },
 }

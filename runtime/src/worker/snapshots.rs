@@ -199,6 +199,12 @@ impl Snapshots {
         self.is_due_now = true;
     }
 
+    /// One is not what was written any more. If it is the newest, another takes its place, also of the same entry: if none
+    /// is being written already.
+    pub(crate) fn rotted(&mut self, last: LogId) {
+        self.is_due_now |= self.newest == Some(last) && !self.is_taking;
+    }
+
     /// What a step wants written is about to be queued. Returns the index before which snapshots are of no
     /// more use, if no write has to be waited for: the log durably holds the end of the newest.
     pub(crate) fn note_write(&mut self, write: Option<&Persist>) -> Option<LogIndex> {
