@@ -50,10 +50,13 @@ impl Group {
             forgotten,
             role,
             commit,
+            // Only drivers ask for what it tells.
+            heard_commit: _,
             applying,
             applied,
             loading_apply,
             loading_apply_failed,
+            unreadable: _,
             now: _,
             rng: _,
             forwarded,
@@ -71,6 +74,8 @@ impl Group {
             newest: *persist_seq,
         };
         (hard, commit, applying, applied, loading_apply, loading_apply_failed).hash(state);
+        let unreadable = self.unreadable_since();
+        unreadable.map(|since| reference.is_long_ago(since)).hash(state);
         forgotten.hash(state);
         log.fingerprint(reference, state);
         memberships.hash(state);

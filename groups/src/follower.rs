@@ -80,6 +80,16 @@ impl Group {
         self.forgotten > self.log.last_id()
     }
 
+    /// Whether it leads, or holds as committed all that leaders said is, and something of the present term, so all that was
+    /// committed before that term too. Until then its log may end in what is long over: a configuration, say, in which
+    /// this node still had another part in the group.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        let holds_all = self.heard_commit.is_some_and(|heard| heard <= self.commit);
+        let is_of_this_term = self.log.term_at(self.commit) == Some(self.hard.term);
+        matches!(self.role, Role::Leader(_)) || (holds_all && is_of_this_term)
+    }
+
     /// Would it vote for `from` in `term`? Changes nothing (thesis §9.6). The answer carries the asked term
     /// if it is yes, and its own, for the asker to catch up with, if it is no.
     pub(crate) fn on_pre_vote(&mut self, from: NodeId, term: Term, last: LogId, effects: &mut Effects) {
@@ -156,6 +166,7 @@ impl Group {
         if !follow_each_other(prev, &entries, self.hard.term) || !self.follow(from, effects) {
             return;
         }
+        self.heard_commit = self.heard_commit.max(Some(leader_commit));
         let end = prev.index.plus(entries.len());
         if end <= self.commit {
             // All of it is committed here, hence equal. What comes after may not be.
@@ -193,7 +204,7 @@ impl Group {
             let session = self.stamp(from);
             let reply = Prompt::HeartbeatReply {
                 round,
-                priority: self.config.priority,
+                priority: self.priority(),
                 commit: session.map_or(LogIndex::ZERO, |_| self.commit),
                 session,
             };

@@ -35,6 +35,8 @@ pub struct Group {
     pub(crate) role: Role,
     /// All entries up to here are committed.
     pub(crate) commit: LogIndex,
+    /// The furthest that a leader said to be committed; `None` before one was heard.
+    pub(crate) heard_commit: Option<LogIndex>,
     /// Up to here entries, or a snapshot that holds them, were handed to the state machine.
     pub(crate) applying: LogIndex,
     /// Up to here the state machine said it applied.
@@ -43,6 +45,8 @@ pub struct Group {
     pub(crate) loading_apply: bool,
     /// They could not be read: the step that says so does not ask again.
     pub(crate) loading_apply_failed: bool,
+    /// The last entry that could not be read to be applied, and when that was first found.
+    pub(crate) unreadable: Option<(LogIndex, Moment)>,
     pub(crate) now: Moment,
     pub(crate) rng: Rng,
     /// Reads here that wait for the leader's read index.
@@ -105,10 +109,12 @@ impl Group {
             forgotten: recovered.forgotten,
             role: Role::Follower(Follower::without_leader(deadline)),
             commit: applied,
+            heard_commit: None,
             applying: applied,
             applied,
             loading_apply: false,
             loading_apply_failed: false,
+            unreadable: None,
             now,
             rng,
             forwarded: ForwardedReads::default(),
@@ -314,7 +320,7 @@ impl Group {
     fn bare_reply(&self, round: ReadRound) -> Prompt {
         Prompt::HeartbeatReply {
             round,
-            priority: self.config.priority,
+            priority: self.priority(),
             commit: LogIndex::ZERO,
             session: None,
         }
@@ -397,6 +403,9 @@ impl Group {
             LoadPurpose::Apply => {
                 self.loading_apply = false;
                 self.loading_apply_failed = entries.is_empty();
+                if entries.is_empty() && self.unreadable.is_none_or(|(index, _)| index != from) {
+                    self.unreadable = Some((from, self.now));
+                }
                 if from == self.applying.next() {
                     let committed = entries
                         .into_iter()

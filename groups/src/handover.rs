@@ -1,27 +1,62 @@
-//! When a leader hands over by itself: its disk stalls or is full, or another replica shall rather lead.
+//! When a leader hands over by itself: its disk stalls, is full or can't be read, or another replica shall rather lead.
 
 use crate::group::{Group, Role};
 use crate::ids::NodeId;
+use crate::input::Moment;
 use std::cmp::Reverse;
 
 /// Election timeouts between two attempts of a leader to hand over by itself.
 const PAUSE_TIMEOUTS: u64 = 4;
 
 impl Group {
-    /// Begins to hand over if there is reason to: a write that is not durable after an election timeout, or a
-    /// voter of a higher priority that lives and has the whole log.
+    /// Begins to hand over if there is reason to: after an election timeout a write is not durable, or what is to be applied
+    /// or sent to a peer can't be read; or a voter of a higher priority lives and has the whole log.
     pub(crate) fn hand_over_if_due(&mut self) {
         if !self.may_hand_over() {
             return;
         }
         let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         let is_stalled = self.log.oldest_write().is_some_and(|since| now.since(since) >= timeout);
-        let to = if is_stalled {
+        let to = if is_stalled || self.is_unreadable() {
             self.best_successor()
         } else {
-            self.preferred()
+            self.feeder().or_else(|| self.preferred())
         };
         self.hand_over_to(to);
+    }
+
+    /// Since when what it has to apply next can't be read.
+    pub(crate) fn unreadable_since(&self) -> Option<Moment> {
+        let next = self.applying.next();
+        self.unreadable
+            .filter(|(index, _)| *index == next)
+            .map(|(_, since)| since)
+    }
+
+    /// Whether what it has to apply could not be read for an election timeout.
+    fn is_unreadable(&self) -> bool {
+        let timeout = self.config.tuning.election_timeout_ms;
+        self.unreadable_since()
+            .is_some_and(|since| self.now.since(since) >= timeout)
+    }
+
+    /// Its priority as others are told: who could do nothing but hand over again is preferred to nobody.
+    pub(crate) fn priority(&self) -> u8 {
+        if self.is_unreadable() { 0 } else { self.config.priority }
+    }
+
+    /// Who shall lead because this replica can't read what a peer lacks: one that has all that is committed.
+    fn feeder(&self) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else {
+            return None;
+        };
+        let timeout = self.config.tuning.election_timeout_ms;
+        let mut peers = leader.peers.values();
+        if !peers.any(|progress| progress.is_starved(self.now, timeout)) {
+            return None;
+        }
+        let matched = |peer: &NodeId| leader.peers.get(peer).map(|progress| progress.matched);
+        self.best_successor().filter(|to| matched(to) >= Some(self.commit))
     }
 
     /// The node can't write.

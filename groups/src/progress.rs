@@ -43,6 +43,8 @@ pub(crate) struct Progress {
     pub(crate) is_witness: bool,
     /// Entries from `next` on are being read from the log store.
     pub(crate) loading: bool,
+    /// Since when what it needs can't be read.
+    unreadable_since: Option<Moment>,
     /// `matched` as it was at the last heartbeat, and whether it was the same at the one before: one that stands still
     /// with messages out has lost some.
     matched_at_heartbeat: LogIndex,
@@ -121,6 +123,7 @@ impl Progress {
             priority: 0,
             is_witness,
             loading: false,
+            unreadable_since: None,
             matched_at_heartbeat: LogIndex::ZERO,
             stood_still: false,
             catching_up: None,
@@ -142,12 +145,14 @@ impl Progress {
             priority,
             is_witness,
             loading,
+            unreadable_since,
             matched_at_heartbeat,
             stood_still,
             catching_up,
             leaving,
         } = self;
         (matched, next, mode, round, loading).hash(state);
+        unreadable_since.map(|since| reference.is_long_ago(since)).hash(state);
         (matched_at_heartbeat, stood_still).hash(state);
         (priority, is_witness, reference.is_long_ago(*contact)).hash(state);
         promised.hash(state);
@@ -201,6 +206,7 @@ impl Progress {
 
     /// An append with entries up to `last` (`next - 1` if it had none) was sent.
     pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize) {
+        self.unreadable_since = None;
         match &mut self.mode {
             Mode::Probe { paused } => *paused = true,
             Mode::Replicate { inflight } => {
@@ -213,6 +219,7 @@ impl Progress {
 
     /// The peer has everything up to `matched`; the leader's own log is compacted up to `base`.
     pub(crate) fn accepted(&mut self, matched: LogIndex, base: LogIndex) {
+        self.unreadable_since = None;
         self.matched = self.matched.max(matched);
         if self.next <= self.matched {
             self.next = self.matched.next();
@@ -250,6 +257,7 @@ impl Progress {
     /// The next entry to send was compacted. Whether a snapshot shall be sent: not to one that leaves.
     pub(crate) fn needs_snapshot(&mut self) -> bool {
         self.loading = false;
+        self.unreadable_since = None;
         self.mode = Mode::Snapshot;
         !self.is_leaving()
     }
@@ -315,6 +323,18 @@ impl Progress {
                 self.pause();
             }
         }
+    }
+
+    /// What the peer needs could not be read.
+    pub(crate) fn load_failed(&mut self, now: Moment) {
+        self.unreadable_since.get_or_insert(now);
+        self.pause();
+    }
+
+    /// Whether what it needs could not be read for so long, though it is there and asks for it.
+    pub(crate) fn is_starved(&self, now: Moment, timeout: u64) -> bool {
+        let is_heard = now.since(self.heard()) < timeout;
+        is_heard && self.unreadable_since.is_some_and(|since| now.since(since) >= timeout)
     }
 
     /// What the peer needs can't be had now: it is tried again when the peer answers a heartbeat, not at once

@@ -165,7 +165,7 @@ impl Group {
         };
         let question = Prompt::HeartbeatReply {
             round: ReadRound::default(),
-            priority: self.config.priority,
+            priority: self.priority(),
             commit: self.commit,
             session: Some(session),
         };

@@ -73,7 +73,7 @@ impl Group {
             return;
         }
         if entries.is_empty() {
-            return progress.pause();
+            return progress.load_failed(self.now);
         }
         progress.loading = false;
         let Some(prev) = self.log.id_at(from.prev()) else {

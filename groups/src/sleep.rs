@@ -127,8 +127,9 @@ impl Group {
         }
     }
 
-    /// Whether a leader has nothing left to do or to say: it committed all it has, in its own term; a quorum backs
-    /// it; and each peer that it believes in knows all of it and has promised in the session that it believes in.
+    /// Whether a leader has nothing left to do or to say: it committed all it has, in its own term, and can read what
+    /// it has yet to apply; a quorum backs it; and each peer that it believes in knows all of it and has promised in
+    /// the session that it believes in.
     fn is_all_said(&self, leader: &Leader) -> bool {
         let last = self.log.last();
         let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
@@ -148,6 +149,7 @@ impl Group {
         self.commit >= leader.term_start
             && self.commit == last
             && self.log.durable() == last
+            && self.unreadable_since().is_none()
             && (leader.peers.is_empty() || !self.sessions.is_empty())
             && leader.transfer.is_none()
             && !leader.reads.is_asked()

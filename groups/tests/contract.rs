@@ -342,6 +342,43 @@ fn an_acknowledgement_of_an_older_term_counts_for_nothing() {
     assert_eq!(leader.group.commit(), LogIndex(2));
 }
 
+/// Before that, what its log ends with may be long over: a configuration, say.
+#[test]
+fn a_replica_has_caught_up_once_it_holds_all_that_is_committed_and_some_of_it_is_of_the_term() {
+    let mut replica = Replica::new(3, 3, &[]);
+    let mut has_caught_up = |term, (prev, entries, commit): ((u64, u64), &[u64], u64)| {
+        replica.hear(2, term, append(prev, entries, commit));
+        replica.group.has_caught_up()
+    };
+    assert!(
+        !has_caught_up(3, ((4, 3), &[], 4)),
+        "refused, and it was told what is committed"
+    );
+    assert!(!has_caught_up(3, ((0, 0), &[1, 1], 4)));
+    assert!(!has_caught_up(3, ((2, 1), &[2], 4)));
+    assert!(has_caught_up(3, ((3, 2), &[3], 4)));
+    // The next leader does not know how far its predecessor committed.
+    assert!(!has_caught_up(4, ((4, 3), &[4], 1)));
+    replica.hear(2, 4, heartbeat(5));
+    assert!(replica.group.has_caught_up());
+
+    let mut replica = Replica::new(3, 3, &[]);
+    replica.tell(Input::SnapshotReceived {
+        from: n(2),
+        term: Term(3),
+        last: LogId::new(3, 5),
+        membership: replica.group.membership().clone(),
+    });
+    assert_eq!(replica.group.commit(), LogIndex(5));
+    assert!(
+        !replica.group.has_caught_up(),
+        "what comes after the snapshot it was not told"
+    );
+    replica.hear(2, 3, append((5, 3), &[], 5));
+    assert!(replica.group.has_caught_up());
+    assert!(Replica::leader(3, 0, &[]).group.has_caught_up());
+}
+
 /// A state machine that lags holds up nobody, so nobody waits for it to have room: it reads what it lacks from the disk.
 #[test]
 fn what_a_lagging_state_machine_lacks_is_not_kept_in_memory() {

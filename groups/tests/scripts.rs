@@ -151,6 +151,8 @@ scripts! {
     h30_who_leaves_is_told
     h31_a_witness_is_not_ahead_of_its_leader
     h32_a_leader_whose_disk_is_full
+    h33_a_leader_that_cannot_read_what_it_has_to_apply
+    h34_a_leader_that_cannot_read_what_a_peer_lacks
     i01_sleeping_and_waking
     i02_a_lost_word_to_sleep
     i03_a_minority_is_down

@@ -224,10 +224,12 @@ impl GroupActor {
     }
 
     /// Whether its group takes it for a witness and it is none, or the other way round. What the group's leaders
-    /// send it then is not what it needs, and what it holds not what they count on; it must not lead.
+    /// send it then is not what it needs, and what it holds not what they count on; it must not lead. As long as it
+    /// catches up, its log may speak of a replica that was here before, which left: that may have been of either kind.
     fn is_of_other_kind(&self) -> bool {
         let (membership, me) = (self.core.membership(), self.core.node());
-        membership.contains(me) && membership.is_witness(me) != self.machine.as_any().is::<Witness>()
+        let is_another = membership.contains(me) && membership.is_witness(me) != self.machine.as_any().is::<Witness>();
+        is_another && self.core.has_caught_up()
     }
 
     /// All reads of a turn that are of one kind share one answer of the core's; stale ones need none.

@@ -96,7 +96,7 @@ impl GroupActor {
     pub(super) fn install(&mut self, last: LogId) {
         tracing::info!(group = self.slot.group.0, replica = %self.core, last = %last, "snapshot installed");
         self.snapshots.installed(last);
-        self.proposals.overtaken(last.index);
+        self.proposals.overtaken(last);
     }
 
     /// Has the state of an installed snapshot read, once the log was durably replaced. In this order: a crash in

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
 pub(crate) struct Proposals {
-    /// Ascending by index.
+    /// Ascending by index and term.
     waiting: VecDeque<Waiting>,
     /// So are their deadlines, unless one was appended again behind others.
     has_late_deadlines: bool,
@@ -31,10 +31,10 @@ struct Stragglers {
     displaced: Vec<Waiting>,
     /// A snapshot took the place of their entries: it knows what became of them, once it is restored.
     overtaken: Vec<Waiting>,
-    /// Those that were given up, ascending by index: nobody waits, but their commands are in the log and in
+    /// Those that were given up, ascending by index and term: nobody waits, but their commands are in the log and in
     /// memory until they are applied or replaced. Without this a group that commits nothing would take more
     /// for ever.
-    given_up: VecDeque<(LogIndex, BytePermit)>,
+    given_up: VecDeque<(LogId, BytePermit)>,
     /// Not applied, and to be appended again if this replica leads.
     again: Vec<Again>,
 }
@@ -147,7 +147,7 @@ impl Proposals {
             self.stragglers().displaced.push(displaced);
         }
         if let Some(stragglers) = &mut self.stragglers {
-            while stragglers.given_up.pop_back_if(|(index, _)| *index >= first).is_some() {}
+            while stragglers.given_up.pop_back_if(|(id, _)| id.index >= first).is_some() {}
         }
         let mut index = first;
         for sealed in proposals {
@@ -188,22 +188,22 @@ impl Proposals {
     }
 
     /// The entry `id` was applied, with this result if it was awaited. To be called for every entry, in log
-    /// order: whoever waits for another entry at its index waits in vain, since what is applied is committed.
+    /// order: whoever waits for one that this decides waits in vain for any other.
     pub(crate) fn applied(&mut self, id: LogId, mut result: Option<Answer>) {
         if let Some(stragglers) = &mut self.stragglers {
             while stragglers
                 .given_up
-                .pop_front_if(|(index, _)| *index <= id.index)
+                .pop_front_if(|(given_up, _)| decides(id, *given_up))
                 .is_some()
             {}
         }
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.id.index <= id.index) {
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| decides(id, waiting.id)) {
             self.settle(waiting, id, &mut result);
         }
         if let Some(stragglers) = &mut self.stragglers {
             let settled: Vec<_> = stragglers
                 .displaced
-                .extract_if(.., |waiting| waiting.id.index <= id.index)
+                .extract_if(.., |waiting| decides(id, waiting.id))
                 .collect();
             for waiting in settled {
                 self.settle(waiting, id, &mut result);
@@ -273,21 +273,26 @@ impl Proposals {
         sealed.answer(result);
     }
 
-    /// A snapshot took the place of the log up to `through`: what it says of them comes later.
-    pub(crate) fn overtaken(&mut self, through: LogIndex) {
+    /// A snapshot took the place of the log up to `last`: what it says of what it holds comes later.
+    pub(crate) fn overtaken(&mut self, last: LogId) {
         let stragglers = self.stragglers.get_or_insert_default();
         while stragglers
             .given_up
-            .pop_front_if(|(index, _)| *index <= through)
+            .pop_front_if(|(given_up, _)| decides(last, *given_up))
             .is_some()
         {}
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.id.index <= through) {
-            stragglers.overtaken.push(waiting);
+        let displaced = &mut stragglers.displaced;
+        let mut decided: Vec<_> = displaced.extract_if(.., |waiting| decides(last, waiting.id)).collect();
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| decides(last, waiting.id)) {
+            decided.push(waiting);
         }
-        let displaced = stragglers
-            .displaced
-            .extract_if(.., |waiting| waiting.id.index <= through);
-        stragglers.overtaken.extend(displaced);
+        for waiting in decided {
+            if waiting.id.index <= last.index {
+                self.stragglers().overtaken.push(waiting);
+            } else {
+                self.dropped(waiting.sealed);
+            }
+        }
     }
 
     /// The snapshot was restored: `recall` says what it holds of a request. What it holds nothing of was not
@@ -351,8 +356,8 @@ impl Proposals {
     fn give_up(&mut self, Waiting { id, sealed }: Waiting) {
         let unknown = sealed.unknown();
         let given_up = &mut self.stragglers().given_up;
-        let place = given_up.partition_point(|(index, _)| *index <= id.index);
-        given_up.insert(place, (id.index, sealed.permit));
+        let place = given_up.partition_point(|(before, _)| before.index <= id.index);
+        given_up.insert(place, (id, sealed.permit));
         sealed.reply.send(Err(unknown));
     }
 
@@ -379,6 +384,13 @@ impl Proposals {
         let waiting = waiting.map(|waiting| waiting.sealed.deadline).min();
         waiting.into_iter().chain(earliest).min()
     }
+}
+
+/// Whether the fate of what was appended as `appended` is known once `committed` is. An entry stands where it was
+/// appended or nowhere. So does none of a lower term behind it: terms never fall along a log, and all that is ever
+/// committed is in one log.
+fn decides(committed: LogId, appended: LogId) -> bool {
+    appended.index <= committed.index || appended.term < committed.term
 }
 
 impl Sealed {

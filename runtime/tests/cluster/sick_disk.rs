@@ -1,4 +1,4 @@
-//! A disk that is full, that fails for good, or that stands still, under the node that leads.
+//! A disk that is full, that fails for good, that stands still or can't be read, under the node that leads.
 
 use super::support::hooked_store::{Gate, HookedStore, Operation};
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
@@ -23,6 +23,8 @@ enum Health {
     Failing,
     /// A write returns once the disk is well again.
     Stalled,
+    /// What is there can't be read.
+    Unreadable,
 }
 
 /// A clone is another handle on the same disk.
@@ -54,7 +56,7 @@ impl SickDisk {
         let mut health = self.0.health.lock();
         let context = "write the log".to_owned();
         match *health {
-            Health::Well => Ok(()),
+            Health::Well | Health::Unreadable => Ok(()),
             Health::Full => {
                 let source = io::ErrorKind::StorageFull.into();
                 Err(StoreError::Full { context, source })
@@ -72,12 +74,21 @@ impl SickDisk {
             }
         }
     }
+
+    fn read(&self) -> Result<(), StoreError> {
+        if *self.0.health.lock() == Health::Unreadable {
+            let context = "read the log".to_owned();
+            let source = io::Error::other("the medium has an error");
+            return Err(StoreError::Io { context, source });
+        }
+        Ok(())
+    }
 }
 
-/// A store on a sick disk; what it holds can be read.
+/// A store on a sick disk.
 fn sick_store(inner: MemoryLogStore, disk: SickDisk) -> impl LogStore {
     HookedStore::new(inner, move |operation| match operation {
-        Operation::Read(_) => Ok(()),
+        Operation::Read(_) => disk.read(),
         _ => disk.attempt(),
     })
 }
@@ -89,9 +100,7 @@ const GROUPS: u64 = 4;
 async fn led_by_the_sick(disk: &SickDisk) -> (Cluster, Vec<Vec<Group<Journal>>>) {
     let mut cluster = Cluster::closed(3);
     cluster.tuning = quick();
-    let inner = cluster.disk(SICK);
-    let builder = cluster.builder(SICK).log_store(sick_store(inner, disk.clone()));
-    cluster.put(SICK, builder.open().await.unwrap());
+    open_sick(&mut cluster, disk).await;
     for id in [NodeId(2), NodeId(3)] {
         cluster.open(id).await;
     }
@@ -103,6 +112,12 @@ async fn led_by_the_sick(disk: &SickDisk) -> (Cluster, Vec<Vec<Group<Journal>>>)
         groups.push(replicas);
     }
     (cluster, groups)
+}
+
+async fn open_sick(cluster: &mut Cluster, disk: &SickDisk) {
+    let store = sick_store(cluster.disk(SICK), disk.clone());
+    let host = cluster.builder(SICK).log_store(store).open().await.unwrap();
+    cluster.put(SICK, host);
 }
 
 /// Has a node lead, however often that takes.
@@ -277,6 +292,37 @@ async fn when_a_disk_stands_still_others_lead_all_its_groups_until_it_moves_agai
         assert!(!here.status().is_quarantined());
         lead_there(replicas, SICK).await;
         assert_eq!(read(replicas).await.last().unwrap(), "without it");
+    }
+    cluster.stop_all().await;
+}
+
+/// It has its quorum and commits, but would answer nobody.
+#[tokio::test]
+async fn a_leader_that_can_not_read_what_it_has_to_apply_hands_over() {
+    let disk = SickDisk::new();
+    let (mut cluster, mut groups) = led_by_the_sick(&disk).await;
+    cluster.stop(SICK).await;
+    disk.become_(Health::Unreadable);
+    // It starts with an empty state, and has its whole log to apply.
+    open_sick(&mut cluster, &disk).await;
+    for (group, replicas) in (1..).zip(&mut groups) {
+        replicas[slot(SICK)] = cluster.create_on(SICK, group).await;
+        lead_there(replicas, SICK).await;
+    }
+    led_by_others(&groups).await;
+    for replicas in &groups {
+        propose(&replicas[1..], "during").await;
+        assert_eq!(read(&replicas[1..]).await, ["before", "during"]);
+        assert_eq!(replicas[slot(SICK)].status().applied, 0);
+    }
+
+    disk.become_(Health::Well);
+    for replicas in &groups {
+        lead_there(replicas, SICK).await;
+        let here = &replicas[slot(SICK)];
+        propose(std::slice::from_ref(here), "after").await;
+        assert_eq!(read(replicas).await, ["before", "during", "after"]);
+        assert!(!here.status().is_quarantined());
     }
     cluster.stop_all().await;
 }

@@ -4,8 +4,8 @@ use super::support::{Cluster, Journal, eventually, leader_of, propose, read};
 use super::yard::{GROUP, Yard, ids, often, quick};
 use raftyard::store::LogStore;
 use raftyard::{
-    ChangeError, CreateGroupError, Group, GroupId, GroupOptions, MemberRole, MembershipChange, MembershipError, NodeId,
-    QuarantineReason, RebuildGroupError, ReplicaState, Witness,
+    ChangeError, Compaction, CreateGroupError, Group, GroupId, GroupOptions, GroupStatus, MemberRole, MembershipChange,
+    MembershipError, NodeId, QuarantineReason, RebuildGroupError, ReplicaState, Witness,
 };
 use raftyard_groups::{LogIndex, Payload};
 
@@ -163,4 +163,67 @@ async fn a_replica_that_its_group_takes_for_another_kind_stops() {
     asked.abort();
     assert_eq!(yard.read().await.len(), 10, "the others go on");
     yard.cluster.stop_all().await;
+}
+
+/// What its log says of it while it catches up is about the replica that was here before, of the other kind.
+#[tokio::test]
+async fn a_node_that_left_comes_back_as_the_other_kind() {
+    let whole = Compaction::default();
+    for (compaction, first) in [
+        (whole, MemberRole::Witness),
+        (whole, MemberRole::Voter),
+        (often(), MemberRole::Witness),
+        (often(), MemberRole::Voter),
+    ] {
+        let mut yard = Yard::new(3, &[1, 2], compaction).await;
+        let n3 = NodeId(3);
+        drop(come_in(&yard, first).await);
+        // A whole log takes more than one message, the first of which ends where the node was a member.
+        for n in 0..50 {
+            let size = if compaction.entries == whole.entries {
+                10_000
+            } else {
+                10
+            };
+            propose(&yard.running(), &format!("{n:size$}")).await;
+        }
+        // It is not told that it left.
+        yard.stop(n3).await;
+        yard.change(MembershipChange::remove(n3)).await;
+        yard.cluster.open(n3).await;
+        yard.cluster.host(n3).destroy_group(GROUP).await.unwrap();
+
+        let second = match first {
+            MemberRole::Witness => MemberRole::Voter,
+            _ => MemberRole::Witness,
+        };
+        let status = come_in(&yard, second).await;
+        yard.fill(50..55).await;
+        let (_, leader) = yard.leader().await;
+        let last = leader.status().applied;
+        eventually("it has caught up", || {
+            let GroupStatus { state, applied, .. } = status();
+            assert_eq!(state, ReplicaState::Running, "once a {first:?}, {compaction:?}");
+            applied >= last
+        })
+        .await;
+        assert_eq!(status().member, Some(second));
+        assert_eq!(yard.read().await.len(), 55);
+        yard.cluster.stop_all().await;
+    }
+}
+
+/// Has the third node join, as a witness or a voter; returns what tells how its replica stands.
+async fn come_in(yard: &Yard, role: MemberRole) -> Box<dyn Fn() -> GroupStatus> {
+    let status: Box<dyn Fn() -> GroupStatus> = if role == MemberRole::Witness {
+        let host = yard.cluster.host(NodeId(3));
+        let witness = host.join_witness(GROUP, GroupOptions::default()).await.unwrap();
+        Box::new(move || witness.status())
+    } else {
+        yard.join(3).await;
+        let replica = yard.replica(3);
+        Box::new(move || replica.status())
+    };
+    yard.change(MembershipChange::new().set(NodeId(3), Some(role))).await;
+    status
 }

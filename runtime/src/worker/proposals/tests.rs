@@ -135,6 +135,70 @@ fn a_proposal_that_was_given_up_keeps_its_room_until_its_entry_is_applied_or_rep
     assert_eq!(budget.used(), 0, "the replica stopped");
 }
 
+/// Cut off, it led on, and its callers gave up on the first half. Others commit one entry where it appended the first.
+#[test]
+fn what_stands_behind_an_entry_of_a_later_term_is_dropped_and_frees_its_room() {
+    let applied = |proposals: &mut Proposals| apply(proposals, LogId::new(4, 1));
+    let installed = |proposals: &mut Proposals| proposals.overtaken(LogId::new(4, 1));
+    for decide in [applied as fn(&mut Proposals), installed] {
+        let budget = ByteBudget::new(10);
+        let mut proposals = empty();
+        let mut given_up = propose_in(&mut proposals, &budget, 3, 1, 5);
+        proposals.expire(FAR);
+        let mut waiting = propose_in(&mut proposals, &budget, 3, 6, 5);
+        assert_eq!(budget.used(), 10);
+        decide(&mut proposals);
+        for answer in &mut given_up {
+            assert_eq!(outcome(answer), Err(ProposeError::OutcomeUnknown { request: None }));
+        }
+        for answer in &mut waiting {
+            assert_eq!(outcome(answer), Err(ProposeError::Dropped));
+        }
+        assert_eq!(budget.used(), 0);
+    }
+}
+
+/// It may be committed yet, whatever stands before it.
+#[test]
+fn what_stands_behind_an_entry_of_its_own_or_an_earlier_term_waits_on() {
+    for term in [1, 3] {
+        let budget = ByteBudget::new(4);
+        let mut proposals = empty();
+        let _given_up = propose_in(&mut proposals, &budget, 3, 6, 2);
+        proposals.expire(FAR);
+        let mut waiting = propose_in(&mut proposals, &budget, 3, 8, 2);
+        proposals.overtaken(LogId::new(term, 4));
+        apply(&mut proposals, LogId::new(term, 5));
+        assert_eq!(budget.used(), 4);
+        for index in 6..=9 {
+            apply(&mut proposals, LogId::new(3, index));
+        }
+        assert_eq!(outcome(&mut waiting[0]), DONE);
+        assert_eq!(outcome(&mut waiting[1]), DONE);
+        assert_eq!(budget.used(), 0);
+    }
+}
+
+/// What it appended in its next term stands behind all of an earlier one, and was not displaced by it.
+#[test]
+fn of_proposals_of_two_terms_only_those_of_the_earlier_are_dropped() {
+    let mut proposals = empty();
+    let mut earlier = propose(&mut proposals, 3, 5, 4);
+    let mut later = propose(&mut proposals, 5, 7, 2);
+    // What stood before the later ones was another leader's.
+    apply(&mut proposals, LogId::new(4, 5));
+    for answer in &mut earlier {
+        assert_eq!(outcome(answer), Err(ProposeError::Dropped));
+    }
+    assert!(later.iter_mut().all(|answer| answer.try_recv().is_err()), "still open");
+    for (term, index) in [(5, 6), (5, 7), (5, 8)] {
+        apply(&mut proposals, LogId::new(term, index));
+    }
+    for answer in &mut later {
+        assert_eq!(outcome(answer), DONE);
+    }
+}
+
 /// In a session there is a name for it, so that it can be appended again; unless another replica leads.
 #[test]
 fn what_was_replaced_is_appended_again_under_its_name_if_this_replica_leads() {
@@ -181,7 +245,7 @@ fn what_was_appended_again_is_given_up_in_time() {
     append(&mut proposals, 1, 5, vec![new]);
     let (new, mut later) = proposal(&budget, Purpose::Plain);
     let sealed = proposals.seal(vec![new], Moment(20), Timestamp(0));
-    proposals.appended(LogIndex(6), Term(1), sealed);
+    proposals.appended(LogIndex(6), Term(3), sealed);
     apply(&mut proposals, LogId::new(2, 5));
     assert!(proposals.try_again(true, true, Moment(0)));
     let sealed = proposals.seal(Vec::new(), Moment(30), Timestamp(0));
@@ -192,7 +256,7 @@ fn what_was_appended_again_is_given_up_in_time() {
     assert_eq!(outcome(&mut answer), unknown);
     assert!(later.try_recv().is_err(), "still open");
     assert_eq!((proposals.deadline(), budget.used()), (Some(Moment(20)), 2));
-    apply(&mut proposals, LogId::new(1, 6));
+    apply(&mut proposals, LogId::new(3, 6));
     assert_eq!((outcome(&mut later), budget.used()), (DONE, 1));
     apply(&mut proposals, LogId::new(3, 7));
     assert_eq!(budget.used(), 0);
@@ -229,7 +293,7 @@ fn what_is_appended_again_keeps_its_order() {
     let answers: Vec<_> = (5..8).map(|index| propose_own(&mut proposals, 1, index)).collect();
     // Replaced from the first on, and the snapshot that tells so holds none of them.
     proposals.appended(LogIndex(5), Term(3), []);
-    proposals.overtaken(LogIndex(9));
+    proposals.overtaken(LogId::new(4, 9));
     proposals.restored(|_| Err(ProposeError::Dropped));
     assert!(proposals.try_again(true, true, Moment(0)));
     let sealed = proposals.seal(Vec::new(), FAR, Timestamp(0));
@@ -307,7 +371,7 @@ fn a_snapshot_answers_what_it_overtook() {
         let mut proposals = empty();
         let mut answer = propose_own(&mut proposals, 1, 5);
         let (request, _) = request_of(&proposals.waiting[0].sealed);
-        proposals.overtaken(LogIndex(8));
+        proposals.overtaken(LogId::new(1, 8));
         proposals.restored(|_| held.clone());
         proposals.try_again(false, true, Moment(0));
         let unknown = match held {
