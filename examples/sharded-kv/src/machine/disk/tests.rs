@@ -11,6 +11,20 @@ use super::super::command::{Expiry, Query};
 use super::*;
 
 #[test]
+fn a_first_start_that_was_cut_short_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, new) = (dir.path().join("state"), dir.path().join("state.new"));
+    std::fs::create_dir(&new).unwrap();
+    for begun in ["lock", "0.jnl", "version"] {
+        std::fs::write(new.join(begun), "").unwrap();
+    }
+    for _ in 0..2 {
+        Store::open(&path, |_| true).unwrap();
+        assert!(!new.exists(), "it took its place");
+    }
+}
+
+#[test]
 fn what_was_committed_is_there_after_a_restart_and_nothing_else() {
     let store = TestStore::new();
     let mut machine = store.machine(GroupId(1));
