@@ -433,3 +433,49 @@ fn a_peer_that_needs_a_snapshot_gets_one_once_there_is_one() {
     replica.hear(answers());
     assert_eq!(replica.sent(), [], "one at a time");
 }
+
+/// It is none, but its group takes it for a witness, and sends it no commands: its state lacks what was acknowledged. It
+/// learns so with the last of what is committed.
+#[test]
+fn a_replica_that_may_be_taken_for_a_witness_answers_nothing_that_was_asked_of_the_group() {
+    let mut create = create();
+    let membership = Membership::of_voters([1, 2, 3].map(NodeId)).unwrap();
+    create.config.membership = Arc::new(membership.with_witnesses([NodeId(1)]).unwrap());
+    create.recovered.hard_state.term = Term(1);
+    let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
+    let entries = |indexes: std::ops::RangeInclusive<u64>| Prompt::Append {
+        prev: LogId::new(u64::from(*indexes.start() > 1), indexes.start() - 1),
+        entries: indexes
+            .map(|index| Entry {
+                index: LogIndex(index),
+                term: Term(1),
+                payload: Payload::Noop,
+            })
+            .collect(),
+        commit: LogIndex(5),
+    };
+    replica.hear(entries(1..=2));
+    let (reply, mut answer) = oneshot::channel();
+    let job = ReadJob {
+        consistency: Consistency::Follower,
+        run: Box::new(move |machine| reply.send(machine.map(drop)).unwrap()),
+        permit: ByteBudget::new(1).try_acquire(1).unwrap(),
+    };
+    replica.turn(vec![GroupWork::Read(job)]);
+    let sent = std::mem::take(&mut replica.shared.output.borrow_mut().send);
+    let request = sent.iter().find_map(|message| match message.body {
+        Body::Prompt(Prompt::ReadIndex { request }) => Some(request),
+        _ => None,
+    });
+    replica.hear(Prompt::ReadIndexIs {
+        request: request.unwrap(),
+        index: LogIndex(2),
+    });
+    assert_eq!(replica.core.applied(), LogIndex(2));
+    assert!(answer.try_recv().is_err(), "it is not answered yet");
+    replica.hear(entries(3..=5));
+    assert_eq!(
+        answer.try_recv(),
+        Ok(Err(ReadError::Quarantined(QuarantineReason::OtherKind)))
+    );
+}
