@@ -204,7 +204,10 @@ async fn a_replica_that_joined_and_lost_its_snapshot_and_all_configurations_is_r
     };
     let held = yard.cluster.on_disk(leader, GROUP.0);
     let mut disk = yard.cluster.disk(NodeId(4));
-    let entries = yard.cluster.disk(leader).read(GROUP, LogIndex(1), LogIndex(9), usize::MAX);
+    let entries = yard
+        .cluster
+        .disk(leader)
+        .read(GROUP, LogIndex(1), LogIndex(9), usize::MAX);
     let mut write = Persist::new(GROUP, PersistSeq(1), Some(held.hard_state), entries.unwrap());
     disk.create(&[joined]).unwrap();
     disk.write(std::slice::from_ref(&write)).unwrap();

@@ -48,7 +48,9 @@ impl<W: Workload> World<W> {
         while !client.world.is_over() {
             let think_ms = client.random.within(1..=client.world.settings.think_max_ms);
             sleep(Duration::from_millis(think_ms)).await;
-            client.call().await;
+            if !client.world.rests(group) {
+                client.call().await;
+            }
         }
     }
 }
