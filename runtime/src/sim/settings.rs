@@ -40,7 +40,7 @@ impl Settings {
             },
             compaction: Compaction {
                 entries: random.within(10..=150),
-                tail_entries: random.within(0..=20),
+                tail_entries: if random.chance(300) { 0 } else { random.within(0..=20) },
                 ..Compaction::default()
             },
             workers: random.within(1..=2),

@@ -145,6 +145,11 @@ impl Shadow {
         is_held || forgotten.any(|last| id.index <= last.index && id.term <= last.term)
     }
 
+    /// Whether a node's disk held a replica of this life that is gone.
+    pub(crate) fn had(&self, node: NodeId, life: Life) -> bool {
+        self.forgotten.contains_key(&(node, life.group, life.incarnation))
+    }
+
     /// Whether a node's disk was damaged, and was not opened since.
     pub(super) fn is_rotten(&self, node: NodeId) -> bool {
         self.rotten.contains(&node)

@@ -61,6 +61,9 @@ impl<W: Workload> Client<W> {
         let Some(replica) = self.replica(None) else {
             return;
         };
+        if self.random.chance(20) {
+            return self.crowd(&replica).await;
+        }
         let kind = match self.world.groups.borrow_mut().get_mut(&self.group) {
             Some(group) => group.workload.next(&mut self.random),
             None => return,
@@ -77,6 +80,13 @@ impl<W: Workload> Client<W> {
                 }
             }
         }
+    }
+
+    /// Many open a session at once, and never come back: the log grows by as much as it does not in a while.
+    async fn crowd(&mut self, replica: &Replica<W>) {
+        let many = self.random.within(2..=30);
+        let opened = (0..many).map(|_| within(ATTEMPT, replica.open_session()));
+        futures::future::join_all(opened).await;
     }
 
     /// Whom to ask: mostly who is said to lead.
