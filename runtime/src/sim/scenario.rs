@@ -62,6 +62,8 @@ pub enum Fault {
         operations: u64,
         /// They count from the next file of its log on that begins or is removed.
         of_files: bool,
+        /// Because the machine loses power.
+        silent: bool,
     },
     /// All nodes end, and start again.
     CrashAll,
@@ -251,13 +253,15 @@ impl fmt::Display for Fault {
                 node,
                 operations,
                 of_files,
+                silent,
             } => {
+                let how = if *silent { "loses power" } else { "is killed" };
                 let since = if *of_files {
                     " from the next change of its files on"
                 } else {
                     ""
                 };
-                write!(f, "{node} crashes after {operations} operations{since}")
+                write!(f, "{node} {how} after {operations} operations{since}")
             }
             Self::CrashAll => f.write_str("all nodes lose power"),
             Self::Pause { node } => write!(f, "{node} stands still"),

@@ -19,6 +19,8 @@ struct State {
     is_silent: AtomicBool,
     /// Operations on disks and network until it crashes; none if 0.
     fuse: AtomicU64,
+    /// Its peers hear nothing of the end that the fuse makes.
+    fuse_is_silent: AtomicBool,
     /// They don't count before a file of its log begins or is removed.
     fuse_waits: AtomicBool,
     /// Why it ended.
@@ -34,6 +36,7 @@ impl Vital {
             is_dead: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             fuse: AtomicU64::new(0),
+            fuse_is_silent: AtomicBool::new(false),
             fuse_waits: AtomicBool::new(false),
             cause: Mutex::default(),
         }))
@@ -63,7 +66,8 @@ impl Vital {
 
     /// Lets it crash in the midst of the operation on a disk or the network that comes after `operations` others; which
     /// count at once, or from the next file of its log on that begins or is removed.
-    pub(crate) fn light_fuse(&self, operations: u64, of_files: bool) {
+    pub(crate) fn light_fuse(&self, operations: u64, of_files: bool, is_silent: bool) {
+        self.0.fuse_is_silent.store(is_silent, Ordering::Relaxed);
         self.0.fuse_waits.store(of_files, Ordering::Relaxed);
         self.0.fuse.store(operations + 1, Ordering::Relaxed);
     }
@@ -86,7 +90,7 @@ impl Vital {
         }
         self.0.fuse.store(left - 1, Ordering::Relaxed);
         if left == 1 {
-            self.end(true, cause);
+            self.end(self.0.fuse_is_silent.load(Ordering::Relaxed), cause);
         }
         left == 1
     }

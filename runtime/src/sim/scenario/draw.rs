@@ -7,9 +7,10 @@ use raftyard_groups::{GroupId, NodeId};
 use std::time::Duration;
 
 /// Kinds of faults: each seed has only some of them, so that each gets its time alone and in company.
-const KINDS: u64 = 25;
-/// The one of them in which much happens to one group in short order.
+const KINDS: u64 = 26;
+/// Those in which much happens to one group in short order, and to one node.
 const STORM: u64 = 21;
+const FLAP: u64 = 25;
 
 impl Scenario {
     /// What this seed does to a world of so many nodes and groups.
@@ -28,9 +29,12 @@ impl Scenario {
         let mut at_ms = random.below(3_000);
         while u128::from(at_ms) < faulty.as_millis() {
             let kind = random.pick(&kinds).copied().unwrap_or(0);
-            if kind == STORM {
+            if kind == STORM || kind == FLAP {
                 let group = GroupId(random.within(1..=groups));
-                at_ms = storms.blow(at_ms, group, nodes, &mut random, &mut steps);
+                at_ms = match kind {
+                    STORM => storms.blow(at_ms, group, nodes, &mut random, &mut steps),
+                    _ => flap(at_ms, NodeId(random.within(1..=nodes)), &mut random, &mut steps),
+                };
                 at_ms += random.within(1..=between_ms * 2);
                 continue;
             }
@@ -122,6 +126,34 @@ impl Storms {
     }
 }
 
+/// Adds what ends a node's process again and again, as soon as it runs; returns when the last one comes.
+fn flap(mut at_ms: u64, node: NodeId, random: &mut Random, steps: &mut Vec<Step>) -> u64 {
+    for _ in 0..random.within(2..=4) {
+        let silent = random.chance(500);
+        let fault = match random.below(4) {
+            0 => Fault::Crash { node, silent },
+            1 => Fault::FailDisk {
+                node,
+                sync: random.chance(500),
+                silent,
+            },
+            _ => Fault::CrashAt {
+                node,
+                operations: random.below(20),
+                of_files: false,
+                silent,
+            },
+        };
+        steps.push(Step {
+            at: Duration::from_millis(at_ms),
+            lasts: Duration::from_millis(random.within(5..=100)),
+            fault,
+        });
+        at_ms += random.within(5..=500);
+    }
+    at_ms
+}
+
 /// What operators do to a group.
 fn of_operators(kind: u64, group: GroupId, nodes: u64, random: &mut Random) -> Fault {
     match kind {
@@ -164,11 +196,13 @@ fn fault(kind: u64, nodes: u64, groups: u64, slowest_permille: i64, random: &mut
             node,
             operations: random.below(200),
             of_files: false,
+            silent: random.chance(500),
         },
         22 if random.chance(500) => Fault::CrashAt {
             node,
             operations: random.below(4),
             of_files: true,
+            silent: true,
         },
         4 if random.chance(200) => Fault::CrashAll,
         4 | 5 => Fault::Pause { node },

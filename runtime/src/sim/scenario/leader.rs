@@ -78,6 +78,7 @@ impl LeaderFault {
                 node,
                 operations: random.below(40),
                 of_files: false,
+                silent: random.chance(500),
             }],
             Self::Pause => vec![Fault::Pause { node }],
             Self::Stall => vec![Fault::Stall { node }],

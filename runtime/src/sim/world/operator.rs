@@ -52,17 +52,18 @@ impl<W: Workload> World<W> {
                 node,
                 operations,
                 of_files,
+                silent,
             } => {
                 let Some(vital) = self.vital(node).filter(|vital| !vital.is_dead()) else {
                     return;
                 };
-                vital.light_fuse(operations, of_files);
+                vital.light_fuse(operations, of_files, silent);
                 let given_up = Instant::now() + Duration::from_secs(3);
                 while !vital.is_dead() && Instant::now() < given_up && !self.is_calm() {
                     sleep(Duration::from_millis(10)).await;
                 }
                 if !self.is_calm() {
-                    self.end(node, true);
+                    self.end(node, silent);
                     self.restart(node, lasts).await;
                 }
             }
@@ -263,7 +264,13 @@ impl<W: Workload> World<W> {
             Some(new) => {
                 // A change would wait for one that is not there.
                 let change = MembershipChange::replace(old, new);
-                if self.join(group, new).await && self.change(group, change, patience).await && random.chance(700) {
+                let is_there = self.join(group, new).await;
+                if is_there && random.chance(500) {
+                    // Some let it catch up first, and look again later.
+                    self.change(group, MembershipChange::add_learner(new), patience).await;
+                    sleep(Duration::from_millis(random.below(1_500))).await;
+                }
+                if is_there && self.change(group, change, patience).await && random.chance(700) {
                     self.destroy(group, old).await;
                 }
             }
