@@ -17,9 +17,13 @@ impl Scenario {
     #[must_use]
     pub fn draw(seed: u64, nodes: u64, groups: u64, faulty: Duration) -> Self {
         let mut random = Random::new(seed, Purpose::Plan, 0);
-        let kinds: Vec<u64> = (0..KINDS).filter(|_| random.chance(450)).collect();
+        let mut kinds: Vec<u64> = (0..KINDS).filter(|_| random.chance(450)).collect();
+        if kinds.contains(&STORM) {
+            // Much of what happens.
+            kinds.extend([STORM; 4]);
+        }
         // From a fault now and then to several at a time.
-        let between_ms = random.within(300..=4_000);
+        let between_ms = *random.pick(&[400, 800, 1_500, 4_000]).unwrap_or(&1_500);
         let rotting = NodeId(random.within(1..=nodes));
         // No two clocks differ by more than leases allow for: a thousandth.
         let slowest_permille = -i64::from(random.chance(500));
@@ -50,7 +54,11 @@ impl Scenario {
                 },
                 kind => fault(kind, nodes, groups, slowest_permille, &mut random),
             };
-            let lasts = if is_momentary(&fault) { 0 } else { lasts };
+            let lasts = if is_momentary(&fault) {
+                0
+            } else {
+                lasts.min(between_ms * 5)
+            };
             steps.push(Step {
                 at: Duration::from_millis(at_ms),
                 lasts: Duration::from_millis(lasts),
@@ -87,9 +95,9 @@ impl Storms {
         of_leaders.retain(|_| random.chance(300));
         Self {
             of_leaders,
-            of_operators: [15, 15, 16, 16, 19]
+            of_operators: [15, 15, 16, 16, 16, 19]
                 .into_iter()
-                .filter(|_| random.chance(300))
+                .filter(|_| random.chance(400))
                 .collect(),
             between_ms: *random.pick(&[20, 100, 400, 1_000]).unwrap_or(&100),
         }
@@ -97,7 +105,7 @@ impl Storms {
 
     /// Adds one that begins then; returns when it ends.
     fn blow(&self, mut at_ms: u64, group: GroupId, nodes: u64, random: &mut Random, steps: &mut Vec<Step>) -> u64 {
-        for _ in 0..random.within(2..=8) {
+        for _ in 0..random.within(3..=10) {
             at_ms += random.below(self.between_ms);
             let which = random.position(self.of_leaders.len() + self.of_operators.len());
             let fault = match self.of_leaders.get(which) {
