@@ -1,6 +1,7 @@
 //! `node.toml`: what one node of a cluster is told at its start.
 
-use std::collections::BTreeSet;
+mod file;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,10 @@ use clap::ValueEnum;
 use raftyard::{NodeId, TlsFiles};
 use serde::Deserialize;
 
-use crate::access::{Password, PasswordError};
-use crate::address::{AddressError, HostPort};
-use crate::slots::{SLOT_COUNT, ShardMap};
+use self::file::File;
+use crate::access::Password;
+use crate::address::HostPort;
+use crate::slots::ShardMap;
 
 /// Client connections of a node unless the configuration says otherwise (as in Redis).
 pub(crate) const DEFAULT_MAX_CLIENTS: usize = 10_000;
@@ -100,7 +102,8 @@ pub(crate) struct PeerConfig {
 }
 
 /// What a node shows its clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RespTls {
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
@@ -122,59 +125,6 @@ pub(crate) enum ConfigError {
         field: String,
         problem: String,
     },
-}
-
-/// The file as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    cluster: String,
-    node: u64,
-    listen_resp: String,
-    listen_peer: String,
-    announce_resp: Option<String>,
-    data: Option<PathBuf>,
-    groups: u64,
-    workers: Option<usize>,
-    max_clients: Option<usize>,
-    #[serde(default)]
-    state: StateKind,
-    snapshot_entries: Option<u64>,
-    #[serde(default)]
-    proxy: bool,
-    #[serde(default)]
-    reads: Reads,
-    #[serde(default)]
-    join: bool,
-    tls: Option<FileTls>,
-    resp_tls: Option<FileRespTls>,
-    password_file: Option<PathBuf>,
-    #[serde(default)]
-    peers: Vec<FilePeer>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileTls {
-    ca: PathBuf,
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileRespTls {
-    ca: Option<PathBuf>,
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FilePeer {
-    node: u64,
-    peer: String,
-    resp: String,
 }
 
 impl NodeConfig {
@@ -199,138 +149,6 @@ impl NodeConfig {
             problem,
         })
     }
-}
-
-/// A field and what is wrong with it.
-type Problem = (String, String);
-
-impl File {
-    fn check(self) -> Result<NodeConfig, Problem> {
-        check_cluster(&self.cluster)?;
-        let listen_resp = address("listen_resp", &self.listen_resp)?;
-        let announce_resp = match &self.announce_resp {
-            Some(text) => address("announce_resp", text)?,
-            None => listen_resp.clone(),
-        };
-        check_reachable("announce_resp", &announce_resp)?;
-        let shard_map = u16::try_from(self.groups).ok().and_then(ShardMap::new).ok_or_else(|| {
-            let problem = format!("{} is not between 1 and {SLOT_COUNT}", self.groups);
-            ("groups".to_owned(), problem)
-        })?;
-        let config = NodeConfig {
-            cluster: self.cluster,
-            node: node_id("node", self.node)?,
-            listen_peer: address("listen_peer", &self.listen_peer)?,
-            listen_resp,
-            announce_resp,
-            data_dir: self.data.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
-            shard_map,
-            workers: at_least_one("workers", self.workers.unwrap_or_else(cores))?,
-            max_clients: at_least_one("max_clients", self.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS))?,
-            state: self.state,
-            snapshot_entries: snapshot_entries(self.snapshot_entries)?,
-            proxy: self.proxy,
-            reads: self.reads,
-            join: self.join,
-            tls: self.tls.map(|FileTls { ca, cert, key }| TlsFiles { ca, cert, key }),
-            resp_tls: self
-                .resp_tls
-                .map(|FileRespTls { ca, cert, key }| RespTls { cert, key, ca }),
-            password: password(self.password_file.as_deref())?,
-            peers: self
-                .peers
-                .iter()
-                .enumerate()
-                .map(|(place, peer)| peer.check(place))
-                .collect::<Result<_, _>>()?,
-        };
-        if config.proxy && config.resp_tls.as_ref().is_some_and(|tls| tls.ca.is_none()) {
-            let problem = "with proxy, this node needs to know whose certificates to trust";
-            return Err(("resp_tls.ca".to_owned(), problem.to_owned()));
-        }
-        let mut seen = BTreeSet::from([config.node.0]);
-        for (place, peer) in config.peers.iter().enumerate() {
-            if !seen.insert(peer.node.0) {
-                let problem = format!("node {} is there twice", peer.node.0);
-                return Err((format!("peers[{place}].node"), problem));
-            }
-        }
-        Ok(config)
-    }
-}
-
-impl FilePeer {
-    fn check(&self, place: usize) -> Result<PeerConfig, Problem> {
-        let field = |name: &str| format!("peers[{place}].{name}");
-        Ok(PeerConfig {
-            node: node_id(&field("node"), self.node)?,
-            peer: reachable(&field("peer"), &self.peer)?,
-            resp: reachable(&field("resp"), &self.resp)?,
-        })
-    }
-}
-
-/// The name appears in replies and on disk.
-fn check_cluster(name: &str) -> Result<(), Problem> {
-    let valid = (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if valid {
-        return Ok(());
-    }
-    let problem = format!("{name:?} is not a name of 1 to 64 letters, digits, '-', '_' and '.'");
-    Err(("cluster".into(), problem))
-}
-
-fn address(field: &str, text: &str) -> Result<HostPort, Problem> {
-    text.parse()
-        .map_err(|error: AddressError| (field.to_owned(), error.to_string()))
-}
-
-fn reachable(field: &str, text: &str) -> Result<HostPort, Problem> {
-    let address = address(field, text)?;
-    check_reachable(field, &address)?;
-    Ok(address)
-}
-
-fn check_reachable(field: &str, address: &HostPort) -> Result<(), Problem> {
-    if address.is_unspecified() {
-        let problem = format!("nobody can connect to {address}, name an address of one machine");
-        return Err((field.to_owned(), problem));
-    }
-    Ok(())
-}
-
-fn node_id(field: &str, id: u64) -> Result<NodeId, Problem> {
-    if id == 0 {
-        return Err((field.to_owned(), "node ids start at 1".into()));
-    }
-    Ok(NodeId(id))
-}
-
-fn at_least_one(field: &str, count: usize) -> Result<usize, Problem> {
-    if count == 0 {
-        return Err((field.to_owned(), "must be at least 1".into()));
-    }
-    Ok(count)
-}
-
-fn snapshot_entries(entries: Option<u64>) -> Result<u64, Problem> {
-    match entries {
-        Some(0) => Err(("snapshot_entries".to_owned(), "must be at least 1".into())),
-        Some(entries) => Ok(entries),
-        None => Ok(DEFAULT_SNAPSHOT_ENTRIES),
-    }
-}
-
-fn password(file: Option<&Path>) -> Result<Option<Password>, Problem> {
-    let read = file.map(Password::read).transpose();
-    read.map_err(|error: PasswordError| ("password_file".to_owned(), error.to_string()))
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What is wrong and on which line, without the drawing that toml adds.

@@ -1,6 +1,7 @@
 //! One client connection: receive, carry out everything that was received, answer in one go.
 
 mod all_keys;
+mod answer;
 mod multi;
 mod put;
 
@@ -8,18 +9,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use raftyard::Consistency;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::command::{self, Action};
-use crate::node::{Node, Started};
-use crate::pipeline::{self, Begun, Pipeline, Source, Touch};
-use crate::proxy::{self, Proxy, Route, Work};
+use crate::node::Node;
+use crate::node::put::Started;
+use crate::pipeline::{Begun, Pipeline, Touch};
+use crate::proxy::{Proxy, Route, Work};
 use crate::replies::Replies;
 use crate::resp::{Parser, Reply};
 use crate::server::{Stranger, stopped};
@@ -28,12 +29,6 @@ use crate::stream::Stream;
 use crate::transaction;
 use crate::wire::Wire;
 use crate::writes::Writes;
-
-/// Replies are sent at the latest once they are so long, in bytes.
-const FLUSH_BYTES: usize = 64 * 1024;
-
-/// Replies that are ready wait so long for the next: most come together, and then they are sent together.
-const FLUSH_WITHIN: Duration = Duration::from_millis(2);
 
 /// What follows on a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,14 +52,19 @@ pub(crate) async fn serve(
     node: &Node,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let session = Session::new(node.count_connection(), client, server, Arc::clone(node.access()));
+    let session = Session::new(
+        node.clients().count_connection(),
+        client,
+        server,
+        Arc::clone(node.clients().access()),
+    );
     let mut connection = Connection {
         node,
         session,
         wire: Wire::new(stream),
         pipeline: Pipeline::default(),
         writes: Writes::default(),
-        replies: Arc::new(Replies::new(Arc::clone(node.replies()))),
+        replies: Arc::new(Replies::new(Arc::clone(node.clients().replies()))),
         proxy: Proxy::new(Arc::clone(node.dial())),
         leaders_by: None,
     };
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
             None => round.await?,
             // One who sends without end, or takes no replies, has no more time than one who says nothing.
             Some(stranger) => timeout_at(stranger.until, round).await.unwrap_or_else(|_| {
-                node.access().count_refusal();
+                node.clients().access().count_refusal();
                 Err(io::ErrorKind::TimedOut.into())
             })?,
         };
@@ -92,7 +92,7 @@ pub(crate) async fn serve(
             more = connection.wire.receive() => more?,
             () = &mut stopped => false,
             () = strangers_end(stranger.as_ref()) => {
-                node.access().count_refusal();
+                node.clients().access().count_refusal();
                 false
             }
         };
@@ -149,7 +149,7 @@ impl<'a> Connection<'a> {
                 }
             }
         }
-        self.node.count_commands(count);
+        self.node.clients().count_commands(count);
         while !self.pipeline.is_empty() {
             self.finish_one().await?;
         }
@@ -239,89 +239,4 @@ impl<'a> Connection<'a> {
             | Action::Queued { .. } => Touch::Nothing,
         }
     }
-
-    fn push_reply(&mut self, reply: Reply) {
-        let started = Started::Ready(reply);
-        let begun = Begun::new(started, Touch::Nothing);
-        self.pipeline.push(begun, self.session.protocol, 0);
-    }
-
-    /// Waits for the first reply that is owed and writes it. An array leaves in pieces, so that one that names a
-    /// large value many times is never held as a whole.
-    async fn finish_one(&mut self) -> io::Result<()> {
-        let Some(next) = self.pipeline.pop() else {
-            return Ok(());
-        };
-        let protocol = next.protocol;
-        match self.reply(next).await? {
-            Reply::Array(items) => {
-                Reply::encode_array_header(items.len(), &mut self.wire.output);
-                for item in items {
-                    item.encode(protocol, &mut self.wire.output);
-                    self.flush_if_long().await?;
-                }
-            }
-            reply => reply.encode(protocol, &mut self.wire.output),
-        }
-        self.flush_if_long().await
-    }
-
-    /// What the client is told in the end. A command that was refused is tried again only if no other on its group was
-    /// begun since: that one would be overtaken.
-    async fn reply(&mut self, next: pipeline::Next<'a>) -> io::Result<Reply> {
-        let Begun {
-            source,
-            request,
-            template,
-            ..
-        } = next.begun;
-        let reply = match source {
-            Source::Alone(Started::Ready(reply)) => reply,
-            Source::Alone(started) => {
-                self.writes.hand_over();
-                unhurried(&mut self.wire, started.reply()).await?
-            }
-            Source::Together { slot, ticket, by } => {
-                let (node, outcome) = (self.node, self.writes.outcome(ticket));
-                let reply = async { node.written(slot, outcome.await, by).await };
-                unhurried(&mut self.wire, reply).await?
-            }
-        };
-        let reply = match request {
-            Some(request) if proxy::is_refusal(&reply) => {
-                if next.is_followed {
-                    proxy::final_refusal(reply)
-                } else {
-                    self.retry(*request, reply).await?
-                }
-            }
-            _ => reply,
-        };
-        Ok(match template {
-            Some(template) => transaction::fill(template, reply),
-            None => reply,
-        })
-    }
-
-    async fn flush_if_long(&mut self) -> io::Result<()> {
-        if self.wire.output.len() >= FLUSH_BYTES {
-            self.wire.flush().await?;
-        }
-        Ok(())
-    }
-}
-
-/// Waits for a reply. Those before it, which are ready, leave if that takes longer.
-async fn unhurried(wire: &mut Wire, reply: impl Future<Output = Reply>) -> io::Result<Reply> {
-    let mut reply = pin!(reply);
-    if !wire.output.is_empty() {
-        if let Some(reply) = reply.as_mut().now_or_never() {
-            return Ok(reply);
-        }
-        if let Ok(reply) = timeout(FLUSH_WITHIN, reply.as_mut()).await {
-            return Ok(reply);
-        }
-        wire.flush().await?;
-    }
-    Ok(reply.await)
 }

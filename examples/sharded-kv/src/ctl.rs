@@ -1,4 +1,4 @@
-//! `raftyard-kv ctl`: an operator's commands, put to the nodes' client ports. Everything here can be asked again: what is
+//! `raftyard-kv ctl`: an operator's commands, put to the nodes' client ports. All of them can be given again: what is
 //! done already stays done, and a group that was rebuilt is not rebuilt once more.
 
 mod add_node;
@@ -6,20 +6,32 @@ mod ask;
 mod change;
 mod cluster;
 mod rebuild;
+pub(crate) mod store;
 mod survey;
 
 use clap::Subcommand;
-use std::path::PathBuf;
 
 use self::cluster::Cluster;
 use self::rebuild::Objection;
+use self::store::StoreCommand;
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::{Reply, ReplyError};
-use crate::state;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ctl {
+    #[command(flatten)]
+    Cluster(ClusterCommand),
+    /// Looks at what is on a node's disk, while the node is down.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
+}
+
+/// What a cluster is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
     /// Every group: its leader, its members, and how far each of them is.
     Status,
     /// Tells every node where a new one is found, and the new one where they are.
@@ -75,25 +87,10 @@ pub(crate) enum Ctl {
         #[arg(long)]
         force: bool,
     },
-    /// Looks at what is on a node's disk, while the node is down.
-    Store {
-        #[command(subcommand)]
-        command: StoreCommand,
-    },
     /// Gives up changes that wait for nodes to catch up.
     Abandon {
         #[command(flatten)]
         groups: Groups,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum StoreCommand {
-    /// Says what is whole and what is damaged, and what the next start would make of it. Changes nothing. Ends with 0 if
-    /// all is whole, 1 if something is damaged, 2 if that can't be told.
-    Check {
-        /// The node's data directory.
-        dir: PathBuf,
     },
 }
 
@@ -165,32 +162,13 @@ struct Plan {
     leaves: Option<u64>,
 }
 
-/// Looks at a data directory; returns what the process ends with. `say` is told what was found.
-pub(crate) fn store(command: &StoreCommand, mut say: impl FnMut(&str)) -> u8 {
-    let StoreCommand::Check { dir } = command;
-    let mut can_not_tell = |error: &dyn std::error::Error| {
-        say(&format!("can't tell: {error}"));
-        2
-    };
-    let logs = match raftyard::store::check(dir) {
-        Ok(logs) => logs,
-        Err(error) => return can_not_tell(&error),
-    };
-    let keys = match state::check_disk(dir, &logs) {
-        Ok(keys) => keys,
-        Err(error) => return can_not_tell(&error),
-    };
-    say(&logs.to_string());
-    let mut is_whole = logs.is_whole();
-    if let Some(keys) = keys {
-        say(&keys.to_string());
-        is_whole &= keys.is_whole();
-    }
-    u8::from(!is_whole)
-}
-
-/// Carries out `ctl` on the cluster that the node at `address` belongs to. `say` is told what was done.
-pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl FnMut(&str)) -> Result<(), CtlError> {
+/// Carries out `command` on the cluster that the node at `address` belongs to. `say` is told what was done.
+pub(crate) async fn run(
+    address: &HostPort,
+    dial: &Dial,
+    command: ClusterCommand,
+    mut say: impl FnMut(&str),
+) -> Result<(), CtlError> {
     let cluster = Cluster::ask(dial, address).await?;
     let plan = |groups, comes, change, nodes: &[u64], leaves| Plan {
         groups,
@@ -199,29 +177,27 @@ pub(crate) async fn run(address: &HostPort, dial: &Dial, ctl: Ctl, mut say: impl
         nodes: nodes.to_vec(),
         leaves,
     };
-    let plan = match ctl {
-        // It asks no cluster.
-        Ctl::Store { .. } => return Ok(()),
-        Ctl::Status => {
+    let plan = match command {
+        ClusterCommand::Status => {
             cluster.status(&mut say).await;
             return Ok(());
         }
-        Ctl::AddNode { id, peer, resp } => return cluster.add_node(id, &peer, &resp, &mut say).await,
-        Ctl::Transfer { group, node } => {
+        ClusterCommand::AddNode { id, peer, resp } => return cluster.add_node(id, &peer, &resp, &mut say).await,
+        ClusterCommand::Transfer { group, node } => {
             cluster.resp(node)?;
             let leader = cluster.leader(&cluster.survey().await, group);
             cluster.change(group, leader, "TRANSFER", &[node]).await?;
             say(&format!("group {group}: led by {node}"));
             return Ok(());
         }
-        Ctl::Rebuild { group, node, force } => return cluster.rebuild(group, node, force, &mut say).await,
-        Ctl::Abandon { groups } => return abandon(&cluster, &groups, &mut say).await,
-        Ctl::AddLearner { id, groups } => plan(groups, Some(id), "ADDLEARNER", &[id], None),
-        Ctl::Join { id, groups } => plan(groups, Some(id), "ADDVOTER", &[id], None),
-        Ctl::Promote { id, groups } => plan(groups, None, "ADDVOTER", &[id], None),
-        Ctl::Remove { id, groups } => plan(groups, None, "REMOVE", &[id], Some(id)),
-        Ctl::Replace { old, new, .. } if old == new => return Err(CtlError::OwnPlace(old)),
-        Ctl::Replace { old, new, groups } => plan(groups, Some(new), "REPLACE", &[old, new], Some(old)),
+        ClusterCommand::Rebuild { group, node, force } => return cluster.rebuild(group, node, force, &mut say).await,
+        ClusterCommand::Abandon { groups } => return abandon(&cluster, &groups, &mut say).await,
+        ClusterCommand::AddLearner { id, groups } => plan(groups, Some(id), "ADDLEARNER", &[id], None),
+        ClusterCommand::Join { id, groups } => plan(groups, Some(id), "ADDVOTER", &[id], None),
+        ClusterCommand::Promote { id, groups } => plan(groups, None, "ADDVOTER", &[id], None),
+        ClusterCommand::Remove { id, groups } => plan(groups, None, "REMOVE", &[id], Some(id)),
+        ClusterCommand::Replace { old, new, .. } if old == new => return Err(CtlError::OwnPlace(old)),
+        ClusterCommand::Replace { old, new, groups } => plan(groups, Some(new), "REPLACE", &[old, new], Some(old)),
     };
     let survey = cluster.survey().await;
     for group in survey.meant(&plan.groups) {

@@ -7,6 +7,8 @@ mod access;
 mod address;
 #[allow(dead_code, reason = "of these modules only what reads is used here")]
 mod config;
+#[cfg(test)]
+mod random;
 mod readers;
 #[allow(dead_code, unused_imports, reason = "of these modules only what reads is used here")]
 mod resp;

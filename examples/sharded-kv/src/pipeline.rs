@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use crate::node::Started;
+use crate::node::put::Started;
 use crate::proxy::{Request, Route};
 use crate::resp::{Protocol, Reply};
 use crate::transaction::Template;

@@ -36,7 +36,7 @@ const KEEPALIVE: Duration = Duration::from_secs(300);
 pub(crate) struct Stranger {
     /// When that ends.
     pub(crate) until: Instant,
-    _permit: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
 }
 
 /// Serves clients on `listener`, over TLS if there is `tls`, until `stop` becomes true, then lets the connections finish what they received.
@@ -90,16 +90,16 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// Serves the client if there is room for one more.
 async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
-    let Ok(_permit) = Arc::clone(node.connection_permits()).try_acquire_owned() else {
+    let Some(_room) = node.clients().room() else {
         return reject(socket, tls.is_some(), &node).await;
     };
-    let stranger = if tls.is_some() || node.access().has_password() {
-        let Ok(permit) = Arc::clone(node.stranger_permits()).try_acquire_owned() else {
+    let stranger = if tls.is_some() || node.clients().access().has_password() {
+        let Some(room) = node.clients().strangers_room() else {
             return reject(socket, tls.is_some(), &node).await;
         };
         Some(Stranger {
             until: Instant::now() + STRANGER_FOR,
-            _permit: permit,
+            _room: room,
         })
     } else {
         None
@@ -115,7 +115,7 @@ async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, m
                 };
                 accepted
                     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-                    .inspect_err(|_| node.count_tls_failure())?
+                    .inspect_err(|_| node.clients().count_tls_failure())?
             }
             _ => Stream::Plain(socket),
         };
@@ -132,7 +132,7 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
 }
 
 async fn reject(mut socket: TcpStream, is_tls: bool, node: &Node) {
-    node.count_rejected();
+    node.clients().count_rejected();
     if !is_tls {
         // The client may be gone already.
         let _ = socket.write_all(b"-ERR max number of clients reached\r\n").await;

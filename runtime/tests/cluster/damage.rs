@@ -1,10 +1,11 @@
 //! A node whose disk lost something: it says so, its peers repair it, and nothing that was acknowledged is lost.
 
 use super::snapshots::{a_follower, fill, numbers, often, without};
+use super::support::hooked_snapshots::{Fate, HookedSnapshots, Operation};
 use super::support::memory_journal::{MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of, propose, read, slot};
 use super::yard::{GROUP, Yard};
-use raftyard::store::{GroupRecord, LogStore, MemorySnapshotStore, SegmentLogStore, SnapshotStore, StoreIdentity};
+use raftyard::store::{GroupRecord, LogStore, SegmentLogStore, SnapshotStore, StoreIdentity};
 use raftyard::{
     Compaction, Consistency, CreateGroupError, Group, GroupId, Incarnation, Membership, MembershipChange, NodeId,
     OnDisk, RaftHost, RebuildGroupError, SnapshotError, StateMachine, Timestamp,
@@ -253,51 +254,20 @@ async fn is_whole(mut cluster: Cluster, others: Vec<Group<Journal>>, away: NodeI
     cluster.stop_all().await;
 }
 
-/// Snapshots of which one reading fails: the first after so many.
-struct FailsOnce {
-    inner: MemorySnapshotStore,
-    before: Arc<AtomicUsize>,
-}
-
-impl SnapshotStore for FailsOnce {
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.inner.list()
-    }
-
-    fn size(&self, name: &str) -> io::Result<Option<u64>> {
-        self.inner.size(name)
-    }
-
-    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<bytes::Bytes> {
-        // Stays beyond zero from there on.
-        match self.before.fetch_sub(1, Ordering::SeqCst) {
-            0 => Err(io::Error::other("too many open files")),
-            _ => self.inner.read(name, offset, len),
-        }
-    }
-
-    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.inner.write(name, offset, bytes)
-    }
-
-    fn publish(&mut self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.publish(from, to)
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.inner.remove(name)
-    }
-}
-
 /// What the disk does not give at the moment may be intact: no log is given up for it.
 #[tokio::test]
 async fn a_snapshot_that_can_not_be_read_just_now_is_not_taken_for_damaged() {
     for before in 0..2 {
         let (mut cluster, others, away) = one_is_away().await;
-        let store = FailsOnce {
-            inner: cluster.snapshots[slot(away)].clone(),
-            before: Arc::new(AtomicUsize::new(before)),
+        let readings = AtomicUsize::new(0);
+        let fails_once = move |operation| {
+            if operation == Operation::Read && readings.fetch_add(1, Ordering::SeqCst) == before {
+                Fate::Refused(io::Error::other("too many open files"))
+            } else {
+                Fate::Done
+            }
         };
+        let store = HookedSnapshots::new(cluster.snapshots[slot(away)].clone(), fails_once);
         let builder = cluster.builder(away).log_store(cluster.disk(away));
         let host = builder.snapshot_store(store).open().await.unwrap();
         cluster.put(away, host.clone());

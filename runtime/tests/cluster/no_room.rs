@@ -1,51 +1,13 @@
 //! Snapshots that find no room, of a group whose log may not grow without them.
 
 use super::lives::G;
-use super::support::{Cluster, Journal, PATIENCE, eventually, propose, read};
-use bytes::Bytes;
-use raftyard::store::{MemorySnapshotStore, SnapshotStore};
+use super::support::hooked_snapshots::{Fate, HookedSnapshots, Operation};
+use super::support::{Cluster, Journal, PATIENCE, eventually, propose, read, slot};
 use raftyard::{GroupLimits, GroupOptions, NodeId, OverloadReason, ProposeError};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
-
-/// Takes nothing while it is full.
-struct Crowded {
-    inner: MemorySnapshotStore,
-    is_full: Arc<AtomicBool>,
-    refused: Arc<AtomicUsize>,
-}
-
-impl SnapshotStore for Crowded {
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.inner.list()
-    }
-
-    fn size(&self, name: &str) -> io::Result<Option<u64>> {
-        self.inner.size(name)
-    }
-
-    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Bytes> {
-        self.inner.read(name, offset, len)
-    }
-
-    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.is_full.load(Ordering::SeqCst) {
-            self.refused.fetch_add(1, Ordering::SeqCst);
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.inner.write(name, offset, bytes)
-    }
-
-    fn publish(&mut self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.publish(from, to)
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.inner.remove(name)
-    }
-}
 
 /// Nothing is proposed any more, so nothing is applied that could be the reason for another snapshot.
 #[tokio::test]
@@ -54,11 +16,17 @@ async fn a_group_whose_log_is_too_long_goes_on_once_its_snapshot_finds_room() {
     const LOG_BYTES: u64 = 20_000;
     let mut cluster = Cluster::closed(1);
     let (is_full, refused) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-    let snapshots = Crowded {
-        inner: MemorySnapshotStore::default(),
-        is_full: is_full.clone(),
-        refused: refused.clone(),
+    let hook = {
+        let (is_full, refused) = (is_full.clone(), refused.clone());
+        move |operation| {
+            if operation != Operation::Write || !is_full.load(Ordering::SeqCst) {
+                return Fate::Done;
+            }
+            refused.fetch_add(1, Ordering::SeqCst);
+            Fate::Refused(io::ErrorKind::StorageFull.into())
+        }
     };
+    let snapshots = HookedSnapshots::new(cluster.snapshots[slot(ONE)].clone(), hook);
     let builder = cluster.builder(ONE).log_store(cluster.disk(ONE));
     let host = builder.snapshot_store(snapshots).open().await.unwrap();
     cluster.put(ONE, host.clone());

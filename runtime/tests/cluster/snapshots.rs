@@ -1,9 +1,12 @@
 //! Logs that are compacted, and replicas that come back through a snapshot.
 
+use super::support::hooked_snapshots::{Fate, HookedSnapshots, Operation};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use raftyard::store::{MemorySnapshotStore, SnapshotStore};
+use raftyard::store::SnapshotStore;
 use raftyard::{Compaction, CreateGroupError, Group, GroupId, NodeId, RaftHost, Replicated, SnapshotError};
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A snapshot after every tenth entry.
@@ -316,60 +319,22 @@ async fn the_leader_changes_while_it_sends_a_snapshot() {
     cluster.stop_all().await;
 }
 
-/// A store whose disk ends after so many operations that change it: the next one is carried out or not, and
-/// fails either way, as does all after it. What a crash leaves.
-struct Dying {
-    inner: MemorySnapshotStore,
-    left: usize,
-    last_is_carried_out: bool,
-}
-
-impl Dying {
-    fn change(&mut self, change: impl FnOnce(&mut MemorySnapshotStore) -> io::Result<()>) -> io::Result<()> {
-        let Some(left) = self.left.checked_sub(1) else {
-            if self.last_is_carried_out {
-                self.last_is_carried_out = false;
-                change(&mut self.inner)?;
-            }
-            return Err(io::Error::other("the disk is gone"));
-        };
-        self.left = left;
-        change(&mut self.inner)
-    }
-}
-
-impl SnapshotStore for Dying {
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.inner.list()
-    }
-
-    fn size(&self, name: &str) -> io::Result<Option<u64>> {
-        self.inner.size(name)
-    }
-
-    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<bytes::Bytes> {
-        self.inner.read(name, offset, len)
-    }
-
-    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.change(|inner| inner.write(name, offset, bytes))
-    }
-
-    fn publish(&mut self, from: &str, to: &str) -> io::Result<()> {
-        self.change(|inner| inner.publish(from, to))
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.change(|inner| inner.remove(name))
-    }
-}
-
+/// A node whose disk ends after so many operations that change its snapshots: the next one is carried out or not, and fails
+/// either way, as does all after it. What a crash leaves.
 async fn open_dying(cluster: &Cluster, id: NodeId, left: usize, last_is_carried_out: bool) -> RaftHost {
-    let store = Dying {
-        inner: cluster.snapshots[slot(id)].clone(),
-        left,
-        last_is_carried_out,
+    let changes = AtomicUsize::new(0);
+    let hook = move |operation| {
+        if operation == Operation::Read {
+            return Fate::Done;
+        }
+        let gone = io::Error::other("the disk is gone");
+        match changes.fetch_add(1, Ordering::SeqCst).cmp(&left) {
+            Less => Fate::Done,
+            Equal if last_is_carried_out => Fate::Unknown(gone),
+            Equal | Greater => Fate::Refused(gone),
+        }
     };
+    let store = HookedSnapshots::new(cluster.snapshots[slot(id)].clone(), hook);
     let builder = cluster.builder(id).log_store(cluster.disk(id)).snapshot_store(store);
     builder.open().await.unwrap()
 }

@@ -3,6 +3,7 @@
 pub mod random;
 
 pub mod fjall_journal;
+pub mod hooked_snapshots;
 pub mod hooked_store;
 pub mod memory_journal;
 

@@ -6,7 +6,7 @@ use raftyard::Timestamp;
 use super::error::quote;
 use super::{Action, CommandError, ONE_KEY, Parsed, Spec, argument, arguments_from};
 use crate::clock;
-use crate::machine::{Command, Condition, ExpireCondition, Expiry, LifetimeForm, Query, parse_integer};
+use crate::machine::{Command, ExpireCondition, Expiry, LifetimeForm, Query, parse_integer};
 use crate::session::Session;
 use crate::slots::slot_of;
 
@@ -176,15 +176,10 @@ fn persist(_: &mut Session, arguments: &[Bytes]) -> Parsed {
 /// `SETEX key number value`.
 fn set_for(arguments: &[Bytes], command: &str, unit: Unit) -> Parsed {
     let key = argument(arguments, 1)?;
+    let expiry = positive_expiry(argument(arguments, 2)?, unit, command)?;
     Ok(Action::Write {
         slot: slot_of(key),
-        command: Command::Set {
-            key: key.into(),
-            value: argument(arguments, 3)?.into(),
-            condition: Condition::Always,
-            get: false,
-            expiry: positive_expiry(argument(arguments, 2)?, unit, command)?,
-        },
+        command: Command::set(key.into(), argument(arguments, 3)?.into(), expiry),
     })
 }
 

@@ -9,7 +9,7 @@ use super::Connection;
 use crate::command::CountDescription;
 use crate::gather::Scope;
 use crate::machine::Command;
-use crate::node::Started;
+use crate::node::put::Started;
 use crate::proxy::{self, Request, Work};
 use crate::resp::Reply;
 

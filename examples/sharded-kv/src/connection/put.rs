@@ -7,7 +7,8 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::Connection;
-use crate::node::{self, ELECTION, Started};
+use crate::node::put::{ELECTION, Started};
+use crate::node::refusals::not_served;
 use crate::pipeline::{Begun, Source, Touch};
 use crate::proxy::{self, Request, Route, Work};
 use crate::replies::Room;
@@ -79,7 +80,7 @@ impl<'a> Connection<'a> {
         };
         match leader {
             Some(leader) => Started::Later(self.proxy.forward(&leader, request).boxed()),
-            None => Started::Ready(node::not_served()),
+            None => Started::Ready(not_served()),
         }
     }
 

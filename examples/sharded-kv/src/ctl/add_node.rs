@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::CtlError;
-use super::cluster::{ANSWER, Cluster, Known, lines};
+use super::ask::{ANSWER, lines};
+use super::cluster::{Cluster, Known};
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::Reply;
@@ -81,7 +82,7 @@ impl Cluster<'_> {
 pub(super) async fn introduce(dial: &Dial, address: &HostPort) -> Result<(BTreeMap<u64, Known>, Myself), CtlError> {
     let mut nodes = BTreeMap::new();
     let mut myself = None;
-    for line in lines(dial, address, &["NODES"]).await? {
+    for line in lines(dial, address, "NODES").await? {
         let number = |name: &str| line.get(name).and_then(|value| value.parse().ok());
         let Some(node) = number("node") else {
             continue;

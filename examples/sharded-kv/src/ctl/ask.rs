@@ -1,5 +1,6 @@
 //! One question to one node.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,8 +12,14 @@ use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::{Reply, ReplyParser, encode_command};
 
+/// For an answer that needs nothing but the node itself.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(3);
+
+/// A line of an answer, `name=value …`, taken apart.
+pub(super) type Fields = BTreeMap<String, String>;
 
 /// Puts one command of `RAFTYARD ADMIN` to a node.
 pub(super) async fn ask(
@@ -71,4 +78,26 @@ pub(super) async fn ask(
         }),
         reply => Ok(reply),
     }
+}
+
+/// The lines that answer `word`, a command of `RAFTYARD ADMIN` that needs no more.
+pub(super) async fn lines(dial: &Dial, address: &HostPort, word: &str) -> Result<Vec<Fields>, CtlError> {
+    let odd = |reply| CtlError::Odd {
+        address: address.clone(),
+        reply,
+    };
+    let lines = match ask(dial, address, &[word.to_owned()], ANSWER).await? {
+        Reply::Array(lines) => lines,
+        other => return Err(odd(other)),
+    };
+    let taken_apart = lines.into_iter().map(|line| match line {
+        Reply::Bulk(line) => {
+            let line = String::from_utf8_lossy(&line);
+            let fields = line.split(' ').filter_map(|field| field.split_once('='));
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Ok(fields.collect())
+        }
+        other => Err(odd(other)),
+    });
+    taken_apart.collect()
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::CtlError;
-use super::cluster::{ANSWER, Cluster};
+use super::ask::ANSWER;
+use super::cluster::Cluster;
 use crate::address::HostPort;
 use crate::resp::Reply;
 

@@ -9,14 +9,11 @@ use tokio::time::Instant;
 
 use super::CtlError;
 use super::add_node::introduce;
-use super::ask::ask;
-use super::survey::{Fields, Replica, Survey};
+use super::ask::{ANSWER, ask, lines};
+use super::survey::{Replica, Survey};
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::Reply;
-
-/// For an answer that needs nothing but the node itself.
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// After it a node that did not answer is asked again, if it is worth it.
 const SILENT: Duration = Duration::from_secs(5);
@@ -70,7 +67,7 @@ impl<'a> Cluster<'a> {
         let asked = self
             .nodes
             .iter()
-            .map(|(node, known)| async { (*node, lines(self.dial, &known.resp, &["STATUS"]).await) });
+            .map(|(node, known)| async { (*node, lines(self.dial, &known.resp, "STATUS").await) });
         let mut survey = Survey::default();
         for (node, answer) in join_all(asked).await {
             self.note(node, answer.as_ref().err());
@@ -133,7 +130,9 @@ impl<'a> Cluster<'a> {
                 "voters",
                 "outgoing",
                 "learners",
+                "witnesses",
                 "next-voters",
+                "next-learners",
                 "progress",
             ];
             let fields = shown
@@ -196,31 +195,6 @@ fn names(membership: &str, node: u64) -> bool {
     let lists = membership.split(' ').filter_map(|field| field.split_once('='));
     let mut nodes = lists.flat_map(|(_, nodes)| nodes.split(','));
     nodes.any(|named| named.parse() == Ok(node))
-}
-
-/// The answer's lines, taken apart into `name=value`.
-pub(super) async fn lines(dial: &Dial, address: &HostPort, words: &[&str]) -> Result<Vec<Fields>, CtlError> {
-    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    let odd = |reply| CtlError::Odd {
-        address: address.clone(),
-        reply,
-    };
-    let Reply::Array(lines) = ask(dial, address, &words, ANSWER).await? else {
-        return Err(odd(Reply::Null));
-    };
-    lines
-        .into_iter()
-        .map(|line| match line {
-            Reply::Bulk(line) => {
-                let line = String::from_utf8_lossy(&line).into_owned();
-                let fields = line.split(' ').filter_map(|field| field.split_once('='));
-                Ok(fields
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .collect())
-            }
-            other => Err(odd(other)),
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ask::Fields;
 use super::{CtlError, Groups};
-
-/// An answer's line, `name=value …`, taken apart.
-pub(super) type Fields = BTreeMap<String, String>;
 
 /// A replica as its node describes it.
 pub(super) struct Replica {

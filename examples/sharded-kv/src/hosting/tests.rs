@@ -8,7 +8,7 @@ use raftyard::{Consistency, Incarnation, MembershipChange, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
-use crate::machine::{Answer, Command, Condition, Expiry, Query, Store};
+use crate::machine::{Answer, Command, Expiry, Query, Store};
 
 const PLACE: u16 = 0;
 
@@ -57,13 +57,7 @@ impl Pair {
     }
 
     async fn set(&self, key: &str, expiry: Expiry) {
-        let set = Command::Set {
-            key: key.as_bytes().into(),
-            value: b"v"[..].into(),
-            condition: Condition::Always,
-            get: false,
-            expiry,
-        };
+        let set = Command::set(key.as_bytes().into(), b"v"[..].into(), expiry);
         self.replica(0).propose(set).await.unwrap();
     }
 

@@ -66,6 +66,17 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Sets a key, whether it is there or not; answers [`Response::Ok`].
+    pub(crate) fn set(key: Blob, value: Blob, expiry: Expiry) -> Self {
+        Self::Set {
+            key,
+            value,
+            condition: Condition::Always,
+            get: false,
+            expiry,
+        }
+    }
+
     /// Bytes of the values that it returns, at most. 0 if it returns none, or a short one.
     pub(crate) fn returned_bytes_max(&self) -> usize {
         match self {

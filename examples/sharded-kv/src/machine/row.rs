@@ -131,34 +131,29 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::random::Random;
 
     /// Against a vector in which everything is looked for.
     #[test]
     fn it_is_a_map_and_a_row() {
         for seed in 1..100_u64 {
-            let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let mut random = |below: u64| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state % below
-            };
+            let mut random = Random::new(seed);
             let (mut row, mut model) = (Row::default(), Vec::<(Blob, u64)>::new());
             for _ in 0..300 {
-                let key = Blob::from(random(40).to_string().as_bytes());
+                let key = Blob::from(random.below(40).to_string().as_bytes());
                 let place = model.iter().position(|(known, _)| *known == key);
-                if random(3) == 0 {
+                if random.below(3) == 0 {
                     let removed = place.map(|place| model.swap_remove(place));
                     assert_eq!(row.remove(&key), removed, "seed {seed}");
                 } else {
-                    let value = random(1_000);
+                    let value = random.below(1_000);
                     let before = place.map(|place| std::mem::replace(&mut model[place].1, value));
                     if before.is_none() {
                         model.push((key.clone(), value));
                     }
                     assert_eq!(row.put(key.clone(), value), (&key, before), "seed {seed}");
                 }
-                if random(50) == 0 {
+                if random.below(50) == 0 {
                     let all = row.iter().map(|(place, key, value)| (place, key.clone(), *value));
                     row = Row::restore(all.collect());
                 }

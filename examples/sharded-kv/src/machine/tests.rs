@@ -2,14 +2,14 @@
 
 mod expiry;
 mod keys;
-pub(super) mod random;
+mod random;
 mod transactions;
 
 use std::cell::{Cell, RefCell};
 
 use raftyard::{DiskStateMachine, GroupId};
 
-use super::disk::tests::TestStore;
+use super::disk::tests::support::TestStore;
 use super::*;
 
 fn bytes(text: &str) -> Bytes {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ctl::survey::Fields;
+use crate::ctl::ask::Fields;
 
 /// `node` and what else it says of its replica of a whole group of three, which lost its leader.
 fn replica(node: u64, said: &str) -> Replica {

@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Snapshot};
 use raftyard::{GroupId, Timestamp};
 
 use super::super::keyspace::Entry;
@@ -21,6 +19,7 @@ use super::contents::Contents;
 use super::digest::hash;
 use super::journals::{self, Flaw};
 use super::rows::{self, Head, Kind, Row};
+use super::sweeper::Sweeper;
 use super::tables;
 
 /// Blocks of tables that are kept in memory, for all groups of a node, in bytes.
@@ -38,10 +37,9 @@ pub(crate) const OPEN_TABLES: usize = 128;
 /// Threads that write and merge tables.
 const THREADS: usize = 2;
 
-/// Rows that are removed at a time.
-const SWEEP_ROWS: usize = 1_000;
-
 pub(crate) struct Store {
+    // Ends before the database does.
+    sweeper: Sweeper,
     database: Database,
     pub(super) rows: Keyspace,
     /// The next generation: none that any row has.
@@ -49,10 +47,6 @@ pub(crate) struct Store {
     /// What is wrong with groups that are not what they committed. What lies there of one is kept until something better
     /// takes its place.
     damaged: Mutex<BTreeMap<GroupId, String>>,
-    /// Generations that nobody needs any more. `None` once it is dropped.
-    discarded: Option<Sender<u64>>,
-    stop: Arc<AtomicBool>,
-    sweeper: Option<JoinHandle<()>>,
 }
 
 /// A key where it lies.
@@ -86,24 +80,12 @@ impl Store {
         for (group, what) in &damaged {
             tracing::error!(group = group.0, %what, "the keys of a group are damaged: it begins anew");
         }
-        let (discarded, waiting) = mpsc::channel();
-        let stop = Arc::new(AtomicBool::new(false));
-        let sweeper = Sweeper {
-            database: database.clone(),
-            rows: rows.clone(),
-            stop: Arc::clone(&stop),
-        };
-        let sweeper = thread::Builder::new()
-            .name("kv-sweeper".into())
-            .spawn(move || sweeper.run(&waiting))?;
         let store = Self {
+            sweeper: Sweeper::start(&database, &rows)?,
             database,
             rows,
             next: AtomicU64::new(contents.newest() + 1),
             damaged: Mutex::new(damaged),
-            discarded: Some(discarded),
-            stop,
-            sweeper: Some(sweeper),
         };
         store.clear_away(&contents, is_hosted)?;
         Ok(Arc::new(store))
@@ -160,10 +142,7 @@ impl Store {
 
     /// Removes the keys of a generation that nobody needs any more, in the background.
     pub(super) fn discard(&self, generation: u64) {
-        if let Some(discarded) = &self.discarded {
-            // If the thread has ended, it is removed after the next start.
-            let _ = discarded.send(generation);
-        }
+        self.sweeper.discard(generation);
     }
 
     /// Several writes at once.
@@ -273,51 +252,6 @@ pub(super) fn open_database(dir: &Path, threads: usize) -> io::Result<(Database,
     let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
     let rows = database.keyspace("state", options).map_err(other)?;
     Ok((database, rows, flaw))
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.discarded = None;
-        if let Some(sweeper) = self.sweeper.take() {
-            let _ = sweeper.join();
-        }
-    }
-}
-
-/// Removes generations, one after the other.
-struct Sweeper {
-    database: Database,
-    rows: Keyspace,
-    stop: Arc<AtomicBool>,
-}
-
-impl Sweeper {
-    fn run(&self, waiting: &Receiver<u64>) {
-        for generation in waiting {
-            for kind in [Kind::Cell, Kind::Deadline] {
-                if let Err(error) = self.remove(kind, generation) {
-                    tracing::warn!(generation, %error, "keys that nobody needs were not removed");
-                }
-            }
-        }
-    }
-
-    /// What it does not get to is removed after the next start.
-    fn remove(&self, kind: Kind, generation: u64) -> fjall::Result<()> {
-        let view = self.database.snapshot();
-        let mut batch = self.database.batch();
-        for row in view.prefix(&self.rows, rows::prefix(kind, generation)) {
-            if self.stop.load(Ordering::SeqCst) {
-                return Ok(());
-            }
-            batch.remove(&self.rows, row.key()?);
-            if batch.len() >= SWEEP_ROWS {
-                std::mem::replace(&mut batch, self.database.batch()).commit()?;
-            }
-        }
-        batch.commit()
-    }
 }
 
 pub(super) fn other(error: fjall::Error) -> io::Error {

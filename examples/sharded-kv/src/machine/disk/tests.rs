@@ -1,140 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cost;
+pub(in crate::machine) mod support;
 mod torture;
 
-use std::time::{Duration, Instant};
-
 use raftyard::GroupId;
-use tempfile::TempDir;
 
-use super::super::command::{Condition, Expiry};
+use self::support::{TestStore, record, records};
+use super::super::command::{Expiry, Query};
 use super::*;
-use crate::bell::FirstDeadlines;
-
-/// A store in a directory of its own.
-pub(in super::super) struct TestStore {
-    // Before its directory.
-    store: Arc<Store>,
-    dir: TempDir,
-}
-
-impl TestStore {
-    pub(in super::super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), |_| true).unwrap();
-        Self { store, dir }
-    }
-
-    /// As after a restart.
-    fn reopen(self, is_hosted: impl Fn(GroupId) -> bool) -> Self {
-        let Self { store, dir } = self;
-        Arc::into_inner(store).expect("somebody still uses it");
-        let store = Store::open(dir.path(), is_hosted).unwrap();
-        Self { store, dir }
-    }
-
-    pub(in super::super) fn machine(&self, group: GroupId) -> DiskKv {
-        let bell = Bell::new(FirstDeadlines::new(1), 0);
-        DiskKv::open(Arc::clone(&self.store), group, bell).unwrap()
-    }
-
-    /// The generations that have any keys or deadlines.
-    fn generations(&self) -> Vec<u64> {
-        let contents = contents::Contents::read(&self.store.rows).unwrap();
-        assert!(contents.damaged().is_empty(), "{contents:?}");
-        contents.generations().collect()
-    }
-
-    /// Waits until there are these only.
-    fn await_generations(&self, wanted: &[u64]) {
-        let start = Instant::now();
-        while self.generations() != wanted {
-            assert!(start.elapsed() < Duration::from_secs(30), "{:?}", self.generations());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl DiskKv {
-    pub(in super::super) fn group(&self) -> GroupId {
-        self.group
-    }
-
-    /// Everything is committed and on disk as it is in `keys`.
-    pub(in super::super) fn assert_holds(&self, keys: &Keyspace) {
-        assert_eq!(self.difference(keys).unwrap(), None);
-    }
-
-    /// What is on disk otherwise than in `keys`.
-    fn difference(&self, keys: &Keyspace) -> io::Result<Option<String>> {
-        let generation = self.head.generation;
-        let (mut count, mut deadlines) = (0, Vec::new());
-        for row in self.store.cells_from(generation, 0) {
-            let (name, row) = row?;
-            let (key, entry) = rows::decode(rows::rest(&name), &row)?;
-            if keys.entry(&key) != Some(&entry) {
-                return Ok(Some(format!("{key:?} is {entry:?}, not {:?}", keys.entry(&key))));
-            }
-            deadlines.extend(entry.deadline().map(|deadline| (deadline, key)));
-            count += 1;
-        }
-        let all = self.store.deadlines(generation, Timestamp(0), Timestamp(u64::MAX));
-        let mut found: Vec<_> = all.collect::<io::Result<_>>()?;
-        let first = found.first().map(|(deadline, _)| *deadline);
-        deadlines.sort();
-        found.sort();
-        let (now, changes) = keys.clock();
-        let stored = self.store.head(self.group)?.filter(|_| !self.is_damaged);
-        let head = stored.unwrap_or(self.head);
-        let facts = [
-            (
-                "the number of its keys",
-                count == keys.len() && head.count == keys.len() as u64,
-            ),
-            ("its deadlines", found == deadlines),
-            ("its first deadline", self.first == first),
-            ("its time", head.now == now),
-            ("the number of its changes", head.changes == changes),
-            ("its head", head == self.head),
-        ];
-        let wrong = facts.iter().find(|(_, is_right)| !is_right);
-        Ok(wrong.map(|(what, _)| {
-            format!(
-                "{what} is not what it was: {head:?}, {}, {now:?}, {changes}",
-                keys.len()
-            )
-        }))
-    }
-
-    fn set(&mut self, key: &str, expiry: Expiry) {
-        let set = Command::Set {
-            key: key.as_bytes().into(),
-            value: b"v"[..].into(),
-            condition: Condition::Always,
-            get: false,
-            expiry,
-        };
-        assert_eq!(self.apply(set, Timestamp(1_000)).unwrap(), Response::Ok);
-    }
-
-    fn count(&self) -> Answer {
-        self.query(Query::KeyCount).unwrap()
-    }
-}
-
-fn record(key: &str, value: Option<&str>) -> Record {
-    Record {
-        key: key.into(),
-        value: value.map(Into::into),
-    }
-}
-
-fn records(machine: &DiskKv) -> Vec<(String, String)> {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let all = machine.records().unwrap().into_iter();
-    all.map(|(key, value)| (text(key), text(value))).collect()
-}
 
 #[test]
 fn what_was_committed_is_there_after_a_restart_and_nothing_else() {

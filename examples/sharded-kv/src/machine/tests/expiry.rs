@@ -9,16 +9,7 @@ fn at(time: u64) -> Timestamp {
 impl Kv {
     fn set_until(&mut self, key: &str, expiry: Expiry, now: u64) -> Response {
         let (key, value) = (bytes(key).into(), bytes("v").into());
-        self.apply(
-            Command::Set {
-                key,
-                value,
-                condition: Condition::Always,
-                get: false,
-                expiry,
-            },
-            at(now),
-        )
+        self.apply(Command::set(key, value, expiry), at(now))
     }
 
     fn expire(&mut self, key: &str, expiry: Expiry, condition: ExpireCondition, now: u64) -> Response {

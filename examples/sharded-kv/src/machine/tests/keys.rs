@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::random::Random;
 
 impl Kv {
     fn scan(&self, before: u64, count: u64, pattern: Option<&str>) -> (u64, Vec<String>) {
@@ -70,29 +71,23 @@ fn a_page_ends_when_the_pattern_has_taken_its_steps() {
 #[test]
 fn a_scan_survives_writes() {
     for seed in 1..200_u64 {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut random = |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
+        let mut random = Random::new(seed);
         let mut kv = if seed % 2 == 0 { Kv::default() } else { Kv::on_disk() };
-        let mut lasting: BTreeSet<String> = (0..random(60)).map(|number| format!("k{number}")).collect();
+        let mut lasting: BTreeSet<String> = (0..random.below(60)).map(|number| format!("k{number}")).collect();
         for key in &lasting {
             kv.put(key, "v");
         }
         let (mut before, mut seen, mut ever) = (0, BTreeSet::new(), lasting.clone());
         loop {
             let keys;
-            (before, keys) = kv.scan(before, random(7) + 1, None);
+            (before, keys) = kv.scan(before, random.below(7) + 1, None);
             seen.extend(keys);
             if before == 0 {
                 break;
             }
-            for _ in 0..random(8) {
-                let key = format!("k{}", random(90));
-                if kv.get(&key).is_some() && random(2) == 0 {
+            for _ in 0..random.below(8) {
+                let key = format!("k{}", random.below(90));
+                if kv.get(&key).is_some() && random.below(2) == 0 {
                     kv.delete(&key);
                     lasting.remove(&key);
                 } else {

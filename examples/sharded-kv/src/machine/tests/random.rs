@@ -1,35 +1,15 @@
 //! Random commands, in random batches, with restarts and snapshots in between: memory and disk stay the same.
 
 use super::*;
-
-/// Numbers that depend on nothing but the seed.
-pub(in super::super) struct Random {
-    state: u64,
-    /// Bytes of the longest key.
-    longest: usize,
-}
+use crate::random::Random;
 
 impl Random {
-    pub(in super::super) fn new(seed: u64, longest: usize) -> Self {
-        Self {
-            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            longest,
-        }
-    }
-
-    pub(in super::super) fn below(&mut self, end: u64) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state % end
-    }
-
-    /// One of few, some of them too long to be the name of a row.
-    fn key(&mut self) -> Bytes {
+    /// One of few, some of them too long to be the name of a row, one of them of `long_bytes`.
+    fn key(&mut self, long_bytes: usize) -> Bytes {
         let number = self.below(12);
         match number {
             0 => bytes(""),
-            1 => bytes(&"1".repeat(self.longest)),
+            1 => bytes(&"1".repeat(long_bytes)),
             2 => bytes(&"2".repeat(2_000)),
             3 => bytes(&"k".repeat(1_024)),
             4 => bytes(&"k".repeat(1_025)),
@@ -54,27 +34,28 @@ impl Random {
         }
     }
 
-    pub(in super::super) fn command(&mut self, now: Timestamp) -> Command {
-        let (key, value) = (self.key(), self.value());
+    /// One of the keys has `long_bytes`.
+    pub(in crate::machine) fn command(&mut self, now: Timestamp, long_bytes: usize) -> Command {
+        let (key, value) = (self.key(long_bytes), self.value());
         match self.below(22) {
             0..4 => {
                 let conditions = [Condition::Always, Condition::Absent, Condition::Present];
                 Command::Set {
                     key: key.into(),
                     value: value.into(),
-                    condition: conditions[usize::try_from(self.below(3)).unwrap()],
+                    condition: conditions[self.place(conditions.len())],
                     get: self.below(2) == 0,
                     expiry: self.expiry(now),
                 }
             }
             4 => Command::Delete {
-                keys: vec![key, self.key()],
+                keys: vec![key, self.key(long_bytes)],
             },
             5 => Command::SetMany {
-                pairs: vec![(key, value), (self.key(), self.value())],
+                pairs: vec![(key, value), (self.key(long_bytes), self.value())],
             },
             6 => Command::SetManyAbsent {
-                pairs: vec![(key, value), (self.key(), self.value())],
+                pairs: vec![(key, value), (self.key(long_bytes), self.value())],
             },
             7 => Command::Add { key, delta: 3 },
             8 => Command::AddDecimal { key, delta: value },
@@ -100,23 +81,23 @@ impl Random {
             15 => Command::Persist { key },
             16 => Command::Rename {
                 from: key,
-                to: self.key(),
+                to: self.key(long_bytes),
                 if_absent: self.below(2) == 0,
             },
             17 => Command::Copy {
                 from: key,
-                to: self.key(),
+                to: self.key(long_bytes),
                 replace: self.below(2) == 0,
             },
             18 if self.below(4) == 0 => Command::Flush,
             18 | 19 => Command::Purge,
             _ => {
-                let watched = (0..self.below(2)).map(|_| (self.key(), self.below(3)));
+                let watched = (0..self.below(2)).map(|_| (self.key(long_bytes), self.below(3)));
                 let watched = watched.collect();
                 let operations = (0..self.below(4)).map(|_| match self.below(3) {
-                    0 => Operation::Read(Query::GetMany(vec![self.key(), self.key()])),
+                    0 => Operation::Read(Query::GetMany(vec![self.key(long_bytes), self.key(long_bytes)])),
                     1 => Operation::Read(Query::KeyCount),
-                    _ => Operation::Write(self.command(now)),
+                    _ => Operation::Write(self.command(now, long_bytes)),
                 });
                 let operations = operations.collect();
                 Command::Transaction { watched, operations }
@@ -125,15 +106,18 @@ impl Random {
     }
 }
 
+/// Bytes of one of the keys.
+const LONG_KEY_BYTES: usize = 70_000;
+
 #[test]
 fn memory_and_disk_stay_the_same() {
     for seed in 1..30_u64 {
         println!("seed {seed}");
-        let mut random = Random::new(seed, 70_000);
+        let mut random = Random::new(seed);
         let (mut kv, mut now) = (Kv::default(), NOW);
         for _ in 0..150 {
             now = now.plus(random.below(5));
-            let command = random.command(now);
+            let command = random.command(now, LONG_KEY_BYTES);
             kv.apply(command, now);
             match random.below(40) {
                 0 => kv.reopen(),
@@ -148,7 +132,7 @@ fn memory_and_disk_stay_the_same() {
             }
         }
         kv.commit();
-        let many = (0..20).map(|_| random.key()).collect();
+        let many = (0..20).map(|_| random.key(LONG_KEY_BYTES)).collect();
         kv.query(Query::Versions(many));
     }
 }

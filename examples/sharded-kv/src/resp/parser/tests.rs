@@ -1,23 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-
-/// A small generator (splitmix64): the seed names the run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> usize {
-        usize::try_from(self.next() % bound).unwrap()
-    }
-}
+use crate::random::Random;
 
 /// All commands in `pieces`, each handed to the parser as it arrives.
 fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Vec<Vec<u8>>>, ProtocolError> {
@@ -189,14 +173,14 @@ fn random_bytes_never_panic() {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(1);
     println!("RAFTYARD_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let alphabet = b"*$\r\n\r\n0123-+:\"'\\x agSET\0\xff";
     for _ in 0..20_000 {
         let input: Vec<u8> = (0..random.below(80))
-            .map(|_| alphabet[random.below(alphabet.len() as u64)])
+            .map(|_| alphabet[random.place(alphabet.len())])
             .collect();
         let whole = parse(&input);
-        let cut = random.below(input.len() as u64 + 1);
+        let cut = random.place(input.len() + 1);
         let split = parse_pieces([&input[..cut], &input[cut..]]);
         assert_eq!(whole, split, "seed {seed}: {}", input.escape_ascii());
     }

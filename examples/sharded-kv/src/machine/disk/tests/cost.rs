@@ -1,6 +1,8 @@
 //! What keys on disk cost, printed:
 //! `RAFTYARD_KEYS=1000000 cargo test --release -p sharded-kv --bin raftyard-kv what_keys_on_disk_cost -- --ignored --nocapture`
 
+use std::time::Instant;
+
 use super::*;
 
 /// Commands that become one batch, with what a session has to remember of them.
@@ -15,13 +17,8 @@ fn what_keys_on_disk_cost() {
     for (what, step) in [("new keys", 1), ("keys that are overwritten", 7_919)] {
         let start = Instant::now();
         for number in 0..keys {
-            let set = Command::Set {
-                key: format!("key:{:012}", number * step % keys).as_bytes().into(),
-                value: [b'x'; 100][..].into(),
-                condition: Condition::Always,
-                get: false,
-                expiry: Expiry::Never,
-            };
+            let key = format!("key:{:012}", number * step % keys);
+            let set = Command::set(key.as_bytes().into(), [b'x'; 100][..].into(), Expiry::Never);
             machine.apply(set, Timestamp(1_000)).unwrap();
             if (number + 1) % BATCH == 0 {
                 let applied = record("applied", Some(&number.to_string()));

@@ -16,7 +16,7 @@ use self::judge::{Verdict, judge};
 use self::world::{Image, World};
 use bytes::Bytes;
 
-use super::super::super::tests::random::Random;
+use crate::random::Random;
 
 const PAGE_BYTES: usize = 4_096;
 
@@ -69,12 +69,12 @@ impl Torture<'_> {
 
     fn flip_bits(&mut self, flips: u64, random: &mut Random) {
         for name in self.names() {
-            let bytes = self.image[&name].len() as u64;
+            let bytes = self.image[&name].len();
             if bytes == 0 {
                 continue;
             }
             for _ in 0..flips {
-                let (at, bit) = (usize::try_from(random.below(bytes)).unwrap(), random.below(8));
+                let (at, bit) = (random.place(bytes), random.below(8));
                 self.damage("a flipped bit", &format!("{name:?} at {at}"), |image| {
                     image.get_mut(&name).unwrap()[at] ^= 1 << bit;
                 });
@@ -93,9 +93,9 @@ impl Torture<'_> {
                 continue;
             }
             for _ in 0..flips {
-                let start = starts[usize::try_from(random.below(starts.len() as u64)).unwrap()];
+                let start = starts[random.place(starts.len())];
                 // The number's lower bits matter most.
-                let (at, bit) = (start + usize::try_from(random.below(8)).unwrap(), random.below(8));
+                let (at, bit) = (start + random.place(8), random.below(8));
                 self.damage(
                     "a flipped bit in a batch's head",
                     &format!("{name:?} at {at}, bit {bit}"),
@@ -198,7 +198,7 @@ fn whatever_the_disk_does_no_group_is_what_it_never_was() {
     let mut wrong = Vec::new();
     for rotated in [false, true] {
         let world = lived(seed, rotated);
-        let mut random = Random::new(seed + 1, 0);
+        let mut random = Random::new(seed + 1);
         let mut torture = Torture {
             world: &world,
             image: world.image(),

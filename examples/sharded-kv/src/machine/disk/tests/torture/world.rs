@@ -4,10 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::super::super::tests::random::Random;
+use tempfile::TempDir;
+
 use super::super::*;
+use crate::bell::FirstDeadlines;
+use crate::random::Random;
 
 const GROUPS: u64 = 3;
+
+/// Bytes of one of the keys.
+const LONG_KEY_BYTES: usize = 1_500;
 
 /// What a group was after a batch.
 #[derive(Clone)]
@@ -65,7 +71,7 @@ impl World {
             store: None,
             machines: Vec::new(),
             groups: (1..=GROUPS).map(group).collect(),
-            random: Random::new(seed, 1_500),
+            random: Random::new(seed),
             ends: BTreeMap::new(),
         };
         world.open(2);
@@ -98,7 +104,7 @@ impl World {
 
     /// Random commands to one group become a batch.
     pub(super) fn commit(&mut self) {
-        let place = usize::try_from(self.random.below(GROUPS)).unwrap();
+        let place = self.random.place(self.groups.len());
         let (group, machine) = (&mut self.groups[place], &mut self.machines[place]);
         if self.random.below(20) == 0 && group.history.len() > 1 {
             group.restore(machine);
@@ -140,7 +146,7 @@ impl Group {
     fn commit(&mut self, machine: &mut DiskKv, random: &mut Random) {
         for _ in 0..=random.below(2) {
             self.now = self.now.plus(random.below(5));
-            let command = random.command(self.now);
+            let command = random.command(self.now, LONG_KEY_BYTES);
             let answer = machine.apply(command.clone(), self.now).unwrap();
             assert_eq!(self.memory.apply(command, self.now), answer);
         }
