@@ -38,7 +38,7 @@ impl<W: Workload> World<W> {
             node.lives += 1;
             let vital = Vital::new(id, node.lives, self.threads.doom());
             if let Some(operations) = node.fuse.take() {
-                vital.light_fuse(operations);
+                vital.light_fuse(operations, false, true);
             }
             node.vital = Some(vital.clone());
             (vital, node.lives)
