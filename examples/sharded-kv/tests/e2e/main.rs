@@ -10,6 +10,7 @@ mod expiry;
 mod failover;
 mod limits;
 mod membership;
+mod newcomers;
 mod proxy;
 mod proxy_leader;
 mod refusals;
