@@ -49,6 +49,18 @@ pub struct Tuning {
     pub apply_bytes_max: usize,
 }
 
+impl Tuning {
+    /// Bytes of entries in memory beyond which none are kept that are durable, not even those that the state machine
+    /// still has to apply: it gets them from the disk. Room enough for what is on its way and what is being applied, so that
+    /// a replica that keeps up never gets there.
+    pub(crate) fn cache_bytes_limit(&self) -> usize {
+        let on_its_way = self
+            .inflight_bytes_max
+            .saturating_add(self.apply_bytes_max.saturating_mul(2));
+        on_its_way.saturating_add(self.cache_bytes_max)
+    }
+}
+
 impl Default for Tuning {
     fn default() -> Self {
         Self {

@@ -198,7 +198,6 @@ impl Group {
                 session,
             };
             self.send(from, reply, effects);
-            self.retry_forwarded_reads(from, effects);
         }
     }
 }

@@ -169,6 +169,7 @@ impl Group {
             Input::Message(message) => self.on_message(message, effects),
             Input::Propose { id, commands } => self.on_propose(id, commands, effects),
             Input::Read { id, forwarded } => self.on_read(id, forwarded, effects),
+            Input::GiveUpReads { through } => self.give_up_reads(through),
             Input::Transfer { id, to } => self.on_transfer(id, to, effects),
             Input::ChangeMembership { id, change } => self.on_change(id, change, effects),
             Input::Persisted { seq } => {
@@ -226,6 +227,9 @@ impl Group {
         } = message;
         let config = &self.config;
         if group != config.group || incarnation != config.incarnation || to != config.node || from == config.node {
+            return;
+        }
+        if term > Term::NAMED_MAX {
             return;
         }
         match &body {
@@ -333,8 +337,11 @@ impl Group {
             Role::Leader(leader) => leader.matched_by_all().min(self.applying),
             _ => self.applying,
         };
+        let tuning = &self.config.tuning;
+        self.log.trim_cache(done, self.applying, tuning.cache_bytes_max);
+        // A state machine that lags is no reason to keep in memory all that arrives meanwhile.
         self.log
-            .trim_cache(done, self.applying, self.config.tuning.cache_bytes_max);
+            .trim_cache(done, self.log.durable(), tuning.cache_bytes_limit());
     }
 
     /// It fell asleep, perhaps for ever: it keeps only the memory that it needs.

@@ -50,7 +50,11 @@ id!(
 );
 
 impl Term {
-    /// The term that a campaign in this one's successor runs in.
+    /// The last that a replica goes along with when a peer names it: none that was reached by counting is anywhere near,
+    /// and after it there are as many again to go on to.
+    pub(crate) const NAMED_MAX: Self = Self(u64::MAX / 2);
+
+    /// The term after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)

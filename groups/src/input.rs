@@ -49,6 +49,11 @@ pub enum Input {
         /// Whether a follower may serve it, after asking the leader for the read index; if not, it refuses.
         forwarded: bool,
     },
+    /// Nobody here waits any more for reads that have no answer yet: this one, and those that were asked before it.
+    GiveUpReads {
+        /// The last of them; ids ascend in the order in which reads are asked.
+        through: ReadId,
+    },
     /// Somebody here wants another replica to lead (thesis §3.10).
     Transfer {
         /// Comes back in [`Effects::transfers`](crate::Effects::transfers).

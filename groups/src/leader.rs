@@ -193,7 +193,9 @@ impl Group {
             .iter_mut()
             .filter_map(|(peer, progress)| progress.is_stalled(now).then_some(*peer))
             .collect();
-        self.send_heartbeats(false, effects);
+        // A round of reads that got lost is confirmed by these.
+        let all = leader.reads.is_waiting();
+        self.send_heartbeats(all, effects);
         for peer in stalled {
             self.ask_for_end(peer, effects);
         }

@@ -257,6 +257,11 @@ impl Log {
         }
     }
 
+    /// Bytes of entries in memory.
+    pub(crate) fn cache_bytes(&self) -> usize {
+        self.cache_bytes
+    }
+
     /// The entries in memory.
     #[cfg(debug_assertions)]
     pub(crate) fn in_memory(&self) -> impl Iterator<Item = &Entry> {

@@ -170,7 +170,6 @@ impl Group {
             session: Some(session),
         };
         effects.send.push(self.message(leader, term, Body::Prompt(question)));
-        self.ask_again_for_reads(leader, effects);
     }
 
     /// The deadline of one that may not campaign now: another one. If it is bound by a promise, it asks.

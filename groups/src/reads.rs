@@ -5,13 +5,16 @@
 use crate::effects::{Effects, ReadOutcome};
 use crate::group::{Group, Role};
 use crate::ids::{LogIndex, NodeId};
-use crate::input::ReadId;
+use crate::input::{Moment, ReadId};
 use crate::message::{Prompt, ReadRequest, ReadRound};
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
 /// Rounds that may be on their way at once. What is asked meanwhile shares the next.
 const ROUNDS_MAX: usize = 4;
+
+/// Heartbeat intervals after which a follower's request, or its answer, is taken as lost.
+const REQUEST_INTERVALS: u64 = 2;
 
 /// Reads that a leader was asked for.
 #[derive(Clone, Debug, Default, Hash)]
@@ -40,8 +43,9 @@ struct Round {
 }
 
 impl Reads {
+    /// (Who asks for a peer asks again. Here each has its own name.)
     pub(crate) fn ask(&mut self, reader: Reader) {
-        if !self.asked.contains(&reader) {
+        if matches!(reader, Reader::Here(_)) || !self.asked.contains(&reader) {
             self.asked.push(reader);
         }
     }
@@ -85,6 +89,14 @@ impl Reads {
         ready
     }
 
+    fn give_up(&mut self, through: ReadId) {
+        let is_wanted = |reader: &Reader| !matches!(reader, Reader::Here(id) if *id <= through);
+        self.asked.retain(is_wanted);
+        for round in &mut self.rounds {
+            round.readers.retain(is_wanted);
+        }
+    }
+
     pub(crate) fn is_asked(&self) -> bool {
         !self.asked.is_empty()
     }
@@ -114,8 +126,8 @@ pub(crate) struct ForwardedReads {
     /// In the request that is on its way.
     waiting: Vec<ReadId>,
     request: ReadRequest,
-    /// Heartbeats since the request was sent: from the second on it, or its answer, is taken as lost.
-    heartbeats: u32,
+    /// When it, or its answer, is taken as lost.
+    due: Moment,
 }
 
 impl ForwardedReads {
@@ -129,20 +141,23 @@ impl ForwardedReads {
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.asked.is_empty()
     }
+
+    fn give_up(&mut self, through: ReadId) {
+        self.asked.retain(|id| *id > through);
+        self.waiting.retain(|id| *id > through);
+    }
 }
 
 impl ForwardedReads {
-    /// Without the name of the request, which is random.
+    /// Without the name of the request, which is random, and without its deadline.
     pub(crate) fn fingerprint(&self, state: &mut impl Hasher) {
         let Self {
             asked,
             waiting,
             request: _,
-            heartbeats,
+            due: _,
         } = self;
-        // One that waits for nothing counts heartbeats for nothing, and more than one is as good as many.
-        let heartbeats = (!waiting.is_empty()).then_some(*heartbeats.min(&1));
-        (asked, waiting, heartbeats).hash(state);
+        (asked, waiting).hash(state);
     }
 }
 
@@ -178,44 +193,53 @@ impl Group {
         }
     }
 
-    /// Sends the next request of a follower, if one is due.
+    /// Whom a follower's reads are asked of.
+    fn asks_for_reads(&self) -> Option<NodeId> {
+        self.leader().filter(|leader| *leader != self.config.node)
+    }
+
+    /// When a follower's request is sent again, if one has no answer yet.
+    pub(crate) fn reads_due(&self) -> Option<Moment> {
+        let is_waiting = !self.forwarded.waiting.is_empty() && self.asks_for_reads().is_some();
+        is_waiting.then_some(self.forwarded.due)
+    }
+
+    /// Sends the next request of a follower, or again the one that has no answer, if that is due: by the clock, since a
+    /// leader sends no heartbeats while it sleeps, or to those who acknowledge anyway. Whenever it is answered, that was
+    /// after all its reads were asked.
     pub(crate) fn forward_reads(&mut self, effects: &mut Effects) {
-        let Some(leader) = self.leader().filter(|leader| *leader != self.config.node) else {
+        let Some(leader) = self.asks_for_reads() else {
             return;
         };
-        if self.forwarded.waiting.is_empty() && !self.forwarded.asked.is_empty() {
+        if self.forwarded.waiting.is_empty() {
+            if self.forwarded.asked.is_empty() {
+                return;
+            }
             // Never the number of an earlier request, of an earlier life neither: its late answer would
             // pass for this one's.
             self.forwarded.request = ReadRequest(self.rng.next());
             self.forwarded.waiting = std::mem::take(&mut self.forwarded.asked);
-            self.forwarded.heartbeats = 0;
-            let request = self.forwarded.request;
-            self.send(leader, Prompt::ReadIndex { request }, effects);
-            // A leader that sleeps makes no heartbeats to ask again by.
+            // Should there be no answer at all, who slept until now has to ask whether its leader is still there.
             let deadline = self.next_election_deadline();
             if let Role::Follower(follower) = &mut self.role
                 && follower.is_asleep
             {
                 follower.deadline = deadline;
             }
+        } else if self.now < self.forwarded.due {
+            return;
         }
+        let interval = self.config.tuning.heartbeat_interval_ms.max(1);
+        self.forwarded.due = self.now.plus(interval.saturating_mul(REQUEST_INTERVALS));
+        let request = self.forwarded.request;
+        self.send(leader, Prompt::ReadIndex { request }, effects);
     }
 
-    /// An answer may have been lost.
-    pub(crate) fn ask_again_for_reads(&mut self, leader: NodeId, effects: &mut Effects) {
-        if self.leader() == Some(leader) && !self.forwarded.waiting.is_empty() {
-            let request = self.forwarded.request;
-            self.send(leader, Prompt::ReadIndex { request }, effects);
-        }
-    }
-
-    /// The leader lives: a request without an answer is sent again. Whenever it is answered, that was after
-    /// all its reads were asked.
-    pub(crate) fn retry_forwarded_reads(&mut self, leader: NodeId, effects: &mut Effects) {
-        self.forwarded.heartbeats = self.forwarded.heartbeats.saturating_add(1);
-        if self.forwarded.heartbeats > 1 && !self.forwarded.waiting.is_empty() {
-            let request = self.forwarded.request;
-            self.send(leader, Prompt::ReadIndex { request }, effects);
+    /// Nobody waits any more for the reads up to this one.
+    pub(crate) fn give_up_reads(&mut self, through: ReadId) {
+        self.forwarded.give_up(through);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.reads.give_up(through);
         }
     }
 

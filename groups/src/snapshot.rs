@@ -23,7 +23,7 @@ impl Group {
         membership: Arc<Membership>,
         effects: &mut Effects,
     ) {
-        if from == self.config.node || last.term > term {
+        if from == self.config.node || last.term > term || term > Term::NAMED_MAX {
             return;
         }
         if term > self.hard.term {

@@ -99,6 +99,12 @@ impl Group {
         self.log.durable()
     }
 
+    /// Bytes of entries of its log that it holds in memory.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        self.log.cache_bytes()
+    }
+
     /// The commit index: up to here entries are committed, as far as it knows.
     #[must_use]
     pub fn commit(&self) -> LogIndex {
@@ -118,7 +124,8 @@ impl Group {
             return Moment(u64::MAX);
         }
         let resignations = self.resignations_due().unwrap_or(Moment(u64::MAX));
-        self.role_deadline().min(resignations)
+        let reads = self.reads_due().unwrap_or(Moment(u64::MAX));
+        self.role_deadline().min(resignations).min(reads)
     }
 
     /// When its role wants something done.

@@ -6,8 +6,9 @@
 mod support;
 
 use raftyard_groups::{
-    Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LoadPurpose, LogIndex, Membership, Moment, NodeId,
-    Persist, PersistSeq, Promise, ProposalId, Proposed, Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
+    Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LoadPurpose, LogId, LogIndex, Membership, Moment,
+    NodeId, Payload, Persist, PersistSeq, Promise, Prompt, ProposalId, Proposed, ReadId, ReadOutcome, ReadRound,
+    Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
 };
 use std::sync::Arc;
 use support::replica::{Replica, accepted, append, heartbeat, message, vote};
@@ -124,7 +125,7 @@ fn numbers_of_writes_ascend_and_acknowledge_all_before() {
 fn a_candidate_is_not_elected_before_its_own_vote_is_durable() {
     let mut replica = Replica::new(3, 0, &[]);
     replica.time_out();
-    replica.hear(2, 1, raftyard_groups::Prompt::PreVoteReply { granted: true });
+    replica.hear(2, 1, Prompt::PreVoteReply { granted: true });
     replica.hear(2, 1, Promise::VoteGranted);
     assert_eq!(replica.group.role(), RoleKind::Candidate);
     replica.sync();
@@ -234,9 +235,9 @@ fn a_late_append_is_acknowledged_up_to_the_commit_index() {
 #[test]
 fn a_late_refusal_does_not_move_a_probe() {
     let mut leader = Replica::leader(3, 1, &[1, 1, 1, 1]);
-    let refused = |index: u64| raftyard_groups::Prompt::AppendRejected {
+    let refused = |index: u64| Prompt::AppendRejected {
         refused: LogIndex(index),
-        hint: raftyard_groups::LogId::new(1, 0),
+        hint: LogId::new(1, 0),
     };
     for late in [1, 2, 3, 5] {
         let before = leader.group.describe_peers();
@@ -339,4 +340,133 @@ fn an_acknowledgement_of_an_older_term_counts_for_nothing() {
     assert_eq!(leader.group.commit(), LogIndex(0));
     leader.hear(2, 2, accepted(2));
     assert_eq!(leader.group.commit(), LogIndex(2));
+}
+
+/// A state machine that lags holds up nobody, so nobody waits for it to have room: it reads what it lacks from the disk.
+#[test]
+fn what_a_lagging_state_machine_lacks_is_not_kept_in_memory() {
+    const COMMAND: usize = 100_000;
+    let mut replica = Replica::new(3, 1, &[]);
+    let mut applied = Vec::new();
+    let mut most = 0;
+    for index in 1..=1_000_u64 {
+        let entry = Entry {
+            index: LogIndex(index),
+            term: Term(1),
+            payload: Payload::Command(vec![0; COMMAND].into()),
+        };
+        let prev = LogId::new(u64::from(index > 1), index - 1);
+        let commit = LogIndex(index);
+        let entries = vec![entry];
+        applied.extend(replica.hear(2, 1, Prompt::Append { prev, entries, commit }).applied);
+        applied.extend(replica.sync().applied);
+        most = most.max(replica.group.cache_bytes());
+    }
+    assert!(most < 10_000_000, "{most} bytes in memory");
+    assert!(applied.len() < 20, "none was said to be applied");
+
+    // Then it gets all of them, in order.
+    while applied.len() < 1_000 {
+        let through = applied.last().map(|entry| entry.index).unwrap();
+        let mut said = replica.tell(Input::Applied { through });
+        if let Some(load) = said.effects.load.pop() {
+            assert_eq!(load.from, through.next());
+            let entries = (load.from.0..=load.from.0 + 9).map(|index| Entry {
+                index: LogIndex(index),
+                term: Term(1),
+                payload: Payload::Command(vec![0; COMMAND].into()),
+            });
+            said = replica.tell(Input::Loaded {
+                purpose: load.purpose,
+                from: load.from,
+                entries: entries.collect(),
+            });
+        }
+        assert!(!said.applied.is_empty(), "stuck after {through}");
+        applied.extend(said.applied);
+    }
+    assert!(applied.iter().map(|entry| entry.index.0).eq(1..=1_000));
+}
+
+/// A follower that can't campaign, and whose leader is gone: nobody else tells it to ask no more.
+#[test]
+fn reads_that_nobody_waits_for_are_not_asked_for() {
+    let membership = Membership::new([2, 3].map(n), [], [n(1)]).unwrap();
+    let mut learner = Replica::with(membership, 1, &[], 1);
+    learner.hear(2, 1, heartbeat(0));
+    let asked = learner.tell(Input::Read {
+        id: ReadId(1),
+        forwarded: true,
+    });
+    assert_eq!(asked.at_once, ["n1→n2 @1 read index?"]);
+    learner.tell(Input::Read {
+        id: ReadId(2),
+        forwarded: true,
+    });
+    for _ in 0..10 {
+        assert_eq!(
+            learner.time_out().at_once,
+            ["n1→n2 @1 read index?"],
+            "it may have been lost"
+        );
+    }
+    learner.tell(Input::GiveUpReads { through: ReadId(2) });
+    assert_eq!(learner.group.deadline(), Moment(u64::MAX));
+    let asked = learner.tell(Input::Read {
+        id: ReadId(3),
+        forwarded: true,
+    });
+    assert_eq!(asked.at_once, ["n1→n2 @1 read index?"]);
+}
+
+/// The same of a leader that can't commit: neither its followers' answers nor its own step bring an end.
+#[test]
+fn a_leader_forgets_the_reads_that_nobody_waits_for() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    for id in 1..=3 {
+        leader.tell(Input::Read {
+            id: ReadId(id),
+            forwarded: false,
+        });
+    }
+    leader.tell(Input::GiveUpReads { through: ReadId(2) });
+    leader.sync();
+    leader.hear(2, 1, accepted(1));
+    let answered = leader.hear(
+        2,
+        1,
+        Prompt::HeartbeatReply {
+            round: ReadRound(1),
+            priority: 0,
+            commit: LogIndex(0),
+            session: None,
+        },
+    );
+    assert_eq!(
+        answered.effects.reads,
+        [(ReadId(3), ReadOutcome::Ready { index: LogIndex(1) })]
+    );
+}
+
+#[test]
+fn a_term_that_nobody_can_have_reached_is_not_adopted() {
+    let mut replica = Replica::new(3, 1, &[1]);
+    for term in [u64::MAX, u64::MAX / 2 + 1] {
+        for said in [
+            replica.hear(2, term, vote(9, 1)),
+            replica.hear(2, term, heartbeat(0)),
+            replica.hear(2, term, Prompt::PreVoteReply { granted: false }),
+            replica.tell(Input::SnapshotReceived {
+                from: n(2),
+                term: Term(term),
+                last: LogId::new(1, 9),
+                membership: Arc::new(Membership::of_voters([1, 2, 3].map(n)).unwrap()),
+            }),
+        ] {
+            assert!(said.at_once.is_empty() && said.write.is_none());
+        }
+    }
+    assert_eq!(replica.group.term(), Term(1));
+    replica.time_out();
+    assert_eq!(replica.group.term(), Term(1));
 }

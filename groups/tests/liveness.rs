@@ -454,6 +454,30 @@ fn who_is_no_peer_any_more_keeps_what_it_was_granted() {
     assert!(two.granted().unwrap() > last, "no name is given twice");
 }
 
+/// An operator removed it and set it again: on another disk, so that it has started less often than the one before.
+#[test]
+fn another_node_under_the_same_id_gets_a_session_and_grants_one() {
+    for (of, other) in [(S, Q), (Q, S)] {
+        let mut two = Two::new();
+        two.boots = 100;
+        two.start(other, false);
+        two.pass(1_000, |_| true);
+        let session = two.granted();
+        assert!(session.is_some() && two.believed().is_some());
+
+        let now = two.clock(of);
+        let node = two.nodes.get_mut(&of).unwrap();
+        node.set_peers([], now);
+        node.set_peers([S, Q], now);
+        assert_eq!(two.granted().is_some(), session.is_some(), "what was promised holds");
+        two.boots = 50;
+        two.start(other, false);
+        two.pass(3_000, |_| true);
+        assert!(two.granted().is_some() && two.granted() != session, "{of} knows it");
+        assert!(two.believed().is_some(), "{of} is known by it");
+    }
+}
+
 /// Loss, delay, duplication, reordering, restarts and pauses at random, with clocks at both ends of what they may
 /// differ by.
 #[test]

@@ -118,6 +118,7 @@ scripts! {
     g05_follower_read_and_leader_lost
     g06_follower_read_and_new_leader
     g07_cut_off_leader_confirms_nothing
+    g08_lost_read_index_without_heartbeats
     h01_add_and_promote_a_learner
     h02_add_a_voter
     h03_rounds_of_catching_up

@@ -16,6 +16,8 @@ pub(super) struct Granted {
     /// The newest life of the peer that was heard of.
     known: Option<NodeIncarnation>,
     live: Option<Live>,
+    /// Which lives it had says nothing of whoever it is once the session is over.
+    is_another: bool,
     /// Replies to that life, with when they were sent, ascending.
     replies: VecDeque<(u64, Moment)>,
     flaps: Flaps,
@@ -46,8 +48,21 @@ impl Granted {
 
     fn end(&mut self, now: Moment, config: &LivenessConfig) -> Option<SessionId> {
         let live = self.live.take()?;
+        if std::mem::take(&mut self.is_another) {
+            *self = Self::default();
+            return Some(live.session);
+        }
         self.flaps.withdrawn(now.since(live.since), &config.probation);
         Some(live.session)
+    }
+
+    /// It was no peer for a while, and may be another node from now on. What was promised in the session that lives, if
+    /// one does, holds.
+    pub(super) fn begin_anew(&mut self) {
+        self.is_another = self.live.is_some();
+        if !self.is_another {
+            *self = Self::default();
+        }
     }
 
     /// Whether `incarnation` is the life of the peer that counts. A new one ends the session, which is returned.
@@ -61,10 +76,11 @@ impl Granted {
             Some(known) if known == incarnation => (true, None),
             Some(known) if !incarnation.succeeds(known) => (false, None),
             _ => {
+                let ended = self.end(now, config);
                 self.known = Some(incarnation);
                 self.replies.clear();
                 self.flaps.interrupted();
-                (true, self.end(now, config))
+                (true, ended)
             }
         }
     }
@@ -133,10 +149,11 @@ impl Granted {
         let Self {
             known,
             live,
+            is_another,
             replies,
             flaps,
         } = self;
-        (known, flaps).hash(state);
+        (known, is_another, flaps).hash(state);
         let live = live.map(|live| {
             let age = now.since(live.since).min(config.probation.forgiven_after_ms);
             (live.session, age, live.until.since(now))

@@ -116,14 +116,17 @@ impl Liveness {
     }
 
     /// From now on these are the peers. A session that was granted to one that is left out lives on to its end, since
-    /// promises were given in it; what one that is left out granted is not counted on any more.
+    /// promises were given in it; what one that is left out granted is not counted on any more. If it is a peer again
+    /// later, it may be another node under the same id: once that session is over, it is met as if for the first time.
     pub fn set_peers(&mut self, peers: impl IntoIterator<Item = NodeId>, now: Moment) {
         self.now = self.now.max(now);
         let peers: BTreeSet<NodeId> = peers.into_iter().filter(|peer| *peer != self.config.node).collect();
         for (node, peer) in &mut self.peers {
-            peer.gone = !peers.contains(node);
+            let was_gone = std::mem::replace(&mut peer.gone, !peers.contains(node));
             if peer.gone {
                 peer.believed = Believed::default();
+            } else if was_gone {
+                peer.granted.begin_anew();
             }
         }
         self.forget_gone();

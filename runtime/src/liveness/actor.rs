@@ -10,7 +10,7 @@ use crate::transport::{NodeParcel, TransportHandle};
 use crate::worker::Work;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
 use raftyard_groups::{Liveness, LivenessConfig, LivenessEffects, Moment, NodeId, NodeMessage, PairEvent};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ pub(crate) struct LivenessActor {
     storage: Arc<Inbox<StorageWork>>,
     transport: TransportHandle,
     counters: Arc<Counters>,
-    peers: BTreeSet<NodeId>,
+    /// With the number of the way to each.
+    peers: BTreeMap<NodeId, u64>,
     moving: Moving,
     /// When the storage was asked last.
     asked: Moment,
@@ -80,7 +81,7 @@ impl LivenessActor {
             storage,
             transport,
             counters,
-            peers: BTreeSet::new(),
+            peers: BTreeMap::new(),
             moving: Moving::default(),
             asked,
             taken: Vec::new(),
@@ -113,17 +114,10 @@ impl LivenessActor {
     }
 
     fn tick(&mut self, effects: &mut LivenessEffects) {
-        let flows = self.transport.data_flows();
+        let (peers, flows) = (self.transport.ways_by_peer(), self.transport.data_flows());
         let now = self.clock.now();
-        if !flows.keys().eq(&self.peers) {
-            let peers: BTreeSet<NodeId> = flows.keys().copied().collect();
-            let gone = self
-                .peers
-                .difference(&peers)
-                .map(|peer| PairEvent::Lapsed { peer: *peer });
-            effects.events.extend(gone);
-            self.liveness.set_peers(peers.iter().copied(), now);
-            self.peers = peers;
+        if peers != self.peers {
+            self.set_peers(peers, now, effects);
         }
         self.moving.look(now, &flows);
         if now.since(self.asked) >= self.config.interval_ms {
@@ -136,6 +130,16 @@ impl LivenessActor {
         let moving = &self.moving;
         self.liveness
             .tick(now, |peer| moves && moving.moves(peer, now, limit_ms), effects);
+    }
+
+    fn set_peers(&mut self, peers: BTreeMap<NodeId, u64>, now: Moment, effects: &mut LivenessEffects) {
+        let (stayed, gone): (Vec<_>, Vec<_>) = self.peers.iter().partition(|(peer, way)| peers.get(peer) == Some(way));
+        let lapsed = gone.into_iter().map(|(peer, _)| PairEvent::Lapsed { peer: *peer });
+        effects.events.extend(lapsed);
+        // In two steps: who was removed and set again is left out once, however soon that was.
+        self.liveness.set_peers(stayed.into_iter().map(|(peer, _)| *peer), now);
+        self.liveness.set_peers(peers.keys().copied(), now);
+        self.peers = peers;
     }
 
     /// After it was published.

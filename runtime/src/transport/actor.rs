@@ -68,7 +68,7 @@ impl BoundTransport {
             ways: Arc::default(),
             counters: Arc::default(),
         };
-        let actor = TransportActor {
+        let mut actor = TransportActor {
             config,
             disks,
             inbound,
@@ -78,6 +78,7 @@ impl BoundTransport {
             pace: None,
             tasks: Vec::new(),
             links: 0,
+            ways: 0,
             stop: CancellationToken::new(),
         };
         for (peer, address) in peers {
@@ -103,6 +104,8 @@ pub(crate) struct TransportActor {
     tasks: Vec<JoinHandle<()>>,
     /// How many were started: links of one node must not draw the same jitter.
     links: u64,
+    /// How many ways there were.
+    ways: u64,
     stop: CancellationToken,
 }
 
@@ -143,13 +146,15 @@ impl TransportActor {
         }
     }
 
-    fn add_way(&self, peer: NodeId, address: String) -> Arc<Way> {
+    fn add_way(&mut self, peer: NodeId, address: String) -> Arc<Way> {
         let bounds = OutboxBounds {
             bytes_max: self.config.limits.outbox_bytes_max,
             batch_bytes_target: self.config.limits.frame_bytes_target,
             message_bytes_max: self.config.limits.message_bytes_max(),
         };
-        let way = Way::new(address, bounds, &self.handle.counters, self.stop.child_token());
+        self.ways += 1;
+        let stop = self.stop.child_token();
+        let way = Way::new(self.ways, address, bounds, &self.handle.counters, stop);
         let way = Arc::new(way);
         self.handle.ways.write().insert(peer, way.clone());
         way

@@ -21,6 +21,8 @@ pub(crate) struct TransportHandle {
 
 /// All that leads to one peer.
 pub(super) struct Way {
+    /// No other way has it: who was removed as a peer and set again has another way.
+    number: u64,
     heartbeats: Arc<Outbox>,
     data: Arc<Outbox>,
     pub(super) bulk: Arc<BulkQueue>,
@@ -32,6 +34,7 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn new(
+        number: u64,
         address: String,
         bounds: OutboxBounds,
         counters: &Arc<Counters>,
@@ -41,6 +44,7 @@ impl Way {
         let data = outbox();
         data.open();
         Self {
+            number,
             heartbeats: outbox(),
             data,
             bulk: Arc::default(),
@@ -86,6 +90,12 @@ impl TransportHandle {
         if let Some(way) = self.ways.read().get(&parcel.to) {
             way.heartbeats.push_node(parcel);
         }
+    }
+
+    /// The peers, each with a number that is another one if it was no peer meanwhile.
+    pub(crate) fn ways_by_peer(&self) -> BTreeMap<NodeId, u64> {
+        let ways = self.ways.read();
+        ways.iter().map(|(peer, way)| (*peer, way.number)).collect()
     }
 
     /// By peer: how what groups want to have sent in bulk moves.

@@ -176,6 +176,8 @@ impl GroupActor {
         // A leader's tick that comes with what else there is needs no turn of its own.
         let is_ticked = is_ticked || (role == RoleKind::Leader && now >= self.core.deadline());
         inputs.extend(self.tick_or_campaign(is_ticked, now, &sessions));
+        let given_up = self.reads.take_given_up();
+        inputs.extend(given_up.map(|through| Input::GiveUpReads { through }));
         inputs.extend(self.ask_for_reads(jobs, now));
         if self.shared.is_store_full.get() && role == RoleKind::Leader && !commands.is_empty() {
             self.refuse_for_room(std::mem::take(&mut commands));

@@ -10,6 +10,8 @@ pub(crate) struct Reads {
     next: u64,
     /// Batches whose read index is not known yet, ascending by id.
     asked: VecDeque<Batch>,
+    /// The last of them that nobody waits for any more, until the core was told.
+    given_up: Option<ReadId>,
     /// Batches that wait until their read index is applied. (Read indexes ascend within a term; a handful of
     /// batches is all that ever waits.)
     ready: Vec<(LogIndex, Batch)>,
@@ -33,6 +35,7 @@ impl Reads {
         Self {
             next: 0,
             asked: VecDeque::new(),
+            given_up: None,
             ready: Vec::new(),
             replaying: Some(replaying),
             held: Vec::new(),
@@ -84,6 +87,7 @@ impl Reads {
     /// Gives up on those whose deadline has come.
     pub(crate) fn expire(&mut self, now: Moment) {
         while let Some(batch) = self.asked.pop_front_if(|batch| batch.deadline <= now) {
+            self.given_up = Some(batch.id);
             batch.fail(&ReadError::TimedOut);
         }
         for (_, batch) in self.ready.extract_if(.., |(_, batch)| batch.deadline <= now) {
@@ -92,6 +96,11 @@ impl Reads {
         for batch in self.held.extract_if(.., |batch| batch.deadline <= now) {
             batch.fail(&ReadError::TimedOut);
         }
+    }
+
+    /// What the core has to be told: nobody waits any more for this batch, and those before it.
+    pub(crate) fn take_given_up(&mut self) -> Option<ReadId> {
+        self.given_up.take()
     }
 
     /// Gives back the memory that it has no use for while nothing is read.
