@@ -12,6 +12,7 @@ mod limits;
 mod membership;
 mod newcomers;
 mod proxy;
+mod proxy_all_keys;
 mod proxy_leader;
 mod refusals;
 mod scale;
