@@ -12,6 +12,7 @@ use raftyard::{Consistency, ReadError};
 
 use crate::machine::{Answer, Query};
 use crate::node::Node;
+use crate::proxy;
 use crate::resp::Reply;
 
 /// Places of keys that one read looks at, at most: the group answers nobody else meanwhile.
@@ -89,7 +90,11 @@ impl Node {
             } => self.scan(cursor, pattern, count, scope).await,
             Gather::Replicas => Ok(Reply::Integer(self.replicas_of_writes())),
         };
-        reply.unwrap_or_else(|refusal| refusal)
+        let reply = reply.unwrap_or_else(|refusal| refusal);
+        match scope {
+            Scope::Led => reply,
+            Scope::All => proxy::final_refusal(reply),
+        }
     }
 
     /// How many keys the groups hold, `None` if one of them did not say.

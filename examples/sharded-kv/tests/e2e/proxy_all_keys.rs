@@ -14,10 +14,6 @@ fn set_all(address: &str) {
     }
 }
 
-fn is_error(value: &Value, beginning: &str) -> bool {
-    matches!(value, Value::Error(error) if error.starts_with(beginning))
-}
-
 /// Until its groups have other leaders nobody can say how many keys are in them.
 #[test]
 fn keys_are_counted_in_all_groups_or_not_at_all() {
@@ -35,7 +31,7 @@ fn keys_are_counted_in_all_groups_or_not_at_all() {
             Value::Integer(KEYS) if refused > 0 => break,
             Value::Integer(KEYS) => {}
             reply => {
-                assert!(is_error(&reply, "TRYAGAIN "), "{reply:?}");
+                assert!(reply.is_error("TRYAGAIN "), "{reply:?}");
                 refused += 1;
             }
         }
@@ -43,3 +39,32 @@ fn keys_are_counted_in_all_groups_or_not_at_all() {
     }
 }
 
+/// What only a replica can answer is not answered by one that has none, nor is the client sent elsewhere.
+#[test]
+fn a_node_without_replicas_forwards_what_it_can_and_tells_nobody_to_move() {
+    let mut cluster = ServerCluster::with_proxy(2, 4, true);
+    cluster.start_all();
+    set_all(&cluster.resp(1));
+    let third = cluster.add_joining();
+    cluster.start(third);
+    cluster.wait_ready(third);
+    let (peer, resp) = (cluster.peer(third), cluster.resp(third));
+    cluster.ctl(1, &["add-node", "3", "--peer", &peer, "--resp", &resp]);
+    let mut client = Connection::open(&resp).unwrap();
+    for _ in 0..4 {
+        assert_eq!(client.command(&["GET", "key-1"]).unwrap(), Value::bulk("v"));
+        for words in [
+            &["DBSIZE"][..],
+            &["RANDOMKEY"],
+            &["KEYS", "*"],
+            &["SCAN", "0"],
+            &["WATCH", "key-1"],
+        ] {
+            let reply = client.command(words).unwrap();
+            assert!(reply.is_error("TRYAGAIN "), "{words:?}: {reply:?}");
+        }
+        assert_eq!(client.command(&["MULTI"]).unwrap(), Value::ok());
+        assert_eq!(client.command(&["GET", "key-1"]).unwrap(), Value::Status("QUEUED".into()));
+        assert_eq!(client.command(&["EXEC"]).unwrap(), Value::Array(vec![Value::bulk("v")]));
+    }
+}
