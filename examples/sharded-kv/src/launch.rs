@@ -120,7 +120,7 @@ impl RunningNode {
         let resp = listener.local_addr().map_err(listen_error)?.to_string();
         let (stop, stopped) = watch::channel(false);
         let expiry = tokio::spawn(expiry::run(Arc::clone(&node), deadlines, stopped.clone()));
-        let server = tokio::spawn(server::run(listener, tls.map(Arc::new), Arc::clone(&node), stopped));
+        let server = tokio::spawn(server::run(listener, tls, Arc::clone(&node), stopped));
         Ok(Self {
             node,
             host: host.clone(),
