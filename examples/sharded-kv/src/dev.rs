@@ -102,6 +102,7 @@ impl Dev {
                 // The nodes share one machine.
                 workers: 1,
                 max_clients: DEFAULT_MAX_CLIENTS,
+                max_upstreams: usize::MAX,
                 state: self.state,
                 snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
                 proxy: self.proxy,

@@ -8,7 +8,7 @@ use raftyard::{
     Compaction, CreateGroupError, GroupId, NodeId, OpenError, QuarantineReason, RaftHost, TlsError, TlsNetwork,
 };
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::bell::FirstDeadlines;
@@ -107,6 +107,9 @@ impl RunningNode {
                 .transpose()?,
             password: config.password.clone(),
             groups: Some(config.shard_map.groups()),
+            connections_left: Some(Arc::new(Semaphore::new(
+                config.max_upstreams.min(Semaphore::MAX_PERMITS),
+            ))),
         };
         let tls = config.resp_tls.as_ref().map(Acceptor::open).transpose()?;
         let node = Arc::new(Node::new(topology(config, &learned), hosting, learned, config, dial));

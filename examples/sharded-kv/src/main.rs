@@ -151,6 +151,7 @@ fn run(mode: Mode) -> Result<ExitCode, RunError> {
                 tls: ca.as_deref().map(Connector::open).transpose()?,
                 password: operators_password(password_file.as_deref())?,
                 groups: None,
+                connections_left: None,
             };
             let asked = ctl::run(&node, &dial, command, process::announce);
             process::runtime()?.block_on(asked)?;

@@ -64,7 +64,10 @@ fn a_node_without_replicas_forwards_what_it_can_and_tells_nobody_to_move() {
             assert!(reply.is_error("TRYAGAIN "), "{words:?}: {reply:?}");
         }
         assert_eq!(client.command(&["MULTI"]).unwrap(), Value::ok());
-        assert_eq!(client.command(&["GET", "key-1"]).unwrap(), Value::Status("QUEUED".into()));
+        assert_eq!(
+            client.command(&["GET", "key-1"]).unwrap(),
+            Value::Status("QUEUED".into())
+        );
         assert_eq!(client.command(&["EXEC"]).unwrap(), Value::Array(vec![Value::bulk("v")]));
     }
 }
