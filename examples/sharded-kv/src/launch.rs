@@ -18,8 +18,8 @@ use crate::expiry;
 use crate::hosting::Hosting;
 use crate::node::Node;
 use crate::nodes_file::{self, NodesFileError};
+use crate::number_file::{self, NumberFileError};
 use crate::server;
-use crate::shard_file::{self, ShardFileError};
 use crate::state::{self, State, StateError};
 use crate::tls::{Acceptor, Connector, TlsFileError};
 use crate::topology::{Member, Topology};
@@ -28,7 +28,7 @@ use crate::topology::{Member, Topology};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
-    ShardFile(#[from] ShardFileError),
+    NumberFile(#[from] NumberFileError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error("tls: {0}")]
@@ -79,7 +79,7 @@ impl RunningNode {
     /// Opens the data directory, creates or reopens the groups, then serves clients. Until a group has a leader, its keys
     /// are answered `CLUSTERDOWN`.
     pub(crate) async fn start(config: &NodeConfig) -> Result<Self, StartError> {
-        shard_file::check(&config.data_dir, config.shard_map)?;
+        number_file::GROUPS.check(&config.data_dir, config.shard_map.groups())?;
         state::check(&config.data_dir, config.state)?;
         let host = open_host(config).await?;
         match Self::serve(config, &host).await {
@@ -93,7 +93,7 @@ impl RunningNode {
 
     async fn serve(config: &NodeConfig, host: &RaftHost) -> Result<Self, StartError> {
         let state = State::open(config.state, &config.data_dir, host)?;
-        shard_file::write(&config.data_dir, config.shard_map)?;
+        number_file::GROUPS.write(&config.data_dir, config.shard_map.groups())?;
         let deadlines = FirstDeadlines::new(config.shard_map.groups());
         let mut learned = nodes_file::read(&config.data_dir)?;
         learned.retain(|node| node.node != config.node && config.peers.iter().all(|peer| peer.node != node.node));
