@@ -17,6 +17,7 @@ mod proxy_leader;
 mod refusals;
 mod scale;
 mod scan;
+mod shutdown;
 mod snapshots;
 mod store_check;
 mod support;
