@@ -12,13 +12,18 @@ const RESERVE: usize = 384;
 /// What it keeps for each other node.
 const PER_PEER: usize = 8;
 
-/// Raises the limit as far as it goes, and has the nodes take no more clients than fit below it.
+/// Other nodes that one counts on which joins: it is told of them while it runs.
+const OTHERS_OF_JOINING: usize = 2;
+
+/// Raises the limit as far as it goes, and has the nodes take no more clients, and make no more connections for them, than
+/// fit below it.
 pub(crate) fn make_fit(configs: &mut [NodeConfig]) {
     let Some(limit) = raise() else { return };
     let share = limit / configs.len().max(1);
     for config in configs {
-        let wanted = config.max_clients;
-        config.max_clients = wanted.min(clients_max(config, share));
+        let (wanted, room) = (config.max_clients, for_clients(config, share));
+        config.max_clients = wanted.min(clients_max(config, room));
+        config.max_upstreams = room - config.max_clients;
         if config.max_clients < wanted {
             tracing::warn!(
                 node = config.node.0,
@@ -48,17 +53,26 @@ fn raise() -> Option<usize> {
     limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// The clients for whom `limit` open files leave enough; half of them where that is not so, since some have to be served.
-fn clients_max(config: &NodeConfig, limit: usize) -> usize {
+/// Of `limit` open files, those that are left for clients; half of them where that is not enough, since some have to be served.
+fn for_clients(config: &NodeConfig, limit: usize) -> usize {
     let tables = match config.state {
         StateKind::Memory => 0,
         StateKind::Disk => OPEN_TABLES,
     };
-    let reserve = RESERVE + tables + PER_PEER * config.peers.len();
-    let for_clients = limit.saturating_sub(reserve).max(limit / 2);
+    let reserve = RESERVE + tables + PER_PEER * others(config);
+    limit.saturating_sub(reserve).max(limit / 2).max(1)
+}
+
+/// The clients for whom `room` open files are enough.
+fn clients_max(config: &NodeConfig, room: usize) -> usize {
     // One who is served by forwarding may need a connection to each other node.
-    let each = if config.proxy { 1 + config.peers.len() } else { 1 };
-    (for_clients / each).max(1)
+    let each = if config.proxy { 1 + others(config) } else { 1 };
+    (room / each).max(1)
+}
+
+fn others(config: &NodeConfig) -> usize {
+    let least = if config.join { OTHERS_OF_JOINING } else { 0 };
+    config.peers.len().max(least)
 }
 
 #[cfg(test)]
@@ -84,10 +98,13 @@ mod tests {
             ("", 100_000, 100_000 - RESERVE - PER_PEER),
             ("state = \"disk\"", 2_048, 2_048 - RESERVE - PER_PEER - OPEN_TABLES),
             ("proxy = true", 2_000, (2_000 - RESERVE - PER_PEER) / 2),
+            ("proxy = true\njoin = true", 3_000, (3_000 - RESERVE - 2 * PER_PEER) / 3),
             ("", 256, 128),
             ("", 1, 1),
         ] {
-            assert_eq!(clients_max(&config(line), limit), clients, "{line} {limit}");
+            let config = config(line);
+            let room = for_clients(&config, limit);
+            assert_eq!(clients_max(&config, room), clients, "{line} {limit}");
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::certificates::{self, CertificateError, Wanted};
 use crate::config::{
     DEFAULT_DATA_DIR, DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads, RespTls, StateKind,
 };
+use crate::number_file::{self, NumberFileError};
 use crate::slots::{SLOT_COUNT, ShardMap};
 
 /// What the cluster is called.
@@ -24,7 +25,7 @@ const CERTIFICATE_DAYS: u32 = 30;
 /// What `dev` is asked for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
-    /// Number of nodes.
+    /// Number of nodes; can't be changed once there is data.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
     nodes: u16,
     /// Number of Raft groups that share the 16,384 slots; can't be changed once there is data.
@@ -64,12 +65,20 @@ pub(crate) enum DevError {
     #[error("--groups {0} is not between 1 and {SLOT_COUNT}")]
     Groups(u16),
     #[error(transparent)]
+    NumberFile(#[from] NumberFileError),
+    #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
 
 impl Dev {
+    /// Notes in the data directory how many nodes there are; an error if it was another number before.
+    pub(crate) fn claim(&self) -> Result<(), DevError> {
+        number_file::NODES.check(&self.data, self.nodes)?;
+        Ok(number_file::NODES.write(&self.data, self.nodes)?)
+    }
+
     /// Each node's configuration. Node `i` (from 1) serves clients on `port + i - 1` and other nodes 1000 ports above it,
     /// on the loopback address only; its data is in `node-i`. With TLS its certificates are made.
     pub(crate) fn configs(&self) -> Result<Vec<NodeConfig>, DevError> {
@@ -102,6 +111,7 @@ impl Dev {
                 // The nodes share one machine.
                 workers: 1,
                 max_clients: DEFAULT_MAX_CLIENTS,
+                max_upstreams: usize::MAX,
                 state: self.state,
                 snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
                 proxy: self.proxy,

@@ -42,7 +42,7 @@ pub(crate) struct Stranger {
 /// Serves clients on `listener`, over TLS if there is `tls`, until `stop` becomes true, then lets the connections finish what they received.
 pub(crate) async fn run(
     listener: TcpListener,
-    tls: Option<Arc<Acceptor>>,
+    tls: Option<Acceptor>,
     node: Arc<Node>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -89,7 +89,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Serves the client if there is room for one more.
-async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
+async fn admit(socket: TcpStream, tls: Option<Acceptor>, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let Some(_room) = node.clients().room() else {
         return reject(socket, tls.is_some(), &node).await;
     };

@@ -125,15 +125,14 @@ impl Wire {
         Ok(false)
     }
 
-    /// Ends the connection in an orderly way.
-    pub(crate) async fn close(mut self) -> io::Result<()> {
-        self.flush().await?;
-        self.shutdown().await
+    /// Whether there is input that came while output was sent: [`Self::receive`] does not wait then.
+    pub(crate) fn has_read_ahead(&self) -> bool {
+        self.read_ahead
     }
 
-    /// Ends a connection on which more input may come. To close a socket with unread input resets it, and the
+    /// Ends the connection in an orderly way; more input may come. To close a socket with unread input resets it, and the
     /// client may lose what was sent before: so the input is taken and dropped until the client is gone.
-    pub(crate) async fn close_early(mut self) -> io::Result<()> {
+    pub(crate) async fn close(mut self) -> io::Result<()> {
         self.flush().await?;
         self.shutdown().await?;
         let discard = async {

@@ -86,6 +86,13 @@ impl Keyspace {
         self.deadlines.change(key, None, deadline);
     }
 
+    /// Takes in the value of a key that was loaded without it.
+    pub(super) fn fill(&mut self, key: &[u8], value: Blob) {
+        if let Some((_, entry)) = self.entries.get_mut(key) {
+            entry.value = value;
+        }
+    }
+
     /// What is here of `key`, expired or not.
     pub(super) fn entry(&self, key: &[u8]) -> Option<&Entry> {
         self.entries.get(key)

@@ -9,6 +9,7 @@ use raftyard::{Consistency, ReadError};
 use tokio::time;
 
 use super::Node;
+use super::refusals::not_served;
 use crate::machine::{Answer, Command, Query, Read, Response, Version};
 use crate::proxy::{self, Work};
 use crate::replies::Room;
@@ -133,9 +134,12 @@ impl Node {
         }
     }
 
-    /// Has the groups that this node leads delete all keys.
+    /// Has the groups that this node leads delete all keys. If a group here has no leader, it is not known to be another
+    /// node's to flush: then this is refused in the end.
     pub(crate) async fn flush(&self) -> Reply {
         let by = time::Instant::now() + ELECTION;
+        let replicas = self.hosting.replicas();
+        let is_unled = replicas.iter().flatten().any(|group| group.leader().is_none());
         let led = (0..self.shard_map().groups()).filter(|place| self.leads((*place).into()));
         let flushes = led.map(|place| {
             let slot = *self.shard_map().slots_of(place).start();
@@ -143,7 +147,11 @@ impl Node {
         });
         let replies = join_all(flushes).await;
         let refusal = replies.into_iter().find(|reply| *reply != Reply::OK);
-        refusal.map_or(Reply::OK, proxy::final_refusal)
+        match refusal {
+            Some(refusal) => proxy::final_refusal(refusal),
+            None if is_unled => not_served(),
+            None => Reply::OK,
+        }
     }
 
     /// Has the group at `place` remove keys that have expired. False if it is not known to have removed any.

@@ -84,7 +84,7 @@ async fn a_client_that_still_sends_gets_the_last_reply() {
         drop(client);
         reply
     };
-    let (closed, reply) = tokio::join!(wire.close_early(), talk);
+    let (closed, reply) = tokio::join!(wire.close(), talk);
     closed.unwrap();
     assert_eq!(&reply, b"-ERR\r\n");
 }

@@ -131,6 +131,17 @@ fn another_number_of_groups_is_refused() {
     refused(&arguments, &[data, "written with 2 groups, 3 are configured"]);
 }
 
+/// Its groups would wait for ever for nodes that are not there.
+#[test]
+fn another_number_of_nodes_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_dev_port(2);
+    drop(start(data.path(), port));
+    let (port, data) = (port.to_string(), data.path().to_str().unwrap());
+    let arguments = ["dev", "--nodes", "2", "--groups", "2", "--port", &port, "--data", data];
+    refused(&arguments, &[data, "written with 1 nodes, 2 are configured"]);
+}
+
 #[test]
 fn the_data_of_another_node_is_refused() {
     let data = tempfile::tempdir().unwrap();

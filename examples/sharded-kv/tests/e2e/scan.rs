@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::support::{ClusterClient, Connection, Dev, Outcome, STATES, VERSIONS, Value, eventually};
+use crate::support::{ClusterClient, Connection, Dev, Outcome, STATES, ServerCluster, VERSIONS, Value, eventually};
 
 /// Keys that are there all the while.
 const LASTING: usize = 300;
@@ -170,4 +170,24 @@ fn a_node_that_forwards_speaks_of_all_keys() {
             assert_eq!(dev.node(place).command(&["DBSIZE"]).unwrap(), Value::Integer(0));
         }
     }
+}
+
+/// Every node is asked, and none of them flushes it.
+#[test]
+fn a_group_without_a_leader_is_not_said_to_be_flushed() {
+    let mut cluster = ServerCluster::new(3, 6);
+    cluster.start_all();
+    set_all(&cluster.all_resp());
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    cluster.kill(2);
+    cluster.kill(3);
+    let down = "CLUSTERDOWN Hash slot not served";
+    eventually("the last node knows that it leads nothing", || {
+        let replies = lasting()
+            .into_iter()
+            .take(30)
+            .map(|key| client.command(&["WATCH", &key]).unwrap());
+        replies.into_iter().all(|reply| reply.is_error(down)).then_some(())
+    });
+    assert!(client.command(&["FLUSHALL"]).unwrap().is_error(down));
 }

@@ -18,6 +18,7 @@ use crate::store::GroupRecord;
 use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
 use crate::worker::{Export, Loaded, Purpose};
+use parking_lot::Mutex;
 use raftyard_groups::{
     Body, GroupId, Incarnation, LogIndex, Membership, Message, NodeId, Payload, Prompt, ReadRound, Recovered,
     ReplicaConfig, Sessions, Term, Tuning,
@@ -271,8 +272,13 @@ fn who_applies_for_long_leaves_the_rest_for_its_next_turn_if_others_have_work() 
     assert_eq!(applied_in_a_turn(true, 2), (4, millis(4)));
 }
 
-/// Is on disk, and empty.
-struct Void;
+/// Is on disk, and empty. Full after three commands.
+#[derive(Default)]
+struct Void {
+    applied: usize,
+    /// How many commands each commit had.
+    commits: Arc<Mutex<Vec<usize>>>,
+}
 
 impl DiskStateMachine for Void {
     type Command = ();
@@ -286,10 +292,16 @@ impl DiskStateMachine for Void {
     }
 
     fn apply(&mut self, (): (), _: Timestamp) -> io::Result<()> {
+        self.applied += 1;
         Ok(())
     }
 
+    fn is_full(&self) -> bool {
+        self.applied == 3
+    }
+
     fn commit(&mut self, _: &[Record]) -> io::Result<()> {
+        self.commits.lock().push(std::mem::take(&mut self.applied));
         Ok(())
     }
 
@@ -311,6 +323,33 @@ impl DiskStateMachine for Void {
 
     fn restore(&mut self, (): (), _: &[Record]) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// So that one batch of commands may load more than fits into memory.
+#[test]
+fn a_state_machine_that_is_full_commits_before_more_is_applied() {
+    let machine = Void::default();
+    let commits = Arc::clone(&machine.commits);
+    let mut create = create();
+    create.config.tuning = Arc::new(Tuning::default());
+    let record = GroupRecord {
+        group: GroupId(1),
+        incarnation: Incarnation(1),
+        membership: Membership::of_voters([NodeId(1)]).unwrap(),
+        is_witness: false,
+    };
+    create.machine = Box::new(DiskTyped::open(machine, &record, NodeId(1)).unwrap().0);
+    let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
+    replica.lead();
+    commits.lock().clear();
+    let (work, answers): (Vec<_>, Vec<_>) = (0..7).map(|_| proposal()).unzip();
+    replica.turn(work);
+    let work = replica.persisted();
+    replica.turn(work);
+    assert_eq!(*commits.lock(), [3, 3, 1]);
+    for mut answer in answers {
+        assert!(answer.try_recv().unwrap().is_ok());
     }
 }
 
@@ -338,7 +377,7 @@ fn repaired() -> GroupActor {
         membership,
         is_witness: false,
     };
-    create.machine = Box::new(DiskTyped::open(Void, &record, NodeId(1)).unwrap().0);
+    create.machine = Box::new(DiskTyped::open(Void::default(), &record, NodeId(1)).unwrap().0);
     let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
     replica.lead();
     replica

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cost;
+mod memory;
 pub(in crate::machine) mod support;
 mod torture;
 

@@ -18,9 +18,11 @@ impl Random {
     }
 
     fn value(&mut self) -> Bytes {
-        match self.below(3) {
+        match self.below(4) {
             0 => bytes(""),
             1 => bytes(&self.below(100).to_string()),
+            // On disk it stays there until it is needed.
+            2 => bytes(&"v".repeat(2_000)),
             _ => bytes("text"),
         }
     }
