@@ -13,6 +13,8 @@ mod support;
 
 #[path = "cluster/chaos.rs"]
 mod chaos;
+#[path = "cluster/client.rs"]
+mod client;
 #[path = "cluster/damage.rs"]
 mod damage;
 #[path = "cluster/disk.rs"]
