@@ -49,7 +49,7 @@ impl Workload for Clients {
     fn part(&self, asked: &Kind<Simulated>) -> u64 {
         let mut part = None;
         let mut note = |touched: Touched<'_>| {
-            if let Touched::Key(key) = touched {
+            if let Touched::Key(key) | Touched::Value(key) = touched {
                 part = draw::part(key);
             }
             Ok(())
