@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 pub(super) struct Sending {
     /// To how many peers.
     peers: usize,
-    /// Its end was read, or it could not be read: a peer that does not take it then may be right.
+    /// Its end was read, or something could not be read: a peer that does not take it then may be right.
     is_suspect: bool,
 }
 
@@ -96,11 +96,10 @@ impl SnapshotActor {
         let size = self.ready(id)?.size;
         let piece = self.store.read(&Name::Complete(id).text(), offset, len);
         let piece = piece.map_err(|error| tracing::error!(snapshot = ?id, %error, "snapshot can't be read"));
-        let end = piece
-            .as_ref()
-            .map_or(size, |piece| offset.saturating_add(piece.len() as u64));
+        let wanted = size.saturating_sub(offset).min(len as u64);
+        let read = piece.as_ref().map_or(0, |piece| piece.len() as u64);
         if let Some(sending) = self.sending.get_mut(&id) {
-            sending.is_suspect |= end >= size;
+            sending.is_suspect |= read < wanted || offset.saturating_add(read) >= size;
         }
         piece.ok()
     }

@@ -110,8 +110,7 @@ pub(super) fn create_dir_durably(dir: &Path) -> Result<(), StoreError> {
     let above = parent.unwrap_or(Path::new("."));
     if dir.is_dir() {
         return match sync_dir(above) {
-            // Who must not read it has not created anything there.
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => Ok(()),
+            Err(StoreError::Io { source, .. }) if is_not_ours(source.kind()) => Ok(()),
             synced => synced,
         };
     }
@@ -125,6 +124,15 @@ pub(super) fn create_dir_durably(dir: &Path) -> Result<(), StoreError> {
         _ => (),
     }
     sync_dir(above)
+}
+
+/// Whether a directory that can't be synced so is none in which something could have been created: it must not be read, or
+/// is of a file system that is read only, or knows no syncs of directories. A directory in it is a mount point, say.
+fn is_not_ours(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// Makes what was created, renamed and removed in a directory durable.
@@ -194,4 +202,15 @@ pub(super) fn seal(body: String) -> String {
 pub(super) fn unseal(text: &str) -> Option<&str> {
     let body = text.get(..text.rfind("crc32 ")?)?;
     (seal(body.to_owned()) == text).then_some(body)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    /// What it is mounted in may be of a file system that knows no syncs of directories.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_directory_that_is_there_need_not_lie_in_one_that_can_be_synced() {
+        super::create_dir_durably(std::path::Path::new("/proc/self")).unwrap();
+    }
 }

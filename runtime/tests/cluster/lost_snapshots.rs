@@ -64,6 +64,13 @@ async fn an_only_voter_beside_a_witness_does_not_forget_its_log() {
     does_not_forget_its_log(two.with_witnesses([NodeId(2)]).unwrap()).await;
 }
 
+/// The other one may have been away, while this one and the witness committed.
+#[tokio::test]
+async fn one_of_two_beside_a_witness_does_not_forget_its_log() {
+    let three = Membership::of_voters([1, 2, 3].map(NodeId)).unwrap();
+    does_not_forget_its_log(three.with_witnesses([NodeId(3)]).unwrap()).await;
+}
+
 /// It was to become the only voter: those that are to leave have all that was committed.
 #[tokio::test]
 async fn one_that_is_to_become_the_only_voter_is_repaired_by_those_that_leave() {
@@ -93,11 +100,15 @@ async fn one_that_is_to_become_the_only_voter_is_repaired_by_those_that_leave() 
     cluster.stop_all().await;
 }
 
-fn rot(snapshots: &mut MemorySnapshotStore) {
+/// In one way or another.
+fn rot(snapshots: &mut MemorySnapshotStore, is_cut: bool) {
     for name in snapshots.list().unwrap() {
         let mut bytes = snapshots.read(&name, 0, usize::MAX).unwrap().to_vec();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
+        if is_cut {
+            bytes.truncate(middle);
+        }
         snapshots.write(&name, 0, &bytes).unwrap();
     }
 }
@@ -105,6 +116,12 @@ fn rot(snapshots: &mut MemorySnapshotStore) {
 /// Nothing is written that could be the reason for another one.
 #[tokio::test]
 async fn a_snapshot_that_rots_below_a_running_leader_is_taken_anew_for_a_peer_that_needs_it() {
+    for is_cut in [false, true] {
+        is_taken_anew(is_cut).await;
+    }
+}
+
+async fn is_taken_anew(is_cut: bool) {
     let seldom = Compaction {
         entries: 50,
         tail_entries: 0,
@@ -114,7 +131,7 @@ async fn a_snapshot_that_rots_below_a_running_leader_is_taken_anew_for_a_peer_th
     yard.fill(0..60).await;
     eventually("the log is compacted", || yard.cluster.on_disk(ONE, 1).base.index.0 > 0).await;
     assert_eq!(yard.cluster.host(ONE).metrics().snapshots_taken, 1);
-    rot(&mut yard.cluster.snapshots[0]);
+    rot(&mut yard.cluster.snapshots[0], is_cut);
     yard.join(2).await;
     yard.change(MembershipChange::add_learner(NodeId(2))).await;
     yard.alike(&[2]).await;

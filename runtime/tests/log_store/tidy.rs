@@ -188,3 +188,18 @@ fn a_segment_that_can_not_be_removed_is_tried_ever_less_often() {
     h.check_logs();
     h.reopen();
 }
+
+/// Whatever it was that kept it from being removed before.
+#[test]
+fn a_segment_that_could_not_be_removed_is_tried_at_once_for_want_of_room() {
+    let (mut h, last) = with_dead_segments();
+    h.disk().files().fails_remove = true;
+    for index in last + 1..=last + 40 {
+        h.write(&[append(1, entries(index, 1, 1))]);
+    }
+    h.disk().files().fails_remove = false;
+    let full = h.disk().files().bytes();
+    h.disk().files().room = Some(full);
+    h.write(&[append(1, entries(last + 41, 1, 1))]);
+    h.check_logs();
+}

@@ -206,9 +206,12 @@ impl<D: Disk> Journal<D> {
     /// disk of it is unknown; [`StoreError::Full`] says that it is nothing.
     pub(super) fn append(&mut self, batch: &mut Batch) -> Result<Written, StoreError> {
         let mut appended = self.try_append(batch);
-        if matches!(appended, Err(StoreError::Full { .. })) && self.drop_oldest() {
-            while self.drop_oldest() {}
-            appended = self.try_append(batch);
+        if matches!(appended, Err(StoreError::Full { .. })) {
+            self.removal.pause = 0;
+            if self.drop_oldest() {
+                while self.drop_oldest() {}
+                appended = self.try_append(batch);
+            }
         }
         let mut removed = 0;
         while appended.is_ok() && removed < REMOVED_MAX && self.drop_oldest() {

@@ -249,7 +249,7 @@ pub(super) fn open_database(dir: &Path, threads: usize) -> io::Result<(Database,
     Ok((database, rows, flaw))
 }
 
-/// Begins a database, all of it or nothing: what fjall was interrupted at it does not open again.
+/// Begins a database in an empty directory, all of it or nothing: what fjall was interrupted at it does not open again.
 fn begin(dir: &Path) -> io::Result<()> {
     let new = dir.with_extension("new");
     match fs::remove_dir_all(&new) {
@@ -259,7 +259,17 @@ fn begin(dir: &Path) -> io::Result<()> {
     let (database, rows) = open_fjall(&new, 0)?;
     database.persist(PersistMode::SyncAll).map_err(other)?;
     drop((database, rows));
-    fs::rename(&new, dir)?;
+    for made in [&new.join("keyspaces"), &new] {
+        File::open(made)?.sync_all()?;
+    }
+    if let Err(error) = fs::rename(&new, dir) {
+        use io::ErrorKind::{CrossesDevices, NotADirectory, ResourceBusy};
+        if !matches!(error.kind(), CrossesDevices | NotADirectory | ResourceBusy) {
+            return Err(error);
+        }
+        // It is mounted, or a link: nothing can take its place, and fjall begins in it.
+        return fs::remove_dir_all(&new);
+    }
     let parent = dir.parent().filter(|parent| *parent != Path::new(""));
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -25,6 +25,19 @@ fn a_first_start_that_was_cut_short_begins_anew() {
     }
 }
 
+/// The keys may lie on another disk than the log.
+#[test]
+#[cfg(unix)]
+fn keys_begin_behind_a_link() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("state");
+    std::os::unix::fs::symlink(elsewhere.path(), &path).unwrap();
+    for _ in 0..2 {
+        Store::open(&path, |_| true).unwrap();
+    }
+    assert!(elsewhere.path().join("version").exists());
+}
+
 #[test]
 fn what_was_committed_is_there_after_a_restart_and_nothing_else() {
     let store = TestStore::new();
