@@ -35,7 +35,8 @@ pub struct Group {
     pub(crate) role: Role,
     /// All entries up to here are committed.
     pub(crate) commit: LogIndex,
-    /// The furthest that a leader said to be committed; `None` before one was heard.
+    /// The furthest that a leader said to be committed, where it says all: heartbeats say no more than what the follower holds.
+    /// `None` before one was heard.
     pub(crate) heard_commit: Option<LogIndex>,
     /// Up to here entries, or a snapshot that holds them, were handed to the state machine.
     pub(crate) applying: LogIndex,

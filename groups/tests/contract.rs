@@ -6,10 +6,10 @@
 mod support;
 
 use raftyard_groups::{
-    ChangeId, ChangeOutcome, ChangeRefusal, ChangeRequest, Effects, Entry, Group, GroupId, HardState, Incarnation,
-    Input, LoadPurpose, LogId, LogIndex, Membership, MembershipChange, Moment, NodeId, Payload, Persist, PersistSeq,
-    Promise, Prompt, ProposalId, Proposed, ReadId, ReadOutcome, ReadRound, Recovered, ReplicaConfig, RoleKind,
-    Sessions, Term, TransferId, Tuning,
+    Body, ChangeId, ChangeOutcome, ChangeRefusal, ChangeRequest, Effects, Entry, Group, GroupId, HardState,
+    Incarnation, Input, LoadPurpose, LogId, LogIndex, Membership, MembershipChange, Moment, NodeId, Payload, Persist,
+    PersistSeq, Promise, Prompt, ProposalId, Proposed, ReadId, ReadOutcome, ReadRound, Recovered, ReplicaConfig,
+    RoleKind, Sessions, Term, TransferId, Tuning,
 };
 use std::sync::Arc;
 use support::replica::{Replica, accepted, append, heartbeat, message, vote};
@@ -378,6 +378,23 @@ fn a_replica_has_caught_up_once_it_holds_all_that_is_committed_and_some_of_it_is
     replica.hear(2, 3, append((5, 3), &[], 5));
     assert!(replica.group.has_caught_up());
     assert!(Replica::leader(3, 0, &[]).group.has_caught_up());
+
+    // It had all before, and nothing is appended: a read index says so.
+    let mut replica = Replica::new(3, 3, &[3]);
+    replica.hear(2, 3, heartbeat(1));
+    assert!(
+        !replica.group.has_caught_up(),
+        "a heartbeat names no more than what it holds"
+    );
+    let (id, forwarded) = (ReadId(1), true);
+    let said = replica.tell(Input::Read { id, forwarded });
+    let request = said.effects.send.iter().find_map(|message| match message.body {
+        Body::Prompt(Prompt::ReadIndex { request }) => Some(request),
+        _ => None,
+    });
+    let (request, index) = (request.unwrap(), LogIndex(1));
+    replica.hear(2, 3, Prompt::ReadIndexIs { request, index });
+    assert!(replica.group.has_caught_up());
 }
 
 /// A state machine that lags holds up nobody, so nobody waits for it to have room: it reads what it lacks from the disk.
