@@ -5,6 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{NodeConfig, StateKind};
 use crate::machine::OPEN_TABLES;
+use crate::nodes_file;
 
 /// What a node keeps for itself: the log's segments, snapshots, ports, and those who knock at the port for nodes.
 const RESERVE: usize = 384;
@@ -21,8 +22,9 @@ pub(crate) fn make_fit(configs: &mut [NodeConfig]) {
     let Some(limit) = raise() else { return };
     let share = limit / configs.len().max(1);
     for config in configs {
-        let (wanted, room) = (config.max_clients, for_clients(config, share));
-        config.max_clients = wanted.min(clients_max(config, room));
+        let others = others(config);
+        let (wanted, room) = (config.max_clients, for_clients(config, others, share));
+        config.max_clients = wanted.min(clients_max(config, others, room));
         config.max_upstreams = room - config.max_clients;
         if config.max_clients < wanted {
             tracing::warn!(
@@ -54,25 +56,27 @@ fn raise() -> Option<usize> {
 }
 
 /// Of `limit` open files, those that are left for clients; half of them where that is not enough, since some have to be served.
-fn for_clients(config: &NodeConfig, limit: usize) -> usize {
+fn for_clients(config: &NodeConfig, others: usize, limit: usize) -> usize {
     let tables = match config.state {
         StateKind::Memory => 0,
         StateKind::Disk => OPEN_TABLES,
     };
-    let reserve = RESERVE + tables + PER_PEER * others(config);
+    let reserve = RESERVE + tables + PER_PEER * others;
     limit.saturating_sub(reserve).max(limit / 2).max(1)
 }
 
 /// The clients for whom `room` open files are enough.
-fn clients_max(config: &NodeConfig, room: usize) -> usize {
+fn clients_max(config: &NodeConfig, others: usize, room: usize) -> usize {
     // One who is served by forwarding may need a connection to each other node.
-    let each = if config.proxy { 1 + others(config) } else { 1 };
+    let each = if config.proxy { 1 + others } else { 1 };
     (room / each).max(1)
 }
 
+/// How many other nodes there are, as far as is known before the start. A file that can't be read is that one's to refuse.
 fn others(config: &NodeConfig) -> usize {
+    let learned = nodes_file::learned(config).map_or(0, |nodes| nodes.len());
     let least = if config.join { OTHERS_OF_JOINING } else { 0 };
-    config.peers.len().max(least)
+    (config.peers.len() + learned).max(least)
 }
 
 #[cfg(test)]
@@ -81,7 +85,10 @@ mod tests {
 
     use std::path::Path;
 
+    use raftyard::NodeId;
+
     use super::*;
+    use crate::config::PeerConfig;
 
     fn config(line: &str) -> NodeConfig {
         let text = format!(
@@ -103,8 +110,25 @@ mod tests {
             ("", 1, 1),
         ] {
             let config = config(line);
-            let room = for_clients(&config, limit);
-            assert_eq!(clients_max(&config, room), clients, "{line} {limit}");
+            let others = others(&config);
+            let room = for_clients(&config, others, limit);
+            assert_eq!(clients_max(&config, others, room), clients, "{line} {limit}");
         }
+    }
+
+    #[test]
+    fn nodes_that_it_was_told_of_count_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config("join = true");
+        config.data_dir = dir.path().into();
+        assert_eq!(others(&config), OTHERS_OF_JOINING);
+        let node = |node: u64| PeerConfig {
+            node: NodeId(node),
+            ..config.peers[0].clone()
+        };
+        // Itself and one that the configuration names are among them.
+        let noted: Vec<_> = (1..=6).map(node).collect();
+        nodes_file::write(dir.path(), &noted).unwrap();
+        assert_eq!(others(&config), 5);
     }
 }

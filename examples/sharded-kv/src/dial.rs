@@ -1,7 +1,7 @@
 //! Connections to nodes' client ports, for who is a client itself: a node that forwards commands, and `ctl`.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -33,7 +33,13 @@ impl Dial {
             .connections_left
             .as_ref()
             .map(|left| Arc::clone(left).try_acquire_owned());
-        place.transpose().map_err(io::Error::other)
+        place.transpose().map_err(|error| {
+            static WARNING: Once = Once::new();
+            WARNING.call_once(|| {
+                tracing::warn!("the limit of open files (RLIMIT_NOFILE) allows for no more connections to other nodes");
+            });
+            io::Error::other(error)
+        })
     }
 
     /// A connection on which nothing was said yet.

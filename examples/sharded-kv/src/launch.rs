@@ -95,8 +95,7 @@ impl RunningNode {
         let state = State::open(config.state, &config.data_dir, host)?;
         number_file::GROUPS.write(&config.data_dir, config.shard_map.groups())?;
         let deadlines = FirstDeadlines::new(config.shard_map.groups());
-        let mut learned = nodes_file::read(&config.data_dir)?;
-        learned.retain(|node| node.node != config.node && config.peers.iter().all(|peer| peer.node != node.node));
+        let learned = nodes_file::learned(config)?;
         let hosting = Hosting::start(config, host, state, &deadlines).await?;
         let dial = Dial {
             tls: config

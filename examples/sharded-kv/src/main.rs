@@ -119,8 +119,10 @@ fn main() -> ExitCode {
 fn run(mode: Mode) -> Result<ExitCode, RunError> {
     let (mut configs, is_dev) = match mode {
         Mode::Dev(dev) => {
+            dev.check()?;
+            let configs = dev.configs()?;
             dev.claim()?;
-            (dev.configs()?, true)
+            (configs, true)
         }
         Mode::Server { config } => (vec![NodeConfig::load(&config)?], false),
         Mode::Cert {

@@ -59,19 +59,26 @@ impl NumberFile {
         let number = text.trim().strip_prefix(what);
         let number = number.and_then(|rest| rest.strip_prefix(" = "));
         match number.and_then(|number| number.parse().ok()) {
-            Some(written) if written == wanted => Ok(()),
-            Some(written) => Err(NumberFileError::Differs {
-                path,
-                what,
-                written,
-                wanted,
-            }),
+            Some(written) => self.compare(path, written, wanted),
             None => Err(NumberFileError::Malformed {
                 path,
                 what,
                 text: text.trim().chars().take(64).collect(),
             }),
         }
+    }
+
+    /// Refuses what was written with another number, as `path` shows.
+    pub(crate) fn compare(&self, path: PathBuf, written: u16, wanted: u16) -> Result<(), NumberFileError> {
+        if written == wanted {
+            return Ok(());
+        }
+        Err(NumberFileError::Differs {
+            path,
+            what: self.what,
+            written,
+            wanted,
+        })
     }
 
     /// Whether the directory was written before.

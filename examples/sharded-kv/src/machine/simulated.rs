@@ -6,6 +6,8 @@
 
 mod draw;
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use raftyard::sim::{Kind, Random, Workload};
 use raftyard::{StateMachine, Timestamp};
@@ -52,7 +54,7 @@ impl Workload for Clients {
             if let Touched::Key(key) | Touched::Value(key) = touched {
                 part = draw::part(key);
             }
-            Ok(())
+            Ok::<_, Infallible>(())
         };
         let noted = match asked {
             Kind::Propose(command) => command.touched(&mut note),

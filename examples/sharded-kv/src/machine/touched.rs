@@ -1,7 +1,5 @@
 //! What a command or a query looks at, known before it does: where keys lie on disk, they are loaded first.
 
-use std::io;
-
 use super::command::{Command, Operation, Query};
 
 /// What is looked at or changed.
@@ -11,15 +9,15 @@ pub(super) enum Touched<'a> {
     Key(&'a [u8]),
     /// Its value too.
     Value(&'a [u8]),
-    /// Keys that have expired, as many as one [`Command::Purge`] removes.
+    /// Keys that have expired, as many as one [`Command::Purge`] removes at most.
     Due,
 }
 
 impl Command {
     /// Calls `touch` with all that the command may touch, until that fails.
-    pub(super) fn touched<'a, F>(&'a self, touch: &mut F) -> io::Result<()>
+    pub(super) fn touched<'a, E, F>(&'a self, touch: &mut F) -> Result<(), E>
     where
-        F: FnMut(Touched<'a>) -> io::Result<()>,
+        F: FnMut(Touched<'a>) -> Result<(), E>,
     {
         match self {
             Self::Set { key, get: true, .. } => touch(Touched::Value(key)),
@@ -54,9 +52,9 @@ impl Command {
 
 impl Operation {
     /// As [`Command::touched`].
-    pub(super) fn touched<'a, F>(&'a self, touch: &mut F) -> io::Result<()>
+    pub(super) fn touched<'a, E, F>(&'a self, touch: &mut F) -> Result<(), E>
     where
-        F: FnMut(Touched<'a>) -> io::Result<()>,
+        F: FnMut(Touched<'a>) -> Result<(), E>,
     {
         match self {
             Self::Write(command) => command.touched(touch),
@@ -68,9 +66,9 @@ impl Operation {
 impl Query {
     /// Calls `touch` with the keys that the query names, until that fails. None is named by those that concern all keys,
     /// which no transaction holds.
-    pub(super) fn touched<'a, F>(&'a self, touch: &mut F) -> io::Result<()>
+    pub(super) fn touched<'a, E, F>(&'a self, touch: &mut F) -> Result<(), E>
     where
-        F: FnMut(Touched<'a>) -> io::Result<()>,
+        F: FnMut(Touched<'a>) -> Result<(), E>,
     {
         match self {
             Self::Get(key) | Self::Length(key) | Self::Range { key, .. } => touch(Touched::Value(key)),

@@ -14,6 +14,7 @@ use crate::machine::{Answer, Command, Query, Read, Response, Version};
 use crate::proxy::{self, Work};
 use crate::replies::Room;
 use crate::resp::Reply;
+use crate::state::Replica;
 use crate::writes::Outcome;
 
 /// How long a command waits for a group that has no leader to get one: longer than an election takes.
@@ -134,24 +135,25 @@ impl Node {
         }
     }
 
-    /// Has the groups that this node leads delete all keys. If a group here has no leader, it is not known to be another
-    /// node's to flush: then this is refused in the end.
+    /// Has the groups that this node leads delete all keys. A group here that is not known to be another node's to flush is
+    /// reason to refuse this in the end.
     pub(crate) async fn flush(&self) -> Reply {
         let by = time::Instant::now() + ELECTION;
-        let replicas = self.hosting.replicas();
-        let is_unled = replicas.iter().flatten().any(|group| group.leader().is_none());
-        let led = (0..self.shard_map().groups()).filter(|place| self.leads((*place).into()));
-        let flushes = led.map(|place| {
-            let slot = *self.shard_map().slots_of(place).start();
-            self.write(slot, Command::Flush, by, None).reply()
+        let replicas = (0..self.shard_map().groups()).filter_map(|place| {
+            let group = self.hosting.replica(place.into())?;
+            Some((place, group))
+        });
+        let flushes = replicas.map(|(place, group)| {
+            if self.leads(place.into()) {
+                let slot = *self.shard_map().slots_of(place).start();
+                Either::Left(self.write(slot, Command::Flush, by, None).reply())
+            } else {
+                Either::Right(left_to_its_leader(group))
+            }
         });
         let replies = join_all(flushes).await;
         let refusal = replies.into_iter().find(|reply| *reply != Reply::OK);
-        match refusal {
-            Some(refusal) => proxy::final_refusal(refusal),
-            None if is_unled => not_served(),
-            None => Reply::OK,
-        }
+        refusal.map_or(Reply::OK, proxy::final_refusal)
     }
 
     /// Has the group at `place` remove keys that have expired. False if it is not known to have removed any.
@@ -160,5 +162,20 @@ impl Node {
             return false;
         };
         matches!(group.propose_plain(Command::Purge).await, Ok(Response::Integer(1..)))
+    }
+}
+
+/// `OK` if another node leads the group, as its quorum confirms, from now on until this is answered. A follower alone can't
+/// tell: it names a leader that is gone until its election timeout is over.
+async fn left_to_its_leader(group: Replica) -> Reply {
+    let leader = group.leader();
+    let confirmed = match leader {
+        Some(_) => group.read(Query::KeyCount.into(), Consistency::Follower).await.is_ok(),
+        None => false,
+    };
+    if confirmed && group.leader() == leader {
+        Reply::OK
+    } else {
+        not_served()
     }
 }

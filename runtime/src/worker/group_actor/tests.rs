@@ -24,7 +24,7 @@ use raftyard_groups::{
     ReplicaConfig, Sessions, Term, Tuning,
 };
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -278,6 +278,8 @@ struct Void {
     applied: usize,
     /// How many commands each commit had.
     commits: Arc<Mutex<Vec<usize>>>,
+    /// Whether every commit after the first of these fails.
+    fails: Arc<AtomicBool>,
 }
 
 impl DiskStateMachine for Void {
@@ -301,7 +303,11 @@ impl DiskStateMachine for Void {
     }
 
     fn commit(&mut self, _: &[Record]) -> io::Result<()> {
-        self.commits.lock().push(std::mem::take(&mut self.applied));
+        let mut commits = self.commits.lock();
+        if self.fails.load(Ordering::Relaxed) && commits.len() == 1 {
+            return Err(io::Error::other("no more than one"));
+        }
+        commits.push(std::mem::take(&mut self.applied));
         Ok(())
     }
 
@@ -326,11 +332,11 @@ impl DiskStateMachine for Void {
     }
 }
 
-/// So that one batch of commands may load more than fits into memory.
-#[test]
-fn a_state_machine_that_is_full_commits_before_more_is_applied() {
+/// How many commands each commit had when a batch of seven was applied, and how many of them, the first ones, were answered
+/// that it is done. With `fails` the second commit fails.
+fn applied_by_void(fails: bool) -> (Vec<usize>, usize) {
     let machine = Void::default();
-    let commits = Arc::clone(&machine.commits);
+    let (commits, failing) = (Arc::clone(&machine.commits), Arc::clone(&machine.fails));
     let mut create = create();
     create.config.tuning = Arc::new(Tuning::default());
     let record = GroupRecord {
@@ -343,14 +349,27 @@ fn a_state_machine_that_is_full_commits_before_more_is_applied() {
     let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
     replica.lead();
     commits.lock().clear();
+    failing.store(fails, Ordering::Relaxed);
     let (work, answers): (Vec<_>, Vec<_>) = (0..7).map(|_| proposal()).unzip();
     replica.turn(work);
     let work = replica.persisted();
     replica.turn(work);
-    assert_eq!(*commits.lock(), [3, 3, 1]);
-    for mut answer in answers {
-        assert!(answer.try_recv().unwrap().is_ok());
-    }
+    let mut answers = answers.into_iter().map(|mut answer| answer.try_recv().unwrap());
+    let done = answers.by_ref().take_while(Result::is_ok).count();
+    assert!(answers.all(|answer| answer.is_err()));
+    let commits = commits.lock().clone();
+    (commits, done)
+}
+
+/// So that one batch of commands may load more than fits into memory.
+#[test]
+fn a_state_machine_that_is_full_commits_before_more_is_applied() {
+    assert_eq!(applied_by_void(false), (vec![3, 3, 1], 7));
+}
+
+#[test]
+fn of_a_batch_what_was_committed_before_a_commit_failed_is_done_and_nothing_else() {
+    assert_eq!(applied_by_void(true), (vec![3], 3));
 }
 
 /// A leader of which a log that begins after 5 was repaired up to 10, and whose state on disk has applied up to 8

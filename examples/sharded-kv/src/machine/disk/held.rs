@@ -5,7 +5,6 @@ use std::io;
 use bytes::Bytes;
 use raftyard::Timestamp;
 
-use super::super::PURGE_MAX;
 use super::super::command::{Command, Version};
 use super::super::touched::Touched;
 use super::DiskKv;
@@ -13,7 +12,7 @@ use super::rows;
 use super::store::Found;
 
 /// With so many bytes of keys and values in memory, what was applied is to be committed before more is.
-const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A value longer than this is left on disk until a command needs it.
 const SHORT_VALUE_MAX: usize = 1_024;
@@ -47,7 +46,7 @@ impl DiskKv {
                 Touched::Value(key) => keys.push(self.load(key, values)?),
                 Touched::Due => self.load_due(now)?,
             }
-            Ok(())
+            Ok::<_, io::Error>(())
         })?;
         Ok(keys)
     }
@@ -60,9 +59,10 @@ impl DiskKv {
             }
             return Ok(key);
         }
+        let key = Bytes::copy_from_slice(key);
         let found = match self.flushed {
             Some(_) => None,
-            None => self.store.find(self.head.generation, key)?,
+            None => self.store.find(self.head.generation, &key)?,
         };
         let on_disk = found.map(|Found { place, mut entry, hash }| {
             let is_left = !with_value && entry.value.len() > SHORT_VALUE_MAX;
@@ -74,10 +74,9 @@ impl DiskKv {
                 hash,
                 left,
             };
-            self.working.keys.load(key.into(), entry);
+            self.working.keys.load((&key).into(), entry);
             loaded
         });
-        let key = Bytes::copy_from_slice(key);
         self.held += key.len();
         self.loaded.insert(key.clone(), Known { on_disk, held: 0 });
         self.recount(&key);
@@ -124,18 +123,26 @@ impl DiskKv {
 
     /// Whether what is in memory is to be committed before more is applied.
     pub(super) fn holds_much(&self) -> bool {
-        self.held >= HELD_BYTES_MAX
+        self.held >= self.held_bytes_max
     }
 
-    /// The first keys that expire by `now`, of those that are not loaded yet: with these, all that can be removed.
+    /// Loads the first keys that expire by `now`, of those that are not loaded yet, as many as one command removes: with those
+    /// that are, there are all that can be removed.
     fn load_due(&mut self, now: Timestamp) -> io::Result<()> {
         let (Some(first), None) = (self.first, self.flushed) else {
             return Ok(());
         };
-        let due = self.store.deadlines(self.head.generation, first, now);
-        let loaded = &self.loaded;
-        let unknown = due.filter(|due| !matches!(due, Ok((_, key)) if loaded.contains_key(key)));
-        let keys: Vec<_> = unknown.take(PURGE_MAX).collect::<io::Result<_>>()?;
-        keys.iter().try_for_each(|(_, key)| self.load(key, false).map(drop))
+        let mut due = self.store.deadlines(self.head.generation, first, now);
+        let (mut keys, mut bytes) = (Vec::new(), 0);
+        while !self.working.limits.purge_is_over(keys.len(), bytes)
+            && let Some((_, key)) = due.next().transpose()?
+        {
+            if !self.loaded.contains_key(&key) {
+                bytes += key.len();
+                keys.push(key);
+            }
+        }
+        drop(due);
+        keys.into_iter().try_for_each(|key| self.load(&key, false).map(drop))
     }
 }

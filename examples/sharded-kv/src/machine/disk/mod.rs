@@ -11,27 +11,26 @@ mod digest;
 mod held;
 mod journals;
 mod query;
-mod rows;
+pub(super) mod rows;
 mod store;
 mod stream;
 mod sweeper;
 mod tables;
-mod weight;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raftyard::{DiskStateMachine, GroupId, Record, StateMachine, Timestamp};
+use raftyard::{DiskStateMachine, GroupId, Record, Timestamp};
 
 use super::command::{Answer, Command, Read, Refusal, Response};
 use super::keyspace::Keyspace;
-use super::{KvMachine, PURGE_MAX};
+use super::limits::Limits;
+use super::{KvMachine, weight};
 use crate::bell::Bell;
 use digest::{Digest, hash};
-use held::Known;
-use query::VALUES_BYTES_MAX;
+use held::{HELD_BYTES_MAX, Known};
 use rows::Head;
 
 pub(crate) use check::{KeysCheck, check};
@@ -53,6 +52,8 @@ pub(crate) struct DiskKv {
     loaded: HashMap<Bytes, Known>,
     /// Bytes of the keys and values that were loaded or set since the last commit.
     held: usize,
+    /// With so many of them, what was applied is to be committed before more is.
+    held_bytes_max: usize,
     /// The generation that begins with the next commit: all keys were deleted.
     flushed: Option<u64>,
     /// The hashes of the records, as they are committed.
@@ -90,6 +91,7 @@ impl DiskKv {
             working: KvMachine::default(),
             loaded: HashMap::new(),
             held: 0,
+            held_bytes_max: HELD_BYTES_MAX,
             flushed: None,
             hashes: HashMap::new(),
             is_damaged,
@@ -113,7 +115,7 @@ impl DiskKv {
 
     /// Forgets what was loaded.
     fn forget(&mut self) {
-        self.working = part(&self.head);
+        self.working = part(&self.head, self.working.limits);
         self.loaded = HashMap::new();
         self.held = 0;
         self.flushed = None;
@@ -127,10 +129,11 @@ impl DiskKv {
 }
 
 /// Nothing is loaded yet.
-fn part(head: &Head) -> KvMachine {
+fn part(head: &Head, limits: Limits) -> KvMachine {
     let count = usize::try_from(head.count).unwrap_or(usize::MAX);
     KvMachine {
         keys: Keyspace::part(head.now, head.changes, count),
+        limits,
     }
 }
 
@@ -149,24 +152,16 @@ impl DiskStateMachine for DiskKv {
     }
 
     fn apply(&mut self, command: Command, now: Timestamp) -> io::Result<Response> {
-        if let Command::Transaction { operations, .. } = &command {
+        self.working.keys.advance(now);
+        if let Command::Transaction { .. } = &command {
+            // Before their values are.
             self.load_touched(&command, now, false)?;
-            if self.weight(operations)? > VALUES_BYTES_MAX {
-                self.working.keys.advance(now);
+            if weight::is_too_heavy(&command, self.working.limits.values_bytes, |key| self.length(key)) {
                 return Ok(Response::Refused(Refusal::ValuesTooLong));
             }
         }
         let touched = self.load_touched(&command, now, true)?;
-        let response = match command {
-            // What is loaded beside those that are due differs from replica to replica: in the order in which keys lie on
-            // disk all of them remove the same.
-            Command::Purge => {
-                self.working.keys.advance(now);
-                let removed = self.working.keys.purge_in_order(PURGE_MAX, rows::search);
-                Response::Integer(super::integer(removed))
-            }
-            command => self.working.apply(command, now),
-        };
+        let response = self.working.run(command);
         if self.working.keys.is_cleared() && self.flushed.is_none() {
             self.flushed = Some(self.store.new_generation());
             // None of them is in that generation.

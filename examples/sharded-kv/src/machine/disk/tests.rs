@@ -5,10 +5,11 @@ mod memory;
 pub(in crate::machine) mod support;
 mod torture;
 
-use raftyard::GroupId;
+use raftyard::{GroupId, StateMachine};
 
 use self::support::{TestStore, record, records};
 use super::super::command::{Expiry, Query};
+use super::super::limits::PURGE_MAX;
 use super::*;
 
 #[test]

@@ -154,3 +154,56 @@ fn a_transaction_that_would_need_too_much_is_refused_before_it_loads_anything() 
     machine.commit(&[]).unwrap();
     assert_eq!(machine.count(), Answer::Integer(KEYS as i64));
 }
+
+/// Whatever was loaded before: replicas have to remove the same.
+#[test]
+fn keys_that_expire_come_into_memory_some_at_a_time() {
+    // A sixteenth of what it is otherwise.
+    const LENGTH: usize = MIB / 16;
+    let limits = Limits {
+        purge_bytes: MIB,
+        ..Limits::default()
+    };
+    let store = TestStore::new();
+    let long = |number: usize| Bytes::from(format!("{number:04}{}", "k".repeat(LENGTH - 4)));
+    let mut memory = KvMachine {
+        limits,
+        ..KvMachine::default()
+    };
+    let mut machines = [1, 2].map(|group| store.machine(GroupId(group)));
+    for machine in &mut machines {
+        machine.limit(limits, HELD_BYTES_MAX);
+    }
+    let mut apply = |machines: &mut [DiskKv; 2], command: Command, now| {
+        let response = memory.apply(command.clone(), now);
+        for machine in machines {
+            assert_eq!(machine.apply(command.clone(), now).unwrap(), response);
+        }
+        response
+    };
+    for number in 0..KEYS {
+        // Some expire at the same time.
+        let expiry = Expiry::At(Timestamp(500_000 + number as u64 / 30));
+        let set = Command::set(long(number).into(), b"v"[..].into(), expiry);
+        apply(&mut machines, set, Timestamp(1));
+        machines.iter_mut().for_each(|machine| machine.commit(&[]).unwrap());
+    }
+    // One has some of the last in memory.
+    let keys = (KEYS - 5..KEYS).map(long).collect();
+    let look = Command::Transaction {
+        watched: vec![],
+        operations: vec![Operation::Read(Query::Exists(keys))],
+    };
+    apply(&mut machines, look, Timestamp(2));
+    machines[0].commit(&[]).unwrap();
+    for left in (0..KEYS).step_by(16).rev() {
+        assert_eq!(apply(&mut machines, Command::Purge, LATER), Response::Integer(16));
+        let [held, more] = [0, 1].map(|place| machines[place].held);
+        assert!(held < 18 * LENGTH && more < 23 * LENGTH, "{held} {more}");
+        for machine in &mut machines {
+            machine.commit(&[]).unwrap();
+            assert_eq!(machine.count(), Answer::Integer(left as i64));
+        }
+    }
+    machines.iter().for_each(|machine| machine.assert_holds(&memory.keys));
+}

@@ -2,31 +2,32 @@
 //! values.
 
 use std::collections::HashMap;
-use std::io;
+use std::convert::Infallible;
 
-use super::super::MAX_VALUE_BYTES;
-use super::super::command::{Command, Operation};
-use super::super::touched::Touched;
-use super::DiskKv;
+use super::MAX_VALUE_BYTES;
+use super::command::{Command, Operation};
+use super::touched::Touched;
 
-impl DiskKv {
-    /// Bytes of the values that `operations` need and make, at most. It follows from the state, whatever of it is loaded:
-    /// all replicas have to refuse the same. All keys are loaded, with their values or without.
-    pub(super) fn weight(&self, operations: &[Operation]) -> io::Result<usize> {
-        let mut values = Values(HashMap::new());
-        for operation in operations {
-            operation.touched(&mut |touched| {
-                if let Touched::Value(key) = touched {
-                    values.put(key, self.length(key));
-                }
-                Ok(())
-            })?;
-            if let Operation::Write(command) = operation {
-                values.write(command);
+/// Whether the values that a transaction needs and makes may have more than `bytes_max` together. It follows from the
+/// command and the state alone, by `length`, which tells the length of a key's value (0: it is not there): all replicas have to
+/// refuse the same, wherever their keys are. Commands alone are never too heavy.
+pub(super) fn is_too_heavy(command: &Command, bytes_max: usize, length: impl Fn(&[u8]) -> usize) -> bool {
+    let Command::Transaction { operations, .. } = command else {
+        return false;
+    };
+    let mut values = Values(HashMap::new());
+    for operation in operations {
+        let Ok::<_, Infallible>(()) = operation.touched(&mut |touched| {
+            if let Touched::Value(key) = touched {
+                values.put(key, length(key));
             }
+            Ok(())
+        });
+        if let Operation::Write(command) = operation {
+            values.write(command);
         }
-        Ok(values.0.into_values().fold(0, usize::saturating_add))
     }
+    values.0.into_values().fold(0, usize::saturating_add) > bytes_max
 }
 
 /// The longest value that each key may have had.
