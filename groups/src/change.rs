@@ -87,9 +87,9 @@ impl Group {
         change: &MembershipChange,
         effects: &mut Effects,
     ) -> Result<(), ChangeRefusal> {
-        self.changing_leader()?;
         let (index, membership) = self.memberships.newest().clone();
-        if membership.is_changing() || index > self.commit {
+        // Then it is plain and committed, and whoever asked for it was told.
+        if !self.changing_leader()?.changes.has_ended(index) {
             return Err(ChangeRefusal::Busy);
         }
         let target = membership.changed(change).map_err(ChangeRefusal::Invalid)?;

@@ -57,6 +57,7 @@ impl Group {
             loading_apply,
             loading_apply_failed,
             unreadable: _,
+            gives_way_until: _,
             now: _,
             rng: _,
             forwarded,
@@ -76,6 +77,7 @@ impl Group {
         (hard, commit, applying, applied, loading_apply, loading_apply_failed).hash(state);
         let unreadable = self.unreadable_since();
         unreadable.map(|since| reference.is_long_ago(since)).hash(state);
+        self.gives_way().hash(state);
         forgotten.hash(state);
         log.fingerprint(reference, state);
         memberships.hash(state);

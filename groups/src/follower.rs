@@ -100,6 +100,7 @@ impl Group {
         let term = if granted { term } else { self.hard.term };
         let body = Body::Prompt(Prompt::PreVoteReply { granted });
         effects.send.push(self.message(from, term, body));
+        self.tell_who_leads(from, effects);
     }
 
     /// A vote in the current term: for the first who asks with a log as new as ours (paper §5.2, §5.4.1).

@@ -35,7 +35,8 @@ pub struct Group {
     pub(crate) role: Role,
     /// All entries up to here are committed.
     pub(crate) commit: LogIndex,
-    /// The furthest that a leader said to be committed; `None` before one was heard.
+    /// The furthest that a leader said to be committed, where it says all: heartbeats say no more than what the follower holds.
+    /// `None` before one was heard.
     pub(crate) heard_commit: Option<LogIndex>,
     /// Up to here entries, or a snapshot that holds them, were handed to the state machine.
     pub(crate) applying: LogIndex,
@@ -47,6 +48,8 @@ pub struct Group {
     pub(crate) loading_apply_failed: bool,
     /// The last entry that could not be read to be applied, and when that was first found.
     pub(crate) unreadable: Option<(LogIndex, Moment)>,
+    /// Until then it lets others lead, since it could not read what a peer lacked.
+    pub(crate) gives_way_until: Option<Moment>,
     pub(crate) now: Moment,
     pub(crate) rng: Rng,
     /// Reads here that wait for the leader's read index.
@@ -115,6 +118,7 @@ impl Group {
             loading_apply: false,
             loading_apply_failed: false,
             unreadable: None,
+            gives_way_until: None,
             now,
             rng,
             forwarded: ForwardedReads::default(),
@@ -308,18 +312,19 @@ impl Group {
                 refused: prev.index,
                 hint: self.log.last_id(),
             },
-            Body::Prompt(Prompt::Heartbeat { round, .. }) => self.bare_reply(*round),
-            Body::Prompt(Prompt::Sleep { .. }) => self.bare_reply(ReadRound::default()),
-            Body::Promise(Promise::Vote { .. }) => Prompt::VoteRefused,
+            // The rounds of a term are its own: the answer counts in this one.
+            Body::Prompt(Prompt::Heartbeat { .. } | Prompt::Sleep { .. }) => self.bare_reply(),
+            // Nor is a late request answered to who has the vote of this term.
+            Body::Promise(Promise::Vote { .. }) if self.hard.vote != Some(from) => Prompt::VoteRefused,
             _ => return,
         };
         self.send(from, reply, effects);
     }
 
     /// Says nothing but which term this is.
-    fn bare_reply(&self, round: ReadRound) -> Prompt {
+    fn bare_reply(&self) -> Prompt {
         Prompt::HeartbeatReply {
-            round,
+            round: ReadRound::default(),
             priority: self.priority(),
             commit: LogIndex::ZERO,
             session: None,

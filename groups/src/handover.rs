@@ -8,6 +8,10 @@ use std::cmp::Reverse;
 /// Election timeouts between two attempts of a leader to hand over by itself.
 const PAUSE_TIMEOUTS: u64 = 4;
 
+/// Election timeouts for which a replica that can't read what a peer lacks lets others lead. It costs the group a moment to
+/// find out whether it can by now.
+const GIVE_WAY_TIMEOUTS: u64 = 16;
+
 impl Group {
     /// Begins to hand over if there is reason to: after an election timeout a write is not durable, or what is to be applied
     /// or sent to a peer can't be read; or a voter of a higher priority lives and has the whole log.
@@ -17,12 +21,14 @@ impl Group {
         }
         let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         let is_stalled = self.log.oldest_write().is_some_and(|since| now.since(since) >= timeout);
-        let to = if is_stalled || self.is_unreadable() {
-            self.best_successor()
+        if is_stalled || self.is_unreadable() {
+            self.hand_over_to(self.best_successor());
+        } else if let Some(feeder) = self.feeder() {
+            self.gives_way_until = Some(now.plus(timeout.saturating_mul(GIVE_WAY_TIMEOUTS)));
+            self.hand_over_to(Some(feeder));
         } else {
-            self.feeder().or_else(|| self.preferred())
-        };
-        self.hand_over_to(to);
+            self.hand_over_to(self.preferred());
+        }
     }
 
     /// Since when what it has to apply next can't be read.
@@ -42,7 +48,17 @@ impl Group {
 
     /// Its priority as others are told: who could do nothing but hand over again is preferred to nobody.
     pub(crate) fn priority(&self) -> u8 {
-        if self.is_unreadable() { 0 } else { self.config.priority }
+        if self.is_unreadable() || self.gives_way() {
+            0
+        } else {
+            self.config.priority
+        }
+    }
+
+    /// Whether it gave way to another, not long ago, that may be able to read what a peer lacks. If that can't either, or
+    /// is gone, it leads on.
+    pub(crate) fn gives_way(&self) -> bool {
+        self.gives_way_until.is_some_and(|until| self.now < until)
     }
 
     /// Who shall lead because this replica can't read what a peer lacks: one that has all that is committed.
@@ -50,6 +66,9 @@ impl Group {
         let Role::Leader(leader) = &self.role else {
             return None;
         };
+        if self.gives_way() {
+            return None;
+        }
         let timeout = self.config.tuning.election_timeout_ms;
         let mut peers = leader.peers.values();
         if !peers.any(|progress| progress.is_starved(self.now, timeout)) {

@@ -186,6 +186,7 @@ impl Group {
     /// The leader, sure that it led after it was asked, says what was committed then.
     pub(crate) fn on_read_index_is(&mut self, request: ReadRequest, index: LogIndex, effects: &mut Effects) {
         if self.forwarded.request == request {
+            self.heard_commit = self.heard_commit.max(Some(index));
             let waiting = std::mem::take(&mut self.forwarded.waiting);
             effects
                 .reads

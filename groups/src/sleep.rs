@@ -120,6 +120,21 @@ impl Group {
         true
     }
 
+    /// Tells a member that looks for a leader that it is led: to who is on probation a leader that sleeps says nothing by
+    /// itself.
+    pub(crate) fn tell_who_leads(&mut self, peer: NodeId, effects: &mut Effects) {
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let round = leader.reads.newest_round();
+        let progress = leader.peers.get_mut(&peer).filter(|_| leader.is_asleep);
+        if let Some(progress) = progress {
+            let commit = self.commit.min(progress.matched);
+            progress.told(commit);
+            self.send(peer, Prompt::Heartbeat { commit, round }, effects);
+        }
+    }
+
     fn send_to_sleep(&self, peer: NodeId, effects: &mut Effects) {
         if let Some(session) = self.sessions.believed_at(peer, self.now) {
             let (last, commit) = (self.log.last_id(), self.commit);

@@ -6,9 +6,10 @@
 mod support;
 
 use raftyard_groups::{
-    Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LoadPurpose, LogId, LogIndex, Membership, Moment,
-    NodeId, Payload, Persist, PersistSeq, Promise, Prompt, ProposalId, Proposed, ReadId, ReadOutcome, ReadRound,
-    Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
+    Body, ChangeId, ChangeOutcome, ChangeRefusal, ChangeRequest, Effects, Entry, Group, GroupId, HardState,
+    Incarnation, Input, LoadPurpose, LogId, LogIndex, Membership, MembershipChange, Moment, NodeId, Payload, Persist,
+    PersistSeq, Promise, Prompt, ProposalId, Proposed, ReadId, ReadOutcome, ReadRound, Recovered, ReplicaConfig,
+    RoleKind, Sessions, Term, TransferId, Tuning,
 };
 use std::sync::Arc;
 use support::replica::{Replica, accepted, append, heartbeat, message, vote};
@@ -377,6 +378,23 @@ fn a_replica_has_caught_up_once_it_holds_all_that_is_committed_and_some_of_it_is
     replica.hear(2, 3, append((5, 3), &[], 5));
     assert!(replica.group.has_caught_up());
     assert!(Replica::leader(3, 0, &[]).group.has_caught_up());
+
+    // It had all before, and nothing is appended: a read index says so.
+    let mut replica = Replica::new(3, 3, &[3]);
+    replica.hear(2, 3, heartbeat(1));
+    assert!(
+        !replica.group.has_caught_up(),
+        "a heartbeat names no more than what it holds"
+    );
+    let (id, forwarded) = (ReadId(1), true);
+    let said = replica.tell(Input::Read { id, forwarded });
+    let request = said.effects.send.iter().find_map(|message| match message.body {
+        Body::Prompt(Prompt::ReadIndex { request }) => Some(request),
+        _ => None,
+    });
+    let (request, index) = (request.unwrap(), LogIndex(1));
+    replica.hear(2, 3, Prompt::ReadIndexIs { request, index });
+    assert!(replica.group.has_caught_up());
 }
 
 /// A state machine that lags holds up nobody, so nobody waits for it to have room: it reads what it lacks from the disk.
@@ -506,4 +524,65 @@ fn a_term_that_nobody_can_have_reached_is_not_adopted() {
     assert_eq!(replica.group.term(), Term(1));
     replica.time_out();
     assert_eq!(replica.group.term(), Term(1));
+}
+
+/// The rounds of a term are its own: what was asked in an earlier one confirms no read of this.
+#[test]
+fn a_heartbeat_of_an_earlier_term_is_told_the_term_and_no_round() {
+    let mut replica = Replica::new(3, 2, &[]);
+    let old = Prompt::Heartbeat {
+        commit: LogIndex(0),
+        round: ReadRound(5),
+    };
+    let said = replica.hear(2, 1, old);
+    assert_eq!(said.at_once, ["n1→n2 @2 heartbeat reply round=0"]);
+}
+
+/// Who asked is told what became of it, even if it is committed while the leader hands over and can't go on with it.
+#[test]
+fn a_change_that_nobody_was_told_of_yet_is_followed_by_no_other() {
+    let mut leader = Replica::leader(3, 0, &[]);
+    leader.sync();
+    leader.hear(2, 1, accepted(1));
+    let ask = |id, learner| Input::ChangeMembership {
+        id: ChangeId(id),
+        change: ChangeRequest::Change(MembershipChange::add_learner(n(learner))),
+    };
+    leader.tell(ask(1, 4));
+    // To one that lags, so it waits.
+    leader.tell(Input::Transfer {
+        id: TransferId(1),
+        to: Some(n(3)),
+    });
+    leader.sync();
+    leader.wait(400);
+    let mut outcomes = leader.hear(2, 1, accepted(2)).effects.memberships;
+    assert_eq!((leader.group.commit(), outcomes.len()), (LogIndex(2), 0));
+    leader.wait(300);
+    outcomes.extend(leader.tell_all([Input::Tick, ask(2, 5)]).effects.memberships);
+    outcomes.sort_by_key(|(id, _)| *id);
+    assert!(
+        matches!(
+            outcomes[..],
+            [
+                (ChangeId(1), ChangeOutcome::Done { .. }),
+                (ChangeId(2), ChangeOutcome::Refused(ChangeRefusal::Busy))
+            ]
+        ),
+        "{outcomes:?}"
+    );
+}
+
+/// What it granted is on its way to who asks, and a refusal would overtake it.
+#[test]
+fn a_late_request_for_a_vote_does_not_take_back_a_vote() {
+    let ask = || Promise::Vote {
+        last: LogId::default(),
+        transfer: false,
+    };
+    let mut replica = Replica::new(3, 0, &[]);
+    let mut said = replica.hear(2, 2, ask());
+    assert_eq!(said.after_write(), ["n1→n2 @2 vote granted"]);
+    assert!(replica.hear(2, 1, ask()).at_once.is_empty());
+    assert_eq!(replica.hear(3, 1, ask()).at_once, ["n1→n3 @2 vote refused"]);
 }

@@ -96,6 +96,7 @@ scripts! {
     d05_read_abandoned
     d06_partitioned_leader_never_serves
     d07_lost_round
+    d08_a_round_of_an_earlier_term_confirms_nothing
     e01_learner
     e02_joint_election
     e03_joint_commit_and_read
@@ -153,6 +154,7 @@ scripts! {
     h32_a_leader_whose_disk_is_full
     h33_a_leader_that_cannot_read_what_it_has_to_apply
     h34_a_leader_that_cannot_read_what_a_peer_lacks
+    h35_a_preferred_leader_that_cannot_read_what_a_peer_lacks
     i01_sleeping_and_waking
     i02_a_lost_word_to_sleep
     i03_a_minority_is_down
@@ -176,4 +178,5 @@ scripts! {
     i21_a_pair_that_flaps
     i22_words_that_come_late
     i23_no_lease_before_the_first_commit_of_a_term
+    i24_one_on_probation_knows_its_leader
 }

@@ -118,6 +118,12 @@ impl ByteBudget {
         }
     }
 
+    /// The most that can be taken at once, of this and of the whole, however little is taken.
+    pub(crate) fn most(&self) -> usize {
+        let whole = self.0.whole.as_ref();
+        whole.map_or(usize::MAX, Self::limit).min(self.limit())
+    }
+
     /// Waits until nothing is taken.
     pub(crate) async fn idle(&self) {
         loop {

@@ -27,10 +27,12 @@ pub enum ProposeError {
         /// A hint: before that a retry is likely to be refused too.
         retry_after: Duration,
     },
-    /// The command is larger than any that is taken. **Not applied.**
-    #[error("a command of {bytes} bytes exceeds the limit of {bytes_limit}")]
+    /// The command, or all that is proposed at once, is larger than is ever taken. **Not applied.**
+    #[error("{bytes} bytes to be proposed exceed the limit of {bytes_limit}")]
     TooLarge {
-        /// Size of the serialised command, in bytes.
+        /// Size of the serialised command, in bytes. With [`Limits::request_bytes_max`](crate::Limits) or
+        /// [`GroupLimits::bytes_in_flight_max`](crate::GroupLimits) in the way: what all that was proposed at once counts
+        /// for, 256 bytes more for each command.
         bytes: usize,
         /// The limit, in bytes.
         bytes_limit: usize,

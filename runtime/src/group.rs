@@ -286,7 +286,9 @@ impl<S: Replicated> Group<S> {
             return Err(ProposeError::Closed);
         }
         let (tenancy, clock) = (&self.slot.tenancy, &*self.node.clock);
-        let permit = tenancy.admit_proposals(1, bytes, bytes + REQUEST_OVERHEAD, clock);
+        let counted = bytes + REQUEST_OVERHEAD;
+        tenancy.check_size(counted)?;
+        let permit = tenancy.admit_proposals(1, bytes, counted, clock);
         let permit = permit.inspect_err(|_| self.node.counters.requests_refused.add(1))?;
         let (reply, outcome) = oneshot::channel();
         let proposal = Proposal {

@@ -3,7 +3,8 @@
 //! A message between two threads costs about a microsecond, in a batch a fraction of that. So senders push
 //! into a list, and only the first of them wakes the owner; until the owner's turn is over nobody wakes it
 //! again. Its length is not bounded here: every item that callers or peers send carries a permit of a budget in
-//! bytes (`budget.rs`), and what the parts of a node tell each other is bounded by how many they are.
+//! bytes (`budget.rs`), and what the parts of a node tell each other is bounded by how many they are, and by how much
+//! else is queued where it repeats itself (`push_over`).
 
 use parking_lot::Mutex;
 use std::sync::OnceLock;
@@ -59,6 +60,20 @@ impl<T> Inbox<T> {
             self.wake();
         }
         true
+    }
+
+    /// Queues an item, in the place of the newest one if that is `outdated` by it and not taken yet.
+    pub(crate) fn push_over(&self, item: T, outdated: impl FnOnce(&T) -> bool) -> bool {
+        let mut queue = self.queue.lock();
+        if let Some(newest) = queue.items.last_mut().filter(|newest| outdated(newest)) {
+            let old = std::mem::replace(newest, item);
+            drop(queue);
+            // Outside the lock, as in `close`.
+            drop(old);
+            return true;
+        }
+        drop(queue);
+        self.push(item)
     }
 
     /// Swaps what queued with `into`, which has to be empty: its memory is used for what comes next.
@@ -136,6 +151,23 @@ mod tests {
         assert!(!inbox.end_turn());
         inbox.push(5);
         assert_eq!(wakes.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn what_outdates_the_newest_takes_its_place_unless_that_was_taken() {
+        let inbox = Inbox::new();
+        let (pair, mut taken) = (|a: u64, b: u64| a / 10 == b / 10, Vec::new());
+        for item in [1, 11, 12, 13, 2, 14] {
+            assert!(inbox.push_over(item, |newest| pair(*newest, item)));
+        }
+        inbox.take(&mut taken);
+        assert_eq!(taken, [1, 13, 2, 14]);
+        taken.clear();
+        assert!(inbox.push_over(15, |newest| pair(*newest, 15)));
+        inbox.take(&mut taken);
+        assert_eq!(taken, [15]);
+        inbox.close();
+        assert!(!inbox.push_over(16, |_| true));
     }
 
     #[test]

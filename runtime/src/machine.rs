@@ -84,6 +84,11 @@ pub(crate) trait Machine: Send {
     /// on followers nobody waits for it. An error says that it was not applied.
     fn apply(&mut self, entry: &[u8], wanted: bool) -> Result<Option<Answer>, MachineError>;
 
+    /// Whether what was applied should be committed before more is.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Commits what was applied, up to the entry `last`.
     fn commit(&mut self, _last: LogId) -> io::Result<()> {
         Ok(())

@@ -13,10 +13,14 @@ mod support;
 
 #[path = "cluster/chaos.rs"]
 mod chaos;
+#[path = "cluster/client.rs"]
+mod client;
 #[path = "cluster/damage.rs"]
 mod damage;
 #[path = "cluster/disk.rs"]
 mod disk;
+#[path = "cluster/dropped.rs"]
+mod dropped;
 #[path = "cluster/errors.rs"]
 mod errors;
 #[path = "cluster/faults.rs"]
@@ -29,6 +33,8 @@ mod leadership;
 mod lifecycle;
 #[path = "cluster/lives.rs"]
 mod lives;
+#[path = "cluster/lost_snapshots.rs"]
+mod lost_snapshots;
 #[path = "cluster/many.rs"]
 mod many;
 #[path = "cluster/membership.rs"]

@@ -131,7 +131,15 @@ fn a_node_whose_only_group_is_destroyed_while_its_store_fails_starts_again() {
     };
     let scenario = Scenario {
         steps: vec![
-            step(5, 8, Fault::FailDisk { node }),
+            step(
+                5,
+                8,
+                Fault::FailDisk {
+                    node,
+                    sync: false,
+                    silent: false,
+                },
+            ),
             step(8, 0, Fault::Recreate { group }),
         ],
         ..simulation.scenario(seeds(1).unwrap().start)
@@ -184,6 +192,7 @@ fn what_is_promised_holds_while_a_minority_is_missing() {
         let absence = Absence {
             nodes: vec![rotten.unwrap_or(NodeId(seed % nodes + 1))],
             how: how[(seed % 4) as usize],
+            quiet: seed % 8 < 4,
         };
         let scenario = Scenario {
             absence: Some(absence),

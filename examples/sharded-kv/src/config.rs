@@ -72,6 +72,9 @@ pub(crate) struct NodeConfig {
     pub(crate) workers: usize,
     /// Client connections at most.
     pub(crate) max_clients: usize,
+    /// Connections to other nodes at most over which commands are forwarded. As many as needed, unless the limit of open
+    /// files is lower.
+    pub(crate) max_upstreams: usize,
     /// Where keys and values are; the same on every node, for ever.
     pub(crate) state: StateKind,
     /// Writes to a group after which it takes a snapshot, unless its keys are on disk, and drops the log before it.

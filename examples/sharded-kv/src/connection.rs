@@ -86,15 +86,18 @@ pub(crate) async fn serve(
         match next {
             Next::Receive => {}
             Next::Admitted => continue,
-            Next::Close => return connection.wire.close_early().await,
+            Next::Close => return connection.wire.close().await,
         }
+        // What came while replies were sent was received.
+        let has_more = connection.wire.has_read_ahead();
         let more = tokio::select! {
-            more = connection.wire.receive() => more?,
-            () = &mut stopped => false,
+            biased;
+            () = &mut stopped, if !has_more => false,
             () = strangers_end(stranger.as_ref()) => {
                 node.clients().access().count_refusal();
                 false
             }
+            more = connection.wire.receive() => more?,
         };
         if !more {
             return connection.wire.close().await;

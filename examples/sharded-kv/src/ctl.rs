@@ -124,6 +124,11 @@ pub(crate) enum CtlError {
     OtherNode { address: HostPort, found: u64 },
     #[error("node {id} has groups = {found}, the cluster has {wanted}: it would look for keys where they are not")]
     OtherGroups { id: u64, found: u64, wanted: u64 },
+    #[error(
+        "node {id} created group {group} by itself, which this cluster hosts: was it started without `join = true`? Have it \
+         begin anew with that, and an empty data directory"
+    )]
+    Alien { id: u64, group: u64 },
     #[error("another node {id} answers at {address}")]
     Taken { id: u64, address: HostPort },
     #[error(

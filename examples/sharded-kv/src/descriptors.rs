@@ -5,6 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{NodeConfig, StateKind};
 use crate::machine::OPEN_TABLES;
+use crate::nodes_file;
 
 /// What a node keeps for itself: the log's segments, snapshots, ports, and those who knock at the port for nodes.
 const RESERVE: usize = 384;
@@ -12,13 +13,19 @@ const RESERVE: usize = 384;
 /// What it keeps for each other node.
 const PER_PEER: usize = 8;
 
-/// Raises the limit as far as it goes, and has the nodes take no more clients than fit below it.
+/// Other nodes that one counts on which joins: it is told of them while it runs.
+const OTHERS_OF_JOINING: usize = 2;
+
+/// Raises the limit as far as it goes, and has the nodes take no more clients, and make no more connections for them, than
+/// fit below it.
 pub(crate) fn make_fit(configs: &mut [NodeConfig]) {
     let Some(limit) = raise() else { return };
     let share = limit / configs.len().max(1);
     for config in configs {
-        let wanted = config.max_clients;
-        config.max_clients = wanted.min(clients_max(config, share));
+        let others = others(config);
+        let (wanted, room) = (config.max_clients, for_clients(config, others, share));
+        config.max_clients = wanted.min(clients_max(config, others, room));
+        config.max_upstreams = room - config.max_clients;
         if config.max_clients < wanted {
             tracing::warn!(
                 node = config.node.0,
@@ -48,17 +55,28 @@ fn raise() -> Option<usize> {
     limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// The clients for whom `limit` open files leave enough; half of them where that is not so, since some have to be served.
-fn clients_max(config: &NodeConfig, limit: usize) -> usize {
+/// Of `limit` open files, those that are left for clients; half of them where that is not enough, since some have to be served.
+fn for_clients(config: &NodeConfig, others: usize, limit: usize) -> usize {
     let tables = match config.state {
         StateKind::Memory => 0,
         StateKind::Disk => OPEN_TABLES,
     };
-    let reserve = RESERVE + tables + PER_PEER * config.peers.len();
-    let for_clients = limit.saturating_sub(reserve).max(limit / 2);
+    let reserve = RESERVE + tables + PER_PEER * others;
+    limit.saturating_sub(reserve).max(limit / 2).max(1)
+}
+
+/// The clients for whom `room` open files are enough.
+fn clients_max(config: &NodeConfig, others: usize, room: usize) -> usize {
     // One who is served by forwarding may need a connection to each other node.
-    let each = if config.proxy { 1 + config.peers.len() } else { 1 };
-    (for_clients / each).max(1)
+    let each = if config.proxy { 1 + others } else { 1 };
+    (room / each).max(1)
+}
+
+/// How many other nodes there are, as far as is known before the start. A file that can't be read is that one's to refuse.
+fn others(config: &NodeConfig) -> usize {
+    let learned = nodes_file::learned(config).map_or(0, |nodes| nodes.len());
+    let least = if config.join { OTHERS_OF_JOINING } else { 0 };
+    (config.peers.len() + learned).max(least)
 }
 
 #[cfg(test)]
@@ -67,7 +85,10 @@ mod tests {
 
     use std::path::Path;
 
+    use raftyard::NodeId;
+
     use super::*;
+    use crate::config::PeerConfig;
 
     fn config(line: &str) -> NodeConfig {
         let text = format!(
@@ -84,10 +105,30 @@ mod tests {
             ("", 100_000, 100_000 - RESERVE - PER_PEER),
             ("state = \"disk\"", 2_048, 2_048 - RESERVE - PER_PEER - OPEN_TABLES),
             ("proxy = true", 2_000, (2_000 - RESERVE - PER_PEER) / 2),
+            ("proxy = true\njoin = true", 3_000, (3_000 - RESERVE - 2 * PER_PEER) / 3),
             ("", 256, 128),
             ("", 1, 1),
         ] {
-            assert_eq!(clients_max(&config(line), limit), clients, "{line} {limit}");
+            let config = config(line);
+            let others = others(&config);
+            let room = for_clients(&config, others, limit);
+            assert_eq!(clients_max(&config, others, room), clients, "{line} {limit}");
         }
+    }
+
+    #[test]
+    fn nodes_that_it_was_told_of_count_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config("join = true");
+        config.data_dir = dir.path().into();
+        assert_eq!(others(&config), OTHERS_OF_JOINING);
+        let node = |node: u64| PeerConfig {
+            node: NodeId(node),
+            ..config.peers[0].clone()
+        };
+        // Itself and one that the configuration names are among them.
+        let noted: Vec<_> = (1..=6).map(node).collect();
+        nodes_file::write(dir.path(), &noted).unwrap();
+        assert_eq!(others(&config), 5);
     }
 }

@@ -1,5 +1,7 @@
 //! A whole cluster in one process, for trying things out.
 
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use raftyard::NodeId;
@@ -10,6 +12,7 @@ use crate::certificates::{self, CertificateError, Wanted};
 use crate::config::{
     DEFAULT_DATA_DIR, DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads, RespTls, StateKind,
 };
+use crate::number_file::{GROUPS, NODES, NumberFileError};
 use crate::slots::{SLOT_COUNT, ShardMap};
 
 /// What the cluster is called.
@@ -24,7 +27,7 @@ const CERTIFICATE_DAYS: u32 = 30;
 /// What `dev` is asked for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
-    /// Number of nodes.
+    /// Number of nodes; can't be changed once there is data.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
     nodes: u16,
     /// Number of Raft groups that share the 16,384 slots; can't be changed once there is data.
@@ -64,12 +67,51 @@ pub(crate) enum DevError {
     #[error("--groups {0} is not between 1 and {SLOT_COUNT}")]
     Groups(u16),
     #[error(transparent)]
+    NumberFile(#[from] NumberFileError),
+    #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
 
 impl Dev {
+    /// Refuses the data of another number of nodes. Changes nothing: a start that is refused for something else is none.
+    pub(crate) fn check(&self) -> Result<(), DevError> {
+        NODES.check(&self.data, self.nodes)?;
+        if !NODES.exists(&self.data) {
+            match self.nodes_with_data()? {
+                0 => {}
+                written => NODES.compare(self.data.clone(), written, self.nodes)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes in the data directory how many nodes there are.
+    pub(crate) fn claim(&self) -> Result<(), DevError> {
+        Ok(NODES.write(&self.data, self.nodes)?)
+    }
+
+    /// How many nodes have left data, in a directory that does not say how many there are.
+    fn nodes_with_data(&self) -> Result<u16, NumberFileError> {
+        let error = |source| NumberFileError::Io {
+            path: self.data.clone(),
+            source,
+        };
+        let entries = match fs::read_dir(&self.data) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(source) => return Err(error(source)),
+        };
+        let mut count = 0_u16;
+        for entry in entries {
+            let entry = entry.map_err(error)?;
+            let is_nodes = entry.file_name().as_encoded_bytes().starts_with(b"node-");
+            count = count.saturating_add((is_nodes && GROUPS.exists(&entry.path())).into());
+        }
+        Ok(count)
+    }
+
     /// Each node's configuration. Node `i` (from 1) serves clients on `port + i - 1` and other nodes 1000 ports above it,
     /// on the loopback address only; its data is in `node-i`. With TLS its certificates are made.
     pub(crate) fn configs(&self) -> Result<Vec<NodeConfig>, DevError> {
@@ -102,6 +144,7 @@ impl Dev {
                 // The nodes share one machine.
                 workers: 1,
                 max_clients: DEFAULT_MAX_CLIENTS,
+                max_upstreams: usize::MAX,
                 state: self.state,
                 snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
                 proxy: self.proxy,

@@ -1,7 +1,7 @@
 //! Commands on all keys, asked of one group after the other.
 //!
-//! They concern the groups that this node leads; where it forwards commands, all groups. For them it need not ask others: it
-//! has a replica of every group, whose reads are as current as the leader's.
+//! They concern the groups that this node leads; where it forwards commands, all groups. For them it does not ask others: its
+//! replicas' reads are as current as the leaders'. A node that has not a replica of every group can't answer for all.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -12,6 +12,7 @@ use raftyard::{Consistency, ReadError};
 
 use crate::machine::{Answer, Query};
 use crate::node::Node;
+use crate::proxy;
 use crate::resp::Reply;
 
 /// Places of keys that one read looks at, at most: the group answers nobody else meanwhile.
@@ -89,7 +90,11 @@ impl Node {
             } => self.scan(cursor, pattern, count, scope).await,
             Gather::Replicas => Ok(Reply::Integer(self.replicas_of_writes())),
         };
-        reply.unwrap_or_else(|refusal| refusal)
+        let reply = reply.unwrap_or_else(|refusal| refusal);
+        match scope {
+            Scope::Led => reply,
+            Scope::All => proxy::final_refusal(reply),
+        }
     }
 
     /// How many keys the groups hold, `None` if one of them did not say.
@@ -110,7 +115,7 @@ impl Node {
             match count {
                 Ok(Answer::Integer(count)) => known.push((place, count)),
                 // It is led by another node by now, which counts it.
-                Err(ReadError::NotLeader { .. }) => {}
+                Err(ReadError::NotLeader { .. }) if scope == Scope::Led => {}
                 Ok(_) | Err(_) => return None,
             }
         }

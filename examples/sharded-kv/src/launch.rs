@@ -8,7 +8,7 @@ use raftyard::{
     Compaction, CreateGroupError, GroupId, NodeId, OpenError, QuarantineReason, RaftHost, TlsError, TlsNetwork,
 };
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::bell::FirstDeadlines;
@@ -18,8 +18,8 @@ use crate::expiry;
 use crate::hosting::Hosting;
 use crate::node::Node;
 use crate::nodes_file::{self, NodesFileError};
+use crate::number_file::{self, NumberFileError};
 use crate::server;
-use crate::shard_file::{self, ShardFileError};
 use crate::state::{self, State, StateError};
 use crate::tls::{Acceptor, Connector, TlsFileError};
 use crate::topology::{Member, Topology};
@@ -28,7 +28,7 @@ use crate::topology::{Member, Topology};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
-    ShardFile(#[from] ShardFileError),
+    NumberFile(#[from] NumberFileError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error("tls: {0}")]
@@ -79,7 +79,7 @@ impl RunningNode {
     /// Opens the data directory, creates or reopens the groups, then serves clients. Until a group has a leader, its keys
     /// are answered `CLUSTERDOWN`.
     pub(crate) async fn start(config: &NodeConfig) -> Result<Self, StartError> {
-        shard_file::check(&config.data_dir, config.shard_map)?;
+        number_file::GROUPS.check(&config.data_dir, config.shard_map.groups())?;
         state::check(&config.data_dir, config.state)?;
         let host = open_host(config).await?;
         match Self::serve(config, &host).await {
@@ -93,10 +93,9 @@ impl RunningNode {
 
     async fn serve(config: &NodeConfig, host: &RaftHost) -> Result<Self, StartError> {
         let state = State::open(config.state, &config.data_dir, host)?;
-        shard_file::write(&config.data_dir, config.shard_map)?;
+        number_file::GROUPS.write(&config.data_dir, config.shard_map.groups())?;
         let deadlines = FirstDeadlines::new(config.shard_map.groups());
-        let mut learned = nodes_file::read(&config.data_dir)?;
-        learned.retain(|node| node.node != config.node && config.peers.iter().all(|peer| peer.node != node.node));
+        let learned = nodes_file::learned(config)?;
         let hosting = Hosting::start(config, host, state, &deadlines).await?;
         let dial = Dial {
             tls: config
@@ -107,6 +106,9 @@ impl RunningNode {
                 .transpose()?,
             password: config.password.clone(),
             groups: Some(config.shard_map.groups()),
+            connections_left: Some(Arc::new(Semaphore::new(
+                config.max_upstreams.min(Semaphore::MAX_PERMITS),
+            ))),
         };
         let tls = config.resp_tls.as_ref().map(Acceptor::open).transpose()?;
         let node = Arc::new(Node::new(topology(config, &learned), hosting, learned, config, dial));
@@ -120,7 +122,7 @@ impl RunningNode {
         let resp = listener.local_addr().map_err(listen_error)?.to_string();
         let (stop, stopped) = watch::channel(false);
         let expiry = tokio::spawn(expiry::run(Arc::clone(&node), deadlines, stopped.clone()));
-        let server = tokio::spawn(server::run(listener, tls.map(Arc::new), Arc::clone(&node), stopped));
+        let server = tokio::spawn(server::run(listener, tls, Arc::clone(&node), stopped));
         Ok(Self {
             node,
             host: host.clone(),

@@ -29,6 +29,7 @@ mod launch;
 mod machine;
 mod node;
 mod nodes_file;
+mod number_file;
 mod pipeline;
 mod process;
 mod proxy;
@@ -38,7 +39,6 @@ mod replies;
 mod resp;
 mod server;
 mod session;
-mod shard_file;
 mod slots;
 mod state;
 mod status;
@@ -118,7 +118,12 @@ fn main() -> ExitCode {
 
 fn run(mode: Mode) -> Result<ExitCode, RunError> {
     let (mut configs, is_dev) = match mode {
-        Mode::Dev(dev) => (dev.configs()?, true),
+        Mode::Dev(dev) => {
+            dev.check()?;
+            let configs = dev.configs()?;
+            dev.claim()?;
+            (configs, true)
+        }
         Mode::Server { config } => (vec![NodeConfig::load(&config)?], false),
         Mode::Cert {
             out,
@@ -151,6 +156,7 @@ fn run(mode: Mode) -> Result<ExitCode, RunError> {
                 tls: ca.as_deref().map(Connector::open).transpose()?,
                 password: operators_password(password_file.as_deref())?,
                 groups: None,
+                connections_left: None,
             };
             let asked = ctl::run(&node, &dial, command, process::announce);
             process::runtime()?.block_on(asked)?;

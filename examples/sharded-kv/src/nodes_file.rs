@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use raftyard::NodeId;
 
 use crate::address::HostPort;
-use crate::config::PeerConfig;
+use crate::config::{NodeConfig, PeerConfig};
 
 const NAME: &str = "nodes";
 
@@ -22,7 +22,7 @@ pub(crate) enum NodesFileError {
 }
 
 /// The nodes that were noted; none if there is no file.
-pub(crate) fn read(data_dir: &Path) -> Result<Vec<PeerConfig>, NodesFileError> {
+fn read(data_dir: &Path) -> Result<Vec<PeerConfig>, NodesFileError> {
     let path = data_dir.join(NAME);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -37,6 +37,13 @@ pub(crate) fn read(data_dir: &Path) -> Result<Vec<PeerConfig>, NodesFileError> {
             })
         })
         .collect()
+}
+
+/// The nodes that were noted and that the configuration does not name.
+pub(crate) fn learned(config: &NodeConfig) -> Result<Vec<PeerConfig>, NodesFileError> {
+    let mut learned = read(&config.data_dir)?;
+    learned.retain(|node| node.node != config.node && config.peers.iter().all(|peer| peer.node != node.node));
+    Ok(learned)
 }
 
 /// Writes the nodes, durably and as a whole, in the place of those before.

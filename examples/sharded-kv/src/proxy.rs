@@ -153,7 +153,7 @@ pub(crate) fn is_refusal(reply: &Reply) -> bool {
 pub(crate) fn final_refusal(reply: Reply) -> Reply {
     match reply {
         Reply::Error(text) if text.starts_with("MOVED ") => {
-            Reply::error("TRYAGAIN the group changes its leader, the command was not carried out")
+            Reply::error("TRYAGAIN another node has to carry it out, and it was not tried again")
         }
         other => other,
     }
@@ -201,7 +201,7 @@ mod tests {
         let refusal = final_refusal(Reply::error("MOVED 1 127.0.0.1:7001"));
         assert_eq!(
             refusal,
-            Reply::error("TRYAGAIN the group changes its leader, the command was not carried out")
+            Reply::error("TRYAGAIN another node has to carry it out, and it was not tried again")
         );
         let down = Reply::error("CLUSTERDOWN Hash slot not served");
         assert_eq!(final_refusal(down.clone()), down);

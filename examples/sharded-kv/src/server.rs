@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
@@ -42,7 +41,7 @@ pub(crate) struct Stranger {
 /// Serves clients on `listener`, over TLS if there is `tls`, until `stop` becomes true, then lets the connections finish what they received.
 pub(crate) async fn run(
     listener: TcpListener,
-    tls: Option<Arc<Acceptor>>,
+    tls: Option<Acceptor>,
     node: Arc<Node>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -53,7 +52,14 @@ pub(crate) async fn run(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
-                    connections.spawn(admit(socket, tls.clone(), Arc::clone(&node), for_connections.clone()));
+                    // At once, not in a task of its own: however many come at a time, those that find no room hold no descriptors.
+                    match admit(tls.is_some(), &node) {
+                        Some(admitted) => {
+                            let served = serve(socket, tls.clone(), admitted, Arc::clone(&node), for_connections.clone());
+                            connections.spawn(served);
+                        }
+                        None => reject(socket, tls.is_some(), &node),
+                    }
                 }
                 Err(error) => {
                     if warned.is_none_or(|warned| warned.elapsed() >= ACCEPT_WARNING) {
@@ -88,22 +94,33 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Serves the client if there is room for one more.
-async fn admit(socket: TcpStream, tls: Option<Arc<Acceptor>>, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
-    let Some(_room) = node.clients().room() else {
-        return reject(socket, tls.is_some(), &node).await;
-    };
-    let stranger = if tls.is_some() || node.clients().access().has_password() {
-        let Some(room) = node.clients().strangers_room() else {
-            return reject(socket, tls.is_some(), &node).await;
-        };
+/// The room that a client takes, until this is dropped.
+struct Admitted {
+    _room: OwnedSemaphorePermit,
+    stranger: Option<Stranger>,
+}
+
+/// Room for one more client, if there is any.
+fn admit(is_tls: bool, node: &Node) -> Option<Admitted> {
+    let room = node.clients().room()?;
+    let stranger = if is_tls || node.clients().access().has_password() {
         Some(Stranger {
             until: Instant::now() + STRANGER_FOR,
-            _room: room,
+            _room: node.clients().strangers_room()?,
         })
     } else {
         None
     };
+    Some(Admitted { _room: room, stranger })
+}
+
+async fn serve(
+    socket: TcpStream,
+    tls: Option<Acceptor>,
+    Admitted { _room, stranger }: Admitted,
+    node: Arc<Node>,
+    mut stop: watch::Receiver<bool>,
+) {
     let served = async {
         let (client, server) = (socket.peer_addr()?, socket.local_addr()?);
         prepare(&socket)?;
@@ -131,11 +148,11 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
-async fn reject(mut socket: TcpStream, is_tls: bool, node: &Node) {
+fn reject(socket: TcpStream, is_tls: bool, node: &Node) {
     node.clients().count_rejected();
     if !is_tls {
-        // The client may be gone already.
-        let _ = socket.write_all(b"-ERR max number of clients reached\r\n").await;
+        // Nothing was sent before, so there is room for it; the client may be gone already.
+        let _ = SockRef::from(&socket).send(b"-ERR max number of clients reached\r\n");
     }
 }
 

@@ -15,7 +15,7 @@ use raftyard::{
 use crate::bell::Bell;
 use crate::config::StateKind;
 use crate::machine::{Answer, Command, DiskKv, KeysCheck, KvMachine, Read, Response, Store, check_keys};
-use crate::shard_file;
+use crate::number_file;
 
 /// The directory of the keys, in the data directory.
 const NAME: &str = "state";
@@ -41,7 +41,7 @@ pub(crate) fn check(data_dir: &Path, wanted: StateKind) -> Result<(), StateError
     let path = data_dir.join(NAME);
     let written = if path.exists() {
         StateKind::Disk
-    } else if shard_file::exists(data_dir) {
+    } else if number_file::GROUPS.exists(data_dir) {
         StateKind::Memory
     } else {
         wanted
@@ -252,7 +252,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::slots::ShardMap;
 
     #[test]
     fn keys_stay_where_they_are() {
@@ -260,7 +259,7 @@ mod tests {
         let (memory, disk) = (StateKind::Memory, StateKind::Disk);
         check(dir.path(), memory).unwrap();
         check(dir.path(), disk).unwrap();
-        shard_file::write(dir.path(), ShardMap::new(2).unwrap()).unwrap();
+        number_file::GROUPS.write(dir.path(), 2).unwrap();
         check(dir.path(), memory).unwrap();
         let error = check(dir.path(), disk).unwrap_err().to_string();
         let refusal = "the data was written with state = \"memory\", \"disk\" is configured; it can't be changed";

@@ -140,19 +140,27 @@ impl Drop for Upstream {
 }
 
 async fn run(dial: Arc<Dial>, address: HostPort, patience: Patience, mut commands: UnboundedReceiver<Pending>) {
-    let result = match timeout(patience.connect, connect(&dial, &address)).await {
-        Ok(Ok(Stream::Plain(mut socket))) => forward(socket.split(), patience, &mut commands).await,
-        Ok(Ok(Stream::Tls(stream))) => forward(tokio::io::split(stream), patience, &mut commands).await,
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(UpstreamError::Silence),
-    };
-    if let Err(error) = result {
+    if let Err(error) = serve(&dial, &address, patience, &mut commands).await {
         tracing::debug!(%address, %error, "connection to another node lost");
     }
     commands.close();
     while let Some(pending) = commands.recv().await {
         // Who waited may be gone.
         drop(pending.reply.send(Err(Failure::NotSent)));
+    }
+}
+
+async fn serve(
+    dial: &Dial,
+    address: &HostPort,
+    patience: Patience,
+    commands: &mut UnboundedReceiver<Pending>,
+) -> Result<(), UpstreamError> {
+    let _place = dial.place()?;
+    let connected = timeout(patience.connect, connect(dial, address)).await;
+    match connected.map_err(|_| UpstreamError::Silence)?? {
+        Stream::Plain(mut socket) => forward(socket.split(), patience, commands).await,
+        Stream::Tls(stream) => forward(tokio::io::split(stream), patience, commands).await,
     }
 }
 

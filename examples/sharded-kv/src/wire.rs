@@ -1,9 +1,11 @@
 //! The bytes of one client connection, both ways.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -22,7 +24,7 @@ const STRANGERS_READ_AHEAD_BYTES_MAX: usize = 16 * 1024;
 /// A client that takes nothing of its replies for so long loses its connection.
 const TAKE_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long a client whose connection is closed has to take the last replies.
+/// How long a client whose connection is closed has to take the last replies, if it has not had so long already.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// A buffer that grew beyond it is given back once it is empty.
@@ -39,6 +41,8 @@ pub(crate) struct Wire {
     read_ahead: bool,
     /// The client sends nothing more.
     ended: bool,
+    /// When the last output was sent, if any was.
+    sent: Option<Instant>,
     read_ahead_bytes_max: usize,
     take_within: Duration,
 }
@@ -51,6 +55,7 @@ impl Wire {
             output: BytesMut::new(),
             read_ahead: false,
             ended: false,
+            sent: None,
             read_ahead_bytes_max: READ_AHEAD_BYTES_MAX,
             take_within: TAKE_WITHIN,
         }
@@ -83,6 +88,15 @@ impl Wire {
     ///
     /// The connection's; [`io::ErrorKind::TimedOut`] if the client takes nothing for too long.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        let sends = !self.output.is_empty();
+        self.send_all().await?;
+        if sends {
+            self.sent = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn send_all(&mut self) -> io::Result<()> {
         if self.send_at_once()? {
             return Ok(());
         }
@@ -125,17 +139,21 @@ impl Wire {
         Ok(false)
     }
 
-    /// Ends the connection in an orderly way.
-    pub(crate) async fn close(mut self) -> io::Result<()> {
-        self.flush().await?;
-        self.shutdown().await
+    /// Whether there is input that came while output was sent: [`Self::receive`] does not wait then.
+    pub(crate) fn has_read_ahead(&self) -> bool {
+        self.read_ahead
     }
 
-    /// Ends a connection on which more input may come. To close a socket with unread input resets it, and the
-    /// client may lose what was sent before: so the input is taken and dropped until the client is gone.
-    pub(crate) async fn close_early(mut self) -> io::Result<()> {
+    /// Ends the connection in an orderly way; more input may come. To close a socket with unread input resets it, and the
+    /// client may lose what was sent before: so the input is taken and dropped until the client is gone. One that was sent
+    /// nothing lately, and sends nothing, has nothing to lose: it is not waited for.
+    pub(crate) async fn close(mut self) -> io::Result<()> {
         self.flush().await?;
+        let may_lose = self.sent.is_some_and(|sent| sent.elapsed() < LINGER) || self.has_unread();
         self.shutdown().await?;
+        if !may_lose {
+            return Ok(());
+        }
         let discard = async {
             while !self.ended {
                 self.input.clear();
@@ -144,6 +162,14 @@ impl Wire {
             Ok(())
         };
         timeout(LINGER, discard).await.unwrap_or(Ok(()))
+    }
+
+    /// Whether the socket holds input that was not taken from it. Asked of the socket itself: who waits for input may not have
+    /// been told of it yet.
+    fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(self.stream.socket()).peek(&mut byte);
+        peeked.is_ok_and(|length| length > 0)
     }
 
     /// With TLS there are a few bytes more, which the client may not take.

@@ -16,7 +16,8 @@ impl<S: Replicated> Group<S> {
     /// # Errors
     ///
     /// Those of [`Group::propose`], for each command. Commands that the node has no room for are refused together:
-    /// then none of them was taken.
+    /// then none of them was taken. Those that it never has room for together are [`ProposeError::TooLarge`], with what
+    /// all of them count for.
     pub fn propose_many(
         &self,
         commands: Vec<S::Command>,
@@ -57,10 +58,12 @@ impl<S: Replicated> Group<S> {
             let bytes = commands.iter().flatten().map(|command| size(command)).sum();
             let counted = count.saturating_mul(REQUEST_OVERHEAD).saturating_add(bytes);
             let (tenancy, clock) = (&self.slot.tenancy, &*self.node.clock);
-            let permit = tenancy.admit_proposals(count, bytes, counted, clock);
-            permit.map_err(|overload| {
-                self.node.counters.requests_refused.add(count as u64);
-                overload.into()
+            tenancy.check_size(counted).and_then(|()| {
+                let permit = tenancy.admit_proposals(count, bytes, counted, clock);
+                permit.map_err(|overload| {
+                    self.node.counters.requests_refused.add(count as u64);
+                    overload.into()
+                })
             })
         };
         let mut proposals = Vec::with_capacity(commands.len());

@@ -6,7 +6,7 @@ use crate::transport::{MeetError, PeerDisks};
 use futures::future::LocalBoxFuture;
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A node's peer book, and what of it has to be known without waiting for a disk. Clones are the same.
@@ -23,6 +23,8 @@ struct Shared {
     book: Mutex<PeerBook>,
     /// The disks in it.
     disks: Mutex<BTreeMap<NodeId, DiskId>>,
+    /// Who was removed, and not set again. A connection of such a one may have come so far that it is only now met.
+    removed: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Acquaintances {
@@ -32,19 +34,27 @@ impl Acquaintances {
         let book = Mutex::new(book);
         Self {
             own,
-            shared: Arc::new(Shared { book, disks }),
+            shared: Arc::new(Shared {
+                book,
+                disks,
+                removed: Mutex::default(),
+            }),
             place,
         }
     }
 
     /// As [`PeerBook::set`]. Blocks.
     pub(super) fn set(&self, peer: NodeId, address: String, is_new: bool) -> Result<(), StoreError> {
-        self.shared.change(|book| book.set(peer, address, is_new))
+        self.shared.change(|book| book.set(peer, address, is_new))?;
+        self.shared.removed.lock().remove(&peer);
+        Ok(())
     }
 
-    /// As [`PeerBook::remove`]. Blocks.
+    /// As [`PeerBook::remove`], and nobody meets it any more until it is [`set`](Self::set). Blocks.
     pub(super) fn remove(&self, peer: NodeId) -> Result<(), StoreError> {
-        self.shared.change(|book| book.remove(peer))
+        self.shared.change(|book| book.remove(peer))?;
+        self.shared.removed.lock().insert(peer);
+        Ok(())
     }
 }
 
@@ -68,6 +78,9 @@ impl Shared {
 
     /// Blocks.
     fn meet_first(&self, peer: NodeId, disk: DiskId) -> Result<(), MeetError> {
+        if self.removed.lock().contains(&peer) {
+            return Err(MeetError::Removed);
+        }
         // It may have been noted meanwhile, on another lane.
         if let Some(checked) = self.check(peer, disk) {
             return checked;
@@ -99,5 +112,27 @@ impl PeerDisks for Acquaintances {
             let ended = || Err(MeetError::NotNoted("the node shuts down".to_owned()));
             noted.await.unwrap_or_else(ended)
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Its hello came before the removal, and its turn comes after it.
+    #[test]
+    fn who_was_removed_is_not_met_before_it_is_set_again() {
+        const PEER: NodeId = NodeId(2);
+        actix_rt::System::new().block_on(async {
+            let peers = Acquaintances::new(DiskId(1), PeerBook::default(), Spot::Here);
+            peers.set(PEER, "there".to_owned(), true).unwrap();
+            assert_eq!(peers.meet(PEER, DiskId(2)).await, Ok(()));
+            peers.remove(PEER).unwrap();
+            assert_eq!(peers.meet(PEER, DiskId(2)).await, Err(MeetError::Removed));
+            assert!(peers.shared.book.lock().disks().is_empty(), "its disk is forgotten");
+            peers.set(PEER, "there".to_owned(), true).unwrap();
+            assert_eq!(peers.meet(PEER, DiskId(3)).await, Ok(()), "on another disk");
+        });
     }
 }

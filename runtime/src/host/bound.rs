@@ -285,9 +285,10 @@ fn open_store(
     let (mut store, default): (Box<dyn LogStore>, Box<dyn SnapshotStore>) = match choice {
         StoreChoice::Directory(dir) => {
             // In this order: the log store checks whose directory it is, and locks it.
-            let logs = SegmentLogStore::open(&dir, identity)?;
-            let snapshots = DirectorySnapshotStore::open(&dir.join("snapshots"))?;
-            book = PeerBook::open(&dir)?;
+            let mut logs = SegmentLogStore::open(&dir, identity)?;
+            let snapshots = DirectorySnapshotStore::open_beside(&logs, &dir.join("snapshots"))?;
+            book = PeerBook::open(&dir, logs.had_peers()?)?;
+            logs.note_peers();
             (Box::new(logs), Box::new(snapshots))
         }
         StoreChoice::Given(store) => (store, Box::new(MemorySnapshotStore::default())),

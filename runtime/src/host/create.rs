@@ -301,8 +301,8 @@ impl Node {
     }
 
     /// As [`Node::open_snapshot`]. If a snapshot is lost that the log goes on from, the log is of no use: then the
-    /// replica forgets it, to get all from its peers, and there is nothing to be opened. If it has no peers, that would
-    /// be the end of what is left. One that is there and can't be read or restored from at the moment is not lost.
+    /// replica forgets it, to get all from its peers, and there is nothing to be opened. If no peer has to have it, that
+    /// may be the end of what is left. One that is there and can't be read or restored from at the moment is not lost.
     async fn open_or_forget(
         &self,
         found: &mut RecoveredGroup,
@@ -316,8 +316,7 @@ impl Node {
         };
         let newest = found.state.memberships.last();
         let membership = newest.map_or(&found.record.membership, |(_, newest)| newest);
-        // One that knows of no voters joined a group that others are in, and lost the entry that says of whom.
-        if !membership.is_empty() && membership.voters().all(|voter| voter == self.id) {
+        if may_be_only_copy(membership, self.id) {
             return Err(error.into());
         }
         tracing::error!(group = group.0, %error, "replica damaged: it waits to be repaired by its peers");
@@ -351,6 +350,20 @@ impl Node {
         });
         Ok(opened.await.map_err(|_| CreateGroupError::Closed)??)
     }
+}
+
+/// Whether there may be nobody but `node` who has what a group of these members committed: it and the witnesses, which have no
+/// state, are a majority of those who decide. While two configurations do, the outgoing one counts: what was committed
+/// before is with a majority of it, and what is since with majorities of both. One that knows of no voters joined a group that
+/// others are in, and lost the entry that says of whom.
+fn may_be_only_copy(membership: &Membership, node: NodeId) -> bool {
+    let deciding: Vec<NodeId> = if membership.is_joint() {
+        membership.outgoing().collect()
+    } else {
+        membership.voters().collect()
+    };
+    let stateless = membership.witnesses().filter(|witness| deciding.contains(witness));
+    deciding.contains(&node) && 1 + stateless.count() > deciding.len() / 2
 }
 
 /// Lets a state machine take over the state of the snapshot that ends with `last`.

@@ -392,9 +392,9 @@ impl Node {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Waits, wherever the caller runs; shorter if the node ends.
+    /// Waits, wherever the caller runs; shorter if the node ends. Leaves nothing behind if the caller gives up.
     pub(crate) async fn sleep(&self, duration: Duration) {
-        self.place.run(move || tokio::time::sleep(duration)).await;
+        self.place.run_awaited(move || tokio::time::sleep(duration)).await;
     }
 
     async fn end(&self) {

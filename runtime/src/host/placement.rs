@@ -4,7 +4,9 @@
 use crate::sim::ThreadHandle;
 use actix::{Actor, Addr, Context};
 use actix_rt::{Arbiter, ArbiterHandle, System};
+use futures::future::{Either, select};
 use std::io;
+use std::pin::pin;
 use std::thread;
 use tokio::sync::{oneshot, watch};
 
@@ -65,6 +67,22 @@ impl Spot {
 }
 
 impl Spot {
+    /// As [`Spot::run`], and ends halfway if the caller gives up.
+    pub(super) async fn run_awaited<T, F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let (_awaited, given_up) = oneshot::channel::<()>();
+        let run = self.run(move || async move {
+            match select(pin!(make()), given_up).await {
+                Either::Left((output, _)) => Some(output),
+                Either::Right(_) => None,
+            }
+        });
+        run.await.flatten()
+    }
+
     /// As [`Spot::run`], and goes on to its end if the caller gives up.
     pub(super) async fn complete<T, F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Option<T>
     where
@@ -178,5 +196,39 @@ impl Threads {
         self.stop();
         // Nothing is ever sent: an error says that the other end is gone.
         self.running.clone().changed().await.ok();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use futures::future::pending;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn what_nobody_awaits_any_more_ends() {
+        let (threads, spots) = Threads::start("test", 1).unwrap();
+        let running = Arc::new(());
+        for _ in 0..1_000 {
+            let running = running.clone();
+            let asleep = spots.transport.run_awaited(move || async move {
+                let _running = running;
+                pending::<()>().await;
+            });
+            assert!(asleep.now_or_never().is_none());
+        }
+        let ended = async {
+            while Arc::strong_count(&running) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), ended)
+            .await
+            .unwrap();
+        let answered = spots.transport.run_awaited(|| async { 7 });
+        assert_eq!(answered.await, Some(7));
+        threads.stop_and_wait().await;
     }
 }

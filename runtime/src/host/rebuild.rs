@@ -4,7 +4,7 @@ use super::create::Reservation;
 use super::destroy::Ended;
 use super::{Node, RaftHost};
 use crate::error::RebuildGroupError;
-use crate::life::{rebuilt, rebuilt_in_doubt};
+use crate::life::{Life, rebuilt, rebuilt_in_doubt};
 use crate::snapshot::SnapshotWork;
 use crate::storage::StorageWork;
 use crate::store::{GroupRecord, RecoveredGroup, Refusal, StoreError, is_in_doubt};
@@ -27,7 +27,8 @@ pub struct RebuildReport {
     /// healthy until it was lost, what was acknowledged reaches at most a little beyond `last`; if this replica was
     /// cut off before, there is no limit to it.
     pub known_committed: u64,
-    /// The voters that this replica was created with.
+    /// The voters of the newest configuration in this replica's log: of the incoming one while a change of voters was under way.
+    /// If there is none, those that it was created with.
     pub voters_before: Vec<NodeId>,
 }
 
@@ -115,7 +116,13 @@ impl Node {
         relabelled.await.map_err(|_| Ended)??;
         let (reply, rebuilt) = oneshot::channel();
         self.storage.push(StorageWork::Rebuild(record.clone(), reply));
-        rebuilt.await.map_err(|_| Ended)??;
+        let rebuilt = rebuilt.await.map_err(|_| Ended)?;
+        rebuilt.inspect_err(|error| {
+            // Certainly not noted: then the snapshot of a life that never began is nobody's.
+            if matches!(error, StoreError::Full { .. } | StoreError::Refused { .. }) {
+                self.snapshots.push(SnapshotWork::Discard(Life::from(&record)));
+            }
+        })?;
         let report = RebuildReport {
             group,
             incarnation: record.incarnation,

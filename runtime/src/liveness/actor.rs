@@ -122,7 +122,10 @@ impl LivenessActor {
         self.moving.look(now, &flows);
         if now.since(self.asked) >= self.config.interval_ms {
             self.asked = now;
-            self.storage.push(StorageWork::Moves(now, self.board.clone()));
+            // One that hangs is asked once, however long.
+            let asks = |work: &StorageWork| matches!(work, StorageWork::Moves(..));
+            self.storage
+                .push_over(StorageWork::Moves(now, self.board.clone()), asks);
         }
         // What stands still for longer must not keep promises alive: nobody could do anything with them.
         let limit_ms = self.config.promise_ms / 2;
@@ -203,5 +206,71 @@ impl Handler<Stop> for LivenessActor {
 impl Drop for LivenessActor {
     fn drop(&mut self) {
         self.inbox.close();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::liveness::LivenessTuning;
+    use crate::router::Router;
+    use crate::store::Boot;
+    use crate::time::Timestamp;
+    use crate::transport;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Milliseconds; a test moves it.
+    #[derive(Debug, Default)]
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn now(&self) -> Moment {
+            Moment(self.0.load(Ordering::Relaxed))
+        }
+
+        fn wall(&self) -> Timestamp {
+            Timestamp(0)
+        }
+    }
+
+    #[test]
+    fn a_storage_that_hangs_is_asked_once_and_what_it_finds_is_the_last_question() {
+        actix_rt::System::new().block_on(async {
+            let clock = Arc::new(Hand::default());
+            let (inbox, storage) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
+            let boot = Boot {
+                counter: 1,
+                longest_promise_ms_before: 0,
+                disk: crate::store::DiskId(1),
+            };
+            let config = LivenessTuning::default().config(NodeId(1), boot, 1, Moment(0));
+            let interval_ms = config.interval_ms;
+            let liveness = Liveness::new(config, Moment(0));
+            let router = Router::new(Vec::new(), Arc::new(Inbox::new()), inbox.clone());
+            let surroundings = Surroundings {
+                clock: clock.clone(),
+                board: Arc::new(Board::new(liveness.sessions(), 1, Moment(0))),
+                inbox,
+                workers: Vec::new(),
+                storage: storage.clone(),
+                transport: transport::nowhere(router).await,
+                counters: Arc::default(),
+            };
+            let mut actor = LivenessActor::new(config, liveness, surroundings);
+            let mut taken = Vec::new();
+            for hang in [1_000, 1, 3] {
+                for _ in 0..hang {
+                    clock.0.fetch_add(interval_ms, Ordering::Relaxed);
+                    actor.tick(&mut LivenessEffects::default());
+                }
+                storage.take(&mut taken);
+                let asked = taken.drain(..).map(|work| match work {
+                    StorageWork::Moves(moment, _) => Some(moment),
+                    _ => None,
+                });
+                assert_eq!(asked.collect::<Vec<_>>(), [Some(clock.now())]);
+            }
+        });
     }
 }

@@ -70,6 +70,13 @@ pub trait DiskStateMachine: Send + 'static {
     /// The disk's. What a command may ask for and not get is a response instead: the same on every replica.
     fn apply(&mut self, command: Self::Command, now: Timestamp) -> io::Result<Self::Response>;
 
+    /// Whether the effects of what was applied since the last commit take so much memory that they should be committed
+    /// before more is applied. Asked after each [`apply`](Self::apply); without it a batch of commands is as long as
+    /// the log allows.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Writes the effects of all commands that were applied since the last commit together with these records,
     /// atomically. Need not be durable. Responses leave only after this.
     ///
@@ -86,7 +93,9 @@ pub trait DiskStateMachine: Send + 'static {
     fn query(&self, query: Self::Query) -> io::Result<Self::Answer>;
 
     /// A handle that makes durable all that is committed or restored up to this call. Run in the background once
-    /// enough was applied; only then is the log compacted up to here.
+    /// enough was applied; only then is the log compacted up to here. All: also what a sync by an earlier process failed to
+    /// make durable. A machine may take for durable what it could not write once, so what an open finds where that may have
+    /// happened has to be written again before a sync says something of it.
     fn sync(&self) -> impl FnOnce() -> io::Result<()> + Send + 'static;
 
     /// A handle that writes the state as it is committed now, without the records: a view of one point in time.
@@ -235,6 +244,10 @@ impl<S: DiskStateMachine> Machine for DiskTyped<S> {
         let machine = &mut self.machine.0;
         self.own
             .apply(entry, wanted, |command, now| machine.apply(command, now))
+    }
+
+    fn is_full(&self) -> bool {
+        self.machine.0.is_full()
     }
 
     fn commit(&mut self, last: LogId) -> io::Result<()> {

@@ -31,8 +31,8 @@ struct State {
     /// The last change of the logs, if it failed.
     doubt: Option<Doubt>,
     blobs: BTreeMap<String, Blob>,
-    /// The next write fails.
-    fails: bool,
+    /// What fails next, if anything does.
+    fails: Option<Failure>,
     /// One did, and nobody asked since.
     has_failed: bool,
     /// So many bytes more find room, if not any number.
@@ -48,6 +48,13 @@ struct State {
 struct Blob {
     bytes: Vec<u8>,
     is_durable: bool,
+}
+
+/// What of a disk can fail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Write,
+    Sync,
 }
 
 /// What becomes of a write.
@@ -70,7 +77,7 @@ impl NodeDisk {
             segment_bytes,
             doubt: None,
             blobs: BTreeMap::new(),
-            fails: false,
+            fails: None,
             has_failed: false,
             room: None,
             lies: false,
@@ -79,8 +86,8 @@ impl NodeDisk {
         })))
     }
 
-    /// Lets the next write fail, or none.
-    pub(crate) fn fail(&self, fails: bool) {
+    /// Lets the next one of these fail, or none.
+    pub(crate) fn fail(&self, fails: Option<Failure>) {
         self.0.lock().fails = fails;
     }
 
@@ -125,9 +132,10 @@ impl NodeDisk {
 
 impl State {
     /// Whether it is to fail now.
-    fn fails_now(&mut self) -> bool {
-        self.has_failed |= self.fails;
-        std::mem::take(&mut self.fails)
+    fn fails_now(&mut self, is_now: impl FnOnce(Failure) -> bool) -> bool {
+        let fails = self.fails.take_if(|failure| is_now(*failure)).is_some();
+        self.has_failed |= fails;
+        fails
     }
 
     /// Takes room for a file that grows by so many bytes; an error says that there is room only for this many.

@@ -38,7 +38,7 @@ mod world;
 pub use properties::Kind;
 pub use random::Random;
 pub use run::{Failure, Report, Simulation};
-pub use scenario::{Absence, Fault, Missing, Scenario, Step};
+pub use scenario::{Absence, Fault, LeaderFault, Missing, Scenario, Step};
 pub use seeds::seeds;
 pub(crate) use threads::ThreadHandle;
 pub use trace::Line;

@@ -106,12 +106,14 @@ impl SimNetwork {
     /// Breaks all connections between two nodes.
     pub(crate) fn reset(&self, a: NodeId, b: NodeId) {
         self.0
-            .break_pipes(|from, to| (from, to) == (a, b) || (from, to) == (b, a));
+            .break_pipes(|from, to, _| (from, to) == (a, b) || (from, to) == (b, a));
     }
 
-    /// A node's process starts again: what is left of connections with its earlier one breaks.
+    /// A node's process starts again: connections with its earlier one break. Of what that sent all arrives nevertheless, if
+    /// its machine lived on.
     pub(crate) fn forget(&self, node: NodeId) {
-        self.0.break_pipes(|from, to| from == node || to == node);
+        self.0
+            .break_pipes(|from, to, pipe| to == node || (from == node && !pipe.is_ended()));
     }
 
     /// Ends all that disturbs.
@@ -132,15 +134,17 @@ impl SimNetwork {
 }
 
 impl Fabric {
-    fn break_pipes(&self, which: impl Fn(NodeId, NodeId) -> bool) {
-        let pipes: Vec<_> = {
-            let ways = self.ways.lock();
-            let ways = ways.iter().filter(|((from, to), _)| which(*from, *to));
-            ways.flat_map(|(_, way)| way.pipes.iter().filter_map(Weak::upgrade))
-                .collect()
-        };
-        for pipe in pipes {
-            pipe.lock().reset();
+    fn break_pipes(&self, which: impl Fn(NodeId, NodeId, &Pipe) -> bool) {
+        let mut pipes = Vec::new();
+        for ((from, to), way) in &*self.ways.lock() {
+            let theirs = way.pipes.iter().filter_map(Weak::upgrade);
+            pipes.extend(theirs.map(|pipe| (*from, *to, pipe)));
+        }
+        for (from, to, pipe) in pipes {
+            let mut pipe = pipe.lock();
+            if which(from, to, &pipe) {
+                pipe.reset();
+            }
         }
     }
 

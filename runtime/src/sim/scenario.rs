@@ -3,8 +3,10 @@
 
 mod absence;
 mod draw;
+mod leader;
 
 pub use absence::{Absence, Missing};
+pub use leader::LeaderFault;
 
 use raftyard_groups::{GroupId, NodeId};
 use std::fmt;
@@ -58,6 +60,10 @@ pub enum Fault {
         node: NodeId,
         /// After so many operations.
         operations: u64,
+        /// They count from the next file of its log on that begins or is removed.
+        of_files: bool,
+        /// Because the machine loses power.
+        silent: bool,
     },
     /// All nodes end, and start again.
     CrashAll,
@@ -79,10 +85,14 @@ pub enum Fault {
         /// Draws what is damaged.
         draw: u64,
     },
-    /// A write of a node's disk fails. The node starts again after the time that the fault lasts.
+    /// A write of a node's disk fails, or a sync. The node ends and starts again after the time that the fault lasts.
     FailDisk {
         /// Which.
         node: NodeId,
+        /// It is a sync.
+        sync: bool,
+        /// The node ends because it loses power.
+        silent: bool,
     },
     /// There is room on a node's disk for so many bytes more, and then no more; until the fault ends.
     FillDisk {
@@ -96,6 +106,8 @@ pub enum Fault {
         /// One side.
         side: Vec<NodeId>,
     },
+    /// Nothing gets through between any two nodes.
+    CutAll,
     /// Nothing gets through from one node to another.
     CutOneWay {
         /// Who is not heard.
@@ -148,6 +160,20 @@ pub enum Fault {
         /// Milliseconds.
         by_ms: i64,
     },
+    /// Something happens to a group's leader; if nobody leads it, as soon as somebody does.
+    Leader {
+        /// Whose.
+        group: GroupId,
+        /// What.
+        what: LeaderFault,
+        /// Draws what that leaves open.
+        draw: u64,
+    },
+    /// Clients of a group ask nothing, so that it falls asleep.
+    Rest {
+        /// Whose.
+        group: GroupId,
+    },
     /// A group's leader hands over to this node.
     Transfer {
         /// Which.
@@ -184,7 +210,7 @@ impl Fault {
             | Self::CrashAt { node, .. }
             | Self::Pause { node }
             | Self::Stall { node }
-            | Self::FailDisk { node }
+            | Self::FailDisk { node, .. }
             | Self::FillDisk { node, .. }
             | Self::Rot { node, .. }
             | Self::Mute { node }
@@ -196,14 +222,23 @@ impl Fault {
             | Self::Transfer { to: node, .. } => vec![*node],
             Self::CutOneWay { from: a, to: b } | Self::Reset { a, b } => vec![*a, *b],
             Self::Split { side } => side.clone(),
-            Self::CrashAll | Self::Replace { .. } | Self::Recreate { .. } => Vec::new(),
+            Self::CrashAll
+            | Self::CutAll
+            | Self::Leader { .. }
+            | Self::Rest { .. }
+            | Self::Replace { .. }
+            | Self::Recreate { .. } => Vec::new(),
         }
     }
 
     /// The group that it names.
     pub(super) fn group(&self) -> Option<GroupId> {
         match self {
-            Self::Transfer { group, .. } | Self::Replace { group, .. } | Self::Recreate { group } => Some(*group),
+            Self::Leader { group, .. }
+            | Self::Rest { group }
+            | Self::Transfer { group, .. }
+            | Self::Replace { group, .. }
+            | Self::Recreate { group } => Some(*group),
             _ => None,
         }
     }
@@ -214,17 +249,35 @@ impl fmt::Display for Fault {
         match self {
             Self::Crash { node, silent: true } => write!(f, "{node} loses power"),
             Self::Crash { node, silent: false } => write!(f, "{node} is killed"),
-            Self::CrashAt { node, operations } => write!(f, "{node} crashes after {operations} operations"),
+            Self::CrashAt {
+                node,
+                operations,
+                of_files,
+                silent,
+            } => {
+                let how = if *silent { "loses power" } else { "is killed" };
+                let since = if *of_files {
+                    " from the next change of its files on"
+                } else {
+                    ""
+                };
+                write!(f, "{node} {how} after {operations} operations{since}")
+            }
             Self::CrashAll => f.write_str("all nodes lose power"),
             Self::Pause { node } => write!(f, "{node} stands still"),
             Self::Stall { node } => write!(f, "the disk of {node} stands still"),
             Self::Rot { node, .. } => write!(f, "{node} loses power, and its disk rots"),
-            Self::FailDisk { node } => write!(f, "the next write of {node} fails"),
+            Self::FailDisk { node, sync, silent } => {
+                let what = if *sync { "sync" } else { "write" };
+                let end = if *silent { ", and it loses power" } else { "" };
+                write!(f, "the next {what} of {node} fails{end}")
+            }
             Self::FillDisk { node, room } => write!(f, "the disk of {node} is full after {room} bytes more"),
             Self::Split { side } => {
                 let side: Vec<String> = side.iter().map(NodeId::to_string).collect();
                 write!(f, "{} cut off from the others", side.join(","))
             }
+            Self::CutAll => f.write_str("all nodes cut off from each other"),
             Self::CutOneWay { from, to } => write!(f, "{to} does not hear {from}"),
             Self::Mute { node } => write!(f, "nobody hears {node}"),
             Self::Deafen { node } => write!(f, "{node} hears nobody"),
@@ -233,6 +286,8 @@ impl fmt::Display for Fault {
             Self::Reset { a, b } => write!(f, "connections between {a} and {b} break"),
             Self::Drift { node, permille } => write!(f, "the clock of {node} drifts by {permille} in a thousand"),
             Self::Jump { node, by_ms } => write!(f, "the wall clock of {node} jumps by {by_ms} ms"),
+            Self::Leader { group, what, .. } => what.say(*group, f),
+            Self::Rest { group } => write!(f, "clients of {group} ask nothing"),
             Self::Transfer { group, to } => write!(f, "{group} shall be led by {to}"),
             Self::Replace { group, .. } => write!(f, "a member of {group} is replaced"),
             Self::Recreate { group } => write!(f, "{group} is destroyed and created again"),

@@ -32,7 +32,7 @@ impl Settings {
                 election_timeout_ms: heartbeat_interval_ms * random.within(5..=12),
                 // A restarted replica applies its log in many steps, and is asked in between.
                 apply_bytes_max: usize::try_from(random.within(200..=20_000)).unwrap_or(500),
-                ..Tuning::default()
+                ..windows(&mut Random::new(seed, Purpose::Plan, 2))
             },
             limits: Limits {
                 request_timeout_ms: random.within(500..=4_000),
@@ -40,7 +40,7 @@ impl Settings {
             },
             compaction: Compaction {
                 entries: random.within(10..=150),
-                tail_entries: random.within(0..=20),
+                tail_entries: if random.chance(300) { 0 } else { random.within(0..=20) },
                 ..Compaction::default()
             },
             workers: random.within(1..=2),
@@ -49,8 +49,28 @@ impl Settings {
                 disk_max_ms: random.within(1..=20),
                 preempted_permille: random.within(0..=50),
             },
-            latency_max_ms: random.within(0..=5),
+            // As in one place, or in several.
+            latency_max_ms: match random.chance(800) {
+                true => random.within(0..=5),
+                false => random.within(5..=heartbeat_interval_ms / 3),
+            },
             think_max_ms: random.within(50..=600) * groups.div_ceil(BUSY_GROUPS),
         }
+    }
+}
+
+/// What is on its way to a peer at a time: many entries, as usual, or few, so that a log takes many steps to get there.
+fn windows(random: &mut Random) -> Tuning {
+    let usual = Tuning::default();
+    if random.chance(500) {
+        return usual;
+    }
+    let mut bytes = || usize::try_from(random.within(1..=2_000)).unwrap_or(500);
+    Tuning {
+        message_bytes_max: bytes(),
+        inflight_bytes_max: bytes(),
+        cache_bytes_max: bytes(),
+        inflight_messages_max: usize::try_from(random.within(1..=8)).unwrap_or(1),
+        ..usual
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct DiskReplica {
     base: LogId,
     /// Of the entries after the base.
     terms: VecDeque<Term>,
+    /// Entries that it held until the last write, and does not any more.
+    dropped: Vec<LogId>,
     /// It said that it lost something.
     is_damaged: bool,
     /// It said that it is nothing that could go on.
@@ -44,6 +46,7 @@ impl DiskReplica {
             hard_state: HardState::default(),
             base: LogId::ZERO,
             terms: VecDeque::new(),
+            dropped: Vec::new(),
             is_damaged: false,
             is_lost: false,
         }
@@ -78,7 +81,28 @@ impl DiskReplica {
         id.index < self.base.index || self.term_at(id.index) == Some(id.term)
     }
 
+    /// Entries that it held until the last write, and does not any more; none, if it said before that it lost something.
+    pub(crate) fn dropped(&self) -> &[LogId] {
+        if self.is_damaged { &[] } else { &self.dropped }
+    }
+
     fn write(&mut self, persist: &Persist) {
+        let is_cut = persist
+            .entries
+            .first()
+            .is_some_and(|first| first.index <= self.last().index);
+        let is_replaced = matches!(persist.base, Some(LogBase::Installed(_)));
+        let before = (is_cut || is_replaced).then(|| (self.base.index, self.terms.clone()));
+        self.replace(persist);
+        self.dropped.clear();
+        if let Some((base, terms)) = before {
+            let held = (base.next().0..).map(LogIndex).zip(terms);
+            let held = held.map(|(index, term)| LogId { term, index });
+            self.dropped = held.filter(|id| !self.holds(*id)).collect();
+        }
+    }
+
+    fn replace(&mut self, persist: &Persist) {
         if let Some(hard_state) = persist.hard_state {
             self.hard_state = hard_state;
         }
@@ -119,6 +143,11 @@ impl Shadow {
             .into_iter()
             .flatten();
         is_held || forgotten.any(|last| id.index <= last.index && id.term <= last.term)
+    }
+
+    /// Whether a node's disk held a replica of this life that is gone.
+    pub(crate) fn had(&self, node: NodeId, life: Life) -> bool {
+        self.forgotten.contains_key(&(node, life.group, life.incarnation))
     }
 
     /// Whether a node's disk was damaged, and was not opened since.

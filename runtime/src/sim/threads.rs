@@ -189,6 +189,16 @@ impl Threads {
         }
     }
 
+    /// Whether any thread of a node stands still.
+    pub(crate) fn is_held(&self, node: NodeId) -> bool {
+        let now = Instant::now();
+        let threads = self.threads.borrow();
+        let mut here = threads
+            .values()
+            .filter(|thread| thread.owner.is_some_and(|(owner, _)| owner == node));
+        here.any(|thread| thread.still_until.is_some_and(|until| until > now))
+    }
+
     /// Lets all threads go on that stand still.
     pub(crate) fn release(&self) {
         for thread in self.threads.borrow_mut().values_mut() {

@@ -19,6 +19,10 @@ struct State {
     is_silent: AtomicBool,
     /// Operations on disks and network until it crashes; none if 0.
     fuse: AtomicU64,
+    /// Its peers hear nothing of the end that the fuse makes.
+    fuse_is_silent: AtomicBool,
+    /// They don't count before a file of its log begins or is removed.
+    fuse_waits: AtomicBool,
     /// Why it ended.
     cause: Mutex<Option<&'static str>>,
 }
@@ -32,6 +36,8 @@ impl Vital {
             is_dead: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             fuse: AtomicU64::new(0),
+            fuse_is_silent: AtomicBool::new(false),
+            fuse_waits: AtomicBool::new(false),
             cause: Mutex::default(),
         }))
     }
@@ -58,8 +64,11 @@ impl Vital {
         }
     }
 
-    /// Lets it crash in the midst of the operation on a disk or the network that comes after `operations` others.
-    pub(crate) fn light_fuse(&self, operations: u64) {
+    /// Lets it crash in the midst of the operation on a disk or the network that comes after `operations` others; which
+    /// count at once, or from the next file of its log on that begins or is removed.
+    pub(crate) fn light_fuse(&self, operations: u64, of_files: bool, is_silent: bool) {
+        self.0.fuse_is_silent.store(is_silent, Ordering::Relaxed);
+        self.0.fuse_waits.store(of_files, Ordering::Relaxed);
         self.0.fuse.store(operations + 1, Ordering::Relaxed);
     }
 
@@ -68,15 +77,20 @@ impl Vital {
         self.0.fuse.store(0, Ordering::Relaxed);
     }
 
+    /// A file of its log begins, or is removed.
+    pub(crate) fn changes_files(&self) {
+        self.0.fuse_waits.store(false, Ordering::Relaxed);
+    }
+
     /// Counts an operation. True if the process ends here: what the operation does is for the caller to draw.
     pub(crate) fn burns_down(&self, cause: &'static str) -> bool {
         let left = self.0.fuse.load(Ordering::Relaxed);
-        if left == 0 || self.is_dead() {
+        if left == 0 || self.is_dead() || self.0.fuse_waits.load(Ordering::Relaxed) {
             return false;
         }
         self.0.fuse.store(left - 1, Ordering::Relaxed);
         if left == 1 {
-            self.end(true, cause);
+            self.end(self.0.fuse_is_silent.load(Ordering::Relaxed), cause);
         }
         left == 1
     }

@@ -2,7 +2,8 @@
 
 mod absence;
 mod client;
-mod deposed;
+mod eager;
+mod leader;
 mod liveness;
 mod node;
 mod operator;
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 /// Clients of each group.
 const CLIENTS: u64 = 3;
@@ -90,6 +92,8 @@ pub(super) struct GroupState<W: Workload> {
     incarnation: u64,
     /// Somebody changes who belongs to it.
     is_busy: bool,
+    /// Its clients ask nothing until then.
+    rests_until: Option<Instant>,
     /// By life and part.
     pub(super) histories: BTreeMap<(u64, u64), History<W>>,
 }
@@ -135,6 +139,7 @@ impl<W: Workload> World<W> {
                 first: (0..size).map(|n| NodeId((id + n) % scenario.nodes + 1)).collect(),
                 incarnation: 1,
                 is_busy: false,
+                rests_until: None,
                 histories: BTreeMap::new(),
             };
             (GroupId(id), state)
@@ -190,9 +195,9 @@ impl<W: Workload> World<W> {
             for n in 0..CLIENTS {
                 clients.push(spawn_local(self.clone().client(*group, n)));
             }
-            clients.push(spawn_local(self.clone().ask_who_is_deposed(*group)));
+            clients.push(spawn_local(self.clone().ask_who_leads(*group)));
         }
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         for step in self.scenario.steps.clone() {
             tokio::time::sleep_until(began + step.at).await;
             spawn_local(self.clone().happen(step));
@@ -237,6 +242,19 @@ impl<W: Workload> World<W> {
 
     fn incarnation(&self, group: GroupId) -> u64 {
         self.groups.borrow().get(&group).map_or(0, |group| group.incarnation)
+    }
+
+    /// Clients of a group ask nothing until then.
+    fn rest(&self, group: GroupId, until: Instant) {
+        if let Some(group) = self.groups.borrow_mut().get_mut(&group) {
+            group.rests_until = Some(until);
+        }
+    }
+
+    fn rests(&self, group: GroupId) -> bool {
+        let groups = self.groups.borrow();
+        let until = groups.get(&group).and_then(|group| group.rests_until);
+        until.is_some_and(|until| until > Instant::now())
     }
 
     /// A number that comes once.

@@ -4,6 +4,7 @@
 use super::format::Seal;
 use super::name::{Name, SnapshotId};
 use super::receive::Incoming;
+use super::send::Sending;
 use super::{Decode, Encode, SnapshotError, SnapshotEvent, SyncDisk, View};
 use crate::clock::Clock;
 use crate::error::ExportError;
@@ -177,8 +178,8 @@ pub(crate) struct SnapshotActor {
     pub(super) groups: IdMap<GroupId, Hosted>,
     /// Snapshots that are complete and were verified.
     pub(super) ready: BTreeMap<SnapshotId, Seal>,
-    /// How often each is being sent at the moment: these are not removed.
-    pub(super) sending: BTreeMap<SnapshotId, usize>,
+    /// Those that are being sent at the moment: these are not removed.
+    pub(super) sending: BTreeMap<SnapshotId, Sending>,
     /// Those that were written only to be sent.
     pub(super) for_peers: BTreeSet<SnapshotId>,
     /// At most one per group.
@@ -186,7 +187,7 @@ pub(crate) struct SnapshotActor {
     /// Groups of which none found room, and when there may be some again.
     pub(super) crowded_out: IdMap<GroupId, Moment>,
     /// Snapshots before these are of no use.
-    useless_before: IdMap<GroupId, LogIndex>,
+    pub(super) useless_before: IdMap<GroupId, LogIndex>,
 }
 
 impl SnapshotActor {
@@ -313,10 +314,18 @@ impl SnapshotActor {
         }
     }
 
-    /// Gives a finished file the name that counts.
+    /// Gives a finished file the name that counts. If that fails nothing stays of it, under either name: what could not
+    /// be made durable a disk may take for durable from then on.
     pub(super) fn publish(&mut self, name: Name) -> std::io::Result<()> {
         let complete = Name::Complete(name.id());
-        self.store.publish(&name.text(), &complete.text())?;
+        let is_replaced = self.names(name.id().group).contains(&complete);
+        if let Err(error) = self.store.publish(&name.text(), &complete.text()) {
+            self.remove(name);
+            if !is_replaced {
+                self.remove(complete);
+            }
+            return Err(error);
+        }
         self.unnote(name);
         self.note(complete);
         Ok(())

@@ -10,7 +10,7 @@
 //! it is the length of the first two (8 bytes), those (postcard), and what the state machine wrote.
 
 use super::SnapshotError;
-use super::name::SnapshotId;
+use super::name::{Name, SnapshotId};
 use crate::membership::MembershipLists;
 use crate::store::{MemorySnapshotStore, SnapshotStore};
 use bytes::{Buf, Bytes};
@@ -24,6 +24,7 @@ const CRC_BYTES: usize = 4;
 const PREFIX_BYTES: usize = MAGIC.len() + 4;
 /// What is written or read at a time.
 const PIECE_BYTES: usize = 256 << 10;
+const OF_ANOTHER: &str = "it is the snapshot of another group or entry";
 
 /// What a complete snapshot says of itself. With its id, size and checksum tell whether two files are the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +163,18 @@ pub(super) fn verify(
     Reader::open(store, name, id, is_witness)?.finish()
 }
 
+/// Checks all of a file if its name says that it is a complete snapshot, of whichever replica.
+pub(crate) fn check_complete(store: &dyn SnapshotStore, name: &str) -> Result<(), SnapshotError> {
+    let Some(Name::Complete(id)) = Name::parse(name) else {
+        return Ok(());
+    };
+    let reader = Reader::open_if(store, name, |header| match header.is_of(id) {
+        true => Ok(()),
+        false => Err(OF_ANOTHER.to_owned()),
+    });
+    reader?.finish().map(drop)
+}
+
 /// Reads the state out of a snapshot's file, piece by piece. What was read is worth nothing before
 /// [`Reader::finish`] found all of the file intact.
 pub(super) struct Reader<'a> {
@@ -181,7 +194,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Self, SnapshotError> {
         Self::open_if(store, name, |header| {
             if !header.is_of(id) {
-                return Err("it is the snapshot of another group or entry".to_owned());
+                return Err(OF_ANOTHER.to_owned());
             }
             header.expect_witness(is_witness)
         })

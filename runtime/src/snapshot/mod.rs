@@ -31,6 +31,7 @@ mod tests;
 
 pub(crate) use actor::{Import, Opened, Restored, SnapshotActor, SnapshotWork};
 pub(crate) use carry::IMPORTED;
+pub(crate) use format::check_complete;
 pub(crate) use strays::remove_strays;
 
 use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, Term};
@@ -145,6 +146,8 @@ pub(crate) enum SnapshotEvent {
     },
     /// What the state machine is to be restored from, or why not.
     Restored(Restored),
+    /// One that is to be sent is not what was written any more.
+    Rotted { last: LogId },
     /// A peer has all of one; `None`: it has not.
     Sent { to: NodeId, through: Option<LogIndex> },
 }

@@ -109,13 +109,19 @@ impl SnapshotActor {
             at: 0,
         };
         let wanted = incoming.name();
+        let mut is_begun = false;
         for other in self.names(group) {
-            if matches!(other, Name::Incoming { .. }) && other != wanted {
+            if other == wanted {
+                is_begun = true;
+            } else if matches!(other, Name::Incoming { .. }) {
                 self.remove(other);
             }
         }
-        let there = self.store.size(&wanted.text())?.unwrap_or_default();
-        incoming.at = there.min(incoming.size);
+        // What was given up, and could not be removed, counts for nothing.
+        if is_begun {
+            let there = self.store.size(&wanted.text())?.unwrap_or_default();
+            incoming.at = there.min(incoming.size);
+        }
         // Also if it fails: what was begun is to be removed.
         self.note(wanted);
         if incoming.at == 0 {

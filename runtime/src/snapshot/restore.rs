@@ -22,6 +22,8 @@ impl SnapshotActor {
         decode: &Decode,
     ) -> Result<Opened, SnapshotError> {
         let group = record.group;
+        // Its log may begin anew.
+        self.useless_before.remove(&group);
         for name in self.names(group) {
             if matches!(name, Name::Taking(_)) {
                 self.remove(name);
@@ -44,7 +46,10 @@ impl SnapshotActor {
             for name in self.names(group) {
                 match name {
                     Name::Complete(id) if Some(id) == kept => is_backed = goes_on,
-                    Name::Complete(id) if id.incarnation == record.incarnation => self.remove(name),
+                    Name::Complete(id) if id.incarnation == record.incarnation => {
+                        self.ready.remove(&id);
+                        self.remove(name);
+                    }
                     _ => {}
                 }
             }

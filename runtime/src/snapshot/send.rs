@@ -10,6 +10,15 @@ use bytes::Bytes;
 use raftyard_groups::{LogId, NodeId, Term};
 use tokio::sync::oneshot;
 
+/// One that is being sent.
+#[derive(Default)]
+pub(super) struct Sending {
+    /// To how many peers.
+    peers: usize,
+    /// Its end was read, or something could not be read: a peer that does not take it then may be right.
+    is_suspect: bool,
+}
+
 impl SnapshotActor {
     pub(super) fn send(
         &mut self,
@@ -25,9 +34,11 @@ impl SnapshotActor {
         }
         let id = SnapshotId::of(life, last);
         let Some((seal, stateless)) = self.outgoing(id, to_witness, view) else {
+            // Whoever took it, and counts on it, has another one taken.
+            self.tell(life, SnapshotEvent::Rotted { last });
             return self.tell(life, SnapshotEvent::Sent { to, through: None });
         };
-        *self.sending.entry(id).or_default() += 1;
+        self.sending.entry(id).or_default().peers += 1;
         let offer = SnapshotOffer {
             group: life.group.0,
             incarnation: id.incarnation.0,
@@ -81,17 +92,26 @@ impl SnapshotActor {
     }
 
     /// A piece of one that is being sent; none if it can't be read, or was removed because its group is gone.
-    pub(super) fn read_piece(&self, id: SnapshotId, offset: u64, len: usize) -> Option<Bytes> {
-        self.ready(id)?;
+    pub(super) fn read_piece(&mut self, id: SnapshotId, offset: u64, len: usize) -> Option<Bytes> {
+        let size = self.ready(id)?.size;
         let piece = self.store.read(&Name::Complete(id).text(), offset, len);
         let piece = piece.map_err(|error| tracing::error!(snapshot = ?id, %error, "snapshot can't be read"));
+        let wanted = size.saturating_sub(offset).min(len as u64);
+        let read = piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        if let Some(sending) = self.sending.get_mut(&id) {
+            sending.is_suspect |= read < wanted || offset.saturating_add(read) >= size;
+        }
         piece.ok()
     }
 
     pub(super) fn sent(&mut self, id: SnapshotId, to: NodeId, is_complete: bool) {
-        if let Some(count) = self.sending.get_mut(&id) {
-            *count -= 1;
-            if *count == 0 {
+        let suspect = |sending: &mut Sending| std::mem::take(&mut sending.is_suspect);
+        if !is_complete && self.sending.get_mut(&id).is_some_and(suspect) {
+            self.look_again(id);
+        }
+        if let Some(sending) = self.sending.get_mut(&id) {
+            sending.peers -= 1;
+            if sending.peers == 0 {
                 self.sending.remove(&id);
                 if self.for_peers.remove(&id) {
                     self.ready.remove(&id);
@@ -105,6 +125,25 @@ impl SnapshotActor {
         }
         let through = is_complete.then_some(id.last.index);
         self.tell(id.life(), SnapshotEvent::Sent { to, through });
+    }
+}
+
+impl SnapshotActor {
+    /// A peer did not take a snapshot. If it is not what was written any more, it is offered to nobody from now on, and its
+    /// group told: a state in memory is written once more.
+    fn look_again(&mut self, id: SnapshotId) {
+        if self.ready(id).is_none() {
+            return;
+        }
+        let verified = self.hosted(id.life()).map(|hosted| {
+            let name = Name::Complete(id).text();
+            format::verify(&*self.store, &name, id, hosted.is_witness)
+        });
+        if let Some(Err(error)) = verified {
+            tracing::error!(group = id.group.0, last = %id.last, %error, "snapshot is not sent any more");
+            self.ready.remove(&id);
+            self.tell(id.life(), SnapshotEvent::Rotted { last: id.last });
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::inbox::Inbox;
 use crate::life::Life;
 use crate::metrics::Counters;
 use crate::router::Router;
-use crate::store::{GroupRecord, MemorySnapshotStore, SnapshotStore};
+use crate::store::{Finding, GroupRecord, MemorySnapshotStore, RecoveredGroup, SnapshotStore, StoreContents};
 use crate::transport::{self, SnapshotAnswer, SnapshotChunk, SnapshotOffer, SnapshotPart, chunk_crc};
 use crate::worker::Work;
 use raftyard_groups::{Incarnation, Membership, Recovered};
@@ -529,4 +529,71 @@ async fn nothing_of_a_destroyed_life_reaches_the_next() {
     });
     remove(&mut desk, Some(Incarnation(2)));
     assert_eq!(desk.names().len(), 1);
+}
+
+/// The log may have been forgotten since: then it begins anew, before what was of no use to the old one.
+#[tokio::test]
+async fn what_was_of_no_use_before_a_replica_is_opened_again_is_received() {
+    let file = file(9, "the state").await;
+    let mut desk = Desk::open().await;
+    desk.take(20, "state");
+    desk.forget(20);
+    desk.reopen(&Recovered::default()).unwrap();
+    assert_eq!(desk.say(offer(9, 1, &file)), wanted(0));
+    assert_eq!(desk.say(chunk(0, &file[..10])), wanted(10));
+    desk.forget(5);
+    assert_eq!(desk.say(chunk(10, &file[10..])), SnapshotAnswer::Complete);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_a_start_removed_is_not_ready_any_more() {
+    let file = file(9, "the state").await;
+    let mut desk = Desk::open().await;
+    desk.take(9, "the state");
+    let (reply, mut opened) = oneshot::channel();
+    desk.actor.carry_out(SnapshotWork::Open {
+        record: record(),
+        recovered: log(0, 30),
+        applied: Some(id(30).last),
+        decode: decode(),
+        reply,
+    });
+    assert!(opened.try_recv().unwrap().unwrap().newest.is_none());
+    assert!(desk.names().is_empty());
+    assert_eq!(desk.say(offer(9, 1, &file)), wanted(0));
+}
+
+/// A log that rotted back into an earlier life of its group does not tell which life was the last.
+#[test]
+fn a_damaged_log_has_no_snapshots_of_later_lives_removed() {
+    let of = |incarnation: u64| {
+        let incarnation = Incarnation(incarnation);
+        Name::Complete(SnapshotId { incarnation, ..id(5) }).text()
+    };
+    for (is_damaged, left) in [(false, vec![of(2)]), (true, vec![of(2), of(3)])] {
+        let mut store = MemorySnapshotStore::default();
+        let names = [of(1), of(2), of(3)];
+        for name in &names {
+            store.write(name, 0, b"state").unwrap();
+        }
+        let finding = Finding {
+            path: "log".into(),
+            at: None,
+            what: "a batch is damaged".to_owned(),
+        };
+        let contents = StoreContents {
+            groups: vec![RecoveredGroup {
+                record: GroupRecord {
+                    incarnation: Incarnation(2),
+                    ..record()
+                },
+                state: Recovered::default(),
+                damage: None,
+            }],
+            findings: is_damaged.then_some(finding).into_iter().collect(),
+            ..StoreContents::default()
+        };
+        assert_eq!(remove_strays(&mut store, names.to_vec(), &contents), left);
+        assert_eq!(store.list().unwrap(), left);
+    }
 }

@@ -50,30 +50,66 @@ impl Boot {
         format!("boot {counter}\npromise_ms {longest_promise_ms_before}\ndisk {disk}\n")
     }
 
-    fn from_lines(lines: &str) -> Option<Self> {
-        let mut lines = lines.lines();
+    fn from_lines<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-        let found = Self {
+        Some(Self {
             counter: field("boot")?.parse().ok()?,
             longest_promise_ms_before: field("promise_ms")?.parse().ok()?,
             disk: DiskId::parse(field("disk")?)?,
-        };
-        lines.next().is_none().then_some(found)
+        })
     }
 }
 
-/// Counts a start of the node whose disk this is; the first one draws the disk's id. Durable when it returns.
+/// What was noted at the last start.
+pub(super) struct Noted {
+    boot: Boot,
+    /// The list of peers was there by then. It need not have been when earlier builds started: they did not write an empty
+    /// one.
+    pub(super) has_peers: bool,
+}
+
+/// Says that the list of peers was there.
+const PEERS: &str = "peers listed";
+
+impl Noted {
+    fn to_lines(&self) -> String {
+        let boot = self.boot.to_lines();
+        match self.has_peers {
+            true => format!("{boot}{PEERS}\n"),
+            false => boot,
+        }
+    }
+
+    fn from_lines(lines: &str) -> Option<Self> {
+        let mut lines = lines.lines();
+        let boot = Boot::from_lines(&mut lines)?;
+        let peers = lines.next();
+        let is_whole = peers.is_none_or(|line| line == PEERS) && lines.next().is_none();
+        let has_peers = peers.is_some();
+        is_whole.then_some(Self { boot, has_peers })
+    }
+}
+
+/// Counts a start of the node whose disk this is; the first one draws the disk's id. Durable when it returns. `has_peers`:
+/// the list of peers is there from now on.
 ///
 /// # Errors
 ///
 /// [`StoreError::Damaged`] if the note is not what was written; [`StoreError::Io`]. The start may be counted
 /// then, which does no harm.
-pub(super) fn count_boot(disk: &mut impl Disk, promise_ms: u64) -> Result<Boot, StoreError> {
+pub(super) fn count_boot(disk: &mut impl Disk, promise_ms: u64, has_peers: bool) -> Result<Boot, StoreError> {
     let before = match read_boot(disk)? {
-        None => Boot::none_yet(disk.new_id()),
+        None => Noted {
+            boot: Boot::none_yet(disk.new_id()),
+            has_peers,
+        },
         Some(before) => before,
     };
-    let (boot, noted) = before.next(promise_ms);
+    let (boot, next) = before.boot.next(promise_ms);
+    let noted = Noted {
+        boot: next,
+        has_peers: has_peers || before.has_peers,
+    };
     let note = seal(noted.to_lines());
     let written = disk.set_note(note.as_bytes());
     written.map_err(|error| StoreError::io(format!("write {}", disk.note_place().display()), error))?;
@@ -85,7 +121,7 @@ pub(super) fn count_boot(disk: &mut impl Disk, promise_ms: u64) -> Result<Boot, 
 /// # Errors
 ///
 /// As [`count_boot`]. Nothing is changed.
-pub(super) fn read_boot(disk: &impl Disk) -> Result<Option<Boot>, StoreError> {
+pub(super) fn read_boot(disk: &impl Disk) -> Result<Option<Noted>, StoreError> {
     let place = disk.note_place();
     let note = disk.note();
     match note.map_err(|error| StoreError::io(format!("read {}", place.display()), error))? {
@@ -97,7 +133,16 @@ pub(super) fn read_boot(disk: &impl Disk) -> Result<Option<Boot>, StoreError> {
     }
 }
 
-fn read(note: &[u8]) -> Option<Boot> {
+/// Nodes count their starts before they write anything: a log without a count lost it. Counted from 1 again, it would be
+/// another disk, on which nothing was promised.
+pub(super) fn boot_is_gone(disk: &impl Disk) -> StoreError {
+    StoreError::Damaged {
+        path: disk.note_place(),
+        what: "it is gone, and the log was written to".to_owned(),
+    }
+}
+
+fn read(note: &[u8]) -> Option<Noted> {
     let text = std::str::from_utf8(note).ok()?;
-    Boot::from_lines(unseal(text)?)
+    Noted::from_lines(unseal(text)?)
 }

@@ -1,12 +1,13 @@
 //! What a node's data directory holds, looked at while the node is down. Nothing is changed.
 
-use super::boot::read_boot;
+use super::boot::{boot_is_gone, read_boot};
 use super::dir_lock::DirLock;
 use super::disk::{Directory, Disk};
-use super::identity::{read_identity, read_sealed};
-use super::{Finding, LostGroups, SegmentLogStore, StoreContents, StoreError};
+use super::identity::read_identity;
+use super::peer_book::PeerBook;
+use super::{DirectorySnapshotStore, Finding, LostGroups, SegmentLogStore, SnapshotStore, StoreContents, StoreError};
+use crate::snapshot::{SnapshotError, check_complete};
 use std::fmt;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -81,7 +82,7 @@ impl fmt::Display for StoreCheck {
                 writeln!(f, "groups are lost, and nobody knows which: {next}")?;
             }
             Some(LostGroups::Unknown) => {
-                let next = "none can be created; the node has to be replaced";
+                let next = "none can be created but those that were destroyed here; the node has to be replaced";
                 writeln!(f, "groups may be lost, and nobody knows how many: {next}")?;
             }
         }
@@ -115,13 +116,22 @@ pub fn check(dir: &Path) -> Result<StoreCheck, StoreError> {
         }
         outcome => outcome,
     };
-    refuse(read_boot(&disk).map(drop))?;
-    refuse(read_sealed(dir, "peers").map(drop))?;
+    let boot = read_boot(&disk);
+    let is_uncounted = matches!(boot, Ok(None));
+    let had_peers = boot
+        .as_ref()
+        .is_ok_and(|noted| noted.as_ref().is_some_and(|noted| noted.has_peers));
+    let note = boot_is_gone(&disk);
+    refuse(PeerBook::check(dir, had_peers))?;
+    refuse(boot.map(drop))?;
     if disk.list().is_ok_and(|segments| segments.is_empty()) {
         let what = "its segments are gone".to_owned();
         return Err(StoreError::Damaged { path: log, what });
     }
-    let contents = SegmentLogStore::look_at(disk, seed)?;
+    let (contents, is_blank) = SegmentLogStore::look_at(disk, seed)?;
+    if is_uncounted && !is_blank {
+        refuse(Err(note))?;
+    }
     Ok(StoreCheck {
         owner,
         contents,
@@ -130,27 +140,61 @@ pub fn check(dir: &Path) -> Result<StoreCheck, StoreError> {
     })
 }
 
-/// Snapshots whose checksum fails.
+/// Snapshots that are not what was written.
 fn check_snapshots(dir: &Path) -> Result<Vec<Finding>, StoreError> {
-    let failed = |path: &Path, e| StoreError::io(format!("read {}", path.display()), e);
-    let listed = match fs::read_dir(dir) {
-        Ok(listed) => listed,
+    let failed = |path: &Path, source| StoreError::io(format!("read {}", path.display()), source);
+    let store = DirectorySnapshotStore::at(dir);
+    let mut names = match store.list() {
+        Ok(names) => names,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(failed(dir, e)),
     };
+    names.sort_unstable();
     let mut findings = Vec::new();
-    for entry in listed {
-        let path = entry.map_err(|e| failed(dir, e))?.path();
-        if path.extension().is_none_or(|extension| extension != "snapshot") {
-            continue;
-        }
-        let bytes = fs::read(&path).map_err(|e| failed(&path, e))?;
-        let seal = bytes.split_last_chunk();
-        if seal.is_none_or(|(body, seal)| *seal != crc32fast::hash(body).to_le_bytes()) {
-            let what = "its checksum fails".to_owned();
-            findings.push(Finding { path, at: None, what });
+    for name in names {
+        match check_complete(&store, &name) {
+            Ok(()) => {}
+            Err(SnapshotError::Io { source, .. }) => return Err(failed(&dir.join(name), source)),
+            Err(error) => {
+                let what = match error {
+                    SnapshotError::Damaged { what, .. } | SnapshotError::Undecodable { what, .. } => what,
+                    other => other.to_string(),
+                };
+                let path = dir.join(name);
+                findings.push(Finding { path, at: None, what });
+            }
         }
     }
-    findings.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(findings)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::StoreIdentity;
+    use super::*;
+    use raftyard_groups::NodeId;
+    use std::fs;
+    use tempfile::TempDir;
+
+    /// The checksum of nothing is four zeros.
+    #[test]
+    fn a_snapshot_of_nothing_is_none() {
+        let dir = TempDir::new().unwrap();
+        let identity = StoreIdentity {
+            cluster: "test".to_owned(),
+            node: NodeId(1),
+        };
+        drop(SegmentLogStore::open(dir.path(), &identity).unwrap());
+        let snapshots = dir.path().join("snapshots");
+        fs::create_dir(&snapshots).unwrap();
+        for bytes in [&[][..], &[0; 4], &[0; 5]] {
+            let path = snapshots.join("1-1-5-1.snapshot");
+            fs::write(&path, bytes).unwrap();
+            let found = check(dir.path()).unwrap();
+            let paths: Vec<_> = found.snapshots.iter().map(|finding| &finding.path).collect();
+            assert_eq!(paths, [&path], "{bytes:?}");
+            assert!(!found.is_whole());
+        }
+    }
 }

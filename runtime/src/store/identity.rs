@@ -99,29 +99,40 @@ pub(super) fn claim(dir: &Path, identity: &StoreIdentity, is_new: bool) -> Resul
     }
 }
 
-/// Creates a directory and those above it that are missing, so that they outlive a crash.
+/// Creates a directory and those above it that are missing, so that they outlive a crash. One that is there may have been
+/// created by a process that was killed before it was durable.
 ///
 /// # Errors
 ///
 /// [`StoreError::Io`].
 pub(super) fn create_dir_durably(dir: &Path) -> Result<(), StoreError> {
+    let parent = dir.parent().filter(|parent| *parent != Path::new(""));
+    let above = parent.unwrap_or(Path::new("."));
     if dir.is_dir() {
-        return Ok(());
+        return match sync_dir(above) {
+            Err(StoreError::Io { source, .. }) if is_not_ours(source.kind()) => Ok(()),
+            synced => synced,
+        };
     }
-    let parent = match dir.parent() {
-        Some(parent) if parent != Path::new("") => {
-            create_dir_durably(parent)?;
-            parent
-        }
-        _ => Path::new("."),
-    };
+    if let Some(parent) = parent {
+        create_dir_durably(parent)?;
+    }
     match fs::create_dir(dir) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => {
             return Err(StoreError::io(format!("create {}", dir.display()), e));
         }
         _ => (),
     }
-    sync_dir(parent)
+    sync_dir(above)
+}
+
+/// Whether a directory that can't be synced so is none in which something could have been created: it must not be read, or
+/// is of a file system that is read only, or knows no syncs of directories. A directory in it is a mount point, say.
+fn is_not_ours(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// Makes what was created, renamed and removed in a directory durable.
@@ -191,4 +202,15 @@ pub(super) fn seal(body: String) -> String {
 pub(super) fn unseal(text: &str) -> Option<&str> {
     let body = text.get(..text.rfind("crc32 ")?)?;
     (seal(body.to_owned()) == text).then_some(body)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    /// What it is mounted in may be of a file system that knows no syncs of directories.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_directory_that_is_there_need_not_lie_in_one_that_can_be_synced() {
+        super::create_dir_durably(std::path::Path::new("/proc/self")).unwrap();
+    }
 }

@@ -41,13 +41,14 @@ use std::path::PathBuf;
 /// The log and hard state of every group of a node. Blocking: it lives on the storage actor's own thread.
 pub trait LogStore: Send + 'static {
     /// Counts a start of the node, and notes that from now on it grants promises of up to `promise_ms`
-    /// milliseconds. To be called once, when the store was opened, before the node says anything to anybody;
-    /// what it says of the time before is what earlier calls were given. The first call draws the disk's id. Durable
-    /// when it returns.
+    /// milliseconds. To be called once, when the store was opened, before anything is written to it and before the node
+    /// says anything to anybody; what it says of the time before is what earlier calls were given. The first call draws
+    /// the disk's id. Durable when it returns.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Damaged`] or [`StoreError::Io`]. The start may be counted then.
+    /// [`StoreError::Damaged`], also if something was written and no start was counted before, or [`StoreError::Io`]. The
+    /// start may be counted then.
     fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError>;
 
     /// All that the disk holds. To be called once, before the first write: a store that was opened on an

@@ -25,23 +25,30 @@ struct Notes {
 }
 
 impl PeerBook {
-    /// The book in a data directory; an empty one if there is none yet.
+    /// The book in a data directory. If there is none yet, an empty one is put there: from the next start that is counted
+    /// on `was_there`, and a node without it has forgotten on which disks its peers are.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Damaged`] if it is not what was written; [`StoreError::Io`].
-    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let notes = match read_sealed(dir, FILE)? {
-            None => Notes::default(),
-            Some(text) => Notes::parse(&text).ok_or_else(|| StoreError::Damaged {
-                path: dir.join(FILE),
-                what: "it is no list of peers".to_owned(),
-            })?,
-        };
+    /// [`StoreError::Damaged`] if it is not what was written, or gone; [`StoreError::Io`].
+    pub(crate) fn open(dir: &Path, was_there: bool) -> Result<Self, StoreError> {
+        let notes = read(dir, was_there)?;
+        if notes.is_none() {
+            write_sealed(dir, FILE, Notes::default().to_text())?;
+        }
         Ok(Self {
             dir: Some(dir.to_owned()),
-            notes,
+            notes: notes.unwrap_or_default(),
         })
+    }
+
+    /// Whether it can be opened. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`PeerBook::open`].
+    pub(super) fn check(dir: &Path, was_there: bool) -> Result<(), StoreError> {
+        read(dir, was_there).map(drop)
     }
 
     /// Where peers are reached that the node was told of while it ran.
@@ -102,6 +109,21 @@ impl PeerBook {
     }
 }
 
+/// The notes in a data directory; none if there were none yet.
+fn read(dir: &Path, was_there: bool) -> Result<Option<Notes>, StoreError> {
+    let damaged = |what: &str| StoreError::Damaged {
+        path: dir.join(FILE),
+        what: what.to_owned(),
+    };
+    match read_sealed(dir, FILE)? {
+        None if was_there => Err(damaged("it is gone, and was there at an earlier start")),
+        None => Ok(None),
+        Some(text) => Notes::parse(&text)
+            .map(Some)
+            .ok_or_else(|| damaged("it is no list of peers")),
+    }
+}
+
 /// Whether an address can be written down.
 pub(crate) fn is_address(address: &str) -> bool {
     !address.is_empty() && !address.chars().any(char::is_control)
@@ -150,7 +172,7 @@ mod tests {
     #[test]
     fn what_was_noted_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let mut book = PeerBook::open(dir.path()).unwrap();
+        let mut book = PeerBook::open(dir.path(), false).unwrap();
         assert!(book.addresses().is_empty() && book.disks().is_empty());
         book.set(NodeId(4), "kv 4.example:1".to_owned(), true).unwrap();
         book.set(NodeId(5), "[::1]:2".to_owned(), true).unwrap();
@@ -158,21 +180,32 @@ mod tests {
             book.set_disk(NodeId(peer), DiskId(u128::from(peer))).unwrap();
         }
         book.set(NodeId(4), "elsewhere:3".to_owned(), false).unwrap();
-        let again = PeerBook::open(dir.path()).unwrap();
+        let again = PeerBook::open(dir.path(), true).unwrap();
         assert_eq!(again.notes, book.notes);
         assert_eq!(again.addresses().len(), 2);
         assert_eq!(again.disks().len(), 3, "who moves has the same disk");
         book.remove(NodeId(4)).unwrap();
         book.set(NodeId(5), "[::1]:2".to_owned(), true).unwrap();
-        let left = PeerBook::open(dir.path()).unwrap();
+        let left = PeerBook::open(dir.path(), true).unwrap();
         assert_eq!(left.addresses().keys().collect::<Vec<_>>(), [&NodeId(5)]);
         assert_eq!(left.disks().keys().collect::<Vec<_>>(), [&NodeId(6)]);
     }
 
     #[test]
+    fn a_book_is_there_once_it_was_opened_and_missed_if_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        for was_there in [false, false, true] {
+            drop(PeerBook::open(dir.path(), was_there).unwrap());
+        }
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        let gone = PeerBook::open(dir.path(), true);
+        assert!(matches!(gone, Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
     fn every_flipped_bit_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut book = PeerBook::open(dir.path()).unwrap();
+        let mut book = PeerBook::open(dir.path(), false).unwrap();
         book.set(NodeId(4), "host:1".to_owned(), true).unwrap();
         book.set_disk(NodeId(4), DiskId::draw()).unwrap();
         let path = dir.path().join(FILE);
@@ -181,7 +214,7 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, flipped).unwrap();
-            let refused = PeerBook::open(dir.path());
+            let refused = PeerBook::open(dir.path(), true);
             assert!(matches!(refused, Err(StoreError::Damaged { .. })), "bit {bit}");
         }
     }

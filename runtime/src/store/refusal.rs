@@ -75,6 +75,14 @@ pub enum Refusal {
         /// Its size.
         bytes: usize,
     },
+    /// All of a log is to be written at once, and it is longer than can be.
+    #[error("its log takes {bytes} bytes: more than {max} can't be written at once")]
+    LogTooLong {
+        /// So many bytes it takes.
+        bytes: u64,
+        /// So many it may have.
+        max: u64,
+    },
 }
 
 /// What a new replica starts from where `tombstone` is all that is left of the group: its hard state, and the

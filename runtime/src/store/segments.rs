@@ -22,7 +22,7 @@ mod write;
 #[cfg(feature = "fuzzing")]
 pub(crate) use fuzzing::LOG;
 
-use super::boot::{Boot, count_boot};
+use super::boot::{Boot, boot_is_gone, count_boot, read_boot};
 use super::dir_lock::DirLock;
 use super::disk::{Directory, Disk};
 use super::identity::{claim, create_dir_durably, sync_dir};
@@ -32,11 +32,12 @@ use super::{
     Tombstone,
 };
 use index::{Held, Index};
-use journal::{Batch, Journal, Written};
+use journal::{BATCH_BYTES_MAX, Batch, Journal, Written};
 use raftyard_groups::{Entry, GroupId, LogId, LogIndex, Persist};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 use tidy::Tidy;
 
 /// What a batch may keep of its memory.
@@ -64,7 +65,10 @@ pub struct SegmentLogStore<D = Directory> {
     /// A write failed: whether it is on disk is unknown, and so is what a later fsync would say of it. Barriers
     /// fail too from then on, because they wait for that write.
     is_poisoned: bool,
-    _lock: Option<DirLock>,
+    /// The list of peers is beside it.
+    has_peers: bool,
+    /// Shared with whoever else writes to the data directory.
+    lock: Option<Arc<DirLock>>,
 }
 
 impl SegmentLogStore {
@@ -87,7 +91,7 @@ impl SegmentLogStore {
             create(dir, &path, identity)?;
         }
         let mut store = Self::with(Directory::open(&path)?, identity);
-        store._lock = Some(lock);
+        store.lock = Some(Arc::new(lock));
         if store.segments()? == 0 {
             let what = "its segments are gone".to_owned();
             return Err(StoreError::Damaged { path, what });
@@ -125,12 +129,36 @@ impl<D: Disk> SegmentLogStore<D> {
         Ok(store)
     }
 
-    /// What a disk holds whose checksums begin with `seed`, and what a start would make of it. Nothing is written.
-    pub(super) fn look_at(disk: D, seed: u32) -> Result<StoreContents, StoreError> {
+    /// Whether the list of peers was there when an earlier start was counted.
+    pub(crate) fn had_peers(&self) -> Result<bool, StoreError> {
+        Ok(read_boot(&self.journal.disk)?.is_some_and(|noted| noted.has_peers))
+    }
+
+    /// The list of peers is there, durably: the next start that is counted says so.
+    pub(crate) fn note_peers(&mut self) {
+        self.has_peers = true;
+    }
+
+    /// Whether nothing was ever written.
+    fn is_blank(&mut self) -> Result<bool, StoreError> {
+        if self.is_loaded {
+            return Ok(self.journal.is_blank());
+        }
+        Ok(self.journal.survey(|_, _| {})?.is_blank())
+    }
+
+    /// What a disk holds whose checksums begin with `seed`, what a start would make of it, and whether nothing was ever
+    /// written there. Nothing is written.
+    pub(super) fn look_at(disk: D, seed: u32) -> Result<(StoreContents, bool), StoreError> {
         let mut store = Self::seeded(disk, seed);
-        store.look_through()?;
+        let (survey, _) = store.look_through()?;
         store.is_loaded = true;
-        store.recover()
+        Ok((store.recover()?, survey.is_blank()))
+    }
+
+    /// What keeps the data directory in use as long as anybody has it.
+    pub(super) fn lock(&self) -> Option<Arc<DirLock>> {
+        self.lock.clone()
     }
 
     fn with(disk: D, identity: &StoreIdentity) -> Self {
@@ -148,7 +176,8 @@ impl<D: Disk> SegmentLogStore<D> {
             is_loaded: false,
             findings: Vec::new(),
             is_poisoned: false,
-            _lock: None,
+            has_peers: false,
+            lock: None,
         }
     }
 
@@ -206,7 +235,10 @@ impl<D: Disk> SegmentLogStore<D> {
 
 impl<D: Disk> LogStore for SegmentLogStore<D> {
     fn boot(&mut self, promise_ms: u64) -> Result<Boot, StoreError> {
-        count_boot(&mut self.journal.disk, promise_ms)
+        if read_boot(&self.journal.disk)?.is_none() && !self.is_blank()? {
+            return Err(boot_is_gone(&self.journal.disk));
+        }
+        count_boot(&mut self.journal.disk, promise_ms, self.has_peers)
     }
 
     fn recover(&mut self) -> Result<StoreContents, StoreError> {
@@ -248,7 +280,7 @@ impl<D: Disk> LogStore for SegmentLogStore<D> {
     }
 
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
-        self.rebuild_group(record)
+        self.rebuild_group(record, BATCH_BYTES_MAX)
     }
 
     fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError> {

@@ -14,7 +14,8 @@ pub struct GroupLimits {
     /// How long the rates above and the share below are kept when they are not used: so much of them may come at
     /// once. Milliseconds.
     pub burst_ms: u64,
-    /// Bytes of proposals and reads on their way. Each counts 256 bytes beside its command.
+    /// Bytes of proposals and reads on their way. Each counts 256 bytes beside its command. Proposals that count for
+    /// more at once are refused as [`TooLarge`](crate::ProposeError::TooLarge).
     pub bytes_in_flight_max: Option<usize>,
     /// Bytes of the log that was applied and not compacted, as far as this run of the node applied it. From half of it
     /// on the log is compacted as soon as that can be, whatever [`Compaction`](crate::Compaction) says. Beyond it

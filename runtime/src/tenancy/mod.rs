@@ -19,6 +19,7 @@ pub use usage::GroupUsage;
 
 use crate::budget::{ByteBudget, BytePermit, Full};
 use crate::clock::Clock;
+use crate::error::ProposeError;
 use bucket::Bucket;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -119,6 +120,19 @@ impl Tenancy {
 
     pub(crate) fn log_bytes_max(&self) -> u64 {
         self.log_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Whether proposals that count for `counted` bytes together will ever be let in: more than the limits at once are
+    /// not, however idle the node.
+    pub(crate) fn check_size(&self, counted: usize) -> Result<(), ProposeError> {
+        let most = self.budget.most();
+        if counted > most {
+            return Err(ProposeError::TooLarge {
+                bytes: counted,
+                bytes_limit: most,
+            });
+        }
+        Ok(())
     }
 
     /// Lets a read in, which counts for `counted` bytes while it is on its way.

@@ -95,6 +95,28 @@ fn what_one_limit_refuses_takes_nothing_of_another() {
 }
 
 #[test]
+fn what_never_fits_is_told_apart_from_what_does_not_fit_now() {
+    let clock = Hand::default();
+    let (_, tenancy) = tenancy(GroupLimits::default(), &clock);
+    let too_large = |bytes, bytes_limit| Err(ProposeError::TooLarge { bytes, bytes_limit });
+    assert_eq!(tenancy.check_size((1 << 20) + 1), too_large((1 << 20) + 1, 1 << 20));
+    assert_eq!(tenancy.check_size(1 << 20), Ok(()));
+    assert!(tenancy.admit_proposals(1, 1 << 19, 1 << 20, &clock).is_ok());
+    tenancy.set(
+        GroupLimits {
+            bytes_in_flight_max: Some(600),
+            ..GroupLimits::default()
+        },
+        &clock,
+    );
+    assert_eq!(tenancy.check_size(601), too_large(601, 600));
+    let held = tenancy.admit_proposals(1, 344, 600, &clock);
+    assert!(held.is_ok());
+    assert_eq!(tenancy.check_size(600), Ok(()), "it does not fit now");
+    assert!(tenancy.admit_proposals(1, 344, 600, &clock).is_err());
+}
+
+#[test]
 fn who_applies_too_long_waits_until_its_share_has_come() {
     let clock = Hand::default();
     let limits = GroupLimits {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tarpc::client;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -256,8 +257,8 @@ impl Bulk {
                     let call = client.snapshot_chunk(codec::context(), chunk);
                     (expected, timeout(self.limits.snapshot_call_deadline, call).await)
                 });
-                // The order of the calls is the order in which they are first polled.
-                match futures::poll!(call.as_mut()) {
+                // The order of the calls is the order in which they are first polled. Unconstrained: as in `link`.
+                match futures::poll!(unconstrained(call.as_mut())) {
                     std::task::Poll::Ready(answer) => {
                         calls.push_back(futures::future::Either::Left(futures::future::ready(answer)));
                     }

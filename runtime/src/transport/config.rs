@@ -54,7 +54,8 @@ pub(crate) struct TransportLimits {
     pub(crate) snapshot_bytes_per_second: u64,
     /// How long a peer may take to write a chunk, or to verify a whole snapshot.
     pub(crate) snapshot_call_deadline: Duration,
-    /// Connections served at a time; further ones are closed at once.
+    /// Connections served at a time. A further one takes the place of the oldest that was not welcomed yet; where all
+    /// were, it is closed at once.
     pub(crate) connections_max: usize,
 }
 

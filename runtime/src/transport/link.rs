@@ -24,6 +24,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tarpc::client::{self, RpcError};
 use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 /// One peer, one lane.
@@ -225,9 +226,10 @@ impl Link {
                 if calls.is_empty() {
                     motion.begin();
                 }
-                // The order of the calls is the order in which they are first polled.
+                // The order of the calls is the order in which they are first polled. Unconstrained: there is always
+                // room for one, and a task that has used up its turn must not be told otherwise.
                 let mut call = Box::pin(self.deliver(client, frame, bytes));
-                match futures::poll!(call.as_mut()) {
+                match futures::poll!(unconstrained(call.as_mut())) {
                     Poll::Ready(received) => {
                         bytes_in_flight -= received?;
                         self.outbox.acknowledge(calls.len());

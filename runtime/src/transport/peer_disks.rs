@@ -26,6 +26,9 @@ pub(crate) enum MeetError {
     /// It was met on another disk.
     #[error("it is known by another disk")]
     OtherDisk,
+    /// It is no peer any more.
+    #[error("it was removed")]
+    Removed,
     /// It was not met before, and that can't be noted now.
     #[error("its disk can't be noted: {0}")]
     NotNoted(String),

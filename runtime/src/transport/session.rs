@@ -39,6 +39,7 @@ impl From<MeetError> for Refusal {
     fn from(error: MeetError) -> Self {
         match error {
             MeetError::OtherDisk => Self::OtherDisk,
+            MeetError::Removed => Self::UnknownNode,
             MeetError::NotNoted(_) => Self::NotNoted,
         }
     }

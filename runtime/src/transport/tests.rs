@@ -8,6 +8,7 @@ mod crowd;
 mod exchange;
 mod faults;
 mod harness;
+mod order;
 mod outbox;
 #[cfg(feature = "tls")]
 mod tls;

@@ -51,6 +51,8 @@ pub(crate) struct GroupActor {
     pub(super) proposing: VecDeque<(ProposalId, Vec<Sealed>)>,
     pub(super) proposals: Proposals,
     pub(super) reads: Reads,
+    /// Its group takes it for what it is, a witness or none: until that is known, its state may lack what was acknowledged.
+    is_of_its_kind: bool,
     /// Who waits for which leadership transfer.
     pub(super) transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
     pub(super) changes: Changes,
@@ -99,15 +101,22 @@ impl GroupActor {
         let core = Group::new(create.config, create.recovered, shared.clock.now());
         let reads = Reads::new(core.last());
         let is_damaged = core.must_catch_up();
+        let snapshots = if create.machine.is_on_disk() {
+            let applied = create.snapshot.map_or(LogIndex::ZERO, |last| last.index);
+            Snapshots::on_disk(shared.compaction.clone(), applied, create.unsynced)
+        } else {
+            Snapshots::new(shared.compaction.clone(), create.snapshot)
+        };
         shared.counters.replicas_damaged.add(u64::from(is_damaged));
         Self {
             core,
             unapplied: Vec::new(),
             machine: create.machine,
-            snapshots: Snapshots::new(shared.compaction.clone(), create.snapshot, create.unsynced),
+            snapshots,
             proposing: VecDeque::new(),
             proposals: Proposals::new(limits, seed),
             reads,
+            is_of_its_kind: false,
             transfers: Vec::new(),
             changes: Changes::default(),
             first_campaign: None,
@@ -194,6 +203,7 @@ impl GroupActor {
             self.quarantine(&QuarantineReason::OtherKind);
             return self.refuse(Vec::new(), Vec::new(), exports);
         }
+        self.is_of_its_kind |= self.core.membership().contains(self.core.node()) && self.core.has_caught_up();
         self.note_proposed();
         self.note_transferred();
         self.carry_out(now);
@@ -375,7 +385,8 @@ impl GroupActor {
     fn answer_reads(&mut self) {
         let index = self.core.applied();
         let term = self.core.term_at(index).unwrap_or_default();
-        self.reads.answer(LogId { term, index }, self.machine.as_any());
+        let applied = LogId { term, index };
+        self.reads.answer(applied, self.is_of_its_kind, self.machine.as_any());
     }
 
     /// Says on whom it sleeps. What changes from now on comes as work for a later turn.

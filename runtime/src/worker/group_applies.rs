@@ -1,7 +1,7 @@
 //! The part of a group's actor that applies what is committed.
 
 use super::group_actor::GroupActor;
-use crate::machine::MachineError;
+use crate::machine::{Answer, MachineError};
 use crate::quarantine::QuarantineReason;
 use raftyard_groups::{Entry, LogId, LogIndex, Payload};
 use std::fmt;
@@ -27,7 +27,7 @@ impl GroupActor {
             if let Some(watch) = &self.shared.watch {
                 watch.applies(self.slot.life(), id, &payload);
             }
-            let mut answer = None;
+            let (mut answer, mut is_full) = (None, false);
             if let Payload::Command(command) = payload
                 && index > self.ahead
             {
@@ -39,8 +39,9 @@ impl GroupActor {
                     self.proposals.is_awaited(id)
                 };
                 let machine = &mut self.machine;
-                match catch_unwind(AssertUnwindSafe(|| machine.apply(&command, wanted))) {
-                    Ok(Ok(applied)) => answer = applied,
+                let apply = || Ok((machine.apply(&command, wanted)?, machine.is_full()));
+                match catch_unwind(AssertUnwindSafe(apply)) {
+                    Ok(Ok(applied)) => (answer, is_full) = applied,
                     Ok(Err(error)) => {
                         self.quarantine(&match error {
                             MachineError::Undecodable(error) => QuarantineReason::Undecodable {
@@ -59,16 +60,14 @@ impl GroupActor {
             }
             if is_on_disk {
                 held.push((id, answer));
+                if is_full {
+                    self.commit(id, &mut held)?;
+                }
             } else {
                 self.proposals.applied(id, answer);
             }
         }
-        if last.index > self.ahead {
-            self.commit(last)?;
-        }
-        for (id, answer) in held {
-            self.proposals.applied(id, answer);
-        }
+        self.commit(last, &mut held)?;
         self.snapshots.count_applied(first, last.index, bytes);
         self.account(commands, bytes as u64, begun);
         Some(last.index)
@@ -91,15 +90,24 @@ impl GroupActor {
         self.shared.is_contended.get() && self.apply_nanos >= share
     }
 
-    /// Commits what was applied; `None` if the state machine failed.
-    fn commit(&mut self, last: LogId) -> Option<()> {
-        let machine = &mut self.machine;
-        match catch_unwind(AssertUnwindSafe(|| machine.commit(last))) {
-            Ok(Ok(())) => return Some(()),
-            Ok(Err(error)) => self.quarantine(&state_failed(last, &error)),
-            Err(_) => self.quarantine(&state_failed(last, &"it panicked when it committed")),
+    /// Commits what was applied up to `last`, then answers those that waited for it; `None` if the state machine failed.
+    fn commit(&mut self, last: LogId, held: &mut Vec<(LogId, Option<Answer>)>) -> Option<()> {
+        if last.index > self.ahead && !held.is_empty() {
+            let machine = &mut self.machine;
+            let reason = match catch_unwind(AssertUnwindSafe(|| machine.commit(last))) {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(state_failed(last, &error)),
+                Err(_) => Some(state_failed(last, &"it panicked when it committed")),
+            };
+            if let Some(reason) = reason {
+                self.quarantine(&reason);
+                return None;
+            }
         }
-        None
+        for (id, answer) in held.drain(..) {
+            self.proposals.applied(id, answer);
+        }
+        Some(())
     }
 }
 

@@ -47,6 +47,13 @@ impl GroupActor {
                 membership,
             }),
             SnapshotEvent::Restored(restored) => self.restore(restored),
+            SnapshotEvent::Rotted { last } => {
+                // A state on disk is written anew for the next peer.
+                if !self.machine.is_on_disk() {
+                    self.snapshots.rotted(last);
+                }
+                None
+            }
             SnapshotEvent::Sent { to, through } => {
                 self.snapshots.sent(through);
                 Some(Input::SnapshotDone { to, through })

@@ -72,9 +72,11 @@ impl Reads {
         }
     }
 
-    /// Answers all whose read index is applied.
-    pub(crate) fn answer(&mut self, applied: LogId, machine: &dyn Any) {
-        for (_, batch) in self.ready.extract_if(.., |(index, _)| *index <= applied.index) {
+    /// Answers all whose read index is applied; none that has one while it is not known that what is applied `is_all`
+    /// that the group committed up to there.
+    pub(crate) fn answer(&mut self, applied: LogId, is_all: bool, machine: &dyn Any) {
+        let is_applied = |index: &LogIndex| is_all && *index <= applied.index;
+        for (_, batch) in self.ready.extract_if(.., |(index, _)| is_applied(index)) {
             batch.run(machine);
         }
         self.replaying

@@ -14,10 +14,12 @@ pub(crate) struct Snapshots {
     /// What of the log they could take the place of.
     pub(super) log: LogBytes,
     /// The newest that is durable, and whose last entry the log holds, or will hold once what is queued is
-    /// written.
+    /// written. Of a state on disk: what was synced, or installed, since the replica started. None before: what a start
+    /// finds of it may be in the machine's memory alone.
     newest: Option<LogId>,
-    /// A snapshot's file is what makes the state durable, until it is so itself.
-    unsynced: bool,
+    /// The next is due whatever was applied: a snapshot's file is what makes a state on disk durable, until it is so
+    /// itself; or the newest one rotted.
+    is_due_now: bool,
     /// One is being written, or waits to be counted. Of a state on disk: it is being synced.
     is_taking: bool,
     /// Bytes of the entries that were applied since the last one was begun.
@@ -51,18 +53,27 @@ struct UnderWay {
 }
 
 impl Snapshots {
-    /// Of a replica that was restored from `newest`; `unsynced`: on disk, and not durably yet.
-    pub(crate) fn new(settings: Rc<Compaction>, newest: Option<LogId>, unsynced: bool) -> Self {
+    /// Of a replica that was restored from the snapshot `newest`.
+    pub(crate) fn new(settings: Rc<Compaction>, newest: Option<LogId>) -> Self {
         Self {
             settings,
             log: LogBytes::new(),
             newest,
-            unsynced,
+            is_due_now: false,
             is_taking: false,
             bytes: 0,
             size: 0,
             begun: newest.map_or(LogIndex::ZERO, |last| last.index),
             under_way: None,
+        }
+    }
+
+    /// Of a replica whose state is on disk, up to `applied`; `unsynced`: a snapshot's file is what makes it durable.
+    pub(crate) fn on_disk(settings: Rc<Compaction>, applied: LogIndex, unsynced: bool) -> Self {
+        Self {
+            is_due_now: unsynced,
+            begun: applied,
+            ..Self::new(settings, None)
         }
     }
 
@@ -123,7 +134,7 @@ impl Snapshots {
         let is_long = self.log.is_long(self.is_sending());
         let is_any_new = entries > 0;
         let is_long_still = is_long && self.failed_until().is_some();
-        !self.is_taking && (self.unsynced || is_long_still || is_any_new && (is_enough && pays || is_long))
+        !self.is_taking && (self.is_due_now || is_long_still || is_any_new && (is_enough && pays || is_long))
     }
 
     /// Up to where the tail that is kept for followers that lag has to go, because the log is too long for it.
@@ -137,7 +148,7 @@ impl Snapshots {
             under_way.failed_until = None;
         }
         self.is_taking = true;
-        self.unsynced = false;
+        self.is_due_now = false;
         self.begun = last.index;
         self.bytes = 0;
     }
@@ -185,7 +196,13 @@ impl Snapshots {
 
     /// A state machine on disk took over the state of one: it has to be synced.
     pub(crate) fn restored(&mut self) {
-        self.unsynced = true;
+        self.is_due_now = true;
+    }
+
+    /// One is not what was written any more. If it is the newest, another takes its place, also of the same entry: if none
+    /// is being written already.
+    pub(crate) fn rotted(&mut self, last: LogId) {
+        self.is_due_now |= self.newest == Some(last) && !self.is_taking;
     }
 
     /// What a step wants written is about to be queued. Returns the index before which snapshots are of no
@@ -261,7 +278,7 @@ mod tests {
 
     /// Of a group whose last snapshot, which ends at 1, had this many bytes.
     fn after_one_of(size: u64) -> Snapshots {
-        let mut snapshots = Snapshots::new(settings(), None, false);
+        let mut snapshots = Snapshots::new(settings(), None);
         let last = LogId::new(1, 1);
         snapshots.begin(last);
         snapshots.taken(last, Some(size), NOW);

@@ -1,7 +1,8 @@
 //! Many groups, clients of each, and nodes that stop, start and are cut off at random: what was acknowledged
 //! is there once, in every replica alike; no read goes back in time; every call is answered.
 
-use super::support::random::{Random, seed};
+use super::support::random::Random;
+use super::support::settings::seed;
 use super::support::{Cluster, PATIENCE, eventually};
 use parking_lot::Mutex;
 use raftyard::{

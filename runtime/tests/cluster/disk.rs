@@ -9,8 +9,9 @@ use super::support::memory_journal::{Fault, MemoryDisk, MemoryJournal};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{LogStore, MemoryLogStore, SnapshotStore, StoreError};
 use raftyard::{
-    Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, GroupOptions,
-    MembershipChange, NodeId, OnDisk, QuarantineReason, ReadError, RebuildGroupError, ReplicaState, SnapshotError,
+    Compaction, Consistency, CreateGroupError, DiskStateError, DiskStateMachine, Group, GroupId, GroupLimits,
+    GroupOptions, MembershipChange, NodeId, OnDisk, QuarantineReason, ReadError, RebuildGroupError, ReplicaState,
+    SnapshotError,
 };
 use raftyard_groups::{LogBase, Persist};
 use std::io;
@@ -202,6 +203,50 @@ async fn the_log_is_not_compacted_beyond_what_was_synced() {
     let group = create_in_memory(&cluster, &disks).await;
     let again = read(&group).await;
     assert!(again.starts_with(&lines), "{again:?}");
+    cluster.stop_all().await;
+}
+
+/// What a start finds applied may be in the machine's memory alone, though the process before this one wrote it.
+#[tokio::test]
+async fn a_state_that_a_start_finds_lets_nothing_be_compacted_before_it_is_synced() {
+    const ONE: NodeId = NodeId(1);
+    let lines = |range: std::ops::Range<usize>| range.map(|n| format!("{n} {}", "x".repeat(500))).collect::<Vec<_>>();
+    let mut cluster = Cluster::start(1).await;
+    let disk = MemoryDisk::default();
+    let group = [create_on(&cluster, ONE, 1, || Ok(disk.open())).await.unwrap()];
+    for line in lines(0..40) {
+        propose(&group, &line).await;
+    }
+    drop(group);
+    cluster.stop_all().await;
+    assert_eq!(disk.lock().committed.lines.len(), 40);
+    assert!(disk.lock().synced.lines.is_empty());
+
+    cluster.open_all().await;
+    let gate = disk.lock().sync_gate.clone();
+    gate.close();
+    let options = GroupOptions::default().limits(GroupLimits {
+        log_bytes_max: Some(20_000),
+        ..GroupLimits::default()
+    });
+    let host = cluster.host(ONE).clone();
+    let created = host.create_disk_group_with(GroupId(1), [ONE], options, || Ok(disk.open()));
+    let group = [created.await.unwrap()];
+    // More than half of what the log may have.
+    for line in lines(40..65) {
+        propose(&group, &line).await;
+    }
+    assert_eq!(cluster.on_disk(ONE, 1).base.index.0, 0, "nothing is synced yet");
+    assert_eq!(host.metrics().states_synced, 0);
+    gate.open();
+    propose(&group, "last").await;
+    eventually("the log is compacted", || cluster.on_disk(ONE, 1).base.index.0 > 0).await;
+    drop((group, host));
+    cluster.stop_all().await;
+    disk.crash();
+    cluster.open_all().await;
+    let group = [create_on(&cluster, ONE, 1, || Ok(disk.open())).await.unwrap()];
+    assert_eq!(read(&group).await, [lines(0..65), vec!["last".to_owned()]].concat());
     cluster.stop_all().await;
 }
 

@@ -137,6 +137,30 @@ async fn a_follower_serves_what_was_acknowledged_before_it_was_asked() {
     cluster.stop_all().await;
 }
 
+/// It is told nothing but that it has all.
+#[tokio::test]
+async fn a_follower_that_starts_again_serves_reads_though_nothing_is_written() {
+    let mut cluster = Cluster::start(3).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, "before").await;
+    let leader = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    let id = NodeId(leader.0 % 3 + 1);
+    eventually("it has all", || {
+        replicas[slot(id)].status().applied == replicas[slot(leader)].status().commit
+    })
+    .await;
+    drop(replicas);
+    cluster.stop(id).await;
+    cluster.open(id).await;
+    let back = cluster.create_on(id, 1).await;
+    eventually("it knows the leader", || back.leader().is_some()).await;
+    let deadline = Instant::now() + PATIENCE;
+    while back.read((), Consistency::Follower).await != Ok(vec!["before".to_owned()]) {
+        assert!(Instant::now() < deadline, "never served");
+    }
+    cluster.stop_all().await;
+}
+
 #[tokio::test]
 async fn a_follower_that_is_cut_off_serves_nothing() {
     let mut cluster = Cluster::start(3).await;

@@ -1,6 +1,7 @@
 //! Groups that are destroyed and created again, and replicas that stop for good.
 
 use super::support::hooked_store::{HookedStore, Operation};
+use super::support::settings::seed;
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::{LogStore, MemoryLogStore, SegmentLogStore, SnapshotStore, StoreError, StoreIdentity};
 use raftyard::{
@@ -8,7 +9,6 @@ use raftyard::{
     Incarnation, LeaderError, Limits, LogId, NodeId, ProposeError, QuarantineReason, RaftHost, ReadError,
     RebuildGroupError, ReplicaState, SnapshotError, StateMachine, Timestamp, TransferError,
 };
-use std::hash::{BuildHasher, RandomState};
 
 pub const G: GroupId = GroupId(1);
 
@@ -160,12 +160,7 @@ async fn a_group_created_again_begins_anew_and_old_handles_stay_closed() {
 /// let go in its next life. Nodes are stopped and started in between.
 #[tokio::test]
 async fn no_life_of_a_group_hears_or_holds_anything_of_an_earlier_one() {
-    let seed = match std::env::var("RAFTYARD_SEED") {
-        Ok(seed) => seed.parse().expect("RAFTYARD_SEED is a number"),
-        Err(_) => RandomState::new().hash_one(0),
-    };
-    println!("RAFTYARD_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random(seed());
     let mut cluster = compacting(3).await;
     // A node counts from its start.
     let mut strays = 0;

@@ -1,7 +1,7 @@
 //! Many commands in one call.
 
 use super::support::{Cluster, PATIENCE, eventually, leader_of};
-use raftyard::{Consistency, Group, Limits, OverloadReason, ProposeError, QuarantineReason, Replicated};
+use raftyard::{Consistency, Group, Limits, ProposeError, QuarantineReason, Replicated};
 use std::sync::mpsc;
 
 fn lines(count: usize) -> Vec<String> {
@@ -77,15 +77,7 @@ async fn each_command_of_a_batch_is_refused_for_itself_and_all_of_them_if_there_
     ));
     let outcomes = leader.propose_many(lines(100)).await;
     assert_eq!(outcomes.len(), 100);
-    let whole = |outcome: &Result<_, _>| {
-        matches!(
-            outcome,
-            Err(ProposeError::Overloaded {
-                reason: OverloadReason::NodeBytes(4_000),
-                ..
-            })
-        )
-    };
+    let whole = |outcome: &Result<_, _>| matches!(outcome, Err(ProposeError::TooLarge { bytes_limit: 4_000, .. }));
     assert!(outcomes.iter().all(whole), "{outcomes:?}");
     assert_eq!(
         leader.propose("3".to_owned()).await,

@@ -235,7 +235,7 @@ async fn a_change_that_waits_for_a_node_outlives_its_leader_and_restarts() {
 
 #[tokio::test]
 async fn a_change_can_be_abandoned_while_it_waits() {
-    let yard = Yard::new(4, &[1, 2, 3], Compaction::default()).await;
+    let yard = Yard::steady(4, &[1, 2, 3]).await;
     yard.fill(0..5).await;
     let (_, leader) = yard.leader().await;
     assert_eq!(leader.abandon_change().await, Err(ChangeError::NotPreparing));

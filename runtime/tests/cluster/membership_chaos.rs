@@ -1,6 +1,7 @@
 //! Members that change at random, under clients, while nodes stop and links are cut.
 
-use super::support::random::{Random, seed};
+use super::support::random::Random;
+use super::support::settings::seed;
 use super::support::slot;
 use super::yard::{GROUP, Load, Yard, often, voters};
 use raftyard::{MemberRole, Membership, MembershipChange, NodeId};

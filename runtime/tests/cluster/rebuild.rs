@@ -1,9 +1,12 @@
 //! Groups that lost their quorum, rebuilt from one replica.
 
 use super::lives::{G, fill, lines, often};
+use super::support::hooked_store::{HookedStore, Operation};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
-use raftyard::store::SnapshotStore;
+use raftyard::store::{SnapshotStore, StoreError};
 use raftyard::{Compaction, CreateGroupError, NodeId, ProposeError, RaftHost, RebuildGroupError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// With a log that is compacted and one that is not, while it runs and when it does not.
 #[tokio::test]
@@ -118,4 +121,43 @@ async fn a_rebuilt_group_is_durable() {
     expected.push("after".to_owned());
     assert_eq!(read(&group).await, expected);
     host.shutdown().await;
+}
+
+/// The snapshot of a life that never began would be nobody's, and may be as large as the state.
+#[tokio::test]
+async fn a_rebuild_that_finds_no_room_for_its_note_leaves_nothing() {
+    const ONE: NodeId = NodeId(1);
+    let mut cluster = Cluster::closed(1);
+    cluster.compaction = often();
+    cluster.open_all().await;
+    let replicas = cluster.create(1).await;
+    let expected = lines("before", 45);
+    fill(&replicas, &expected).await;
+    cluster.stop_all().await;
+    let is_full = Arc::new(AtomicBool::new(true));
+    let full = is_full.clone();
+    let store = HookedStore::new(cluster.disk(ONE), move |operation| match operation {
+        Operation::Rebuild if full.load(Ordering::SeqCst) => Err(StoreError::Full {
+            context: "the log".to_owned(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        }),
+        _ => Ok(()),
+    });
+    let host = cluster.builder(ONE).log_store(store).open().await.unwrap();
+    cluster.put(ONE, host.clone());
+    let before = cluster.snapshots[0].list().unwrap();
+    assert!(!before.is_empty());
+    let refused = host.rebuild_group(G).await;
+    assert!(
+        matches!(refused, Err(RebuildGroupError::Store(StoreError::Full { .. }))),
+        "{refused:?}"
+    );
+    let snapshots = cluster.snapshots[0].clone();
+    eventually("nothing is left", || snapshots.list().unwrap() == before).await;
+    is_full.store(false, Ordering::SeqCst);
+    host.rebuild_group(G).await.unwrap();
+    let created = host.create_group(G, [ONE], Journal::default);
+    assert_eq!(read(&[created.await.unwrap()]).await, expected);
+    drop(host);
+    cluster.stop_all().await;
 }

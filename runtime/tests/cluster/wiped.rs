@@ -3,8 +3,10 @@
 
 use super::support::{Journal, eventually, leader_of, propose, read, slot};
 use super::yard::quick;
+use raftyard::store::{LogStore, SegmentLogStore, StoreError, StoreIdentity, check};
 use raftyard::{
-    Group, GroupId, GroupOptions, HandshakeCounts, MembershipChange, MemoryNetwork, NodeId, RaftHost, RoleKind,
+    Group, GroupId, GroupOptions, HandshakeCounts, MembershipChange, MemoryNetwork, NodeId, OpenError, RaftHost,
+    RoleKind,
 };
 use std::fs;
 use std::path::PathBuf;
@@ -188,4 +190,33 @@ async fn a_node_that_was_removed_and_forgotten_comes_back_on_a_new_disk() {
     nodes.refuse(3, 2).await;
     nodes.stop(2).await;
     nodes.stop(3).await;
+}
+
+/// Earlier builds wrote the list with the first peer that was met: a node alone has none.
+#[tokio::test]
+async fn a_directory_that_never_had_a_list_of_peers_is_opened_and_one_that_lost_it_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = StoreIdentity {
+        cluster: "raftyard".to_owned(),
+        node: NodeId(1),
+    };
+    // As such a build started: nothing says that there was a list.
+    let mut store = SegmentLogStore::open(dir.path(), &identity).unwrap();
+    assert_eq!(store.boot(0).unwrap().counter, 1);
+    drop(store);
+    let book = dir.path().join("peers");
+    assert!(!book.exists());
+    assert!(check(dir.path()).unwrap().is_whole());
+    for _ in 0..2 {
+        let host = RaftHost::builder(dir.path()).workers(1).open().await.unwrap();
+        host.shutdown().await;
+        assert!(book.exists());
+    }
+    fs::remove_file(&book).unwrap();
+    let opened = RaftHost::builder(dir.path()).workers(1).open().await.map(drop);
+    assert!(
+        matches!(&opened, Err(OpenError::Store(StoreError::Damaged { path, .. })) if *path == book),
+        "{opened:?}"
+    );
+    assert_eq!(check(dir.path()).unwrap().refusals.len(), 1);
 }

@@ -39,8 +39,22 @@ impl Yard {
     /// `nodes` nodes, of which `first` are the group's first members.
     pub(super) async fn new(nodes: usize, first: &[u64], compaction: Compaction) -> Self {
         let mut cluster = Cluster::closed(nodes);
-        cluster.tuning = quick();
         cluster.compaction = compaction;
+        Self::on(cluster, quick(), first).await
+    }
+
+    /// One of which nobody is to lose leadership for want of a processor.
+    pub(super) async fn steady(nodes: usize, first: &[u64]) -> Self {
+        let tuning = Tuning {
+            election_timeout_ms: 5_000,
+            ..quick()
+        };
+        Self::on(Cluster::closed(nodes), tuning, first).await
+    }
+
+    async fn on(mut cluster: Cluster, tuning: Tuning, first: &[u64]) -> Self {
+        let nodes = cluster.snapshots.len();
+        cluster.tuning = tuning;
         cluster.open_all().await;
         let yard = Self {
             cluster,

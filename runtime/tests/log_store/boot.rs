@@ -1,8 +1,8 @@
 //! What a node finds of its earlier lives.
 
-use crate::harness::{DirectoryDisk, Disk, MemoryDisk};
+use crate::harness::{DirectoryDisk, Disk, MemoryDisk, record};
 use crate::tame_disk::TameDisk;
-use raftyard::store::{Boot, DiskId, LogStore, StoreError};
+use raftyard::store::{Boot, DiskId, LogStore, StoreError, check};
 use std::fs;
 
 fn boot<D: Disk>(disk: &D, promise_ms: u64) -> (u64, u64) {
@@ -70,10 +70,37 @@ fn a_directory_that_lost_its_log_is_another_disk() {
 }
 
 #[test]
-fn a_directory_from_before_starts_were_counted_begins_to_count() {
+fn a_first_start_that_ended_before_it_was_counted_is_the_first() {
     let disk = DirectoryDisk::blank();
     disk.open().recover().unwrap();
     assert_eq!(boot(&disk, 600), (1, 0));
+}
+
+/// Counted from 1 again, it would be another disk, which promised nothing.
+#[test]
+fn a_log_that_lost_its_count_of_starts_is_refused() {
+    let disk = DirectoryDisk::blank();
+    boot(&disk, 600);
+    let file = disk.path().join("log/boot");
+    let mut store = disk.open();
+    store.recover().unwrap();
+    store.create(&[record(1)]).unwrap();
+    drop(store);
+    fs::remove_file(&file).unwrap();
+    for is_loaded in [false, true] {
+        let mut store = disk.open();
+        if is_loaded {
+            store.recover().unwrap();
+        }
+        let error = store.boot(600).expect_err("it is gone");
+        assert!(
+            matches!(&error, StoreError::Damaged { path, .. } if *path == file),
+            "{error}"
+        );
+        assert!(!file.exists());
+    }
+    let refusals = check(disk.path()).unwrap().refusals;
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
 }
 
 #[test]

@@ -629,7 +629,11 @@ fn a_damaged_replica_that_has_caught_up_leaves_no_doubt() {
 /// What was there is told without being changed.
 #[test]
 fn a_directory_is_checked_without_being_changed() {
-    let mut h = Harness::<DirectoryDisk>::with_groups(&[1, 2]);
+    let mut h = Harness::<DirectoryDisk>::new();
+    h.store().boot(0).unwrap();
+    for group in [1, 2] {
+        h.create(&record(group));
+    }
     h.write(&[append(1, entries(1, 3, 1))]);
     assert!(matches!(check_directory(h.disk().path()), Err(StoreError::InUse(_))));
     let disk = h.into_disk();

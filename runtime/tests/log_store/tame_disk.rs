@@ -31,6 +31,9 @@ pub(crate) struct Files {
     pub(crate) fails_sync: bool,
     /// How many of the next reads fail.
     pub(crate) failing_reads: u32,
+    /// Whether no segment can be removed, and how often that was tried.
+    pub(crate) fails_remove: bool,
+    pub(crate) removals_failed: u32,
     /// Segments that were removed.
     pub(crate) removed: Vec<u32>,
 }
@@ -207,6 +210,10 @@ impl Disk for TameDisk {
     fn remove(&mut self, segment: u32) -> io::Result<()> {
         let mut files = self.files();
         files.step()?;
+        if files.fails_remove {
+            files.removals_failed += 1;
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         files.segments.remove(&segment).ok_or(io::ErrorKind::NotFound)?;
         files.unsynced.retain(|write| write.segment != segment);
         files.removed.push(segment);

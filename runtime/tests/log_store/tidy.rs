@@ -125,3 +125,81 @@ fn a_read_that_fails_keeps_no_segment_for_good() {
         h.check_logs();
     }
 }
+
+/// A log of fifty segments, of which nobody needs one any more; a batch that is durable says so. With the index of its
+/// last entry.
+fn with_dead_segments() -> (Harness<TameDisk>, u64) {
+    let mut h = Harness::<TameDisk>::with_groups(&[1]);
+    let mut last = 0;
+    while h.disk().files().segments.len() < 50 {
+        h.write(&[append(1, entries(last + 1, 5, 1))]);
+        last += 5;
+    }
+    h.write(&[compact(1, last, 1, Vec::new())]);
+    h.write(&[append(1, entries(last + 1, 1, 1))]);
+    (h, last + 1)
+}
+
+#[test]
+fn what_nobody_needs_is_removed_before_a_write_is_refused_for_want_of_room() {
+    for is_reopened in [false, true] {
+        let (mut h, last) = with_dead_segments();
+        if is_reopened {
+            h.reopen();
+        }
+        let full = h.disk().files().bytes();
+        h.disk().files().room = Some(full);
+        h.write(&[append(1, entries(last + 1, 1, 1))]);
+        assert!(h.disk().files().segments.len() < 5);
+        h.check_logs();
+        h.reopen();
+        h.check_logs();
+    }
+}
+
+#[test]
+fn a_few_batches_remove_all_that_nobody_needs() {
+    let (mut h, last) = with_dead_segments();
+    for index in last + 1..=last + 15 {
+        h.write(&[append(1, entries(index, 1, 1))]);
+    }
+    let bytes = h.disk().files().bytes();
+    assert!(bytes < 4 * 2_000, "{bytes} bytes");
+    h.check_logs();
+    h.reopen();
+}
+
+/// It costs little while it can't be removed, and goes once it can.
+#[test]
+fn a_segment_that_can_not_be_removed_is_tried_ever_less_often() {
+    let (mut h, last) = with_dead_segments();
+    h.disk().files().fails_remove = true;
+    for index in last + 1..=last + 100 {
+        h.write(&[append(1, entries(index, 1, 1))]);
+    }
+    let failed = h.disk().files().removals_failed;
+    assert!((2..10).contains(&failed), "{failed} times in a hundred batches");
+    h.disk().files().fails_remove = false;
+    for index in last + 101..=last + 300 {
+        h.write(&[append(1, entries(index, 1, 1))]);
+    }
+    let segments = h.disk().files().segments.len();
+    assert!(segments < 20, "{segments}");
+    h.check_logs();
+    h.reopen();
+}
+
+/// Whatever it was that kept it from being removed before.
+#[test]
+fn a_segment_that_could_not_be_removed_is_tried_at_once_for_want_of_room() {
+    let (mut h, last) = with_dead_segments();
+    h.disk().files().fails_remove = true;
+    for index in last + 1..=last + 40 {
+        h.write(&[append(1, entries(index, 1, 1))]);
+    }
+    h.disk().files().fails_remove = false;
+    let full = h.disk().files().bytes();
+    h.disk().files().room = Some(full);
+    h.write(&[append(1, entries(last + 41, 1, 1))]);
+    h.check_logs();
+}

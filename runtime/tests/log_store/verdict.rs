@@ -5,6 +5,7 @@ use raftyard_groups::{Entry, GroupId, LogIndex, Payload};
 use std::collections::BTreeMap;
 
 /// What a whole store holds.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Truth {
     pub(crate) contents: StoreContents,
     pub(crate) logs: BTreeMap<GroupId, Vec<Entry>>,

@@ -1,5 +1,6 @@
 //! A log of what was applied, kept on a disk that is none: it can lose what was not synced, and fail.
 
+use super::hooked_store::Gate;
 use parking_lot::{Mutex, MutexGuard};
 use raftyard::{DiskStateMachine, Record, Timestamp};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct Contents {
     pub synced: Kept,
     /// What fails from now on.
     pub fault: Option<Fault>,
+    /// What every sync waits at.
+    pub sync_gate: Arc<Gate>,
     /// Commands applied, by whichever state machine.
     pub applied: usize,
 }
@@ -118,6 +121,8 @@ impl DiskStateMachine for MemoryJournal {
     fn sync(&self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
         let (disk, covered) = (self.disk.clone(), self.disk.lock().committed.clone());
         move || {
+            let gate = disk.lock().sync_gate.clone();
+            gate.pass();
             disk.check(Fault::Sync)?;
             if disk.check(Fault::SyncLies).is_ok() {
                 disk.lock().synced = covered;

@@ -1,6 +1,7 @@
 //! A cluster in memory that tests can cut, crash and restart.
 
 pub mod random;
+pub mod settings;
 
 pub mod fjall_journal;
 pub mod hooked_snapshots;

@@ -2,7 +2,7 @@
 
 use crate::harness::{append, entries, identity, record};
 use crate::steps::Rng;
-use crate::{number, seed};
+use crate::support::settings::{number, seed};
 use raftyard::store::{LogStore, SegmentLogStore};
 use raftyard_groups::{GroupId, LogIndex};
 use std::io::{BufRead, BufReader, Write};

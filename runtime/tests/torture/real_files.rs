@@ -1,8 +1,8 @@
 //! Damage to real files: a node's directory, and the snapshots of a state machine.
 
 use crate::harness::{append, entries, hard_state, identity, record, vote};
-use crate::seed;
 use crate::steps::Rng;
+use crate::support::settings::seed;
 use crate::verdict::{Tally, Truth};
 use raftyard::store::{LogStore, SegmentLogStore};
 use raftyard::{Compaction, Consistency, CreateGroupError, GroupId, NodeId, RaftHost, StateMachine, Timestamp};

@@ -2,9 +2,10 @@
 
 use crate::harness::{Disk, Harness};
 use crate::steps::{Rng, step};
+use crate::stops;
+use crate::support::settings::{number, seed};
 use crate::tame_disk::{Files, TameDisk};
 use crate::verdict::{Tally, Truth};
-use crate::{number, seed, stops};
 use raftyard::store::LogStore;
 
 const FLIPS: u64 = 2_000;

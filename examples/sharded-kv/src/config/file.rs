@@ -83,6 +83,7 @@ impl File {
             data_dir: self.data.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             shard_map,
             workers: at_least_one("workers", self.workers.unwrap_or_else(cores))?,
+            max_upstreams: usize::MAX,
             max_clients: at_least_one("max_clients", self.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS))?,
             state: self.state,
             snapshot_entries: at_least_one(

@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::Connection;
+use crate::proxy;
 use crate::resp::Reply;
 
 impl Connection<'_> {
@@ -31,6 +32,7 @@ impl Connection<'_> {
                 self.session.watched.add(slot, &keys, &versions);
                 Reply::OK
             }
+            Err(reply) if self.is_proxy() => proxy::final_refusal(reply),
             Err(reply) => reply,
         })
     }

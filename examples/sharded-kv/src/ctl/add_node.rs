@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::CtlError;
 use super::ask::{ANSWER, lines};
 use super::cluster::{Cluster, Known};
+use super::survey::{Replica, Survey};
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::Reply;
@@ -53,6 +54,29 @@ impl Cluster<'_> {
         }
     }
 
+    /// That what the node hosts, if anything, is of this cluster's groups.
+    async fn check_replicas(&self, id: u64, resp: &HostPort) -> Result<(), CtlError> {
+        let hosted = lines(self.dial, resp, "STATUS").await?;
+        if hosted.is_empty() {
+            return Ok(());
+        }
+        let survey = self.survey().await;
+        for fields in hosted {
+            self.check_alien(&survey, &Replica { node: id, fields })?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a replica of a group that its node created by itself.
+    pub(super) fn check_alien(&self, survey: &Survey, replica: &Replica) -> Result<(), CtlError> {
+        let nodes = self.nodes.keys().copied().collect();
+        if survey.is_alien(replica, &nodes) {
+            let (id, group) = (replica.node, replica.group());
+            return Err(CtlError::Alien { id, group });
+        }
+        Ok(())
+    }
+
     /// That it is the node `id` which serves clients at `resp`, of a cluster like this one, and no other node has that id.
     async fn check_new(&self, id: u64, resp: &HostPort) -> Result<(), CtlError> {
         let (_, new) = introduce(self.dial, resp).await?;
@@ -74,7 +98,7 @@ impl Cluster<'_> {
             let address = before.clone();
             return Err(CtlError::Taken { id, address });
         }
-        Ok(())
+        self.check_replicas(id, resp).await
     }
 }
 

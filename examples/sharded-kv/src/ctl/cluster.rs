@@ -150,6 +150,9 @@ impl<'a> Cluster<'a> {
         let incarnation = replicas.iter().map(Replica::incarnation).max();
         let incarnation = incarnation.ok_or(CtlError::UnknownGroup(group))?;
         let there = replicas.iter().find(|replica| replica.node == node);
+        if let Some(there) = there {
+            self.check_alien(survey, there)?;
+        }
         if there.is_some_and(|there| there.incarnation() < incarnation) {
             let words = ["LEAVE".to_owned(), group.to_string(), incarnation.to_string()];
             self.put(at, &words, ANSWER).await?;

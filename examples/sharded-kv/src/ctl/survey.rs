@@ -52,6 +52,19 @@ impl Replica {
         nodes.filter_map(|node| node.parse().ok()).collect()
     }
 
+    /// The nodes that belong to the group in whatever role, as far as it knows.
+    fn members(&self) -> BTreeSet<u64> {
+        let roles = [
+            "voters",
+            "outgoing",
+            "learners",
+            "witnesses",
+            "next-voters",
+            "next-learners",
+        ];
+        roles.iter().flat_map(|role| self.nodes(role)).collect()
+    }
+
     pub(super) fn number(&self, name: &str) -> u64 {
         let value = self.fields.get(name).and_then(|value| value.parse().ok());
         value.unwrap_or_default()
@@ -103,11 +116,76 @@ impl Survey {
         newest.and_then(Replica::leader)
     }
 
+    /// Whether a replica is none of the group that others host under its name: it knows none of `nodes`, and none of the
+    /// others knows it. So is one of a node that created all groups by itself. What it holds would be taken for the
+    /// beginning of the log that they have. (One of another incarnation is not: it makes room before it is added.)
+    pub(super) fn is_alien(&self, replica: &Replica, nodes: &BTreeSet<u64>) -> bool {
+        let others = || {
+            self.of(replica.group())
+                .iter()
+                .filter(|other| other.node != replica.node)
+        };
+        let newest = others().map(Replica::incarnation).max();
+        let knows = |node: &u64| *node != replica.node && nodes.contains(node);
+        newest == Some(replica.incarnation())
+            && !replica.waits()
+            && !replica.members().iter().any(knows)
+            && others().all(|other| !other.members().contains(&replica.node))
+    }
+
     /// The groups that are meant by `wanted`.
     pub(super) fn meant(&self, wanted: &Groups) -> Vec<u64> {
         match wanted.group {
             Some(group) => vec![group],
             None => self.groups.keys().copied().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `node` says it, of group 1.
+    fn replica(node: u64, line: &str) -> Replica {
+        let fields = format!("group=1 {line}");
+        let fields = fields.split(' ').filter_map(|field| field.split_once('='));
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Replica {
+            node,
+            fields: fields.collect(),
+        }
+    }
+
+    #[test]
+    fn who_created_a_group_by_itself_is_alien_to_it() {
+        let cases = [
+            ("incarnation=1 voters=4", true),
+            ("incarnation=1 voters=4,5", true),
+            ("incarnation=1", false),
+            // It was rebuilt since, and gives up what it holds.
+            ("incarnation=0 voters=4", false),
+            // It belonged to the group, and comes back.
+            ("incarnation=1 voters=1,2,4", false),
+        ];
+        for (line, is_alien) in cases {
+            for members in ["voters=1,2", "voters=1,2 learners=4"] {
+                let mut survey = Survey::default();
+                for node in [1, 2] {
+                    let said = replica(node, &format!("incarnation=1 {members}"));
+                    survey.add(node, Ok(vec![said.fields]));
+                }
+                let nodes = BTreeSet::from([1, 2, 4]);
+                let expected = is_alien && !members.contains('4');
+                assert_eq!(
+                    survey.is_alien(&replica(4, line), &nodes),
+                    expected,
+                    "{line}, {members}"
+                );
+            }
+        }
+        let alone = Survey::default();
+        let founder = replica(4, "incarnation=1 voters=4");
+        assert!(!alone.is_alien(&founder, &BTreeSet::from([4])), "nobody else hosts it");
     }
 }

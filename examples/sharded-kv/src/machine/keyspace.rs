@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::blob::Blob;
 use super::command::{Expiry, Lifetime, Refusal, Version};
 use super::deadlines::Deadlines;
+use super::limits::Limits;
 use super::row::Row;
 use crate::bell::Bell;
 use crate::glob;
@@ -84,6 +85,13 @@ impl Keyspace {
         let deadline = entry.deadline();
         let (key, _) = self.entries.put(key, entry);
         self.deadlines.change(key, None, deadline);
+    }
+
+    /// Takes in the value of a key that was loaded without it.
+    pub(super) fn fill(&mut self, key: &[u8], value: Blob) {
+        if let Some((_, entry)) = self.entries.get_mut(key) {
+            entry.value = value;
+        }
     }
 
     /// What is here of `key`, expired or not.
@@ -221,26 +229,17 @@ impl Keyspace {
         self.deadlines.replace(std::iter::empty());
     }
 
-    /// Removes keys that have expired, `count` at most, and returns how many.
-    pub(super) fn purge(&mut self, count: usize) -> usize {
-        let mut removed = 0;
-        while removed < count
+    /// Removes the first keys that have expired, as many as one command may, and returns how many. Of a part of the keys it
+    /// removes the same, if [as many](Limits::purge_is_over) are loaded of those that come first.
+    pub(super) fn purge(&mut self, limits: Limits) -> usize {
+        let (mut removed, mut bytes) = (0, 0);
+        while !limits.purge_is_over(removed, bytes)
             && let Some(key) = self.deadlines.due(self.now)
         {
             self.remove(&key);
-            removed += 1;
+            (removed, bytes) = (removed + 1, bytes + key.len());
         }
         removed
-    }
-
-    /// As [`Self::purge`], of a part of the keys: in the order of the deadlines, and of what `order` makes of keys with the
-    /// same one.
-    pub(super) fn purge_in_order<K: Ord>(&mut self, count: usize, order: impl Fn(&[u8]) -> K) -> usize {
-        let mut due: Vec<_> = self.deadlines.all_due(self.now).collect();
-        due.sort_by_cached_key(|(deadline, key)| (*deadline, order(key)));
-        due.truncate(count);
-        due.iter().for_each(|(_, key)| drop(self.remove(key)));
-        due.len()
     }
 
     /// The keys at the `count` places before `before` (0: before the end) that match `pattern`, and where to go on (0:

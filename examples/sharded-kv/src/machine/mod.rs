@@ -11,12 +11,14 @@ mod decimal;
 mod disk;
 mod keys;
 mod keyspace;
+mod limits;
 mod row;
 #[cfg(feature = "sim")]
 #[allow(dead_code, reason = "it is for the library; the binary does not simulate")]
 pub(crate) mod simulated;
 mod strings;
 mod touched;
+mod weight;
 
 use std::convert::Infallible;
 
@@ -35,13 +37,11 @@ pub(crate) use keyspace::Snapshot;
 use crate::bell::Bell;
 use crate::resp::MAX_BULK_BYTES;
 use keyspace::Keyspace;
+use limits::Limits;
 
 /// Longest value, in bytes: what a client can write in one piece it can also read. Part of the state machine: replicas
 /// with another limit would answer differently.
 const MAX_VALUE_BYTES: usize = MAX_BULK_BYTES;
-
-/// Keys that one [`Command::Purge`] removes at most: other commands do not wait for longer.
-const PURGE_MAX: usize = 1_000;
 
 /// Bytes that the replies of a transaction have at most, beside a last value. Their serialised form is in memory as a
 /// whole, however often they name one value.
@@ -51,6 +51,7 @@ const REPLIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct KvMachine {
     keys: Keyspace,
+    limits: Limits,
 }
 
 impl StateMachine for KvMachine {
@@ -62,6 +63,10 @@ impl StateMachine for KvMachine {
 
     fn apply(&mut self, command: Command, now: Timestamp) -> Response {
         self.keys.advance(now);
+        let length = |key: &[u8]| self.keys.entry(key).map_or(0, |entry| entry.value.len());
+        if weight::is_too_heavy(&command, self.limits.values_bytes, length) {
+            return Response::Refused(Refusal::ValuesTooLong);
+        }
         self.run(command)
     }
 
@@ -84,6 +89,7 @@ impl KvMachine {
     pub(crate) fn new(bell: Bell) -> Self {
         Self {
             keys: Keyspace::new(bell),
+            limits: Limits::default(),
         }
     }
 
@@ -158,7 +164,7 @@ impl KvMachine {
                 keys.clear();
                 Response::Ok
             }
-            Command::Purge => Response::Integer(integer(keys.purge(PURGE_MAX))),
+            Command::Purge => Response::Integer(integer(keys.purge(self.limits))),
             Command::Transaction { watched, operations } => self.transact(&watched, operations),
         }
     }

@@ -6,6 +6,8 @@
 
 mod draw;
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use raftyard::sim::{Kind, Random, Workload};
 use raftyard::{StateMachine, Timestamp};
@@ -49,10 +51,10 @@ impl Workload for Clients {
     fn part(&self, asked: &Kind<Simulated>) -> u64 {
         let mut part = None;
         let mut note = |touched: Touched<'_>| {
-            if let Touched::Key(key) = touched {
+            if let Touched::Key(key) | Touched::Value(key) = touched {
                 part = draw::part(key);
             }
-            Ok(())
+            Ok::<_, Infallible>(())
         };
         let noted = match asked {
             Kind::Propose(command) => command.touched(&mut note),

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use raftyard::{DiskStateMachine, GroupId};
 
 use super::disk::tests::support::TestStore;
+use super::limits::PURGE_MAX;
 use super::*;
 
 fn bytes(text: &str) -> Bytes {
@@ -40,15 +41,19 @@ struct Kv {
     asks_disk: bool,
 }
 
+/// A machine on disk that holds nothing yet.
+fn on_disk() -> DiskKv {
+    STORE.with(|(store, groups)| {
+        groups.set(groups.get() + 1);
+        store.machine(GroupId(groups.get()))
+    })
+}
+
 impl Default for Kv {
     fn default() -> Self {
-        let disk = STORE.with(|(store, groups)| {
-            groups.set(groups.get() + 1);
-            store.machine(GroupId(groups.get()))
-        });
         Self {
             memory: KvMachine::default(),
-            disk: RefCell::new(disk),
+            disk: RefCell::new(on_disk()),
             pending: Cell::new(0),
             asks_disk: false,
         }

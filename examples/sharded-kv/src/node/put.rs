@@ -9,10 +9,12 @@ use raftyard::{Consistency, ReadError};
 use tokio::time;
 
 use super::Node;
+use super::refusals::not_served;
 use crate::machine::{Answer, Command, Query, Read, Response, Version};
 use crate::proxy::{self, Work};
 use crate::replies::Room;
 use crate::resp::Reply;
+use crate::state::Replica;
 use crate::writes::Outcome;
 
 /// How long a command waits for a group that has no leader to get one: longer than an election takes.
@@ -133,13 +135,21 @@ impl Node {
         }
     }
 
-    /// Has the groups that this node leads delete all keys.
+    /// Has the groups that this node leads delete all keys. A group here that is not known to be another node's to flush is
+    /// reason to refuse this in the end.
     pub(crate) async fn flush(&self) -> Reply {
         let by = time::Instant::now() + ELECTION;
-        let led = (0..self.shard_map().groups()).filter(|place| self.leads((*place).into()));
-        let flushes = led.map(|place| {
-            let slot = *self.shard_map().slots_of(place).start();
-            self.write(slot, Command::Flush, by, None).reply()
+        let replicas = (0..self.shard_map().groups()).filter_map(|place| {
+            let group = self.hosting.replica(place.into())?;
+            Some((place, group))
+        });
+        let flushes = replicas.map(|(place, group)| {
+            if self.leads(place.into()) {
+                let slot = *self.shard_map().slots_of(place).start();
+                Either::Left(self.write(slot, Command::Flush, by, None).reply())
+            } else {
+                Either::Right(left_to_its_leader(group))
+            }
         });
         let replies = join_all(flushes).await;
         let refusal = replies.into_iter().find(|reply| *reply != Reply::OK);
@@ -152,5 +162,20 @@ impl Node {
             return false;
         };
         matches!(group.propose_plain(Command::Purge).await, Ok(Response::Integer(1..)))
+    }
+}
+
+/// `OK` if another node leads the group, as its quorum confirms, from now on until this is answered. A follower alone can't
+/// tell: it names a leader that is gone until its election timeout is over.
+async fn left_to_its_leader(group: Replica) -> Reply {
+    let leader = group.leader();
+    let confirmed = match leader {
+        Some(_) => group.read(Query::KeyCount.into(), Consistency::Follower).await.is_ok(),
+        None => false,
+    };
+    if confirmed && group.leader() == leader {
+        Reply::OK
+    } else {
+        not_served()
     }
 }

@@ -196,3 +196,33 @@ async fn replies_that_nobody_takes_are_not_received_without_end() {
     };
     tokio::join!(all, take);
 }
+
+/// Otherwise clients would take the descriptors that the log needs.
+#[tokio::test]
+async fn one_connection_too_many_is_not_made() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: HostPort = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let dial = Arc::new(Dial {
+        connections_left: Some(Arc::new(Semaphore::new(1))),
+        ..Dial::default()
+    });
+    let open = || Upstream::open(Arc::clone(&dial), address.clone(), PATIENT);
+    let first = open();
+    let _taken = listener.accept().await.unwrap();
+    let second = open();
+    tokio::select! {
+        _ = listener.accept() => panic!("it was made"),
+        outcome = second.send(words("GET k")) => assert!(matches!(outcome, Forwarded::NotSent), "{outcome:?}"),
+    }
+    drop(first);
+    let connected = async {
+        loop {
+            let upstream = open();
+            tokio::select! {
+                _ = listener.accept() => return,
+                _ = upstream.send(words("GET k")) => {}
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), connected).await.unwrap();
+}

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use futures::FutureExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
@@ -84,9 +85,37 @@ async fn a_client_that_still_sends_gets_the_last_reply() {
         drop(client);
         reply
     };
-    let (closed, reply) = tokio::join!(wire.close_early(), talk);
+    let (closed, reply) = tokio::join!(wire.close(), talk);
     closed.unwrap();
     assert_eq!(&reply, b"-ERR\r\n");
+}
+
+/// Without waiting at all: a node that is asked to end hands over what it leads only after its connections have ended, however
+/// many of them nobody uses.
+#[tokio::test]
+async fn a_client_that_has_nothing_to_lose_is_not_waited_for() {
+    let (wire, _silent) = pair().await;
+    assert!(wire.close().now_or_never().is_some());
+
+    let (mut wire, mut client) = pair().await;
+    wire.output.extend_from_slice(b"+PONG\r\n");
+    wire.flush().await.unwrap();
+    client.read_exact(&mut [0; 7]).await.unwrap();
+    wire.sent = Instant::now().checked_sub(LINGER);
+    assert!(wire.sent.is_some());
+    assert!(wire.close().now_or_never().is_some());
+}
+
+#[tokio::test]
+async fn a_client_that_was_sent_something_lately_or_still_sends_is_waited_for() {
+    let (mut wire, _client) = pair().await;
+    wire.output.extend_from_slice(b"+PONG\r\n");
+    wire.flush().await.unwrap();
+    assert!(wire.close().now_or_never().is_none());
+
+    let (wire, mut client) = pair().await;
+    client.write_all(b"PING\r\n").await.unwrap();
+    assert!(wire.close().now_or_never().is_none());
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{Connection, ON_DISK, Process, STATES, ServerCluster, Value, encode, eventually, free_dev_port};
+use crate::support::{
+    Connection, DEADLINE, ON_DISK, Process, STATES, ServerCluster, Value, encode, eventually, free_dev_port,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -244,6 +246,41 @@ fn clients_leave_the_log_its_descriptors() {
     }
     let log = cluster.stderr(1);
     assert!(log.contains("RLIMIT_NOFILE"), "{log}");
+}
+
+/// One that joined is told of the others while it runs, so it does not know at its start how many connections it may need.
+#[test]
+fn clients_leave_a_node_that_joined_its_descriptors() {
+    let mut cluster = ServerCluster::with_proxy(3, 6, true);
+    cluster.start_all();
+    let fourth = cluster.add_joining();
+    cluster.start_with_files(fourth, 256);
+    cluster.wait_ready(fourth);
+    let (peer, resp) = (cluster.peer(fourth), cluster.resp(fourth));
+    cluster.ctl(1, &["add-node", "4", "--peer", &peer, "--resp", &resp]);
+    let keys: Vec<String> = (0..20).map(|number| format!("k{number}")).collect();
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(&resp).unwrap();
+        let gets: String = keys.iter().map(|key| format!("GET {key}\r\n")).collect();
+        // Who is refused may be gone.
+        let _ = stream.write_all(gets.as_bytes());
+        held.push(stream);
+    }
+    let start = Instant::now();
+    for stream in &mut held {
+        let left = DEADLINE.saturating_sub(start.elapsed());
+        stream
+            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+            .unwrap();
+        // A reply, or that there is no room.
+        let _ = stream.read(&mut [0; 16]);
+    }
+    let log = cluster.stderr(fourth);
+    assert!(log.contains("RLIMIT_NOFILE"), "{log}");
+    assert!(!log.contains("os error 24"), "{log}");
+    let open = cluster.open_files(fourth);
+    assert!(open < 240, "{open} files are open");
 }
 
 /// Each port is called in every wrong way, hundreds of times, while others come and are served.

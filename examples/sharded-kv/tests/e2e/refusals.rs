@@ -131,6 +131,39 @@ fn another_number_of_groups_is_refused() {
     refused(&arguments, &[data, "written with 2 groups, 3 are configured"]);
 }
 
+/// Its groups would wait for ever for nodes that are not there.
+#[test]
+fn another_number_of_nodes_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_dev_port(2);
+    drop(start(data.path(), port));
+    let (port, data) = (port.to_string(), data.path().to_str().unwrap());
+    let arguments = ["dev", "--nodes", "2", "--groups", "2", "--port", &port, "--data", data];
+    refused(&arguments, &[data, "written with 1 nodes, 2 are configured"]);
+}
+
+/// As one that a build left which did not write it.
+#[test]
+fn another_number_of_nodes_is_refused_where_none_is_noted() {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_dev_port(2);
+    drop(start(data.path(), port));
+    fs::remove_file(data.path().join("node-count")).unwrap();
+    let (text, path) = (port.to_string(), data.path().to_str().unwrap());
+    let arguments = ["dev", "--nodes", "2", "--groups", "2", "--port", &text, "--data", path];
+    refused(&arguments, &[path, "written with 1 nodes, 2 are configured"]);
+    start(data.path(), port);
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_no_number_of_nodes() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().to_str().unwrap();
+    let arguments = ["dev", "--nodes", "2", "--port", "64535", "--data", path];
+    refused(&arguments, &["--port 64535", "2 nodes"]);
+    start(data.path(), free_dev_port(1));
+}
+
 #[test]
 fn the_data_of_another_node_is_refused() {
     let data = tempfile::tempdir().unwrap();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::support::{ClusterClient, Connection, Dev, Outcome, STATES, VERSIONS, Value, eventually};
+use crate::support::{
+    ClusterClient, Connection, Dev, Outcome, STATES, ServerCluster, VERSIONS, Value, encode, eventually,
+};
 
 /// Keys that are there all the while.
 const LASTING: usize = 300;
@@ -170,4 +172,56 @@ fn a_node_that_forwards_speaks_of_all_keys() {
             assert_eq!(dev.node(place).command(&["DBSIZE"]).unwrap(), Value::Integer(0));
         }
     }
+}
+
+/// Every node is asked, and none of them flushes it.
+#[test]
+fn a_group_without_a_leader_is_not_said_to_be_flushed() {
+    let mut cluster = ServerCluster::new(3, 6);
+    cluster.start_all();
+    set_all(&cluster.all_resp());
+    let mut client = Connection::open(&cluster.resp(1)).unwrap();
+    cluster.kill(2);
+    cluster.kill(3);
+    let down = "CLUSTERDOWN Hash slot not served";
+    eventually("the last node knows that it leads nothing", || {
+        let replies = lasting()
+            .into_iter()
+            .take(30)
+            .map(|key| client.command(&["WATCH", &key]).unwrap());
+        replies.into_iter().all(|reply| reply.is_error(down)).then_some(())
+    });
+    assert!(client.command(&["FLUSHALL"]).unwrap().is_error(down));
+}
+
+/// For a while the others still name it, and each leaves the group to it.
+#[test]
+fn a_group_whose_leader_just_died_is_not_said_to_be_flushed() {
+    let mut cluster = ServerCluster::new(3, 6);
+    cluster.start_all();
+    set_all(&cluster.all_resp());
+    let dead = cluster.leader_of("lasting-0");
+    let left: Vec<String> = (1..=3)
+        .filter(|node| *node != dead)
+        .map(|node| cluster.resp(node))
+        .collect();
+    let mut clients: Vec<_> = left.iter().map(|node| Connection::open(node).unwrap()).collect();
+    cluster.kill(dead);
+    for client in &mut clients {
+        client.send(&encode(&["FLUSHALL"])).unwrap();
+    }
+    let replies: Vec<Value> = clients.iter_mut().map(|client| client.receive().unwrap()).collect();
+    let mut client = ClusterClient::new(&left);
+    let mut survives = |key: &String| {
+        let value = eventually("the key's group has a leader", || {
+            match client.command(key, &["GET", key]) {
+                Outcome::Done(value) => Some(value),
+                _ => None,
+            }
+        });
+        value != Value::Null2
+    };
+    let survivors: Vec<String> = lasting().into_iter().filter(|key| survives(key)).collect();
+    let is_said = replies.iter().all(|reply| *reply == Value::ok());
+    assert!(!is_said || survivors.is_empty(), "{replies:?} {survivors:?}");
 }

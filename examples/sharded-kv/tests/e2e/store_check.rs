@@ -28,6 +28,7 @@ fn open(dir: &Path) -> SegmentLogStore {
 fn a_data_directory_is_looked_at_and_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
+    store.boot(0).unwrap();
     store.recover().unwrap();
     let record = |group| GroupRecord {
         group: GroupId(group),

@@ -1,12 +1,15 @@
 //! A node's process, which is started again whenever it is not meant to be down.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::network::Network;
 use crate::system::{making, run};
+
+const SIGTERM: i32 = 15;
 
 /// Until a process that ended by itself is started again.
 const RESTART: Duration = Duration::from_millis(300);
@@ -23,6 +26,8 @@ pub(crate) struct Node {
     wanted: bool,
     /// Since when it was asked to end.
     ending: Option<Instant>,
+    /// Whether it had asked for the signal by then: one that was started just before is ended by it.
+    catches: bool,
     ended: Option<Instant>,
 }
 
@@ -35,6 +40,7 @@ impl Node {
             child: None,
             wanted: false,
             ending: None,
+            catches: false,
             ended: None,
         }
     }
@@ -71,6 +77,9 @@ impl Node {
     pub(crate) fn terminate(&mut self) {
         self.wanted = false;
         self.ending = Some(Instant::now());
+        let pid = self.child.as_ref().map(Child::id);
+        let status = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok());
+        self.catches = status.is_some_and(|status| catches(SIGTERM, &status));
         self.signal("-TERM");
     }
 
@@ -120,14 +129,33 @@ impl Node {
         let number = self.number;
         match self.ending.take() {
             Some(_) if status.success() => None,
+            Some(_) if !self.catches && status.signal() == Some(SIGTERM) => None,
             Some(_) => Some(format!("node {number} ended after SIGTERM with {status}")),
             None => Some(format!("node {number} ended by itself with {status}")),
         }
     }
 }
 
+/// Whether a process has a handler for the signal, by what `/proc/PID/status` says of it.
+fn catches(signal: i32, status: &str) -> bool {
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+#[test]
+fn a_process_says_which_signals_it_catches() {
+    let status = "SigIgn:\t0000000000001000\nSigCgt:\t0000000000004002\nCapInh:\t0000000000000000\n";
+    assert!(catches(SIGTERM, status) && catches(2, status));
+    assert!(!catches(14, status) && !catches(16, status));
+    assert!(
+        !catches(SIGTERM, "SigIgn:\t0000000000004000\n"),
+        "what is ignored is not caught"
+    );
 }

@@ -1,6 +1,6 @@
 //! The disk that a simulated node's log store writes to.
 
-use super::{Fate, NodeDisk, State, failed, full};
+use super::{Failure, Fate, NodeDisk, State, failed, full};
 use crate::sim::vital::Vital;
 use crate::store::{Disk, DiskId};
 use std::io;
@@ -24,9 +24,17 @@ enum Operation {
 }
 
 impl Operation {
-    /// Whether it can be the one that a disk fails at: a node that can't count its start does not start.
-    fn can_fail(self) -> bool {
-        matches!(self, Self::Write | Self::Sync)
+    /// Whether a disk of which the next write fails, or the next sync, fails at it. At no other: a node that can't count its
+    /// start does not start.
+    fn fails_as(self, failure: Failure) -> bool {
+        match failure {
+            Failure::Write => matches!(self, Self::Write),
+            Failure::Sync => matches!(self, Self::Sync),
+        }
+    }
+
+    fn is_of_files(self) -> bool {
+        matches!(self, Self::Create | Self::Remove)
     }
 }
 
@@ -43,9 +51,12 @@ impl SimDisk {
         change: impl FnOnce(&mut State, Fate) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut disk = self.disk.0.lock();
+        if operation.is_of_files() {
+            self.vital.changes_files();
+        }
         let fate = if self.vital.is_dead() {
             return Err(failed());
-        } else if self.vital.burns_down("a write") || (operation.can_fail() && disk.fails_now()) {
+        } else if self.vital.burns_down("a write") || disk.fails_now(|failure| operation.fails_as(failure)) {
             disk.failure()
         } else {
             Fate::Done

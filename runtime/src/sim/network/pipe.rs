@@ -48,6 +48,11 @@ impl Pipe {
         }
     }
 
+    /// Whether its writer closed it.
+    pub(super) fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
     /// Breaks it: what is on its way is lost, and both ends are told.
     pub(super) fn reset(&mut self) {
         self.is_reset = true;

@@ -1,15 +1,19 @@
-//! What is committed is on the disks of a quorum; and, in `shadow`, disks hold what they said they would.
+//! What is committed is on the disks of a quorum, and stays on each that holds it; and, in `shadow`, disks hold what they said they would.
 
 use super::Property;
 use crate::life::Life;
 use crate::sim::shadow::Shadow;
 use crate::sim::watch::Event;
-use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, RoleKind};
+use raftyard_groups::{GroupId, LogId, LogIndex, Membership, NodeId, RoleKind, Term};
 use std::collections::BTreeMap;
 
-/// How far each life was looked at.
 #[derive(Default)]
-pub(super) struct Durability(BTreeMap<(GroupId, u64), LogIndex>);
+pub(super) struct Durability {
+    /// How far each life was looked at.
+    seen: BTreeMap<(GroupId, u64), LogIndex>,
+    /// What is committed, because some replica applied it.
+    committed: BTreeMap<(GroupId, u64, LogIndex), Term>,
+}
 
 impl Property for Durability {
     fn name(&self) -> &'static str {
@@ -17,13 +21,20 @@ impl Property for Durability {
     }
 
     fn check(&mut self, node: NodeId, event: &Event<'_>, disks: &Shadow) -> Result<(), String> {
-        let Event::Stands(life, group) = event else {
-            return Ok(());
+        let (life, group) = match event {
+            Event::Stands(life, group) => (life, group),
+            Event::Applies { life, id, .. } => {
+                self.committed
+                    .insert((life.group, life.incarnation.0, id.index), id.term);
+                return Ok(());
+            }
+            Event::Writes(persist) => return self.stays(node, persist.group, disks),
+            _ => return Ok(()),
         };
         if group.role() != RoleKind::Leader {
             return Ok(());
         }
-        let seen = self.0.entry((life.group, life.incarnation.0)).or_default();
+        let seen = self.seen.entry((life.group, life.incarnation.0)).or_default();
         let Some(term) = group.term_at(group.commit()).filter(|_| group.commit() > *seen) else {
             return Ok(());
         };
@@ -43,6 +54,25 @@ impl Property for Durability {
         Err(format!(
             "{node} commits {id} of {group}, which is not on the disks of a quorum of {members}"
         ))
+    }
+}
+
+impl Durability {
+    /// Whether all is still there after a write that is committed.
+    fn stays(&self, node: NodeId, group: GroupId, disks: &Shadow) -> Result<(), String> {
+        let Some(replica) = disks.replica(node, group) else {
+            return Ok(());
+        };
+        let is_committed = |id: &&LogId| {
+            let key = (group, replica.incarnation.0, id.index);
+            self.committed.get(&key) == Some(&id.term)
+        };
+        match replica.dropped().iter().find(is_committed) {
+            Some(id) => Err(format!(
+                "{node} drops {id} of {group} from its disk, which is committed"
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -109,15 +109,61 @@ fn noop(term: u64) -> Persist {
     write(1, None, vec![Entry { index, term, payload }])
 }
 
+/// What makes a node's vote for itself durable.
+fn own_vote(node: u64, term: u64) -> Persist {
+    let (term, vote) = (Term(term), Some(NodeId(node)));
+    write(1, Some(HardState { term, vote }), Vec::new())
+}
+
 #[test]
 fn a_leader_alone_is_fine() {
+    let (leader, record, noop, vote) = (leader(1, 0), record(1), noop(1), own_vote(1, 1));
+    let events = [
+        (1, Event::Creates(&record)),
+        (1, Event::Writes(&vote)),
+        (1, Event::Writes(&noop)),
+        (1, Event::Stands(LIFE, &leader)),
+    ];
+    assert_eq!(complaints(&events), [""; 0]);
+}
+
+#[test]
+fn a_leader_whose_votes_are_on_no_disk_is_noticed() {
     let (leader, record, noop) = (leader(1, 0), record(1), noop(1));
     let events = [
         (1, Event::Creates(&record)),
         (1, Event::Writes(&noop)),
         (1, Event::Stands(LIFE, &leader)),
     ];
-    assert_eq!(complaints(&events), [""; 0]);
+    assert_eq!(complaints(&events), ["election safety"]);
+}
+
+#[test]
+fn what_is_committed_and_dropped_from_a_disk_is_noticed() {
+    let record = record(1);
+    let long = write(1, None, vec![entry(1, 1, "a"), entry(1, 2, "b"), entry(1, 3, "c")]);
+    let again = |entries| write(2, None, entries);
+    let applied = entry(1, 2, "b").payload;
+    let of = |after: &Persist| {
+        let events = [
+            (1, Event::Creates(&record)),
+            (1, Event::Writes(&long)),
+            (
+                2,
+                Event::Applies {
+                    life: LIFE,
+                    id: LogId::new(1, 2),
+                    payload: &applied,
+                },
+            ),
+            (1, Event::Writes(after)),
+        ];
+        complaints(&events)
+    };
+    assert_eq!(of(&again(vec![entry(1, 1, "a")])), ["durability"]);
+    // What is not committed may go, and what is may be written once more.
+    assert_eq!(of(&again(vec![entry(2, 3, "d")])), [""; 0]);
+    assert_eq!(of(&again(vec![entry(1, 2, "b"), entry(1, 3, "c")])), [""; 0]);
 }
 
 #[test]
@@ -188,8 +234,12 @@ fn another_entry_at_the_same_index_and_one_again_are_noticed() {
 
 #[test]
 fn a_commit_that_is_on_no_disk_is_noticed() {
-    let (leader, record) = (leader(1, 0), record(1));
-    let events = [(1, Event::Creates(&record)), (1, Event::Stands(LIFE, &leader))];
+    let (leader, record, vote) = (leader(1, 0), record(1), own_vote(1, 1));
+    let events = [
+        (1, Event::Creates(&record)),
+        (1, Event::Writes(&vote)),
+        (1, Event::Stands(LIFE, &leader)),
+    ];
     assert_eq!(complaints(&events), ["durability"]);
 }
 

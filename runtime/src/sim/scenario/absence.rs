@@ -11,6 +11,8 @@ pub struct Absence {
     pub nodes: Vec<NodeId>,
     /// In what way.
     pub how: Missing,
+    /// Clients ask nothing meanwhile, nor for a while before: groups sleep when it begins.
+    pub quiet: bool,
 }
 
 /// In what way nodes are missing.
@@ -34,6 +36,7 @@ impl Absence {
         Self {
             nodes: (0..size).map(|n| NodeId((node.0 + n - 1) % nodes + 1)).collect(),
             how: random.pick(&how).copied().unwrap_or(Missing::Down),
+            quiet: random.chance(500),
         }
     }
 }
@@ -47,6 +50,11 @@ impl fmt::Display for Absence {
             Missing::CutOff => write!(f, "{nodes} cut off"),
             Missing::Mute => write!(f, "{nodes} not heard"),
             Missing::Deaf => write!(f, "{nodes} hearing nobody"),
+        }?;
+        if self.quiet {
+            f.write_str(", and clients that ask nothing")
+        } else {
+            Ok(())
         }
     }
 }

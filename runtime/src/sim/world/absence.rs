@@ -4,28 +4,41 @@ use super::World;
 use crate::sim::scenario::{Absence, Missing};
 use crate::sim::workload::Workload;
 use raftyard_groups::{GroupId, Membership, NodeId};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long clients ask nothing, at most, and how long before somebody is missing.
+const QUIET: Duration = Duration::from_secs(60);
+const FALLING_ASLEEP: Duration = Duration::from_secs(2);
 
 impl<W: Workload> World<W> {
     /// Lets every group get on that has a majority without these nodes, which come back afterwards.
     pub(super) async fn get_on_without(&self, absence: &Absence) {
         self.trace.line(format!("all but for {absence}"));
-        self.leave(absence);
         let groups: Vec<GroupId> = self.groups.borrow().keys().copied().collect();
-        let groups: Vec<GroupId> = groups
-            .into_iter()
+        if absence.quiet {
+            let until = Instant::now() + QUIET;
+            groups.iter().for_each(|group| self.rest(*group, until));
+            sleep(FALLING_ASLEEP).await;
+        }
+        self.leave(absence);
+        let with_majority: Vec<GroupId> = groups
+            .iter()
+            .copied()
             .filter(|group| self.has_majority_without(*group, &absence.nodes))
             .collect();
-        let count = groups.len();
+        let count = with_majority.len();
         let gets_on = async |group| self.written(group, 1).await;
-        self.all_within_bound(&groups, gets_on, &format!("with {absence}"))
+        self.all_within_bound(&with_majority, gets_on, &format!("with {absence}"))
             .await;
+        groups.iter().for_each(|group| self.rest(*group, Instant::now()));
         self.absent.take();
         self.network.heal();
         self.trace
             .line(format!("{count} groups got on without those who are back now"));
     }
 
-    fn leave(&self, Absence { nodes, how }: &Absence) {
+    fn leave(&self, Absence { nodes, how, .. }: &Absence) {
         if *how == Missing::Down {
             self.absent.replace(nodes.clone());
             for node in nodes {

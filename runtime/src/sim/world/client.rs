@@ -48,7 +48,9 @@ impl<W: Workload> World<W> {
         while !client.world.is_over() {
             let think_ms = client.random.within(1..=client.world.settings.think_max_ms);
             sleep(Duration::from_millis(think_ms)).await;
-            client.call().await;
+            if !client.world.rests(group) {
+                client.call().await;
+            }
         }
     }
 }
@@ -59,6 +61,9 @@ impl<W: Workload> Client<W> {
         let Some(replica) = self.replica(None) else {
             return;
         };
+        if self.random.chance(20) {
+            return self.crowd(&replica).await;
+        }
         let kind = match self.world.groups.borrow_mut().get_mut(&self.group) {
             Some(group) => group.workload.next(&mut self.random),
             None => return,
@@ -75,6 +80,13 @@ impl<W: Workload> Client<W> {
                 }
             }
         }
+    }
+
+    /// Many open a session at once, and never come back: the log grows by as much as it does not in a while.
+    async fn crowd(&mut self, replica: &Replica<W>) {
+        let many = self.random.within(2..=30);
+        let opened = (0..many).map(|_| within(ATTEMPT, replica.open_session()));
+        futures::future::join_all(opened).await;
     }
 
     /// Whom to ask: mostly who is said to lead.

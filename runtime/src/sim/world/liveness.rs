@@ -16,7 +16,7 @@ const BOUND: Duration = Duration::from_secs(40);
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(50);
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// More than any client writes by itself.
+/// The number of a client that is no other.
 const NUMBERS: u64 = 255;
 
 impl<W: Workload> World<W> {
@@ -56,27 +56,37 @@ impl<W: Workload> World<W> {
         let mut random = Random::new(self.scenario.seed, Purpose::Operator, round << 32 | group.0);
         loop {
             sleep(PAUSE).await;
-            let Some(leader) = self.leader(group) else {
-                continue;
-            };
-            let kind = match self.groups.borrow_mut().get_mut(&group) {
-                Some(group) => group.workload.next(&mut random),
-                None => return,
-            };
-            let Kind::Propose(command) = kind.clone() else {
-                continue;
-            };
-            let incarnation = leader.incarnation().0;
-            let noted = self.note(group, incarnation, group.0 << 8 | NUMBERS, kind);
-            let asked = (self.tick(), incarnation, command);
-            match within(ATTEMPT, leader.propose(asked)).await {
-                Some(Ok((applied, response))) => {
-                    self.freshness.borrow_mut().answered(group, incarnation, applied);
-                    return self.settle(noted, Some(Outcome::Response(response)));
-                }
-                Some(Err(error)) if !error.may_have_happened() => self.settle(noted, None),
-                _ => {}
+            if let Some(leader) = self.leader(group)
+                && self.write(&leader, &mut random, NUMBERS).await
+            {
+                return;
             }
+        }
+    }
+
+    /// Has a replica apply something, as a client of its own; whether it answered so.
+    pub(super) async fn write(&self, leader: &Replica<W>, random: &mut Random, client: u64) -> bool {
+        let (group, incarnation) = (leader.id(), leader.incarnation().0);
+        let kind = match self.groups.borrow_mut().get_mut(&group) {
+            Some(group) => group.workload.next(random),
+            None => return false,
+        };
+        let Kind::Propose(command) = kind.clone() else {
+            return false;
+        };
+        let noted = self.note(group, incarnation, group.0 << 8 | client, kind);
+        let asked = (self.tick(), incarnation, command);
+        match within(ATTEMPT, leader.propose(asked)).await {
+            Some(Ok((applied, response))) => {
+                self.freshness.borrow_mut().answered(group, incarnation, applied);
+                self.settle(noted, Some(Outcome::Response(response)));
+                true
+            }
+            Some(Err(error)) if !error.may_have_happened() => {
+                self.settle(noted, None);
+                false
+            }
+            _ => false,
         }
     }
 
@@ -96,7 +106,10 @@ impl<W: Workload> World<W> {
                     let replica = replicas.iter().find(|replica| replica.node() == member);
                     replica.is_some_and(|replica| replica.status().applied >= commit)
                 };
-                if members.into_iter().all(has_applied) {
+                // A change that was begun is ended, whoever began it; and who was removed leads no more.
+                let status = leader.status();
+                let is_changed = !status.membership.is_joint() && members.contains(&leader.node());
+                if is_changed && members.into_iter().all(has_applied) {
                     return;
                 }
             }

@@ -38,7 +38,7 @@ impl<W: Workload> World<W> {
             node.lives += 1;
             let vital = Vital::new(id, node.lives, self.threads.doom());
             if let Some(operations) = node.fuse.take() {
-                vital.light_fuse(operations);
+                vital.light_fuse(operations, false, true);
             }
             node.vital = Some(vital.clone());
             (vital, node.lives)
@@ -59,7 +59,7 @@ impl<W: Workload> World<W> {
         let host = match opened {
             _ if vital.is_dead() => return,
             Ok(host) => host,
-            Err(error) if disk.is_some_and(|disk| disk.take_failed()) => {
+            Err(error) if disk.as_ref().is_some_and(NodeDisk::take_failed) => {
                 // It had to write once more what a damaged disk holds. Whoever tends it starts it again.
                 self.trace.line(format!("{id} can't be opened: {error}"));
                 return vital.end(false, "a failed write");
@@ -90,6 +90,10 @@ impl<W: Workload> World<W> {
                 // An operator was first.
                 Err(CreateGroupError::Exists(_)) => {}
                 Err(_) if vital.is_dead() => return,
+                Err(error) if disk.as_ref().is_some_and(NodeDisk::is_in_doubt) => {
+                    self.trace.line(format!("{id} can't start {group}: {error}"));
+                    return vital.end(false, "a failed write");
+                }
                 Err(error) => {
                     let what = format!("{id} can't start {group} again: {error}");
                     return self.watchman.violated("recovery", what);

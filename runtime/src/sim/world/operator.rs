@@ -4,6 +4,7 @@ use super::{Phase, World, within};
 use crate::error::{CreateGroupError, DestroyGroupError};
 use crate::host::GroupOptions;
 use crate::life::Life;
+use crate::sim::disk::Failure;
 use crate::sim::random::{Purpose, Random};
 use crate::sim::scenario::{Fault, Step};
 use crate::sim::threads::Duty;
@@ -23,6 +24,14 @@ impl<W: Workload> World<W> {
     pub(super) async fn happen(self: Rc<Self>, step: Step) {
         let Step { lasts, fault, .. } = step;
         self.trace.line(format!("fault: {fault}"));
+        let faults = match fault {
+            Fault::Leader { group, what, draw } => self.faults_of_leader(group, what, draw).await,
+            fault => vec![fault],
+        };
+        futures::future::join_all(faults.into_iter().map(|fault| self.befall(fault, lasts))).await;
+    }
+
+    async fn befall(self: &Rc<Self>, fault: Fault, lasts: Duration) {
         let until = Instant::now() + lasts;
         match fault {
             Fault::Crash { node, silent } => {
@@ -39,17 +48,22 @@ impl<W: Workload> World<W> {
                     self.make_good(node).await;
                 }
             }
-            Fault::CrashAt { node, operations } => {
+            Fault::CrashAt {
+                node,
+                operations,
+                of_files,
+                silent,
+            } => {
                 let Some(vital) = self.vital(node).filter(|vital| !vital.is_dead()) else {
                     return;
                 };
-                vital.light_fuse(operations);
+                vital.light_fuse(operations, of_files, silent);
                 let given_up = Instant::now() + Duration::from_secs(3);
                 while !vital.is_dead() && Instant::now() < given_up && !self.is_calm() {
                     sleep(Duration::from_millis(10)).await;
                 }
                 if !self.is_calm() {
-                    self.end(node, true);
+                    self.end(node, silent);
                     self.restart(node, lasts).await;
                 }
             }
@@ -64,15 +78,15 @@ impl<W: Workload> World<W> {
             }
             Fault::Pause { node } => self.threads.hold(node, until, |_| true),
             Fault::Stall { node } => self.threads.hold(node, until, |duty| duty == Duty::Storage),
-            Fault::FailDisk { node } => {
+            Fault::FailDisk { node, sync, silent } => {
                 let Some(disk) = self.disk(node) else {
                     return;
                 };
-                disk.fail(true);
+                disk.fail(Some(if sync { Failure::Sync } else { Failure::Write }));
                 sleep(lasts).await;
-                disk.fail(false);
+                disk.fail(None);
                 if self.is_store_failed(node) {
-                    self.end(node, false);
+                    self.end(node, silent);
                     self.restart(node, Duration::ZERO).await;
                 }
             }
@@ -95,6 +109,11 @@ impl<W: Workload> World<W> {
                     .iter()
                     .flat_map(|a| others.iter().flat_map(|b| [(*a, *b), (*b, *a)]));
                 self.cut(ways.collect(), lasts).await;
+            }
+            Fault::CutAll => {
+                let ids = self.ids();
+                let ways = ids.iter().flat_map(|from| ids.iter().map(|to| (*from, *to)));
+                self.cut(ways.filter(|(from, to)| from != to).collect(), lasts).await;
             }
             Fault::CutOneWay { from, to } => self.cut(vec![(from, to)], lasts).await,
             Fault::Mute { node } => {
@@ -128,6 +147,9 @@ impl<W: Workload> World<W> {
                     node.clock.jump(by_ms);
                 }
             }
+            // Looked up before.
+            Fault::Leader { .. } => {}
+            Fault::Rest { group } => self.rest(group, until),
             Fault::Transfer { group, to } => {
                 if let Some(leader) = self.leader(group) {
                     within(PATIENCE, leader.transfer_leadership(to)).await;
@@ -180,7 +202,7 @@ impl<W: Workload> World<W> {
         self.network.heal();
         self.threads.release();
         for node in self.nodes.borrow().values() {
-            node.disk.fail(false);
+            node.disk.fail(None);
             node.disk.fill(None);
             node.clock.drift(0);
             if let Some(vital) = &node.vital {
@@ -233,20 +255,32 @@ impl<W: Workload> World<W> {
             return;
         };
         let others: Vec<NodeId> = self.ids().into_iter().filter(|node| !voters.contains(node)).collect();
+        // Some see what became of it only when they ask for the next.
+        let patience = match random.chance(700) {
+            true => PATIENCE,
+            false => Duration::from_millis(random.below(500)),
+        };
         match random.pick(&others).copied() {
             Some(new) => {
                 // A change would wait for one that is not there.
-                if self.join(group, new).await && self.change(group, MembershipChange::replace(old, new)).await {
+                let change = MembershipChange::replace(old, new);
+                let is_there = self.join(group, new).await;
+                if is_there && random.chance(500) {
+                    // Some let it catch up first, and look again later.
+                    self.change(group, MembershipChange::add_learner(new), patience).await;
+                    sleep(Duration::from_millis(random.below(1_500))).await;
+                }
+                if is_there && self.change(group, change, patience).await && random.chance(700) {
                     self.destroy(group, old).await;
                 }
             }
             None => {
                 // Of two, one that is damaged waits for the other, which can't be elected without it.
                 let left_min = if self.scenario.rots() { 3 } else { 2 };
-                if voters.len() > left_min && self.change(group, MembershipChange::remove(old)).await {
+                if voters.len() > left_min && self.change(group, MembershipChange::remove(old), PATIENCE).await {
                     self.destroy(group, old).await;
                     if self.join(group, old).await {
-                        self.change(group, MembershipChange::add_voter(old)).await;
+                        self.change(group, MembershipChange::add_voter(old), patience).await;
                     }
                 }
             }
@@ -275,11 +309,11 @@ impl<W: Workload> World<W> {
     }
 
     /// Whether the change was made for sure.
-    async fn change(&self, group: GroupId, change: MembershipChange) -> bool {
+    async fn change(&self, group: GroupId, change: MembershipChange, patience: Duration) -> bool {
         let Some(leader) = self.leader(group) else {
             return false;
         };
-        match within(PATIENCE, leader.change_membership(change)).await {
+        match within(patience, leader.change_membership(change)).await {
             Some(Ok(membership)) => {
                 self.trace.line(format!("{group} is of {membership}"));
                 true

@@ -6,7 +6,7 @@ use super::*;
 use crate::time::Timestamp;
 use bytes::Bytes;
 use raftyard_groups::Moment;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// A clock that a test moves. Milliseconds.
 #[derive(Debug, Default)]
@@ -30,12 +30,19 @@ struct Sick {
     room: Arc<AtomicUsize>,
     /// Readings that work before one fails.
     readings: Arc<AtomicUsize>,
+    /// The next snapshot can't be made durable.
+    fails_publish: Arc<AtomicBool>,
 }
 
 impl Sick {
     fn new(store: MemorySnapshotStore) -> Self {
         let (room, readings) = (Arc::new(usize::MAX.into()), Arc::new(usize::MAX.into()));
-        Self { store, room, readings }
+        Self {
+            store,
+            room,
+            readings,
+            fails_publish: Arc::default(),
+        }
     }
 
     fn used(&self) -> usize {
@@ -77,6 +84,9 @@ impl SnapshotStore for Sick {
     }
 
     fn publish(&mut self, from: &str, to: &str) -> io::Result<()> {
+        if self.fails_publish.swap(false, Ordering::Relaxed) {
+            return Err(io::Error::other("the disk failed"));
+        }
         self.store.publish(from, to)
     }
 
@@ -191,6 +201,23 @@ async fn a_snapshot_that_finds_no_room_while_it_is_received_leaves_what_it_took(
     clock.0.store(CROWDED_OUT_MS, Ordering::Relaxed);
     disk.room.store(1_000, Ordering::Relaxed);
     assert_eq!(desk.say(offer(9, 2, &file)), wanted(0));
+    assert_eq!(desk.say(chunk(0, &file)), SnapshotAnswer::Complete);
+    assert_eq!(desk.was_received(), [id(9).last]);
+}
+
+/// What the machine failed to write it may take for written: to sync the same bytes again says nothing.
+#[tokio::test]
+async fn a_received_snapshot_that_could_not_be_made_durable_is_received_once_more() {
+    let file = file(9, "the state").await;
+    let disk = Sick::new(MemorySnapshotStore::default());
+    let mut desk = disk.desk().await;
+    desk.reopen(&Recovered::default()).unwrap();
+    disk.fails_publish.store(true, Ordering::Relaxed);
+    assert_eq!(desk.say(offer(9, 1, &file)), wanted(0));
+    assert_eq!(desk.say(chunk(0, &file)), SnapshotAnswer::Refused);
+    assert!(desk.told().is_empty());
+    assert!(desk.names().is_empty(), "{:?}", desk.names());
+    assert_eq!(desk.say(offer(9, 1, &file)), wanted(0));
     assert_eq!(desk.say(chunk(0, &file)), SnapshotAnswer::Complete);
     assert_eq!(desk.was_received(), [id(9).last]);
 }

@@ -153,7 +153,10 @@ impl Directory {
         if let Some(at) = self.heads.iter().position(|head| head.segment == segment) {
             return self.heads.get_mut(at).ok_or_else(|| ErrorKind::NotFound.into());
         }
-        let file = File::options().write(true).open(self.place(segment))?;
+        let file = File::options()
+            .write(true)
+            .open(self.place(segment))
+            .map_err(unopened)?;
         self.keep_head(segment, file)
     }
 

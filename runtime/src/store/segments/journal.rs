@@ -39,6 +39,12 @@ pub(super) const SEGMENT_HEADER_BYTES: u32 = 32;
 /// Bytes before the records of a batch.
 pub(super) const BATCH_HEADER_BYTES: usize = BATCH_HEADER;
 pub(super) const FIRST_SEGMENT: u32 = 1;
+/// What a batch may have, with its header, to be addressed in a segment of its own.
+pub(super) const BATCH_BYTES_MAX: u64 = (u32::MAX - SEGMENT_HEADER_BYTES) as u64;
+/// Segments that are removed after a batch, at most: so that none waits for long.
+const REMOVED_MAX: usize = 4;
+/// How often the pause doubles when one segment after the other can't be removed.
+const PAUSE_DOUBLES: u32 = 10;
 
 /// The segments of a disk, of which the last is written to.
 pub(super) struct Journal<D> {
@@ -48,6 +54,16 @@ pub(super) struct Journal<D> {
     pub(super) next: Link,
     /// The oldest segment that the last batch says is needed.
     oldest: u32,
+    removal: Removal,
+}
+
+/// How removing segments goes.
+#[derive(Debug, Default)]
+struct Removal {
+    /// How often one could not be removed, one time after the other.
+    failed: u32,
+    /// So many times it is not tried.
+    pause: u32,
 }
 
 /// The last record of each group.
@@ -177,12 +193,34 @@ impl<D: Disk> Journal<D> {
             usage: Usage::default(),
             next: Link::default(),
             oldest: 0,
+            removal: Removal::default(),
         }
     }
 
-    /// Writes a batch durably. After an error, what is on disk of it is unknown; [`StoreError::Full`] says that it is
-    /// nothing.
+    /// Whether it has no batch, as far as it was surveyed.
+    pub(super) fn is_blank(&self) -> bool {
+        self.next.number <= 1
+    }
+
+    /// Writes a batch durably, for which what nobody needs has to make room, if there is none. After an error, what is on
+    /// disk of it is unknown; [`StoreError::Full`] says that it is nothing.
     pub(super) fn append(&mut self, batch: &mut Batch) -> Result<Written, StoreError> {
+        let mut appended = self.try_append(batch);
+        if matches!(appended, Err(StoreError::Full { .. })) {
+            self.removal.pause = 0;
+            if self.drop_oldest() {
+                while self.drop_oldest() {}
+                appended = self.try_append(batch);
+            }
+        }
+        let mut removed = 0;
+        while appended.is_ok() && removed < REMOVED_MAX && self.drop_oldest() {
+            removed += 1;
+        }
+        appended
+    }
+
+    fn try_append(&mut self, batch: &mut Batch) -> Result<Written, StoreError> {
         let len = batch.bytes.len() as u64;
         let (segment, at) = self.usage.head();
         if at + len > self.disk.segment_bytes() && at > SEGMENT_HEADER as u64 {
@@ -223,7 +261,6 @@ impl<D: Disk> Journal<D> {
         let mark = mark.encode(self.seed);
         self.disk.set_mark(&mark).map_err(|e| self.failed("mark", segment, e))?;
         self.oldest = header.oldest;
-        self.drop_before(header.oldest);
         Ok(Written { segment, at: start })
     }
 
@@ -242,7 +279,9 @@ impl<D: Disk> Journal<D> {
             oldest: survey.oldest,
         };
         let mark = mark.encode(self.seed);
-        self.disk.set_mark(&mark).map_err(|e| self.failed("mark", segment, e))
+        self.disk.set_mark(&mark).map_err(|e| self.failed("mark", segment, e))?;
+        self.oldest = survey.oldest;
+        Ok(())
     }
 
     /// Ends the segment and begins the next. That one is there before the seal says so.
@@ -302,28 +341,31 @@ impl<D: Disk> Journal<D> {
         self.disk.sync(segment).map_err(|e| self.failed("sync", segment, e))
     }
 
-    /// Removes a segment that the last batch says nobody needs: one at a time, so that no batch waits for long.
-    fn drop_before(&mut self, oldest: u32) -> bool {
-        let Some((tail, _)) = self.usage.tail().filter(|(tail, _)| *tail < oldest) else {
+    /// Removes the oldest segment, if the last batch says that nobody needs it. One that can't be removed is tried ever less
+    /// often.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        let Some((tail, _)) = self.usage.tail().filter(|(tail, _)| *tail < self.oldest) else {
             return false;
         };
+        if let Some(left) = self.removal.pause.checked_sub(1) {
+            self.removal.pause = left;
+            return false;
+        }
         match self.disk.remove(tail) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 let path = self.disk.place(tail);
                 tracing::warn!(%error, path = %path.display(), "a segment that nobody needs can't be removed");
+                self.removal.pause = (1 << self.removal.failed.min(PAUSE_DOUBLES)) - 1;
+                self.removal.failed = self.removal.failed.saturating_add(1);
                 false
             }
             // Or it was missing before.
             _ => {
                 self.usage.drop_tail();
+                self.removal.failed = 0;
                 true
             }
         }
-    }
-
-    /// Removes the oldest segment, if the last batch says that nobody needs it.
-    pub(super) fn drop_oldest(&mut self) -> bool {
-        self.drop_before(self.oldest)
     }
 
     pub(super) fn read_segment(&self, segment: u32) -> Result<Bytes, StoreError> {

@@ -131,8 +131,9 @@ impl<D: Disk> SegmentLogStore<D> {
         self.held(group)?.recovered()
     }
 
-    /// Every record names its owner, so all are written anew.
-    pub(super) fn rebuild_group(&mut self, record: &GroupRecord) -> Result<(), StoreError> {
+    /// Every record names its owner, so all are written anew, at once. What does not fit into a batch of `bytes_max` is
+    /// refused before anything is written.
+    pub(super) fn rebuild_group(&mut self, record: &GroupRecord, bytes_max: u64) -> Result<(), StoreError> {
         self.begin()?;
         let held = self.held(record.group)?;
         check_rebuild(held.owner().incarnation, record)?;
@@ -152,6 +153,11 @@ impl<D: Disk> SegmentLogStore<D> {
         let mut parts = Vec::new();
         let of = (Kind::Entries, state.owner, state.base.term);
         put_entries(batch, backs, of, &entries, &mut parts);
+        let bytes = batch.len() as u64;
+        if bytes > bytes_max {
+            let max = bytes_max;
+            return Err(StoreError::refused(record.group, Refusal::LogTooLong { bytes, max }));
+        }
         let written = self.commit()?;
         let usage = &mut self.journal.usage;
         self.index.forget(usage, record.group);
@@ -189,5 +195,59 @@ fn new_state(record: &GroupRecord, hard_state: HardState, base: LogId) -> State 
         base,
         base_membership: (base != LogId::ZERO).then(|| membership.clone()),
         membership,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::super::LogStore;
+    use super::super::super::disk::Directory;
+    use super::*;
+    use crate::store::StoreIdentity;
+    use raftyard_groups::{Entry, Incarnation, Membership, NodeId, Payload, Persist, PersistSeq, Term};
+    use tempfile::TempDir;
+
+    #[test]
+    fn a_log_that_is_too_long_to_be_rebuilt_is_refused_and_the_store_goes_on() {
+        let dir = TempDir::new().unwrap();
+        let identity = StoreIdentity {
+            cluster: "test".to_owned(),
+            node: NodeId(1),
+        };
+        let record = |group: u64, incarnation: u64| GroupRecord {
+            group: GroupId(group),
+            incarnation: Incarnation(incarnation),
+            membership: Membership::of_voters([NodeId(1)]).unwrap(),
+            is_witness: false,
+        };
+        let mut store: SegmentLogStore<Directory> = SegmentLogStore::open(dir.path(), &identity).unwrap();
+        store.create(&[record(1, 1)]).unwrap();
+        let entry = |index| Entry {
+            index: LogIndex(index),
+            term: Term(1),
+            payload: Payload::Noop,
+        };
+        let entries: Vec<_> = (1..=100).map(entry).collect();
+        let write = Persist::new(GroupId(1), PersistSeq(1), None, entries.clone());
+        store.write(&[write]).unwrap();
+        let refused = store.rebuild_group(&record(1, 2), 100);
+        let bytes = match &refused {
+            Err(StoreError::Refused {
+                reason: Refusal::LogTooLong { bytes, max: 100 },
+                ..
+            }) => *bytes,
+            _ => 0,
+        };
+        assert!(bytes > 100, "{refused:?}");
+        // What it has is there as it was, and the store takes what comes.
+        let read = |store: &SegmentLogStore| store.read(GroupId(1), LogIndex(1), LogIndex(100), usize::MAX);
+        assert_eq!(read(&store).unwrap(), entries);
+        store.create(&[record(2, 1)]).unwrap();
+        drop(store);
+        let mut store = SegmentLogStore::open(dir.path(), &identity).unwrap();
+        assert_eq!(store.recover().unwrap().groups.len(), 2);
+        store.rebuild_group(&record(1, 2), bytes).unwrap();
+        assert_eq!(read(&store).unwrap(), entries);
     }
 }

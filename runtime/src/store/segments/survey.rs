@@ -44,6 +44,13 @@ pub(super) struct Survey {
     pub(super) beyond: Link,
 }
 
+impl Survey {
+    /// Whether nothing was ever written.
+    pub(super) fn is_blank(&self) -> bool {
+        self.last.is_none() && self.findings.is_empty()
+    }
+}
+
 /// The last batch that counts.
 #[derive(Debug)]
 pub(super) struct Last {

@@ -1,16 +1,20 @@
 //! Snapshots as files of one directory.
 
 use super::SnapshotStore;
-use crate::store::StoreError;
+use crate::store::dir_lock::DirLock;
 use crate::store::identity::{create_dir_durably, sync_dir};
+use crate::store::{SegmentLogStore, StoreError};
 use bytes::{Bytes, BytesMut};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A file per snapshot.
 pub struct DirectorySnapshotStore {
     dir: PathBuf,
+    /// Of the data directory that it is in.
+    _lock: Option<Arc<DirLock>>,
 }
 
 impl DirectorySnapshotStore {
@@ -24,7 +28,23 @@ impl DirectorySnapshotStore {
         // A process that was killed before this one may have renamed a snapshot, and not made that durable. Logs are
         // compacted up to what is found.
         sync_dir(dir)?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self::at(dir))
+    }
+
+    /// The same, in the data directory of `logs`, which stays in use as long as this store is: snapshots are written by a
+    /// thread of their own, which may end later than that of the logs.
+    pub(crate) fn open_beside(logs: &SegmentLogStore, dir: &Path) -> Result<Self, StoreError> {
+        let mut store = Self::open(dir)?;
+        store._lock = logs.lock();
+        Ok(store)
+    }
+
+    /// To be only read: nothing is created.
+    pub(in crate::store) fn at(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            _lock: None,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -18,12 +18,13 @@ use crate::store::GroupRecord;
 use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
 use crate::worker::{Export, Loaded, Purpose};
+use parking_lot::Mutex;
 use raftyard_groups::{
     Body, GroupId, Incarnation, LogIndex, Membership, Message, NodeId, Payload, Prompt, ReadRound, Recovered,
     ReplicaConfig, Sessions, Term, Tuning,
 };
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -271,8 +272,15 @@ fn who_applies_for_long_leaves_the_rest_for_its_next_turn_if_others_have_work() 
     assert_eq!(applied_in_a_turn(true, 2), (4, millis(4)));
 }
 
-/// Is on disk, and empty.
-struct Void;
+/// Is on disk, and empty. Full after three commands.
+#[derive(Default)]
+struct Void {
+    applied: usize,
+    /// How many commands each commit had.
+    commits: Arc<Mutex<Vec<usize>>>,
+    /// Whether every commit after the first of these fails.
+    fails: Arc<AtomicBool>,
+}
 
 impl DiskStateMachine for Void {
     type Command = ();
@@ -286,10 +294,20 @@ impl DiskStateMachine for Void {
     }
 
     fn apply(&mut self, (): (), _: Timestamp) -> io::Result<()> {
+        self.applied += 1;
         Ok(())
     }
 
+    fn is_full(&self) -> bool {
+        self.applied == 3
+    }
+
     fn commit(&mut self, _: &[Record]) -> io::Result<()> {
+        let mut commits = self.commits.lock();
+        if self.fails.load(Ordering::Relaxed) && commits.len() == 1 {
+            return Err(io::Error::other("no more than one"));
+        }
+        commits.push(std::mem::take(&mut self.applied));
         Ok(())
     }
 
@@ -312,6 +330,46 @@ impl DiskStateMachine for Void {
     fn restore(&mut self, (): (), _: &[Record]) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// How many commands each commit had when a batch of seven was applied, and how many of them, the first ones, were answered
+/// that it is done. With `fails` the second commit fails.
+fn applied_by_void(fails: bool) -> (Vec<usize>, usize) {
+    let machine = Void::default();
+    let (commits, failing) = (Arc::clone(&machine.commits), Arc::clone(&machine.fails));
+    let mut create = create();
+    create.config.tuning = Arc::new(Tuning::default());
+    let record = GroupRecord {
+        group: GroupId(1),
+        incarnation: Incarnation(1),
+        membership: Membership::of_voters([NodeId(1)]).unwrap(),
+        is_witness: false,
+    };
+    create.machine = Box::new(DiskTyped::open(machine, &record, NodeId(1)).unwrap().0);
+    let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
+    replica.lead();
+    commits.lock().clear();
+    failing.store(fails, Ordering::Relaxed);
+    let (work, answers): (Vec<_>, Vec<_>) = (0..7).map(|_| proposal()).unzip();
+    replica.turn(work);
+    let work = replica.persisted();
+    replica.turn(work);
+    let mut answers = answers.into_iter().map(|mut answer| answer.try_recv().unwrap());
+    let done = answers.by_ref().take_while(Result::is_ok).count();
+    assert!(answers.all(|answer| answer.is_err()));
+    let commits = commits.lock().clone();
+    (commits, done)
+}
+
+/// So that one batch of commands may load more than fits into memory.
+#[test]
+fn a_state_machine_that_is_full_commits_before_more_is_applied() {
+    assert_eq!(applied_by_void(false), (vec![3, 3, 1], 7));
+}
+
+#[test]
+fn of_a_batch_what_was_committed_before_a_commit_failed_is_done_and_nothing_else() {
+    assert_eq!(applied_by_void(true), (vec![3], 3));
 }
 
 /// A leader of which a log that begins after 5 was repaired up to 10, and whose state on disk has applied up to 8
@@ -338,7 +396,7 @@ fn repaired() -> GroupActor {
         membership,
         is_witness: false,
     };
-    create.machine = Box::new(DiskTyped::open(Void, &record, NodeId(1)).unwrap().0);
+    create.machine = Box::new(DiskTyped::open(Void::default(), &record, NodeId(1)).unwrap().0);
     let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
     replica.lead();
     replica
@@ -432,4 +490,47 @@ fn a_peer_that_needs_a_snapshot_gets_one_once_there_is_one() {
     assert!(matches!(sent[..], [last] if last.index >= replica.ahead), "{sent:?}");
     replica.hear(answers());
     assert_eq!(replica.sent(), [], "one at a time");
+}
+
+/// It is none, but its group takes it for a witness, and sends it no commands: its state lacks what was acknowledged. It
+/// learns so with the last of what is committed.
+#[test]
+fn a_replica_that_may_be_taken_for_a_witness_answers_nothing_that_was_asked_of_the_group() {
+    let mut create = create();
+    let membership = Membership::of_voters([1, 2, 3].map(NodeId)).unwrap();
+    create.config.membership = Arc::new(membership.with_witnesses([NodeId(1)]).unwrap());
+    create.recovered.hard_state.term = Term(1);
+    let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
+    let entries = |indexes: std::ops::RangeInclusive<u64>| Prompt::Append {
+        prev: LogId::new(u64::from(*indexes.start() > 1), indexes.start() - 1),
+        entries: indexes
+            .map(|index| Entry {
+                index: LogIndex(index),
+                term: Term(1),
+                payload: Payload::Noop,
+            })
+            .collect(),
+        commit: LogIndex(5),
+    };
+    replica.hear(entries(1..=2));
+    let (reply, mut answer) = oneshot::channel();
+    let job = ReadJob {
+        consistency: Consistency::Follower,
+        run: Box::new(move |machine| reply.send(machine.map(drop)).unwrap()),
+        permit: ByteBudget::new(1).try_acquire(1).unwrap(),
+    };
+    replica.turn(vec![GroupWork::Read(job)]);
+    let sent = std::mem::take(&mut replica.shared.output.borrow_mut().send);
+    let request = sent.iter().find_map(|message| match message.body {
+        Body::Prompt(Prompt::ReadIndex { request }) => Some(request),
+        _ => None,
+    });
+    replica.hear(Prompt::ReadIndexIs {
+        request: request.unwrap(),
+        index: LogIndex(2),
+    });
+    assert_eq!(replica.core.applied(), LogIndex(2));
+    assert!(answer.try_recv().is_err(), "it is not answered yet");
+    replica.hear(entries(3..=5));
+    assert_eq!(answer.try_recv(), Ok(Err(ReadError::TimedOut)));
 }

@@ -8,6 +8,7 @@ use raftyard::Record;
 
 use super::DiskKv;
 use super::digest::{Digest, hash};
+use super::held::Known;
 use super::rows::{self, Head, Kind};
 use super::store::other;
 
@@ -28,7 +29,7 @@ impl DiskKv {
         let mut batch = store.batch();
         let mut first = self.first.filter(|_| self.flushed.is_none());
         let mut first_is_gone = false;
-        for (key, before) in &self.loaded {
+        for (key, Known { on_disk: before, .. }) in &self.loaded {
             let after = keys.entry(key);
             if before.as_ref().map(|before| before.version) == after.map(|after| after.version) {
                 continue;

@@ -5,6 +5,9 @@
 //! no checksum of a batch's number, which decides of two rows which is the newer one. So they are cut here where a batch
 //! is not whole, or not numbered in order, and what comes after that is taken away: then what is lost is the newest.
 //!
+//! What they hold is written once more. A process ends when a sync fails, and the machine may take what it could not write
+//! for durable from then on: a sync by the next process would say that it is, without writing it.
+//!
 //! ```text
 //! batch:  1, how many rows (4 bytes), number (8), rows, 3, checksum of the rows (8), "FJL", 3
 //! row:    2, kind (1), 0, keyspace (8), length of the name (2), of the row (4), the same again (4), name, row
@@ -15,6 +18,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
@@ -43,7 +47,13 @@ pub(super) struct Flaw {
     later: Vec<PathBuf>,
 }
 
-/// Cuts journals where they cease to be whole. What is taken away is kept beside them.
+/// A journal that is whole up to here.
+struct Whole {
+    journal: PathBuf,
+    end: u64,
+}
+
+/// Cuts journals where they cease to be whole, and makes durable what they hold. What is taken away is kept beside them.
 ///
 /// # Errors
 ///
@@ -54,9 +64,18 @@ pub(super) fn mend(dir: &Path) -> io::Result<Option<Flaw>> {
         // Without any, fjall would number what is written as if there were no tables.
         File::create(dir.join(format!("0.{EXTENSION}")))?.sync_all()?;
     }
-    let Some(flaw) = find(all)? else {
-        return Ok(None);
-    };
+    let (whole, flaw) = find(all)?;
+    if let Some(flaw) = &flaw {
+        cut(dir, flaw)?;
+    }
+    for Whole { journal, end } in &whole {
+        rewrite(journal, *end)?;
+    }
+    File::open(dir)?.sync_all()?;
+    Ok(flaw)
+}
+
+fn cut(dir: &Path, flaw: &Flaw) -> io::Result<()> {
     let kept = aside(&flaw.journal);
     fs::copy(&flaw.journal, &kept)?;
     for later in flaw.later.iter().rev() {
@@ -65,8 +84,22 @@ pub(super) fn mend(dir: &Path) -> io::Result<Option<Flaw>> {
     let journal = File::options().write(true).open(&flaw.journal)?;
     journal.set_len(flaw.at)?;
     journal.sync_all()?;
-    File::open(dir)?.sync_all()?;
-    Ok(Some(flaw))
+    File::open(dir)?.sync_all()
+}
+
+/// Writes once more what stands in a journal up to `end`, where it stands, and makes it durable. Cut short, it leaves the same.
+fn rewrite(journal: &Path, end: u64) -> io::Result<()> {
+    let file = File::options().read(true).write(true).open(journal)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut at = 0;
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+        let part = buffer.get_mut(..wanted).ok_or(io::ErrorKind::OutOfMemory)?;
+        file.read_exact_at(part, at)?;
+        file.write_all_at(part, at)?;
+        at += wanted as u64;
+    }
+    file.sync_all()
 }
 
 fn aside(journal: &Path) -> PathBuf {
@@ -91,9 +124,10 @@ fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The first flaw of these journals. That the last of them ends within a batch is none: fjall discards it.
-fn find(journals: Vec<PathBuf>) -> io::Result<Option<Flaw>> {
-    let mut last = None;
+/// Up to where these journals are whole, and the first flaw. That the last of them ends within a batch is none: fjall
+/// discards it.
+fn find(journals: Vec<PathBuf>) -> io::Result<(Vec<Whole>, Option<Flaw>)> {
+    let (mut last, mut wholes) = (None, Vec::new());
     let mut journals = journals.into_iter();
     while let Some(path) = journals.next() {
         let mut journal = Journal::open(&path)?;
@@ -113,19 +147,27 @@ fn find(journals: Vec<PathBuf>) -> io::Result<Option<Flaw>> {
                     journal.at = end;
                     break (journals.len() > 0).then_some("a batch can't be read");
                 }
-                Batch::None => break None,
+                Batch::None => {
+                    journal.at = end;
+                    break None;
+                }
             }
         };
+        wholes.push(Whole {
+            journal: path.clone(),
+            end: journal.at,
+        });
         if let Some(what) = what {
-            return Ok(Some(Flaw {
+            let flaw = Flaw {
                 at: journal.at,
                 journal: path,
                 what,
                 later: journals.collect(),
-            }));
+            };
+            return Ok((wholes, Some(flaw)));
         }
     }
-    Ok(None)
+    Ok((wholes, None))
 }
 
 enum Batch {

@@ -1,16 +1,17 @@
 //! The same state machine with its keys on disk, in fjall.
 //!
 //! A command runs as it does in memory, on the keys that it touches: they are loaded before it ([`super::touched`]) into a
-//! [`KvMachine`] that holds nothing else. At the commit what changed there is written, in one batch with the runtime's
-//! records, and forgotten. So all that a command does is written once, for both.
+//! [`KvMachine`] that holds nothing else, with their values where it needs them. At the commit what changed there is written,
+//! in one batch with the runtime's records, and forgotten. So all that a command does is written once, for both.
 
 mod check;
 mod commit;
 mod contents;
 mod digest;
+mod held;
 mod journals;
 mod query;
-mod rows;
+pub(super) mod rows;
 mod store;
 mod stream;
 mod sweeper;
@@ -21,16 +22,16 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raftyard::{DiskStateMachine, GroupId, Record, StateMachine, Timestamp};
+use raftyard::{DiskStateMachine, GroupId, Record, Timestamp};
 
-use super::command::{Answer, Command, Read, Response, Version};
+use super::command::{Answer, Command, Read, Refusal, Response};
 use super::keyspace::Keyspace;
-use super::touched::Touched;
-use super::{KvMachine, PURGE_MAX};
+use super::limits::Limits;
+use super::{KvMachine, weight};
 use crate::bell::Bell;
 use digest::{Digest, hash};
+use held::{HELD_BYTES_MAX, Known};
 use rows::Head;
-use store::Found;
 
 pub(crate) use check::{KeysCheck, check};
 pub(crate) use store::{OPEN_TABLES, Store};
@@ -48,22 +49,17 @@ pub(crate) struct DiskKv {
     /// What was touched since the last commit.
     working: KvMachine,
     /// How the keys that are in `working`, or were, lie on disk.
-    loaded: HashMap<Bytes, Option<Loaded>>,
+    loaded: HashMap<Bytes, Known>,
+    /// Bytes of the keys and values that were loaded or set since the last commit.
+    held: usize,
+    /// With so many of them, what was applied is to be committed before more is.
+    held_bytes_max: usize,
     /// The generation that begins with the next commit: all keys were deleted.
     flushed: Option<u64>,
     /// The hashes of the records, as they are committed.
     hashes: HashMap<Vec<u8>, u64>,
     /// What lies on disk is damaged. This begins in its place, and takes it with the first commit.
     is_damaged: bool,
-}
-
-/// A key as it lies on disk.
-struct Loaded {
-    place: Vec<u8>,
-    deadline: Option<Timestamp>,
-    version: Version,
-    /// Of its row.
-    hash: u64,
 }
 
 /// A snapshot that was put down.
@@ -94,6 +90,8 @@ impl DiskKv {
             first: None,
             working: KvMachine::default(),
             loaded: HashMap::new(),
+            held: 0,
+            held_bytes_max: HELD_BYTES_MAX,
             flushed: None,
             hashes: HashMap::new(),
             is_damaged,
@@ -117,43 +115,10 @@ impl DiskKv {
 
     /// Forgets what was loaded.
     fn forget(&mut self) {
-        self.working = part(&self.head);
+        self.working = part(&self.head, self.working.limits);
         self.loaded = HashMap::new();
+        self.held = 0;
         self.flushed = None;
-    }
-
-    fn load(&mut self, key: &[u8]) -> io::Result<()> {
-        if self.loaded.contains_key(key) {
-            return Ok(());
-        }
-        let found = match self.flushed {
-            Some(_) => None,
-            None => self.store.find(self.head.generation, key)?,
-        };
-        let loaded = found.map(|Found { place, entry, hash }| {
-            let loaded = Loaded {
-                place,
-                deadline: entry.deadline(),
-                version: entry.version,
-                hash,
-            };
-            self.working.keys.load(key.into(), entry);
-            loaded
-        });
-        self.loaded.insert(Bytes::copy_from_slice(key), loaded);
-        Ok(())
-    }
-
-    /// The first keys that expire by `now`, of those that are not loaded yet: with these, all that can be removed.
-    fn load_due(&mut self, now: Timestamp) -> io::Result<()> {
-        let (Some(first), None) = (self.first, self.flushed) else {
-            return Ok(());
-        };
-        let due = self.store.deadlines(self.head.generation, first, now);
-        let loaded = &self.loaded;
-        let unknown = due.filter(|due| !matches!(due, Ok((_, key)) if loaded.contains_key(key)));
-        let keys: Vec<_> = unknown.take(PURGE_MAX).collect::<io::Result<_>>()?;
-        keys.iter().try_for_each(|(_, key)| self.load(key))
     }
 
     /// The first deadline from `from` on.
@@ -164,10 +129,11 @@ impl DiskKv {
 }
 
 /// Nothing is loaded yet.
-fn part(head: &Head) -> KvMachine {
+fn part(head: &Head, limits: Limits) -> KvMachine {
     let count = usize::try_from(head.count).unwrap_or(usize::MAX);
     KvMachine {
         keys: Keyspace::part(head.now, head.changes, count),
+        limits,
     }
 }
 
@@ -186,26 +152,27 @@ impl DiskStateMachine for DiskKv {
     }
 
     fn apply(&mut self, command: Command, now: Timestamp) -> io::Result<Response> {
-        command.touched(&mut |touched| match touched {
-            Touched::Key(key) => self.load(key),
-            Touched::Due => self.load_due(now),
-        })?;
-        let response = match command {
-            // What is loaded beside those that are due differs from replica to replica: in the order in which keys lie on
-            // disk all of them remove the same.
-            Command::Purge => {
-                self.working.keys.advance(now);
-                let removed = self.working.keys.purge_in_order(PURGE_MAX, rows::search);
-                Response::Integer(super::integer(removed))
+        self.working.keys.advance(now);
+        if let Command::Transaction { .. } = &command {
+            // Before their values are.
+            self.load_touched(&command, now, false)?;
+            if weight::is_too_heavy(&command, self.working.limits.values_bytes, |key| self.length(key)) {
+                return Ok(Response::Refused(Refusal::ValuesTooLong));
             }
-            command => self.working.apply(command, now),
-        };
+        }
+        let touched = self.load_touched(&command, now, true)?;
+        let response = self.working.run(command);
         if self.working.keys.is_cleared() && self.flushed.is_none() {
             self.flushed = Some(self.store.new_generation());
             // None of them is in that generation.
-            self.loaded.values_mut().for_each(|loaded| *loaded = None);
+            self.loaded.values_mut().for_each(|known| known.on_disk = None);
         }
+        touched.iter().for_each(|key| self.recount(key));
         Ok(response)
+    }
+
+    fn is_full(&self) -> bool {
+        self.holds_much()
     }
 
     fn commit(&mut self, records: &[Record]) -> io::Result<()> {

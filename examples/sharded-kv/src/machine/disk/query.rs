@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::super::blob::Blob;
 use super::super::command::{Answer, Query, Refusal};
+use super::super::limits::VALUES_BYTES_MAX;
 use super::super::touched::Touched;
 use super::rows;
 use super::store::Found;
@@ -14,9 +15,6 @@ use crate::glob;
 
 /// Keys that one query looks at to find one that has not expired, and up to which one is drawn by its number, at most.
 const TRIES_MAX: u64 = 256;
-
-/// Bytes of the values that one query returns, at most: each is read into memory of its own.
-const VALUES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of keys and values after which a page of a scan ends.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -32,18 +30,18 @@ impl DiskKv {
 
     /// Answers a query that names its keys. Values that it does not tell are not kept.
     fn look_up(&self, query: Query) -> io::Result<Answer> {
-        let tells_values = matches!(
-            query,
-            Query::Get(_) | Query::GetMany(_) | Query::Length(_) | Query::Range { .. }
-        );
-        let (mut view, mut bytes) = (part(&self.head), 0);
+        let (mut view, mut bytes) = (part(&self.head, self.working.limits), 0);
         query.touched(&mut |touched| {
-            if let Touched::Key(key) = touched
-                && bytes <= VALUES_BYTES_MAX
+            let (key, with_value) = match touched {
+                Touched::Key(key) => (key, false),
+                Touched::Value(key) => (key, true),
+                Touched::Due => return Ok::<_, io::Error>(()),
+            };
+            if bytes <= VALUES_BYTES_MAX
                 && view.keys.entry(key).is_none()
                 && let Some(Found { mut entry, .. }) = self.store.find(self.head.generation, key)?
             {
-                if !tells_values {
+                if !with_value {
                     entry.value = Blob::default();
                 }
                 bytes += entry.value.len();

@@ -121,10 +121,15 @@ pub(super) fn place(key: &[u8], version: Version) -> Vec<u8> {
     place
 }
 
+/// The hash that the place of a key begins with.
+pub(in crate::machine) fn hash(key: &[u8]) -> u64 {
+    xxh3_64(key) >> (64 - HASH_BYTES * 8)
+}
+
 /// What the place of a key begins with; all of it if the key is not long.
-pub(super) fn search(key: &[u8]) -> Vec<u8> {
+pub(in crate::machine) fn search(key: &[u8]) -> Vec<u8> {
     let mut place = Vec::with_capacity(HASH_BYTES + 1 + key.len().min(SHORT_KEY_MAX));
-    place.extend(hash_bytes(xxh3_64(key) >> (64 - HASH_BYTES * 8)));
+    place.extend(hash_bytes(hash(key)));
     if key.len() > SHORT_KEY_MAX {
         place.push(1);
         place.extend(xxh3_128(key).to_be_bytes());

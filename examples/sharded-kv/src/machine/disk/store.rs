@@ -4,7 +4,7 @@
 //! keyspace keeps journals alive.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -234,14 +234,47 @@ pub(super) fn records(rows: &Keyspace, group: GroupId) -> io::Result<Vec<(Vec<u8
 /// Opens the database in `dir`, with so many threads that write and merge tables. Its journals are cut before, where they
 /// cease to be whole.
 pub(super) fn open_database(dir: &Path, threads: usize) -> io::Result<(Database, Keyspace, Option<Flaw>)> {
+    if tables::read_dir(dir)?.is_empty() {
+        begin(dir)?;
+    }
     let version = fs::read(dir.join("version"));
-    // All else is new, or fjall's to refuse.
+    // All else is fjall's to refuse.
     let flaw = if version.is_ok_and(|version| version == journals::TRAILER) {
         tables::check_lists(dir)?;
         journals::mend(dir)?
     } else {
         None
     };
+    let (database, rows) = open_fjall(dir, threads)?;
+    Ok((database, rows, flaw))
+}
+
+/// Begins a database in an empty directory, all of it or nothing: what fjall was interrupted at it does not open again.
+fn begin(dir: &Path) -> io::Result<()> {
+    let new = dir.with_extension("new");
+    match fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let (database, rows) = open_fjall(&new, 0)?;
+    database.persist(PersistMode::SyncAll).map_err(other)?;
+    drop((database, rows));
+    for made in [&new.join("keyspaces"), &new] {
+        File::open(made)?.sync_all()?;
+    }
+    if let Err(error) = fs::rename(&new, dir) {
+        use io::ErrorKind::{CrossesDevices, NotADirectory, ResourceBusy};
+        if !matches!(error.kind(), CrossesDevices | NotADirectory | ResourceBusy) {
+            return Err(error);
+        }
+        // It is mounted, or a link: nothing can take its place, and fjall begins in it.
+        return fs::remove_dir_all(&new);
+    }
+    let parent = dir.parent().filter(|parent| *parent != Path::new(""));
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn open_fjall(dir: &Path, threads: usize) -> io::Result<(Database, Keyspace)> {
     let database = Database::builder(dir)
         .cache_size(CACHE_BYTES)
         .max_journaling_size(JOURNALS_BYTES)
@@ -251,7 +284,7 @@ pub(super) fn open_database(dir: &Path, threads: usize) -> io::Result<(Database,
         .map_err(other)?;
     let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
     let rows = database.keyspace("state", options).map_err(other)?;
-    Ok((database, rows, flaw))
+    Ok((database, rows))
 }
 
 pub(super) fn other(error: fjall::Error) -> io::Error {

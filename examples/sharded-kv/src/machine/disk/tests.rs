@@ -1,14 +1,43 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cost;
+mod memory;
 pub(in crate::machine) mod support;
 mod torture;
 
-use raftyard::GroupId;
+use raftyard::{GroupId, StateMachine};
 
 use self::support::{TestStore, record, records};
 use super::super::command::{Expiry, Query};
+use super::super::limits::PURGE_MAX;
 use super::*;
+
+#[test]
+fn a_first_start_that_was_cut_short_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, new) = (dir.path().join("state"), dir.path().join("state.new"));
+    std::fs::create_dir(&new).unwrap();
+    for begun in ["lock", "0.jnl", "version"] {
+        std::fs::write(new.join(begun), "").unwrap();
+    }
+    for _ in 0..2 {
+        Store::open(&path, |_| true).unwrap();
+        assert!(!new.exists(), "it took its place");
+    }
+}
+
+/// The keys may lie on another disk than the log.
+#[test]
+#[cfg(unix)]
+fn keys_begin_behind_a_link() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("state");
+    std::os::unix::fs::symlink(elsewhere.path(), &path).unwrap();
+    for _ in 0..2 {
+        Store::open(&path, |_| true).unwrap();
+    }
+    assert!(elsewhere.path().join("version").exists());
+}
 
 #[test]
 fn what_was_committed_is_there_after_a_restart_and_nothing_else() {
@@ -224,6 +253,30 @@ fn a_torn_write_is_discarded_wherever_it_was_torn() {
         assert!(is_there(&store, "first"), "torn at {torn}");
         assert!(!is_there(&store, "second"), "torn at {torn}");
     }
+}
+
+/// The process before may have ended because a sync failed: then the machine takes for durable what it never wrote.
+#[test]
+fn a_start_writes_once_more_what_journals_hold() {
+    let TestStore { store, dir } = TestStore::new();
+    for n in 0..2_000_u64 {
+        let mut batch = store.batch();
+        batch.insert(&store.rows, rows::record(GroupId(1), &n.to_le_bytes()), [7; 100]);
+        batch.commit().unwrap();
+    }
+    store.sync().unwrap();
+    drop(store);
+    let journal = dir.path().join("0.jnl");
+    let whole = std::fs::read(&journal).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    let file = std::fs::File::options().write(true).open(&journal).unwrap();
+    file.set_modified(long_ago).unwrap();
+    assert!(journals::mend(dir.path()).unwrap().is_none());
+    assert!(
+        file.metadata().unwrap().modified().unwrap() > long_ago,
+        "it was written to"
+    );
+    assert!(std::fs::read(&journal).unwrap() == whole, "nothing of it changed");
 }
 
 /// What was loaded before differs: replicas cut the log into batches as it comes.

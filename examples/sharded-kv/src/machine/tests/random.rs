@@ -18,9 +18,11 @@ impl Random {
     }
 
     fn value(&mut self) -> Bytes {
-        match self.below(3) {
+        match self.below(4) {
             0 => bytes(""),
             1 => bytes(&self.below(100).to_string()),
+            // On disk it stays there until it is needed.
+            2 => bytes(&"v".repeat(2_000)),
             _ => bytes("text"),
         }
     }
@@ -106,13 +108,24 @@ impl Random {
     }
 }
 
+/// The one that is asked for, or all.
+fn seeds() -> std::ops::Range<u64> {
+    match std::env::var("RAFTYARD_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().unwrap();
+            seed..seed + 1
+        }
+        Err(_) => 1..30,
+    }
+}
+
 /// Bytes of one of the keys.
 const LONG_KEY_BYTES: usize = 70_000;
 
 #[test]
 fn memory_and_disk_stay_the_same() {
-    for seed in 1..30_u64 {
-        println!("seed {seed}");
+    for seed in seeds() {
+        println!("RAFTYARD_SEED={seed}");
         let mut random = Random::new(seed);
         let (mut kv, mut now) = (Kv::default(), NOW);
         for _ in 0..150 {
@@ -145,4 +158,47 @@ impl Kv {
         *disk = STORE.with(|(store, _)| store.machine(disk.group()));
         disk.assert_holds(&self.memory.keys);
     }
+}
+
+/// When a replica commits follows from its load: what of the keys is in memory differs, and what becomes of them must not.
+#[test]
+fn replicas_that_commit_at_other_times_stay_the_same() {
+    const HELD_BYTES_MAX: usize = 5_000;
+    let limits = Limits {
+        purge: 2,
+        purge_bytes: 1_500,
+        values_bytes: 1_500,
+    };
+    let (mut full, mut refused, mut cut) = (0, 0, 0);
+    for seed in seeds() {
+        println!("RAFTYARD_SEED={seed}");
+        let (mut random, mut now) = (Random::new(seed), NOW);
+        let mut memory = KvMachine {
+            limits,
+            ..KvMachine::default()
+        };
+        let (mut at_once, mut rarely) = (on_disk(), on_disk());
+        at_once.limit(limits, HELD_BYTES_MAX);
+        rarely.limit(limits, HELD_BYTES_MAX);
+        for _ in 0..150 {
+            now = now.plus(random.below(5));
+            let command = random.command(now, LONG_KEY_BYTES);
+            let response = memory.apply(command.clone(), now);
+            for disk in [&mut at_once, &mut rarely] {
+                let text = format!("{command:?}");
+                assert_eq!(disk.apply(command.clone(), now).unwrap(), response, "{text:.200}");
+            }
+            at_once.commit(&[]).unwrap();
+            at_once.assert_holds(&memory.keys);
+            if rarely.is_full() || random.below(20) == 0 {
+                full += usize::from(rarely.is_full());
+                rarely.commit(&[]).unwrap();
+                rarely.assert_holds(&memory.keys);
+            }
+            refused += usize::from(response == Response::Refused(Refusal::ValuesTooLong));
+            cut += usize::from(command == Command::Purge && response == Response::Integer(integer(limits.purge)));
+        }
+    }
+    println!("{full} times full, {refused} refusals, {cut} purges that ended at the limit");
+    assert!(seeds().count() == 1 || full.min(refused).min(cut) > 3);
 }

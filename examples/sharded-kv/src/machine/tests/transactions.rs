@@ -143,3 +143,23 @@ fn replies_are_bounded() {
     let refusals: Vec<bool> = each.iter().map(|response| *response == refused).collect();
     assert_eq!(refusals, [true, false, false, true, false]);
 }
+
+/// In memory as on disk, where each would be loaded: nodes that were given different settings by mistake refuse the same.
+#[test]
+fn values_are_bounded() {
+    let mut kv = Kv::default();
+    kv.put("k", &"v".repeat(7 * 1024 * 1024));
+    let copies = |count: usize| {
+        let copies = (0..count).map(|number| Command::Copy {
+            from: bytes("k"),
+            to: bytes(&format!("copy {number}")),
+            replace: true,
+        });
+        copies.map(Operation::Write).collect::<Vec<_>>()
+    };
+    let refused = Response::Refused(Refusal::ValuesTooLong);
+    assert_eq!(kv.transact_on(&[], copies(9), NOW), refused);
+    assert_eq!(kv.query(Query::KeyCount), Answer::Integer(1), "nothing was done");
+    let each = Response::Each(vec![Response::Integer(1); 8]);
+    assert_eq!(kv.transact_on(&[], copies(8), NOW), each);
+}

@@ -187,6 +187,11 @@ impl ServerCluster {
         self.processes[node - 1].as_ref().expect("it runs").memory_bytes()
     }
 
+    /// Files that the node has open, sockets too.
+    pub(crate) fn open_files(&self, node: usize) -> usize {
+        self.processes[node - 1].as_ref().expect("it runs").open_files()
+    }
+
     pub(crate) fn kill(&mut self, node: usize) {
         self.processes[node - 1].take().expect("it runs").kill();
     }

@@ -79,6 +79,13 @@ impl Process {
         resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
+    /// Files that the process has open, sockets too.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
+    }
+
     /// Ends the process without a warning (SIGKILL).
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();

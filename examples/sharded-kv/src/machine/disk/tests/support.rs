@@ -57,6 +57,12 @@ impl DiskKv {
         self.group
     }
 
+    /// From now on it meets these, and wants to be committed with so many bytes in memory.
+    pub(in crate::machine) fn limit(&mut self, limits: Limits, held_bytes_max: usize) {
+        self.working.limits = limits;
+        self.held_bytes_max = held_bytes_max;
+    }
+
     /// Everything is committed and on disk as it is in `keys`.
     pub(in crate::machine) fn assert_holds(&self, keys: &Keyspace) {
         assert_eq!(self.difference(keys).unwrap(), None);

@@ -3,37 +3,33 @@
 //! log is replayed; or it is told to be damaged, and begins anew; or the store is refused. It never serves anything else.
 //!
 //! `RAFTYARD_SEED` takes a printed seed back. `RAFTYARD_FLIPS` says how many bits are flipped in each file; there is as
-//! much more of all else.
+//! much more of all else. `RAFTYARD_CALLS` says at how many calls processes are killed, and how many fail.
 
+mod calls;
+mod full;
 mod judge;
+// What the torture of the log store has, too.
+#[path = "../../../../../../runtime/tests/support"]
+mod support {
+    pub(crate) mod calls;
+    pub(crate) mod child;
+    pub(crate) mod settings;
+    pub(crate) mod small_disk;
+}
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::judge::{Verdict, judge};
+use self::support::settings::{number, seed};
 use self::world::{Image, World};
 use bytes::Bytes;
 
 use crate::random::Random;
 
 const PAGE_BYTES: usize = 4_096;
-
-/// A number from the environment.
-fn number(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
-
-fn seed() -> u64 {
-    let seed = number("RAFTYARD_SEED").unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        u64::from(now.subsec_nanos())
-    });
-    println!("RAFTYARD_SEED={seed}");
-    seed
-}
 
 /// How often each kind of damage came to what.
 #[derive(Default)]
@@ -169,25 +165,27 @@ impl Torture<'_> {
 }
 
 /// Tables, and journals with what is in none of them yet: two, if it was `rotated`.
-fn lived(seed: u64, rotated: bool) -> World {
-    let mut world = World::new(seed);
+fn lived(seed: u64, rotated: bool, dir: &Path) -> io::Result<World> {
+    let commit = |world: &mut World| world.commit().map(|()| world.note_end());
+    let mut world = World::new(seed, dir);
+    world.open(2)?;
     for _ in 0..3 {
-        (0..40).for_each(|_| world.commit());
-        world.flush();
+        (0..40).try_for_each(|_| commit(&mut world))?;
+        world.flush()?;
     }
     world.close();
     world.ends.clear();
     // Nobody writes tables any more.
-    world.open(0);
-    (0..30).for_each(|_| world.commit());
+    world.open(0)?;
+    (0..30).try_for_each(|_| commit(&mut world))?;
     if rotated {
         world.close();
         world.rotate();
-        world.open(0);
-        (0..30).for_each(|_| world.commit());
+        world.open(0)?;
+        (0..30).try_for_each(|_| commit(&mut world))?;
     }
     world.close();
-    world
+    Ok(world)
 }
 
 #[test]
@@ -197,7 +195,8 @@ fn whatever_the_disk_does_no_group_is_what_it_never_was() {
     let more = usize::try_from(flips * 6).unwrap();
     let mut wrong = Vec::new();
     for rotated in [false, true] {
-        let world = lived(seed, rotated);
+        let dir = tempfile::tempdir().unwrap();
+        let world = lived(seed, rotated, dir.path()).unwrap();
         let mut random = Random::new(seed + 1);
         let mut torture = Torture {
             world: &world,

@@ -22,6 +22,7 @@ pub(super) enum Verdict {
     Wrong,
 }
 
+/// What becomes of a store with these files.
 pub(super) fn judge(image: &Image, world: &World, keys: &BTreeSet<Bytes>) -> (Verdict, String) {
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes) in image {
@@ -29,28 +30,24 @@ pub(super) fn judge(image: &Image, world: &World, keys: &BTreeSet<Bytes>) -> (Ve
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    // What it is told to be, it is after a restart too.
-    let first = catch_unwind(AssertUnwindSafe(|| look(dir.path(), world, keys)));
-    let outcome = match first {
-        Ok(Ok(seen)) => {
-            let again = catch_unwind(AssertUnwindSafe(|| check_again(dir.path(), world, keys, &seen)));
-            match again {
-                Ok(Ok(())) => Ok(seen.verdict),
-                Ok(Err(problem)) => Err(problem.of("after it went on and was opened again")),
-                Err(panic) => Err(Problem::Refused(text(&*panic))),
-            }
-        }
-        Ok(Err(problem)) => Err(problem),
-        Err(panic) => Err(Problem::Refused(text(&*panic))),
-    };
-    match outcome {
-        Ok(verdict) => (verdict, String::new()),
+    match judge_in(dir.path(), world, keys) {
+        Ok(seen) => (seen.verdict, String::new()),
         Err(Problem::Refused(why)) => (Verdict::Refused, why),
         Err(Problem::Wrong(what)) => (Verdict::Wrong, what),
     }
 }
 
-enum Problem {
+/// What becomes of the store in a directory: what it is told to be, it is after a restart too.
+pub(super) fn judge_in(dir: &Path, world: &World, keys: &BTreeSet<Bytes>) -> Result<Seen, Problem> {
+    let caught = |panic: Box<dyn std::any::Any + Send>| Problem::Refused(text(&*panic));
+    let seen = catch_unwind(AssertUnwindSafe(|| look(dir, world, keys))).map_err(caught)??;
+    let again = catch_unwind(AssertUnwindSafe(|| check_again(dir, world, keys, &seen))).map_err(caught)?;
+    again.map_err(|problem| problem.of("after it went on and was opened again"))?;
+    Ok(seen)
+}
+
+#[derive(Debug)]
+pub(super) enum Problem {
     Refused(String),
     Wrong(String),
 }
@@ -70,8 +67,11 @@ impl From<io::Error> for Problem {
     }
 }
 
-struct Seen {
-    verdict: Verdict,
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) verdict: Verdict,
+    /// How many of its batches each group has.
+    pub(super) applied: Vec<usize>,
     /// What each group is from then on.
     after: Vec<Moment>,
 }
@@ -79,7 +79,7 @@ struct Seen {
 /// How all groups are, and then lets each of them go on.
 fn look(dir: &Path, world: &World, keys: &BTreeSet<Bytes>) -> Result<Seen, Problem> {
     let store = Store::open(dir, |_| true)?;
-    let (mut verdict, mut after) = (Verdict::Whole, Vec::new());
+    let (mut verdict, mut all_applied, mut after) = (Verdict::Whole, Vec::new(), Vec::new());
     for group in &world.groups {
         let mut disk = machine(&store, group.id)?;
         let (applied, moment) = moment_of(&disk, group)?;
@@ -91,9 +91,14 @@ fn look(dir: &Path, world: &World, keys: &BTreeSet<Bytes>) -> Result<Seen, Probl
             _ => Verdict::Older,
         };
         verdict = verdict.max(is);
+        all_applied.push(applied);
         after.push(go_on(&mut disk, moment, applied)?);
     }
-    Ok(Seen { verdict, after })
+    Ok(Seen {
+        verdict,
+        applied: all_applied,
+        after,
+    })
 }
 
 fn check_again(dir: &Path, world: &World, keys: &BTreeSet<Bytes>, seen: &Seen) -> Result<(), Problem> {

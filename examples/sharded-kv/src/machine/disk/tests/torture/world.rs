@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
+use super::super::super::store::other;
 use super::super::*;
 use crate::bell::FirstDeadlines;
 use crate::random::Random;
 
 const GROUPS: u64 = 3;
-
+/// A thread that takes longer to write a table has failed.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 /// Bytes of one of the keys.
 const LONG_KEY_BYTES: usize = 1_500;
 
 /// What a group was after a batch.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Moment {
     /// Of its keys, in postcard.
     pub(super) snapshot: Vec<u8>,
@@ -45,17 +46,20 @@ pub(super) struct Group {
 pub(super) type Image = BTreeMap<PathBuf, Vec<u8>>;
 
 pub(super) struct World {
-    dir: TempDir,
+    dir: PathBuf,
     store: Option<Arc<Store>>,
     machines: Vec<DiskKv>,
     pub(super) groups: Vec<Group>,
     pub(super) random: Random,
+    /// Whose each batch is, by its place in `groups`: all lie in one journal, in this order.
+    pub(super) order: Vec<usize>,
     /// How long each journal was after each batch that it took.
     pub(super) ends: BTreeMap<PathBuf, Vec<usize>>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    /// One that is not open yet, in a directory with nothing in it.
+    pub(super) fn new(seed: u64, dir: &Path) -> Self {
         let group = |id| Group {
             id: GroupId(id),
             memory: KvMachine::default(),
@@ -66,52 +70,74 @@ impl World {
                 now: Timestamp(1_000),
             }],
         };
-        let mut world = Self {
-            dir: tempfile::tempdir().unwrap(),
+        Self {
+            dir: dir.to_owned(),
             store: None,
             machines: Vec::new(),
             groups: (1..=GROUPS).map(group).collect(),
             random: Random::new(seed),
+            order: Vec::new(),
             ends: BTreeMap::new(),
-        };
-        world.open(2);
-        world
+        }
     }
 
-    pub(super) fn open(&mut self, threads: usize) {
-        let store = Store::open_with(self.dir.path(), threads, |_| true).unwrap();
+    /// With so many threads that write tables.
+    pub(super) fn open(&mut self, threads: usize) -> io::Result<()> {
+        let store = Store::open_with(&self.dir, threads, |_| true)?;
         let groups = self.groups.iter();
-        self.machines = groups.map(|group| machine(&store, group.id).unwrap()).collect();
+        self.machines = groups
+            .map(|group| machine(&store, group.id))
+            .collect::<io::Result<_>>()?;
         self.store = Some(store);
+        Ok(())
     }
 
     pub(super) fn close(&mut self) {
         self.machines.clear();
-        Arc::into_inner(self.store.take().unwrap()).expect("somebody still uses it");
+        if let Some(store) = self.store.take() {
+            Arc::into_inner(store).expect("somebody still uses it");
+        }
     }
 
-    /// What is in memory becomes tables.
-    pub(super) fn flush(&self) {
-        self.store.as_ref().unwrap().rows.rotate_memtable_and_wait().unwrap();
+    /// Makes durable what all groups committed.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.store.as_ref().unwrap().sync()
+    }
+
+    /// What is in memory becomes a table. That this failed is told to who commits next.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let rows = &self.store.as_ref().unwrap().rows;
+        rows.rotate_memtable().map_err(other)?;
+        let start = Instant::now();
+        while rows.sealed_memtable_count() > 0 && start.elapsed() < FLUSH_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// From the next start on another journal is written. A journal of 64 MB has the same end.
     pub(super) fn rotate(&mut self) {
-        let last = journals(self.dir.path()).pop().unwrap();
+        let last = journals(&self.dir).pop().unwrap();
         let number: u64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
         fs::write(last.with_file_name(format!("{}.jnl", number + 1)), "").unwrap();
     }
 
     /// Random commands to one group become a batch.
-    pub(super) fn commit(&mut self) {
+    pub(super) fn commit(&mut self) -> io::Result<()> {
         let place = self.random.place(self.groups.len());
         let (group, machine) = (&mut self.groups[place], &mut self.machines[place]);
         if self.random.below(20) == 0 && group.history.len() > 1 {
-            group.restore(machine);
+            group.restore(machine)?;
         } else {
-            group.commit(machine, &mut self.random);
+            group.commit(machine, &mut self.random)?;
         }
-        let journal = journals(self.dir.path()).pop().unwrap();
+        self.order.push(place);
+        Ok(())
+    }
+
+    /// Notes how long the journal is.
+    pub(super) fn note_end(&mut self) {
+        let journal = journals(&self.dir).pop().unwrap();
         let length = usize::try_from(fs::metadata(&journal).unwrap().len()).unwrap();
         let ends = self.ends.entry(journal.file_name().unwrap().into()).or_default();
         ends.push(length);
@@ -126,14 +152,14 @@ impl World {
 
     pub(super) fn image(&self) -> Image {
         let mut image = Image::new();
-        let mut dirs = vec![self.dir.path().to_owned()];
+        let mut dirs = vec![self.dir.clone()];
         while let Some(dir) = dirs.pop() {
             for entry in fs::read_dir(&dir).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     dirs.push(path);
                 } else {
-                    let name = path.strip_prefix(self.dir.path()).unwrap();
+                    let name = path.strip_prefix(&self.dir).unwrap();
                     image.insert(name.to_owned(), fs::read(&path).unwrap());
                 }
             }
@@ -143,30 +169,32 @@ impl World {
 }
 
 impl Group {
-    fn commit(&mut self, machine: &mut DiskKv, random: &mut Random) {
+    fn commit(&mut self, machine: &mut DiskKv, random: &mut Random) -> io::Result<()> {
         for _ in 0..=random.below(2) {
             self.now = self.now.plus(random.below(5));
             let command = random.command(self.now, LONG_KEY_BYTES);
-            let answer = machine.apply(command.clone(), self.now).unwrap();
+            let answer = machine.apply(command.clone(), self.now)?;
             assert_eq!(self.memory.apply(command, self.now), answer);
         }
         let name = format!("w{}", random.below(6));
         let value = (random.below(3) > 0).then(|| random.below(1_000).to_string());
         let changes = self.records(&[record(&name, value.as_deref())]);
-        machine.commit(&changes).unwrap();
+        machine.commit(&changes)?;
         self.push(self.history.last().unwrap().clone(), &changes);
+        Ok(())
     }
 
     /// What a peer sends when it is sent to itself: the same keys as another generation.
-    fn restore(&mut self, machine: &mut DiskKv) {
+    fn restore(&mut self, machine: &mut DiskKv) -> io::Result<()> {
         let mut sent = Vec::new();
-        machine.snapshot().unwrap()(&mut sent).unwrap();
-        let restored = machine.restorer()(&mut &sent[..]).unwrap();
+        machine.snapshot()?(&mut sent)?;
+        let restored = machine.restorer()(&mut &sent[..])?;
         let changes = self.records(&[record("w9", Some("restored"))]);
-        machine.restore(restored, &changes).unwrap();
+        machine.restore(restored, &changes)?;
         let mut last = self.history.last().unwrap().clone();
         last.records.clear();
         self.push(last, &changes);
+        Ok(())
     }
 
     fn records(&self, changes: &[Record]) -> Vec<Record> {

@@ -1,0 +1,73 @@
+//! Commands on all keys at nodes that forward: of all groups, or refused.
+
+use std::time::Instant;
+
+use crate::support::{Connection, DEADLINE, ServerCluster, Value};
+
+const KEYS: i64 = 100;
+
+fn set_all(address: &str) {
+    let mut client = Connection::open(address).unwrap();
+    for number in 0..KEYS {
+        let set = client.command(&["SET", &format!("key-{number}"), "v"]).unwrap();
+        assert_eq!(set, Value::ok());
+    }
+}
+
+/// Until its groups have other leaders nobody can say how many keys are in them.
+#[test]
+fn keys_are_counted_in_all_groups_or_not_at_all() {
+    let mut cluster = ServerCluster::with_proxy(3, 12, true);
+    cluster.start_all();
+    set_all(&cluster.resp(1));
+    let victim = cluster.leader_of("key-0");
+    let near = cluster.resp(victim % 3 + 1);
+    let mut client = Connection::open(&near).unwrap();
+    cluster.kill(victim);
+    let (start, mut refused) = (Instant::now(), 0);
+    loop {
+        match client.command(&["DBSIZE"]).unwrap() {
+            // Those that were counted before it was noticed that the leader is gone.
+            Value::Integer(KEYS) if refused > 0 => break,
+            Value::Integer(KEYS) => {}
+            reply => {
+                assert!(reply.is_error("TRYAGAIN "), "{reply:?}");
+                refused += 1;
+            }
+        }
+        assert!(start.elapsed() < DEADLINE, "{refused} were refused");
+    }
+}
+
+/// What only a replica can answer is not answered by one that has none, nor is the client sent elsewhere.
+#[test]
+fn a_node_without_replicas_forwards_what_it_can_and_tells_nobody_to_move() {
+    let mut cluster = ServerCluster::with_proxy(2, 4, true);
+    cluster.start_all();
+    set_all(&cluster.resp(1));
+    let third = cluster.add_joining();
+    cluster.start(third);
+    cluster.wait_ready(third);
+    let (peer, resp) = (cluster.peer(third), cluster.resp(third));
+    cluster.ctl(1, &["add-node", "3", "--peer", &peer, "--resp", &resp]);
+    let mut client = Connection::open(&resp).unwrap();
+    for _ in 0..4 {
+        assert_eq!(client.command(&["GET", "key-1"]).unwrap(), Value::bulk("v"));
+        for words in [
+            &["DBSIZE"][..],
+            &["RANDOMKEY"],
+            &["KEYS", "*"],
+            &["SCAN", "0"],
+            &["WATCH", "key-1"],
+        ] {
+            let reply = client.command(words).unwrap();
+            assert!(reply.is_error("TRYAGAIN "), "{words:?}: {reply:?}");
+        }
+        assert_eq!(client.command(&["MULTI"]).unwrap(), Value::ok());
+        assert_eq!(
+            client.command(&["GET", "key-1"]).unwrap(),
+            Value::Status("QUEUED".into())
+        );
+        assert_eq!(client.command(&["EXEC"]).unwrap(), Value::Array(vec![Value::bulk("v")]));
+    }
+}

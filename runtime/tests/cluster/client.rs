@@ -1,0 +1,77 @@
+//! A client that goes from node to node, when answers take long or don't come.
+
+use super::support::hooked_store::{HookedStore, Operation};
+use super::support::{Cluster, Journal, leader_of};
+use futures::future::join_all;
+use raftyard::{Client, Group, ProposeError, ReadError};
+use std::time::Duration;
+
+/// Nodes whose disks take so long for a write.
+async fn start(nodes: usize, write: Duration) -> (Cluster, Vec<Group<Journal>>) {
+    let mut cluster = Cluster::closed(nodes);
+    for id in cluster.ids() {
+        let store = HookedStore::new(cluster.disk(id), move |operation| {
+            if matches!(operation, Operation::Write(_)) {
+                std::thread::sleep(write);
+            }
+            Ok(())
+        });
+        let host = cluster.builder(id).log_store(store).open().await.unwrap();
+        cluster.put(id, host);
+    }
+    let replicas = cluster.create(1).await;
+    leader_of(&replicas, &cluster.ids()).await;
+    (cluster, replicas)
+}
+
+/// The answer of who was asked first counts when it comes, and nobody is asked twice at a time.
+#[tokio::test]
+async fn what_takes_longer_than_an_attempt_is_answered_and_asked_for_a_few_times_at_most() {
+    const COMMANDS: usize = 4;
+    let (mut cluster, replicas) = start(3, Duration::from_millis(60)).await;
+    let client = Client::new(replicas.clone()).attempt(Duration::from_millis(20));
+    for n in 0..COMMANDS {
+        assert_eq!(client.propose(n.to_string()).await, Ok(n + 1));
+    }
+    assert_eq!(client.read(()).await.map(|lines| lines.len()), Ok(COMMANDS));
+    let leader = leader_of(&replicas, &cluster.ids()).await;
+    // A session, the commands, and what leaders begin with; should leadership move, each node may have had its copy.
+    let applied = leader.status().applied;
+    assert!(applied <= 3 * (COMMANDS as u64 + 2), "{applied} entries");
+    cluster.stop_all().await;
+}
+
+/// Whether the session was opened nobody knows, but the command was not proposed.
+#[tokio::test]
+async fn without_a_quorum_for_a_session_nothing_is_proposed() {
+    let (mut cluster, replicas) = start(3, Duration::ZERO).await;
+    for id in cluster.ids() {
+        cluster.isolate(id);
+    }
+    let client = Client::new(replicas.clone())
+        .deadline(Duration::from_millis(300))
+        .attempt(Duration::from_millis(50));
+    let outcomes = join_all((0..10).map(|n| client.propose(n.to_string()))).await;
+    for outcome in outcomes {
+        let error = outcome.unwrap_err();
+        assert!(!error.may_have_happened() && error != ProposeError::Closed, "{error}");
+    }
+    let error = client.read(()).await.unwrap_err();
+    assert_ne!(error, ReadError::Closed);
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_client_without_time_asks_once_and_one_with_all_of_it_is_answered() {
+    let (mut cluster, replicas) = start(1, Duration::ZERO).await;
+    let client = Client::new(replicas.clone())
+        .deadline(Duration::ZERO)
+        .attempt(Duration::MAX);
+    assert_eq!(client.propose("none".to_owned()).await, Ok(1));
+    let client = Client::new(replicas).deadline(Duration::MAX).attempt(Duration::ZERO);
+    assert_eq!(client.propose("all".to_owned()).await, Ok(2));
+    assert_eq!(client.read(()).await.map(|lines| lines.len()), Ok(2));
+    cluster.stop_all().await;
+    assert_eq!(client.propose("late".to_owned()).await, Err(ProposeError::Closed));
+    assert_eq!(client.read(()).await, Err(ReadError::Closed));
+}
