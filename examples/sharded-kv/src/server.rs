@@ -58,7 +58,7 @@ pub(crate) async fn run(
                             let served = serve(socket, tls.clone(), admitted, Arc::clone(&node), for_connections.clone());
                             connections.spawn(served);
                         }
-                        None => reject(socket, tls.is_some(), &node),
+                        None => reject(&socket, tls.is_some(), &node),
                     }
                 }
                 Err(error) => {
@@ -148,11 +148,11 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
-fn reject(socket: TcpStream, is_tls: bool, node: &Node) {
+fn reject(socket: &TcpStream, is_tls: bool, node: &Node) {
     node.clients().count_rejected();
     if !is_tls {
         // Nothing was sent before, so there is room for it; the client may be gone already.
-        let _ = SockRef::from(&socket).send(b"-ERR max number of clients reached\r\n");
+        let _ = SockRef::from(socket).send(b"-ERR max number of clients reached\r\n");
     }
 }
 
