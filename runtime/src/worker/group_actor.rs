@@ -205,7 +205,6 @@ impl GroupActor {
         }
         self.is_of_its_kind = self.is_known_to_be_of_its_kind();
         self.note_proposed();
-        self.note_transferred();
         self.carry_out(now);
         self.unapplied = std::mem::take(&mut self.shared.effects.borrow_mut().apply);
         for export in exports {
@@ -224,6 +223,7 @@ impl GroupActor {
         }
         self.publish();
         // Last, so that who is answered finds it so.
+        self.note_transferred();
         for (id, outcome) in self.shared.effects.borrow_mut().memberships.drain(..) {
             self.changes.decided(id, outcome);
         }
@@ -360,7 +360,6 @@ impl GroupActor {
             self.core
                 .step(now, &sessions, Input::Applied { through }, &mut effects.borrow_mut());
             self.note_proposed();
-            self.note_transferred();
         }
         self.send_snapshots(now);
         self.snapshot_if_due(now);
