@@ -24,8 +24,9 @@ impl Group {
         if is_stalled || self.is_unreadable() {
             self.hand_over_to(self.best_successor());
         } else if let Some(feeder) = self.feeder() {
-            self.gives_way_until = Some(now.plus(timeout.saturating_mul(GIVE_WAY_TIMEOUTS)));
-            self.hand_over_to(Some(feeder));
+            if self.hand_over_to(Some(feeder)) {
+                self.gives_way_until = Some(now.plus(timeout.saturating_mul(GIVE_WAY_TIMEOUTS)));
+            }
         } else {
             self.hand_over_to(self.preferred());
         }
@@ -61,7 +62,8 @@ impl Group {
         self.gives_way_until.is_some_and(|until| self.now < until)
     }
 
-    /// Who shall lead because this replica can't read what a peer lacks: one that has all that is committed.
+    /// Who shall lead because this replica can't read what a peer lacks: of those that have all that is committed the next in
+    /// turn, so that each is tried before one is tried again.
     fn feeder(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else {
             return None;
@@ -75,7 +77,8 @@ impl Group {
             return None;
         }
         let matched = |peer: &NodeId| leader.peers.get(peer).map(|progress| progress.matched);
-        self.best_successor().filter(|to| matched(to) >= Some(self.commit))
+        let able = self.successors().filter(|peer| matched(peer) >= Some(self.commit));
+        able.min_by_key(|peer| (*peer < self.config.node, *peer))
     }
 
     /// The node can't write.
@@ -95,14 +98,16 @@ impl Group {
         leader.transfer.is_none() && self.now >= leader.next_handover && self.commit >= leader.term_start
     }
 
-    fn hand_over_to(&mut self, to: Option<NodeId>) {
+    /// Whether that began.
+    fn hand_over_to(&mut self, to: Option<NodeId>) -> bool {
         if to.is_none_or(|to| self.start_transfer(None, Some(to)).is_err()) {
-            return;
+            return false;
         }
         let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         if let Role::Leader(leader) = &mut self.role {
             leader.next_handover = now.plus(timeout.saturating_mul(PAUSE_TIMEOUTS));
         }
+        true
     }
 
     /// The voter of the highest priority above this one's, of those that live and have all that is committed.

@@ -7,7 +7,7 @@ use crate::group::{Consistency, Group, serialise};
 use crate::machine::Replicated;
 use crate::session::{RequestId, Resolution, Session};
 use crate::worker::Purpose;
-use ask::{Refusal, after};
+use ask::{Refusal, after, within};
 use parking_lot::Mutex;
 use raftyard_groups::NodeId;
 use std::collections::BTreeMap;
@@ -100,7 +100,12 @@ impl<S: Replicated> Client<S> {
                 }
             }
             return match outcome {
-                Err(error) if is_open && (!error.is_final() || error == ProposeError::SessionFull) => {
+                // Each node has limits of its own, so another one may have taken what is too large for this.
+                Err(error)
+                    if is_open
+                        && (!error.is_final()
+                            || matches!(error, ProposeError::SessionFull | ProposeError::TooLarge { .. })) =>
+                {
                     named.is_kept = true;
                     Err(ProposeError::OutcomeUnknown { request: Some(request) })
                 }
@@ -149,12 +154,15 @@ impl<S: Replicated> Client<S> {
             let _opening = match self.opening.try_lock() {
                 Some(opening) => opening,
                 None => {
-                    let opening = self.opening.lock().await;
-                    // Those who waited for the same attempt in vain don't wait for each other's.
-                    if Instant::now() >= end && self.session.lock().is_none() {
-                        return Err(NO_SESSION);
+                    let Some(node) = self.awake() else {
+                        return Err(ProposeError::Closed);
+                    };
+                    // Those who wait for the same attempt in vain don't wait for each other's.
+                    let limit = end.saturating_duration_since(Instant::now());
+                    match within(limit, self.opening.lock(), &node).await {
+                        Some(opening) if Instant::now() < end || self.session.lock().is_some() => opening,
+                        _ => return Err(NO_SESSION),
                     }
-                    opening
                 }
             };
             if self.session.lock().is_none() {

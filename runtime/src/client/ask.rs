@@ -162,7 +162,7 @@ impl<S: Replicated> Client<S> {
             let limit = next_at.saturating_duration_since(now);
             let Some((replica, outcome)) = within(limit, answer, &node).await else {
                 if let Some(slow) = newest.take() {
-                    self.turn_from(slow, None);
+                    self.turn_from(slow, None, &asked);
                 }
                 continue;
             };
@@ -181,7 +181,7 @@ impl<S: Replicated> Client<S> {
                     _ => pause.max(PAUSE),
                 };
                 next_at = after(pause).min(end.max(now));
-                self.turn_from(replica, named);
+                self.turn_from(replica, named, &asked);
             }
             last = Some(refusal);
         }
@@ -199,20 +199,20 @@ impl<S: Replicated> Client<S> {
         free.next().map(|(_, replica)| replica.clone())
     }
 
-    /// After that one comes whom it named, or the next.
-    fn turn_from(&self, here: NodeId, named: Option<NodeId>) {
+    /// After that one comes whom it named, unless that is `asked` already, or the next.
+    fn turn_from(&self, here: NodeId, named: Option<NodeId>, asked: &BTreeSet<NodeId>) {
         let all: Vec<_> = self.replicas.lock().keys().copied().collect();
-        let named = named.filter(|named| all.contains(named));
+        let named = named.filter(|named| all.contains(named) && !asked.contains(named));
         let next = all.iter().find(|node| **node > here).or(all.first()).copied();
         let mut at = self.at.lock();
-        // Another call may have found the leader since.
-        if at.is_none_or(|at| at == here) {
+        // Another call may have found the leader since: not one that has not answered this one.
+        if at.is_none_or(|at| at == here || asked.contains(&at)) {
             *at = named.or(next);
         }
     }
 
     /// A node that is not shut down.
-    fn awake(&self) -> Option<Arc<Node>> {
+    pub(super) fn awake(&self) -> Option<Arc<Node>> {
         let replicas = self.replicas.lock();
         let mut nodes = replicas.values().map(Group::host);
         nodes.find(|node| !node.is_closed()).cloned()
@@ -226,7 +226,7 @@ pub(super) fn after(duration: Duration) -> Instant {
 }
 
 /// What a future gives, unless that takes too long.
-async fn within<F: Future>(limit: Duration, future: F, node: &Node) -> Option<F::Output> {
+pub(super) async fn within<F: Future>(limit: Duration, future: F, node: &Node) -> Option<F::Output> {
     match select(pin!(future), pin!(node.sleep(limit))).await {
         Either::Left((output, _)) => Some(output),
         Either::Right(_) => None,

@@ -203,9 +203,8 @@ impl GroupActor {
             self.quarantine(&QuarantineReason::OtherKind);
             return self.refuse(Vec::new(), Vec::new(), exports);
         }
-        self.is_of_its_kind |= self.core.membership().contains(self.core.node()) && self.core.has_caught_up();
+        self.is_of_its_kind = self.is_known_to_be_of_its_kind();
         self.note_proposed();
-        self.note_transferred();
         self.carry_out(now);
         self.unapplied = std::mem::take(&mut self.shared.effects.borrow_mut().apply);
         for export in exports {
@@ -224,6 +223,7 @@ impl GroupActor {
         }
         self.publish();
         // Last, so that who is answered finds it so.
+        self.note_transferred();
         for (id, outcome) in self.shared.effects.borrow_mut().memberships.drain(..) {
             self.changes.decided(id, outcome);
         }
@@ -240,6 +240,17 @@ impl GroupActor {
         let (membership, me) = (self.core.membership(), self.core.node());
         let is_another = membership.contains(me) && membership.is_witness(me) != self.machine.as_any().is::<Witness>();
         is_another && self.core.has_caught_up()
+    }
+
+    /// Whether its group takes it for what it is. One that has known that does so until its log says otherwise: it may have left,
+    /// and come back as the other. Who leads goes on until what leaves it out is committed.
+    fn is_known_to_be_of_its_kind(&self) -> bool {
+        if self.core.role() == RoleKind::Leader {
+            return true;
+        }
+        let (membership, me) = (self.core.membership(), self.core.node());
+        let is_it = membership.contains(me) && membership.is_witness(me) == self.machine.as_any().is::<Witness>();
+        is_it && (self.is_of_its_kind || self.core.has_caught_up())
     }
 
     /// All reads of a turn that are of one kind share one answer of the core's; stale ones need none.
@@ -349,7 +360,6 @@ impl GroupActor {
             self.core
                 .step(now, &sessions, Input::Applied { through }, &mut effects.borrow_mut());
             self.note_proposed();
-            self.note_transferred();
         }
         self.send_snapshots(now);
         self.snapshot_if_due(now);

@@ -2,8 +2,9 @@
 
 use super::support::hooked_store::{HookedStore, Operation};
 use super::support::{Cluster, Journal, leader_of};
+use super::yard::Yard;
 use futures::future::join_all;
-use raftyard::{Client, Group, ProposeError, ReadError};
+use raftyard::{Client, Compaction, Group, MembershipChange, NodeId, ProposeError, ReadError};
 use std::time::Duration;
 
 /// Nodes whose disks take so long for a write.
@@ -74,4 +75,21 @@ async fn a_client_without_time_asks_once_and_one_with_all_of_it_is_answered() {
     cluster.stop_all().await;
     assert_eq!(client.propose("late".to_owned()).await, Err(ProposeError::Closed));
     assert_eq!(client.read(()).await, Err(ReadError::Closed));
+}
+
+/// The one that comes after it in turn never leads, but says who does.
+#[tokio::test]
+async fn whom_others_name_is_asked_while_a_leader_that_was_cut_off_does_not_answer() {
+    let mut yard = Yard::new(4, &[1, 3, 4], Compaction::default()).await;
+    yard.join(2).await;
+    yard.change(MembershipChange::add_learner(NodeId(2))).await;
+    yard.lead(1).await;
+    // Before the one that was cut off gives up on it.
+    let client = Client::new((1..=4).map(|id| yard.replica(id)))
+        .attempt(Duration::from_millis(100))
+        .deadline(Duration::from_secs(4));
+    assert_eq!(client.propose("before".to_owned()).await, Ok(1));
+    yard.cluster.isolate(NodeId(1));
+    assert_eq!(client.propose("after".to_owned()).await, Ok(2));
+    yard.cluster.stop_all().await;
 }

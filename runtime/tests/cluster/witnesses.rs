@@ -104,7 +104,10 @@ async fn a_witness_stands_in_for_a_full_replica_that_is_down_and_holds_no_state(
         .unwrap();
     let applied = full[0].status().commit;
     eventually("it is up to date", || witness.status().commit >= applied).await;
-    assert!(cluster.host(NodeId(3)).metrics().snapshots_installed >= 1);
+    eventually("it got a snapshot", || {
+        cluster.host(NodeId(3)).metrics().snapshots_installed >= 1
+    })
+    .await;
     assert_eq!(read(&full).await.len(), 175);
     let rebuilt = cluster.host(NodeId(3)).rebuild_group(GROUP).await;
     assert!(

@@ -493,26 +493,53 @@ fn a_peer_that_needs_a_snapshot_gets_one_once_there_is_one() {
 }
 
 /// It is none, but its group takes it for a witness, and sends it no commands: its state lacks what was acknowledged. It
-/// learns so with the last of what is committed.
+/// learns so with the last of what is committed. It may have been none for the group before, and have known that.
 #[test]
 fn a_replica_that_may_be_taken_for_a_witness_answers_nothing_that_was_asked_of_the_group() {
+    for was_full in [false, true] {
+        answers_nothing(was_full);
+    }
+}
+
+fn answers_nothing(was_full: bool) {
     let mut create = create();
-    let membership = Membership::of_voters([1, 2, 3].map(NodeId)).unwrap();
-    create.config.membership = Arc::new(membership.with_witnesses([NodeId(1)]).unwrap());
+    let others = || [2, 3].map(NodeId);
+    let members = |voters: &[u64], learners: &[u64]| {
+        let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        Membership::new(nodes(voters), [], nodes(learners)).unwrap()
+    };
+    let as_witness = |outgoing: Vec<NodeId>| {
+        let membership = Membership::new([1, 2, 3].map(NodeId), outgoing, []).unwrap();
+        membership.with_witnesses([NodeId(1)]).unwrap()
+    };
+    create.config.membership = Arc::new(if was_full {
+        members(&[2, 3], &[1])
+    } else {
+        as_witness(Vec::new())
+    });
     create.recovered.hard_state.term = Term(1);
     let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
-    let entries = |indexes: std::ops::RangeInclusive<u64>| Prompt::Append {
+    let entries = |indexes: std::ops::RangeInclusive<u64>, commit| Prompt::Append {
         prev: LogId::new(u64::from(*indexes.start() > 1), indexes.start() - 1),
         entries: indexes
             .map(|index| Entry {
                 index: LogIndex(index),
                 term: Term(1),
-                payload: Payload::Noop,
+                payload: match index {
+                    // It leaves, and comes back.
+                    2 if was_full => Payload::Membership(Arc::new(members(&[2, 3], &[]))),
+                    3 if was_full => Payload::Membership(Arc::new(as_witness(others().to_vec()))),
+                    _ => Payload::Noop,
+                },
             })
             .collect(),
-        commit: LogIndex(5),
+        commit: LogIndex(commit),
     };
-    replica.hear(entries(1..=2));
+    if was_full {
+        replica.hear(entries(1..=1, 1));
+        assert!(replica.is_of_its_kind);
+    }
+    replica.hear(entries(1..=3, 6));
     let (reply, mut answer) = oneshot::channel();
     let job = ReadJob {
         consistency: Consistency::Follower,
@@ -527,10 +554,10 @@ fn a_replica_that_may_be_taken_for_a_witness_answers_nothing_that_was_asked_of_t
     });
     replica.hear(Prompt::ReadIndexIs {
         request: request.unwrap(),
-        index: LogIndex(2),
+        index: LogIndex(3),
     });
-    assert_eq!(replica.core.applied(), LogIndex(2));
+    assert_eq!(replica.core.applied(), LogIndex(3));
     assert!(answer.try_recv().is_err(), "it is not answered yet");
-    replica.hear(entries(3..=5));
+    replica.hear(entries(4..=6, 6));
     assert_eq!(answer.try_recv(), Ok(Err(ReadError::TimedOut)));
 }
