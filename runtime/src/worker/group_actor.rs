@@ -233,13 +233,19 @@ impl GroupActor {
         );
     }
 
+    /// Whether its group takes it for what it is, a witness or none, by the newest configuration in its log; `None` if that
+    /// leaves it out.
+    fn is_taken_for_what_it_is(&self) -> Option<bool> {
+        let (membership, me) = (self.core.membership(), self.core.node());
+        let is_witness = self.machine.as_any().is::<Witness>();
+        membership.contains(me).then(|| membership.is_witness(me) == is_witness)
+    }
+
     /// Whether its group takes it for a witness and it is none, or the other way round. What the group's leaders
     /// send it then is not what it needs, and what it holds not what they count on; it must not lead. As long as it
     /// catches up, its log may speak of a replica that was here before, which left: that may have been of either kind.
     fn is_of_other_kind(&self) -> bool {
-        let (membership, me) = (self.core.membership(), self.core.node());
-        let is_another = membership.contains(me) && membership.is_witness(me) != self.machine.as_any().is::<Witness>();
-        is_another && self.core.has_caught_up()
+        self.is_taken_for_what_it_is() == Some(false) && self.core.has_caught_up()
     }
 
     /// Whether its group takes it for what it is. One that has known that does so until its log says otherwise: it may have left,
@@ -248,9 +254,7 @@ impl GroupActor {
         if self.core.role() == RoleKind::Leader {
             return true;
         }
-        let (membership, me) = (self.core.membership(), self.core.node());
-        let is_it = membership.contains(me) && membership.is_witness(me) == self.machine.as_any().is::<Witness>();
-        is_it && (self.is_of_its_kind || self.core.has_caught_up())
+        self.is_taken_for_what_it_is() == Some(true) && (self.is_of_its_kind || self.core.has_caught_up())
     }
 
     /// All reads of a turn that are of one kind share one answer of the core's; stale ones need none.

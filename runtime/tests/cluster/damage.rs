@@ -227,7 +227,7 @@ async fn a_replica_that_joined_and_lost_its_snapshot_and_all_configurations_is_r
 
 /// Three nodes of which one was stopped, with a log that goes on from a snapshot, and wrote no more since. What the
 /// others have, and which it is.
-async fn one_is_away() -> (Cluster, Vec<Group<Journal>>, NodeId) {
+pub(super) async fn one_is_away() -> (Cluster, Vec<Group<Journal>>, NodeId) {
     let mut cluster = Cluster::closed(3);
     cluster.compaction = often();
     cluster.open_all().await;

@@ -1,6 +1,7 @@
 //! Snapshots that are lost or rot, and who can do without them.
 
-use super::snapshots::{a_follower, fill, numbers, often, start_with, without};
+use super::damage::one_is_away;
+use super::snapshots::{fill, numbers, often, start_with};
 use super::support::{Cluster, Journal, eventually, propose, read, slot};
 use super::yard::Yard;
 use raftyard::store::{LogStore, MemorySnapshotStore, SnapshotStore};
@@ -74,17 +75,7 @@ async fn one_of_two_beside_a_witness_does_not_forget_its_log() {
 /// It was to become the only voter: those that are to leave have all that was committed.
 #[tokio::test]
 async fn one_that_is_to_become_the_only_voter_is_repaired_by_those_that_leave() {
-    let mut cluster = start_with(3, often()).await;
-    let replicas = cluster.create(1).await;
-    fill(&replicas, 0..60).await;
-    let away = a_follower(&cluster, &replicas).await;
-    eventually("its log goes on from a snapshot", || {
-        cluster.on_disk(away, 1).base.index.0 > 0
-    })
-    .await;
-    cluster.stop(away).await;
-    let others = without(&replicas, away);
-    drop(replicas);
+    let (mut cluster, others, away) = one_is_away().await;
     left_with(joint(&[away], &cluster.ids()), &cluster, away);
     cluster.open(away).await;
     let back = cluster.create_on(away, 1).await;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::CtlError;
 use super::add_node::introduce;
 use super::ask::{ANSWER, ask, lines};
-use super::survey::{Replica, Survey};
+use super::survey::{ROLES, Replica, Survey};
 use crate::address::HostPort;
 use crate::dial::Dial;
 use crate::resp::Reply;
@@ -121,23 +121,9 @@ impl<'a> Cluster<'a> {
             let Some(line) = newest.map(|replica| &replica.fields) else {
                 continue;
             };
-            let shown = [
-                "leader",
-                "term",
-                "last",
-                "commit",
-                "applied",
-                "voters",
-                "outgoing",
-                "learners",
-                "witnesses",
-                "next-voters",
-                "next-learners",
-                "progress",
-            ];
-            let fields = shown
-                .iter()
-                .filter_map(|name| line.get(*name).map(|value| format!("{name}={value}")));
+            let standing = ["leader", "term", "last", "commit", "applied"];
+            let shown = standing.iter().chain(&ROLES).chain(&["progress"]);
+            let fields = shown.filter_map(|name| line.get(*name).map(|value| format!("{name}={value}")));
             say(&format!("group {group} {}", fields.collect::<Vec<_>>().join(" ")));
         }
     }

@@ -5,6 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ask::Fields;
 use super::{CtlError, Groups};
 
+/// The names under which a node says who belongs to a group, by role.
+pub(super) const ROLES: [&str; 6] = [
+    "voters",
+    "outgoing",
+    "learners",
+    "witnesses",
+    "next-voters",
+    "next-learners",
+];
+
 /// A replica as its node describes it.
 pub(super) struct Replica {
     pub(super) node: u64,
@@ -54,15 +64,7 @@ impl Replica {
 
     /// The nodes that belong to the group in whatever role, as far as it knows.
     fn members(&self) -> BTreeSet<u64> {
-        let roles = [
-            "voters",
-            "outgoing",
-            "learners",
-            "witnesses",
-            "next-voters",
-            "next-learners",
-        ];
-        roles.iter().flat_map(|role| self.nodes(role)).collect()
+        ROLES.iter().flat_map(|role| self.nodes(role)).collect()
     }
 
     pub(super) fn number(&self, name: &str) -> u64 {

@@ -280,14 +280,7 @@ fn what_waits_for_an_absent_peer_is_bounded_and_what_is_dropped_counted() {
         let absent = NodeId(2);
         let peers = [(absent, "nobody".to_owned())].into();
         let a = start(bind(config).await.unwrap(), 1, &peers);
-        let b = super::harness::Node {
-            id: absent,
-            address: String::new(),
-            inbox: Arc::default(),
-            disks: a.disks.clone(),
-            handle: a.handle.clone(),
-            actor: a.actor.clone(),
-        };
+        let b = a.stand_in(absent);
         let waiting = || a.handle.outbox(absent, Lane::Data).bytes();
         for number in 0..1000 {
             a.handle

@@ -141,6 +141,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Stands for a peer that is none of these nodes, to name it in messages.
+    pub(crate) fn stand_in(&self, id: NodeId) -> Self {
+        Self {
+            id,
+            address: String::new(),
+            inbox: Arc::default(),
+            disks: self.disks.clone(),
+            handle: self.handle.clone(),
+            actor: self.actor.clone(),
+        }
+    }
+
     pub(crate) async fn stop(&self) {
         self.actor.send(Stop).await.unwrap();
     }

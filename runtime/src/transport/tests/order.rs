@@ -1,6 +1,6 @@
 //! Frames leave in the order of their numbers, however busy the task that sends them.
 
-use super::harness::{Node, append, config, disk_of, quick, run, start, wait_until};
+use super::harness::{append, config, disk_of, quick, run, start, wait_until};
 use crate::transport::codec;
 use crate::transport::frame::Frame;
 use crate::transport::service::{Hello, Peer, Receipt, Refusal, Welcome};
@@ -132,14 +132,7 @@ fn a_task_that_is_always_busy_sends_frames_in_order() {
         };
         let peers = [(NodeId(2), "2".to_owned())].into();
         let a = start(bind(config).await.unwrap(), 1, &peers);
-        let b = Node {
-            id: NodeId(2),
-            address: String::new(),
-            inbox: Arc::default(),
-            disks: a.disks.clone(),
-            handle: a.handle.clone(),
-            actor: a.actor.clone(),
-        };
+        let b = a.stand_in(NodeId(2));
         let messages: Vec<_> = (0..FRAMES).map(|number| append(&a, &b, number, 10)).collect();
         a.handle.send(&messages);
         wait_until("all frames have arrived", || {

@@ -1,6 +1,6 @@
 //! How many frames are on their way to a peer that is slow to answer.
 
-use super::harness::{Node, append, config, disk_of, quick, run, start, wait_until};
+use super::harness::{append, config, disk_of, quick, run, start, wait_until};
 use crate::transport::codec;
 use crate::transport::frame::Frame;
 use crate::transport::lane::Lane;
@@ -74,14 +74,7 @@ async fn frames_in_flight(limits: TransportLimits) -> (usize, usize) {
     let mut config = config(1, Arc::new(TcpNetwork), "127.0.0.1:0");
     config.limits = limits;
     let a = start(bind(config).await.unwrap(), 1, &peers);
-    let b = Node {
-        id: NodeId(2),
-        address: String::new(),
-        inbox: Arc::default(),
-        disks: a.disks.clone(),
-        handle: a.handle.clone(),
-        actor: a.actor.clone(),
-    };
+    let b = a.stand_in(NodeId(2));
     let outbox = a.handle.outbox(NodeId(2), Lane::Data);
     a.handle.send(&[append(&a, &b, 0, 1000)]);
     wait_until("the first frame arrives", || peer.frames.lock().len() == 1).await;
