@@ -178,7 +178,7 @@ impl Group {
         if now.since(heard) >= self.config.tuning.election_timeout_ms {
             return self.become_follower(self.hard.term, None, effects);
         }
-        self.expire_transfer(effects);
+        self.pursue_transfer(effects);
         self.hand_over_if_due();
         if self.fall_asleep(effects) {
             return;

@@ -123,17 +123,28 @@ impl Group {
         heard.map(|(peer, _)| *peer)
     }
 
-    /// Tells the target to campaign once it has the whole log.
+    /// Tells the target to campaign, unless it was told, once it has the whole log.
     pub(crate) fn advance_transfer(&mut self, effects: &mut Effects) {
+        self.tell_successor(|transfer| !transfer.told, effects);
+    }
+
+    /// With each heartbeat: tells the target again, for what was said may be lost, or gives the transfer up if
+    /// its time is over.
+    pub(crate) fn pursue_transfer(&mut self, effects: &mut Effects) {
+        self.expire_transfer(effects);
+        self.tell_successor(|transfer| transfer.told, effects);
+    }
+
+    fn tell_successor(&mut self, if_due: impl FnOnce(&Transfer) -> bool, effects: &mut Effects) {
         let last = self.log.last();
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        let Some(transfer) = &mut leader.transfer else {
+        let Some(transfer) = leader.transfer.as_mut().filter(|transfer| if_due(transfer)) else {
             return;
         };
         let matched = leader.peers.get(&transfer.to).map(|progress| progress.matched);
-        if !transfer.told && matched == Some(last) {
+        if matched == Some(last) {
             transfer.told = true;
             leader.handed_over = true;
             let to = transfer.to;
@@ -143,7 +154,7 @@ impl Group {
 
     /// Gives up a transfer whose time is over: proposals that were held go into the log now. The target may
     /// still campaign and win, as any replica may.
-    pub(crate) fn expire_transfer(&mut self, effects: &mut Effects) {
+    fn expire_transfer(&mut self, effects: &mut Effects) {
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
