@@ -65,6 +65,8 @@ struct State {
     /// Who led which life last, as far as the timeline says.
     leaders: BTreeMap<(GroupId, u64), (Term, NodeId)>,
     elections: u64,
+    /// How often another replica, or one in another term, led a group than when it was looked before.
+    changes_of_leader: BTreeMap<GroupId, u64>,
     /// Replicas whose disks hold all that they know to be committed.
     on_disk: BTreeSet<(NodeId, GroupId)>,
     violation: Option<Violation>,
@@ -78,6 +80,7 @@ impl Watchman {
             properties: properties::all(),
             leaders: BTreeMap::new(),
             elections: 0,
+            changes_of_leader: BTreeMap::new(),
             on_disk: BTreeSet::new(),
             violation: None,
             trace,
@@ -100,6 +103,11 @@ impl Watchman {
     /// How many leaders were seen.
     pub(crate) fn elections(&self) -> u64 {
         self.0.lock().elections
+    }
+
+    /// A number that changes whenever another replica turns out to lead the group, and again and again while two do.
+    pub(crate) fn changes_of_leader(&self, group: GroupId) -> u64 {
+        self.0.lock().changes_of_leader.get(&group).copied().unwrap_or_default()
     }
 
     /// Notes that a property does not hold.
@@ -146,6 +154,9 @@ impl State {
         let key = (group.id(), life.incarnation.0);
         let now = (group.term(), group.node());
         let before = self.leaders.get(&key).copied();
+        if before != Some(now) {
+            *self.changes_of_leader.entry(group.id()).or_default() += 1;
+        }
         if before.is_none_or(|before| before.0 < now.0) {
             self.leaders.insert(key, now);
             self.elections += 1;

@@ -46,8 +46,18 @@ impl<W: Workload> World<W> {
         };
         let mut newest = (0, NodeId(0), Instant::now());
         let mut older_since = None;
+        let (mut changes, mut look_until) = (0, Instant::now());
         while !self.is_over() {
             sleep(PAUSE).await;
+            let now = Instant::now();
+            let changed = self.watchman.changes_of_leader(group);
+            if changed != changes || self.rests(group) {
+                (changes, look_until) = (changed, now + NEW);
+            }
+            // To ask everybody each time would be a tenth of all the work of a world.
+            if now >= look_until.max(newest.2 + NEW) && older_since.is_none() {
+                continue;
+            }
             let leading = self.leading(group);
             older_since = self.steps_down(leading.first().filter(|_| leading.len() > 1), older_since);
             if self.rests(group) {
