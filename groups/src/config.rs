@@ -47,6 +47,9 @@ pub struct Tuning {
     /// Entries handed to the state machine and not yet reported as applied, at most, in bytes (one entry
     /// may exceed it).
     pub apply_bytes_max: usize,
+    /// A leader that its peers promised to back answers reads without asking them again (thesis §6.4). If not, reads cost
+    /// a round of heartbeats, shared by all that come meanwhile, and no clock can make them old.
+    pub lease_reads: bool,
 }
 
 impl Tuning {
@@ -71,6 +74,7 @@ impl Default for Tuning {
             inflight_bytes_max: 4 << 20,
             cache_bytes_max: 1 << 20,
             apply_bytes_max: 1 << 20,
+            lease_reads: true,
         }
     }
 }

@@ -180,4 +180,5 @@ scripts! {
     i22_words_that_come_late
     i23_no_lease_before_the_first_commit_of_a_term
     i24_one_on_probation_knows_its_leader
+    i25_reads_without_leases
 }

@@ -82,6 +82,8 @@ pub(crate) struct NodeConfig {
     /// Commands on groups that other nodes lead are forwarded to them.
     pub(crate) proxy: bool,
     pub(crate) reads: Reads,
+    /// Leaders on this node count on clocks, and answer reads without asking the others.
+    pub(crate) lease_reads: bool,
     /// It hosts no group at its first start, and waits to be added to them.
     pub(crate) join: bool,
     /// With it nodes prove to each other who they are.

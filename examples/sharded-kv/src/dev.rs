@@ -149,6 +149,7 @@ impl Dev {
                 snapshot_entries: DEFAULT_SNAPSHOT_ENTRIES,
                 proxy: self.proxy,
                 reads: self.reads,
+                lease_reads: true,
                 join: false,
                 resp_tls: tls.clone().map(|files| RespTls {
                     cert: files.cert,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use raftyard::{
-    Compaction, CreateGroupError, GroupId, NodeId, OpenError, QuarantineReason, RaftHost, TlsError, TlsNetwork,
+    Compaction, CreateGroupError, GroupId, NodeId, OpenError, QuarantineReason, RaftHost, TlsError, TlsNetwork, Tuning,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -182,6 +182,10 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
         .node(config.node)
         .listen(config.listen_peer.to_string())
         .workers(config.workers)
+        .tuning(Tuning {
+            lease_reads: config.lease_reads,
+            ..Tuning::default()
+        })
         .compaction(Compaction {
             entries: config.snapshot_entries,
             // A follower that lags by less is spared the snapshot.

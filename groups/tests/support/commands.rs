@@ -5,6 +5,7 @@
 //! | `cluster 3 [learners=n4] [outgoing=n1,n4] [witnesses=n3] [message_bytes=…] …` | replicas with empty disks start |
 //! | `cluster 3 preferred=n2,n3` | … of which `n2` has the highest priority, `n3` the next |
 //! | `cluster 3 sessions=on` | … on nodes that exchange heartbeats, whose messages arrive at once while time passes |
+//! | `cluster 3 lease_reads=false` | … whose leaders read by no lease |
 //! | `join n4` | a replica starts that knows nothing of the group and waits to be added |
 //! | `log n1 1 1 4 [term=5] [vote=n2]` | starts a replica whose disk held entries of these terms |
 //! | `log n1 from=n2 through=4` | starts a replica whose disk holds the first entries of another's |
@@ -154,6 +155,7 @@ fn start(args: &Args<'_>) -> Cluster {
         inflight_bytes_max: args.named("inflight_bytes").unwrap_or(usual.inflight_bytes_max),
         cache_bytes_max: args.named("cache_bytes").unwrap_or(usual.cache_bytes_max),
         apply_bytes_max: args.named("apply_bytes").unwrap_or(usual.apply_bytes_max),
+        lease_reads: args.named("lease_reads").unwrap_or(usual.lease_reads),
         ..usual
     };
     let mut cluster = Cluster::new(&membership, tuning, 1);

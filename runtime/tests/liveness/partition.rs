@@ -1,10 +1,11 @@
 //! Reads on both sides of a partition.
 
-use super::dormitory::{Dormitory, ONE, THREE, TWO};
-use super::support::eventually;
-use raftyard::{Consistency, LivenessTuning, RoleKind};
+use super::dormitory::{CALM, Dormitory, ONE, THREE, TWO};
+use super::support::{Cluster, eventually};
+use raftyard::{Clock, Consistency, LivenessTuning, NodeId, RoleKind, RuntimeClock, Timestamp, Tuning};
+use raftyard_groups::Moment;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The old leader's node is cut off, while it holds the lease. Whatever it still answers, it never misses a line
 /// that was acknowledged before it was asked.
@@ -76,5 +77,79 @@ async fn the_lease_of_a_leader_that_was_cut_off_is_over_before_another_one_serve
         leader = next;
     }
     assert!(lines > 0 && after_the_cut > 0, "both sides served");
+    dormitory.cluster.stop_all().await;
+}
+
+/// Goes on until it is stopped. Clones are the same.
+#[derive(Clone, Debug)]
+struct Stoppable {
+    clock: Arc<RuntimeClock>,
+    stopped_at: Arc<AtomicU64>,
+}
+
+impl Clock for Stoppable {
+    fn now(&self) -> Moment {
+        self.clock.now().min(Moment(self.stopped_at.load(Ordering::SeqCst)))
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+}
+
+/// To the old leader no promise is ever over: with leases it would go on answering.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn without_leases_a_leader_whose_clock_stands_still_answers_nothing_old() {
+    let mut cluster = Cluster::closed(3);
+    cluster.liveness = CALM;
+    cluster.tuning = Tuning {
+        election_timeout_ms: 300,
+        heartbeat_interval_ms: 40,
+        lease_reads: false,
+        ..Tuning::default()
+    };
+    let clock = Stoppable {
+        clock: Arc::new(RuntimeClock::start()),
+        stopped_at: Arc::new(AtomicU64::new(u64::MAX)),
+    };
+    let builder = cluster.builder(ONE).log_store(cluster.disk(ONE)).clock(clock.clone());
+    let host = builder.open().await.unwrap();
+    cluster.put(ONE, host);
+    cluster.open(TWO).await;
+    cluster.open(THREE).await;
+    let mut dormitory = Dormitory {
+        groups: vec![cluster.create(1).await],
+        cluster,
+    };
+    dormitory.lead(1, ONE).await;
+    let old = dormitory.replica(1, ONE).clone();
+    old.propose("a line".to_owned()).await.unwrap();
+    dormitory.all_sleep().await;
+    assert!(!old.status().lease);
+    let lines = old.read((), Consistency::Linearizable).await.unwrap();
+    assert_eq!(lines.len(), 1, "it is asked whether it still leads");
+
+    clock.stopped_at.store(clock.now().0, Ordering::SeqCst);
+    dormitory.cluster.isolate(ONE);
+    let leads = |node: &NodeId| dormitory.replica(1, *node).status().role == RoleKind::Leader;
+    let mut next = None;
+    eventually("another one leads", || {
+        next = [TWO, THREE].into_iter().find(leads);
+        next.is_some()
+    })
+    .await;
+    let next = next.unwrap_or(TWO);
+    dormitory.replica(1, next).propose("another".to_owned()).await.unwrap();
+    assert_eq!(old.status().role, RoleKind::Leader, "as far as it knows");
+    let turns = old.status().turns;
+    let late = tokio::spawn({
+        let old = old.clone();
+        async move { old.read((), Consistency::Linearizable).await }
+    });
+    eventually("the read is taken", || old.status().turns > turns).await;
+    dormitory.cluster.heal(ONE);
+    if let Ok(lines) = late.await.unwrap() {
+        assert_eq!(lines.len(), 2, "it misses what was acknowledged");
+    }
     dormitory.cluster.stop_all().await;
 }

@@ -33,6 +33,7 @@ pub(super) struct File {
     proxy: bool,
     #[serde(default)]
     reads: Reads,
+    lease_reads: Option<bool>,
     #[serde(default)]
     join: bool,
     tls: Option<FileTls>,
@@ -92,6 +93,7 @@ impl File {
             )?,
             proxy: self.proxy,
             reads: self.reads,
+            lease_reads: self.lease_reads.unwrap_or(true),
             join: self.join,
             tls: self.tls.map(|FileTls { ca, cert, key }| TlsFiles { ca, cert, key }),
             resp_tls: self.resp_tls,

@@ -21,6 +21,8 @@ fn the_example_is_valid() {
         (Reads::Linearizable, Reads::Stale)
     );
     assert!(parse(&EXAMPLE.replace("join = false", "join = true")).unwrap().join);
+    let careful = EXAMPLE.replace("lease_reads = true", "lease_reads = false");
+    assert!(config.lease_reads && !parse(&careful).unwrap().lease_reads);
     let disk = EXAMPLE.replace("state = \"memory\"", "state = \"disk\"");
     assert_eq!(
         (config.state, parse(&disk).unwrap().state),
@@ -39,7 +41,7 @@ fn a_short_file_has_defaults() {
     assert_eq!(config.max_clients, DEFAULT_MAX_CLIENTS);
     assert_eq!(config.snapshot_entries, DEFAULT_SNAPSHOT_ENTRIES);
     assert!(config.workers >= 1);
-    assert!(!config.proxy && !config.join);
+    assert!(!config.proxy && !config.join && config.lease_reads);
     assert_eq!(config.state, StateKind::Memory);
     assert_eq!(config.reads, Reads::Linearizable);
     assert_eq!(config.peers, []);
