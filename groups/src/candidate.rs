@@ -65,6 +65,7 @@ impl Group {
     #[must_use]
     pub fn wants_to_campaign(&self, now: Moment, sessions: &Sessions) -> bool {
         !matches!(self.role, Role::Leader(_))
+            && self.may_campaign()
             && !self.is_asleep()
             && now >= self.role_deadline()
             && !self.will_be_bound(sessions)

@@ -131,7 +131,8 @@ impl Group {
     /// When its role wants something done.
     pub(crate) fn role_deadline(&self) -> Moment {
         match &self.role {
-            Role::Follower(_) if !self.may_campaign() => Moment(u64::MAX),
+            // One that is bound by a promise may have to ask whether its leader still leads.
+            Role::Follower(_) if !self.may_campaign() && !self.is_promised() => Moment(u64::MAX),
             Role::Follower(follower) => follower.deadline,
             Role::PreCandidate(candidate) | Role::Candidate(candidate) => candidate.deadline,
             Role::Leader(leader) => leader.heartbeat_due,

@@ -181,4 +181,5 @@ scripts! {
     i23_no_lease_before_the_first_commit_of_a_term
     i24_one_on_probation_knows_its_leader
     i25_reads_without_leases
+    i26_a_witness_asks_its_leader
 }
