@@ -329,7 +329,7 @@ impl RaftHost {
                 node: node.id,
                 // Where the node's seed is fixed, its lives differ at least once anything was written.
                 seed: mix(
-                    mix(mix(node.seed, node.id.0), group.0),
+                    mix(mix(mix(node.seed, node.id.0), group.0), record.incarnation.0),
                     mix(recovered.hard_state.term.0, recovered.last.0),
                 ),
                 membership,

@@ -33,8 +33,8 @@ pub(crate) struct OwnSession {
     id: Option<SessionId>,
     /// A request of it was applied, so it is open.
     is_open: bool,
-    /// The last number that was found in its session. None before it is appended any more.
-    found: u64,
+    /// Something was applied that was proposed after all before this number. None of them is appended any more.
+    overtaken: u64,
     /// Its first number. Numbers go on from session to session, so they tell which one they are of.
     first: u64,
     next: u64,
@@ -50,7 +50,7 @@ impl Default for OwnSession {
         Self {
             id: None,
             is_open: false,
-            found: 0,
+            overtaken: 0,
             first: 1,
             next: 1,
             floor: 1,
@@ -129,13 +129,23 @@ impl OwnSession {
     /// This request was found in its session.
     pub(crate) fn found_open(&mut self, number: NonZeroU64) {
         self.is_open |= number.get() >= self.first;
-        self.found = self.found.max(number.get());
+        self.overtaken_before(number.get());
     }
 
-    /// Whether one that was made later was applied. This one must not be any more: it would come out of order, and before
+    /// The number of the next request.
+    pub(crate) fn upcoming(&self) -> u64 {
+        self.next
+    }
+
+    /// Something that was proposed after all before `number` was applied, in this session or not.
+    pub(crate) fn overtaken_before(&mut self, number: u64) {
+        self.overtaken = self.overtaken.max(number);
+    }
+
+    /// Whether something that was proposed later was applied. This one must not be any more: it would come out of order, and before
     /// the beginning of its session if the later one opened that.
     pub(crate) fn is_overtaken(&self, number: NonZeroU64) -> bool {
-        number.get() < self.found
+        number.get() < self.overtaken
     }
 
     /// The session of this request is gone or full: what comes goes to a new one.

@@ -98,8 +98,10 @@ impl Drop for Ended {
 impl GroupActor {
     pub(crate) fn new(create: Create, shared: Rc<Shared>, position: usize) -> Self {
         let (limits, seed) = (shared.limits.sessions, create.config.seed);
+        let forgotten = create.recovered.forgotten;
         let core = Group::new(create.config, create.recovered, shared.clock.now());
-        let reads = Reads::new(core.last());
+        // What it forgot it may have answered from.
+        let reads = Reads::new(core.last().max(forgotten));
         let is_damaged = core.must_catch_up();
         let snapshots = if create.machine.is_on_disk() {
             let applied = create.snapshot.map_or(LogIndex::ZERO, |last| last.index);

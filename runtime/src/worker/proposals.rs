@@ -51,6 +51,8 @@ pub(crate) struct Sealed {
     entry: Bytes,
     /// Its number, if it is in the replica's own session.
     own: Option<NonZeroU64>,
+    /// What is proposed after it in the replica's own session has this number, or a later one.
+    next_own: u64,
     deadline: Moment,
     reply: Reply,
     /// Held until the proposal is answered.
@@ -122,6 +124,7 @@ impl Proposals {
             sealed.push(Sealed {
                 entry: machine::seal(command, &envelope, now),
                 own,
+                next_own: self.own.upcoming(),
                 deadline,
                 reply,
                 permit,
@@ -219,6 +222,7 @@ impl Proposals {
         // Without a result nobody waited when it was applied. That never says that it was not.
         let result = result.take().unwrap_or_else(|| Err(sealed.unknown()));
         let Some(number) = sealed.own else {
+            self.own.overtaken_before(sealed.next_own);
             return self.answer(sealed, result);
         };
         if matches!(result, Err(ProposeError::SessionExpired | ProposeError::SessionFull)) {

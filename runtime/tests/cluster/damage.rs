@@ -62,6 +62,17 @@ impl OnDisks {
         let path = self.dirs[slot(id)].path().join("log/00000001.segment");
         change(&path, damage);
     }
+
+    /// Flips a bit in each snapshot of a node.
+    fn damage_snapshots(&self, id: NodeId) {
+        let mut snapshots = self.cluster.snapshots[slot(id)].clone();
+        for name in snapshots.list().unwrap() {
+            let mut bytes = snapshots.read(&name, 0, usize::MAX).unwrap().to_vec();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            snapshots.write(&name, 0, &bytes).unwrap();
+        }
+    }
 }
 
 fn change(path: &Path, damage: impl Fn(&mut Vec<u8>)) {
@@ -145,6 +156,45 @@ async fn a_log_that_ends_too_early_is_repaired() {
     is_repaired_after(Compaction::default(), |bytes| bytes.truncate(2_000)).await;
 }
 
+/// It forgot what it answered from before.
+#[tokio::test]
+async fn a_damaged_replica_answers_no_stale_read_before_it_is_repaired() {
+    let mut nodes = OnDisks::start(often()).await;
+    let mut groups = all(&nodes).await;
+    fill(&groups[0], 0..60).await;
+    let away = a_follower(&nodes.cluster, &groups[0]).await;
+    let stale = |replica: &Group<Journal>| {
+        let replica = replica.clone();
+        tokio::spawn(async move { replica.read((), Consistency::Stale).await })
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while stale(&groups[0][slot(away)]).await.unwrap().unwrap().len() < 60 {
+        assert!(Instant::now() < deadline, "it never follows");
+    }
+    let host = nodes.cluster.host(away).clone();
+    eventually("it takes snapshots", || host.metrics().snapshots_taken > 2).await;
+    drop(host);
+    nodes.cluster.stop_all().await;
+    nodes.damage_snapshots(away);
+    nodes.open(away).await;
+    let alone = nodes.create(away).await.swap_remove(0);
+    eventually("it says so", || alone.status().damaged).await;
+    let mut lines = stale(&alone);
+    for id in nodes.cluster.ids().into_iter().filter(|id| *id != away) {
+        nodes.open(id).await;
+        groups.push(nodes.create(id).await);
+    }
+    let lines = loop {
+        match lines.await.unwrap() {
+            Ok(lines) => break lines,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        lines = stale(&alone);
+    };
+    assert_eq!(lines, numbers(60));
+    nodes.cluster.stop_all().await;
+}
+
 /// The log goes on from a snapshot that can't be read: both come anew from the peers.
 #[tokio::test]
 async fn a_damaged_snapshot_is_replaced_by_the_peers() {
@@ -156,14 +206,7 @@ async fn a_damaged_snapshot_is_replaced_by_the_peers() {
     eventually("it takes snapshots", || host.metrics().snapshots_taken > 2).await;
     drop(host);
     nodes.cluster.stop(away).await;
-    let mut snapshots = nodes.cluster.snapshots[slot(away)].clone();
-    let names = snapshots.list().unwrap();
-    for name in &names {
-        let mut bytes = snapshots.read(name, 0, usize::MAX).unwrap().to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        snapshots.write(name, 0, &bytes).unwrap();
-    }
+    nodes.damage_snapshots(away);
     let others = without(&groups[0], away);
     fill(&others, 60..90).await;
     nodes.open(away).await;

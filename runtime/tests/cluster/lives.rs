@@ -1,5 +1,6 @@
 //! Groups that are destroyed and created again, and replicas that stop for good.
 
+use super::sessions::{open_session, propose_as};
 use super::support::hooked_store::{HookedStore, Operation};
 use super::support::settings::seed;
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
@@ -42,6 +43,25 @@ pub async fn compacting(nodes: usize) -> Cluster {
     cluster.compaction = often();
     cluster.open_all().await;
     cluster
+}
+
+/// Nobody takes a request of a session that ended with the group for one of another that has its name.
+#[tokio::test]
+async fn a_session_of_a_destroyed_group_is_none_of_the_next() {
+    let mut cluster = Cluster::start(1).await;
+    let replicas = cluster.create(1).await;
+    let mut session = open_session(&replicas).await;
+    let (first, second) = (session.next(), session.next());
+    assert_eq!(propose_as(&replicas, first, "before").await, 1);
+    drop(replicas);
+    destroy_on_all(&cluster, 1).await;
+    let replicas = cluster.create(1).await;
+    // In the replica's own session.
+    propose(&replicas, "after").await;
+    propose(&replicas, "after").await;
+    let late = replicas[0].propose_as(second, "late".to_owned()).await;
+    assert_eq!(late, Err(ProposeError::SessionExpired));
+    cluster.stop_all().await;
 }
 
 #[tokio::test]

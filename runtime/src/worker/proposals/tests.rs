@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::budget::ByteBudget;
+use crate::session::SessionId;
 use tokio::sync::oneshot;
 
 type Receiver = oneshot::Receiver<Answer>;
@@ -285,6 +286,39 @@ fn nothing_is_appended_again_after_what_was_proposed_later_was_applied() {
     assert_eq!(outcome(&mut later), DONE);
     assert!(!proposals.try_again(true, true, Moment(0)));
     assert_eq!(outcome(&mut first), Err(ProposeError::Dropped));
+}
+
+/// Whatever session that was in, or none.
+#[test]
+fn nothing_is_appended_again_after_something_outside_of_its_session_was_applied() {
+    for purpose in [
+        || Purpose::Plain,
+        || {
+            Purpose::Request(RequestId {
+                session: SessionId(7),
+                number: 1,
+                floor: 1,
+            })
+        },
+    ] {
+        let mut proposals = empty();
+        let mut first = propose_own(&mut proposals, 1, 5);
+        let (new, mut later) = proposal(&ByteBudget::new(1), purpose());
+        append(&mut proposals, 3, 7, vec![new]);
+        let mut last = propose_own(&mut proposals, 3, 8);
+        apply(&mut proposals, LogId::new(2, 5));
+        apply(&mut proposals, LogId::new(3, 7));
+        assert_eq!(outcome(&mut later), DONE);
+        // Another leader's.
+        apply(&mut proposals, LogId::new(4, 8));
+        assert!(proposals.try_again(true, true, Moment(0)));
+        assert_eq!(outcome(&mut first), Err(ProposeError::Dropped));
+        let sealed = proposals.seal(Vec::new(), FAR, Timestamp(0));
+        assert_eq!(sealed.len(), 1, "what was proposed after it is appended again");
+        proposals.appended(LogIndex(9), Term(5), sealed);
+        apply(&mut proposals, LogId::new(5, 9));
+        assert_eq!(outcome(&mut last), DONE);
+    }
 }
 
 #[test]
