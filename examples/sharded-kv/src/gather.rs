@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use raftyard::{Consistency, ReadError};
 
-use crate::machine::{Answer, Query};
+use crate::machine::{Answer, PAGE_BYTES, Query};
 use crate::node::Node;
 use crate::proxy;
 use crate::resp::Reply;
@@ -164,7 +164,7 @@ impl Node {
         if cursor.place >= self.shard_map().groups() {
             return Err(Reply::error("ERR invalid cursor"));
         }
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         let mut left = count.min(PAGE_MAX);
         for _ in 0..GROUPS_MAX {
             // A group that was begun is finished, whoever leads it by now: its keys stand in the same order everywhere.
@@ -177,6 +177,7 @@ impl Node {
             }
             let (before, keys) = self.page(cursor, left, pattern.clone()).await?;
             left = left.saturating_sub(keys.len() as u64);
+            bytes += keys.iter().map(Bytes::len).sum::<usize>();
             found.extend(keys);
             cursor.before = before;
             if before > 0 {
@@ -186,7 +187,7 @@ impl Node {
             if cursor.place >= self.shard_map().groups() {
                 return Ok(page(0, found));
             }
-            if left == 0 {
+            if left == 0 || bytes >= PAGE_BYTES {
                 break;
             }
         }

@@ -183,3 +183,6 @@ impl Node {
         i64::try_from(least.unwrap_or_default() / 2).unwrap_or(i64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use futures::future::Either;
 use raftyard::{
     ChangeError, Consistency, CreateGroupError, Group, GroupId, GroupOptions, GroupStatus, Incarnation, LeaderError,
     MemberProgress, Membership, MembershipChange, NodeId, OnDisk, ProgressError, ProposeError, RaftHost, ReadError,
-    TransferError, store::StoreCheck,
+    ReplicaState, TransferError, store::StoreCheck,
 };
 
 use crate::bell::Bell;
@@ -196,6 +196,13 @@ impl Replica {
     /// As [`Group::leader`].
     pub(crate) fn leader(&self) -> Option<NodeId> {
         of_either!(self, group => group.leader())
+    }
+
+    /// Whether this is more than what is left of a replica, or not one yet: it runs, and belongs to its group or hears its
+    /// leader. Who leads may be known to any other node rather than to one that stopped, waits to be added or was removed.
+    pub(crate) fn is_of_use(&self) -> bool {
+        let status = self.status();
+        status.state == ReplicaState::Running && (status.member.is_some() || status.leader.is_some())
     }
 
     /// As [`Group::wait_for_leader`].

@@ -121,6 +121,9 @@ impl Survey {
     /// Whether a replica is none of the group that others host under its name: it knows none of `nodes`, and none of the
     /// others knows it. So is one of a node that created all groups by itself. What it holds would be taken for the
     /// beginning of the log that they have. (One of another incarnation is not: it makes room before it is added.)
+    ///
+    /// If its node is none of `nodes`, it does not matter whom it knows: several nodes that created all groups together may
+    /// have been told of some of `nodes` by their configuration.
     pub(super) fn is_alien(&self, replica: &Replica, nodes: &BTreeSet<u64>) -> bool {
         let others = || {
             self.of(replica.group())
@@ -129,10 +132,12 @@ impl Survey {
         };
         let newest = others().map(Replica::incarnation).max();
         let knows = |node: &u64| *node != replica.node && nodes.contains(node);
-        newest == Some(replica.incarnation())
-            && !replica.waits()
-            && !replica.members().iter().any(knows)
-            && others().all(|other| !other.members().contains(&replica.node))
+        let founded = if nodes.contains(&replica.node) {
+            newest == Some(replica.incarnation()) && !replica.members().iter().any(knows)
+        } else {
+            newest.is_some()
+        };
+        founded && !replica.waits() && others().all(|other| !other.members().contains(&replica.node))
     }
 
     /// The groups that are meant by `wanted`.
@@ -189,5 +194,28 @@ mod tests {
         let alone = Survey::default();
         let founder = replica(4, "incarnation=1 voters=4");
         assert!(!alone.is_alien(&founder, &BTreeSet::from([4])), "nobody else hosts it");
+    }
+
+    /// It may have elected a leader together with others that nobody knows either, and names whom its configuration named.
+    #[test]
+    fn of_a_node_that_nobody_knows_only_what_waits_is_taken() {
+        let cases = [
+            ("incarnation=1", false),
+            ("incarnation=1 voters=1,2,3", true),
+            ("incarnation=1 voters=1,2,3,4", true),
+            ("incarnation=2 voters=4", true),
+            ("incarnation=0 voters=1,4", true),
+        ];
+        for (line, is_alien) in cases {
+            let mut survey = Survey::default();
+            survey.add(1, Ok(vec![replica(1, "incarnation=1 voters=1,2").fields]));
+            let nodes = BTreeSet::from([1, 2]);
+            assert_eq!(survey.is_alien(&replica(4, line), &nodes), is_alien, "{line}");
+        }
+        let mut survey = Survey::default();
+        survey.add(1, Ok(vec![replica(1, "incarnation=1 voters=1,2,4").fields]));
+        let member = replica(4, "incarnation=1 voters=1,2,4");
+        let nodes = BTreeSet::from([1, 2]);
+        assert!(!survey.is_alien(&member, &nodes), "whom it was added by told others");
     }
 }

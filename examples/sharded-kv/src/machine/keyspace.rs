@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::blob::Blob;
 use super::command::{Expiry, Lifetime, Refusal, Version};
 use super::deadlines::Deadlines;
-use super::limits::Limits;
+use super::limits::{Limits, PAGE_BYTES};
 use super::row::Row;
 use crate::bell::Bell;
 use crate::glob;
@@ -243,7 +243,7 @@ impl Keyspace {
     }
 
     /// The keys at the `count` places before `before` (0: before the end) that match `pattern`, and where to go on (0:
-    /// nothing is left). Fewer if they take too many steps.
+    /// nothing is left). Fewer if they take too many steps, or are long.
     pub(super) fn scan(
         &self,
         before: usize,
@@ -255,7 +255,7 @@ impl Keyspace {
             before => before.min(self.entries.len()),
         };
         let start = end.saturating_sub(count.max(1));
-        let (mut steps, mut keys) = (glob::PAGE_STEPS, Vec::new());
+        let (mut steps, mut bytes, mut keys) = (glob::PAGE_STEPS, 0, Vec::new());
         let mut first = start;
         for place in (start..end).rev() {
             let Some((key, _)) = self.entries.at(place).filter(|(_, entry)| entry.lives_at(self.now)) else {
@@ -263,6 +263,12 @@ impl Keyspace {
             };
             if pattern.is_none_or(|pattern| glob::matches(pattern, key, &mut steps)) {
                 keys.push(key.to_bytes());
+                bytes += key.len();
+                if bytes >= PAGE_BYTES {
+                    // The next page ends before it.
+                    first = place;
+                    break;
+                }
             } else if steps == 0 {
                 // The next page begins with it.
                 first = place + 1;

@@ -10,6 +10,10 @@ const PURGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the values that one command needs and makes, at most: on disk each is read into memory of its own.
 pub(super) const VALUES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of keys after which a page of a scan ends: it is in memory as a whole. On disk those that are passed count too, and
+/// values, which are read with them.
+pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// Those of a machine: tests have smaller ones, which are met.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {

@@ -33,6 +33,7 @@ pub(crate) use command::{
 pub(crate) use decimal::parse as parse_decimal;
 pub(crate) use disk::{DiskKv, KeysCheck, OPEN_TABLES, Store, check as check_keys};
 pub(crate) use keyspace::Snapshot;
+pub(crate) use limits::PAGE_BYTES;
 
 use crate::bell::Bell;
 use crate::resp::MAX_BULK_BYTES;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, FutureExt, join_all};
-use raftyard::{Consistency, ReadError};
+use raftyard::{Consistency, ReadError, ReplicaState};
 use tokio::time;
 
 use super::Node;
@@ -136,12 +136,14 @@ impl Node {
     }
 
     /// Has the groups that this node leads delete all keys. A group here that is not known to be another node's to flush is
-    /// reason to refuse this in the end.
+    /// reason to refuse this in the end, unless this node is no member of it.
     pub(crate) async fn flush(&self) -> Reply {
         let by = time::Instant::now() + ELECTION;
         let replicas = (0..self.shard_map().groups()).filter_map(|place| {
             let group = self.hosting.replica(place.into())?;
-            Some((place, group))
+            // One that stopped is no reason to think that the others did not.
+            let is_asked = group.is_of_use() || group.status().state != ReplicaState::Running;
+            is_asked.then_some((place, group))
         });
         let flushes = replicas.map(|(place, group)| {
             if self.leads(place.into()) {

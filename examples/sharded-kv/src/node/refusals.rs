@@ -14,7 +14,7 @@ impl Node {
             ProposeError::NotLeader { leader } => self.elsewhere(slot, *leader),
             ProposeError::Overloaded { reason, retry_after } => overloaded(*reason, *retry_after),
             ProposeError::Closed => closed(),
-            ProposeError::Quarantined(_) => not_served(),
+            ProposeError::Quarantined(_) => self.elsewhere(slot, None),
             ProposeError::Dropped => Reply::error("TRYAGAIN the group changed its leader, the write was not applied"),
             ProposeError::OutcomeUnknown { .. } => Reply::error("UNKNOWN the write may or may not have been applied"),
             error if error.may_have_happened() => Reply::Error(format!("UNKNOWN {error}")),
@@ -27,7 +27,7 @@ impl Node {
             ReadError::NotLeader { leader } => self.elsewhere(slot, *leader),
             ReadError::Overloaded { reason, retry_after } => overloaded(*reason, *retry_after),
             ReadError::Closed => closed(),
-            ReadError::Quarantined(_) => not_served(),
+            ReadError::Quarantined(_) => self.elsewhere(slot, None),
             ReadError::TimedOut => Reply::error("TRYAGAIN the leader could not confirm the read in time"),
             error => Reply::Error(format!("ERR {error}")),
         }

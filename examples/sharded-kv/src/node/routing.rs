@@ -18,7 +18,9 @@ impl Node {
     /// Where a command on `slot` goes, as far as this node knows.
     pub(crate) fn route(&self, slot: u16) -> Route {
         let Some(group) = self.group(slot) else {
-            return self.anybody().map_or(Route::Nowhere, |other| Route::To(other.node));
+            return self
+                .anybody(false)
+                .map_or(Route::Nowhere, |other| Route::To(other.node));
         };
         match group.leader() {
             Some(leader) if leader == self.me => Route::Here,
@@ -43,7 +45,14 @@ impl Node {
         self.led(slot).err()
     }
 
+    /// The replica here of the group that holds `slot`, if there is one that is of use.
     pub(super) fn group(&self, slot: u16) -> Option<Replica> {
+        // One that leads is, and most are asked for where they lead.
+        let is_of_use = |group: &Replica| group.leader() == Some(self.me) || group.is_of_use();
+        self.replica(slot).filter(is_of_use)
+    }
+
+    fn replica(&self, slot: u16) -> Option<Replica> {
         self.hosting.replica(usize::from(self.shard_map().group_of(slot)))
     }
 
@@ -57,11 +66,12 @@ impl Node {
     }
 
     /// Sends the client to the leader, or tells it that there is none. Where no replica of the group is here, any other
-    /// node may know better.
+    /// node may know better, or one that is of no use: then, in turn, the client is told that there is no leader. The other
+    /// nodes' replicas may be of no use either, and it would be sent from one to the next for ever.
     pub(super) fn elsewhere(&self, slot: u16, leader: Option<NodeId>) -> Reply {
         let known = leader.filter(|leader| *leader != self.me);
         let other = match known.and_then(|leader| self.member(leader)) {
-            None if self.group(slot).is_none() => self.anybody(),
+            None if self.group(slot).is_none() => self.anybody(self.replica(slot).is_some()),
             known => known,
         };
         match other {
@@ -92,8 +102,9 @@ impl Node {
             .map_or(reply, |member| moved(slot, &member))
     }
 
-    /// Another node, each time the next: one that hosts a group which this one does not may know who leads it.
-    fn anybody(&self) -> Option<Member> {
+    /// Another node, each time the next: one that hosts a group which this one does not may know who leads it. After the
+    /// last one, `or_nobody` comes before the first.
+    fn anybody(&self, or_nobody: bool) -> Option<Member> {
         let topology = self.topology();
         let others: Vec<&Member> = topology
             .members()
@@ -103,7 +114,7 @@ impl Node {
         let turn = self
             .turn
             .fetch_add(1, Ordering::Relaxed)
-            .checked_rem(others.len() as u64)?;
+            .checked_rem(others.len() as u64 + u64::from(or_nobody))?;
         others.get(usize::try_from(turn).ok()?).map(|member| (*member).clone())
     }
 }

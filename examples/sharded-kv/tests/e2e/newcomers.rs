@@ -114,3 +114,27 @@ fn a_node_that_was_started_without_join_does_not_come_in() {
         (client.command(&["GET", "k"]).unwrap() == Value::bulk("the cluster's")).then_some(())
     });
 }
+
+/// They are a majority of those whom they name, and elected leaders: these would depose the cluster's.
+#[test]
+fn nodes_that_name_one_of_the_cluster_as_theirs_do_not_come_in() {
+    let mut cluster = ServerCluster::new(1, 2);
+    cluster.start_all();
+    for _ in 0..2 {
+        cluster.add_joining();
+    }
+    for node in [2, 3] {
+        std::fs::write(cluster.config_path(node), cluster.config(node)).unwrap();
+        cluster.start(node);
+    }
+    for node in [2, 3] {
+        cluster.wait_ready(node);
+    }
+    let (at, peer, resp) = (cluster.resp(1), cluster.peer(2), cluster.resp(2));
+    let refused = run_to_end(&["ctl", "--node", &at, "add-node", "2", "--peer", &peer, "--resp", &resp]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains("node 2 created group 1 by itself"), "{said}");
+    let status = cluster.ctl(1, &["status"]);
+    assert!(!status.contains(&resp), "the cluster does not know it: {status}");
+}

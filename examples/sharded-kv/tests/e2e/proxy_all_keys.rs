@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::support::{Connection, DEADLINE, ServerCluster, Value};
+use crate::support::{ClusterClient, Connection, DEADLINE, Outcome, ServerCluster, Value, eventually};
 
 const KEYS: i64 = 100;
 
@@ -69,5 +69,44 @@ fn a_node_without_replicas_forwards_what_it_can_and_tells_nobody_to_move() {
             Value::Status("QUEUED".into())
         );
         assert_eq!(client.command(&["EXEC"]).unwrap(), Value::Array(vec![Value::bulk("v")]));
+    }
+}
+
+/// What an addition that was given up leaves behind.
+#[test]
+fn a_node_whose_replicas_wait_to_be_added_sends_its_clients_to_the_others() {
+    for proxy in [false, true] {
+        let mut cluster = ServerCluster::with_proxy(2, 2, proxy);
+        cluster.start_all();
+        assert_eq!(
+            ClusterClient::new(&cluster.all_resp()).command("k", &["SET", "k", "v"]),
+            Outcome::Done(Value::ok())
+        );
+        let third = cluster.add_joining();
+        cluster.start(third);
+        cluster.wait_ready(third);
+        let (peer, resp) = (cluster.peer(third), cluster.resp(third));
+        cluster.ctl(1, &["add-node", "3", "--peer", &peer, "--resp", &resp]);
+        let mut client = Connection::open(&resp).unwrap();
+        for group in ["1", "2"] {
+            let joined = client.command(&["RAFTYARD", "ADMIN", "JOIN", group, "1", "2"]).unwrap();
+            assert_eq!(joined, Value::ok());
+        }
+        if proxy {
+            for _ in 0..4 {
+                assert_eq!(client.command(&["GET", "k"]).unwrap(), Value::bulk("v"));
+            }
+            assert!(client.command(&["DBSIZE"]).unwrap().is_error("TRYAGAIN "));
+            assert_eq!(client.command(&["FLUSHALL"]).unwrap(), Value::ok());
+            assert_eq!(client.command(&["GET", "k"]).unwrap(), Value::Null2);
+        } else {
+            let mut follower = Connection::open(&resp).unwrap();
+            follower.command(&["READONLY"]).unwrap();
+            for client in [&mut client, &mut follower] {
+                eventually("it is sent elsewhere", || {
+                    client.command(&["GET", "k"]).unwrap().is_error("MOVED ").then_some(())
+                });
+            }
+        }
     }
 }

@@ -225,3 +225,33 @@ fn a_group_whose_leader_just_died_is_not_said_to_be_flushed() {
     let is_said = replies.iter().all(|reply| *reply == Value::ok());
     assert!(!is_said || survivors.is_empty(), "{replies:?} {survivors:?}");
 }
+
+/// A page is in memory as a whole, and counted nowhere.
+#[test]
+fn a_page_of_long_keys_has_few_of_them() {
+    const LENGTH: usize = 1024 * 1024;
+    const PAGE_KEYS: usize = 8;
+    let mut cluster = ServerCluster::new(1, 8);
+    cluster.start_all();
+    let mut node = Connection::open(&cluster.resp(1)).unwrap();
+    let all: BTreeSet<String> = (10..42).map(|number| number.to_string().repeat(LENGTH / 2)).collect();
+    for key in &all {
+        assert_eq!(node.command(&["SET", key, "v"]).unwrap(), Value::ok());
+    }
+    let (mut cursor, mut found) = ("0".to_owned(), BTreeSet::new());
+    loop {
+        let reply = node.command(&["SCAN", &cursor, "COUNT", "4096"]).unwrap();
+        let Value::Array(fields) = reply else {
+            panic!("it is a page")
+        };
+        let [next, keys] = <[Value; 2]>::try_from(fields).unwrap();
+        let keys = texts(keys);
+        assert!(keys.len() <= PAGE_KEYS, "{} keys of 1 MiB", keys.len());
+        found.extend(keys);
+        cursor = next.text();
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!(found == all, "{} of {}", found.len(), all.len());
+}

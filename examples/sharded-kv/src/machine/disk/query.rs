@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::blob::Blob;
 use super::super::command::{Answer, Query, Refusal};
-use super::super::limits::VALUES_BYTES_MAX;
+use super::super::limits::{PAGE_BYTES, VALUES_BYTES_MAX};
 use super::super::touched::Touched;
 use super::rows;
 use super::store::Found;
@@ -15,9 +15,6 @@ use crate::glob;
 
 /// Keys that one query looks at to find one that has not expired, and up to which one is drawn by its number, at most.
 const TRIES_MAX: u64 = 256;
-
-/// Bytes of keys and values after which a page of a scan ends.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 impl DiskKv {
     pub(in crate::machine) fn query(&self, query: Query) -> io::Result<Answer> {

@@ -67,6 +67,29 @@ fn a_page_ends_when_the_pattern_has_taken_its_steps() {
     }
 }
 
+/// All of them are in memory with the reply.
+#[test]
+fn a_page_ends_when_its_keys_are_long_together() {
+    for mut kv in [Kv::default(), Kv::on_disk()] {
+        let long = "a".repeat(1024 * 1024);
+        let all: BTreeSet<String> = (10..30).map(|number| format!("{number}{long}")).collect();
+        for key in &all {
+            kv.put(key, "v");
+        }
+        let (mut before, mut seen) = (0, BTreeSet::new());
+        loop {
+            let keys;
+            (before, keys) = kv.scan(before, 4_096, None);
+            assert!(keys.len() <= 4, "{} keys of 1 MiB", keys.len());
+            seen.extend(keys);
+            if before == 0 {
+                break;
+            }
+        }
+        assert!(seen == all, "{} of {}", seen.len(), all.len());
+    }
+}
+
 /// A scan through random writes returns what was there all the while, and nothing that was not there at all.
 #[test]
 fn a_scan_survives_writes() {
