@@ -5,6 +5,8 @@ mod memory;
 pub(in crate::machine) mod support;
 mod torture;
 
+use std::time::{Duration, Instant};
+
 use raftyard::{GroupId, StateMachine};
 
 use self::support::{TestStore, record, records};
@@ -277,6 +279,40 @@ fn a_start_writes_once_more_what_journals_hold() {
         "it was written to"
     );
     assert!(std::fs::read(&journal).unwrap() == whole, "nothing of it changed");
+}
+
+/// As many as this of what waits to become tables, and the database holds writers back.
+const SEALED_MAX: usize = 4;
+
+/// The writer that is held back is never let go then: nobody else would tell.
+#[test]
+fn a_database_that_fails_while_it_holds_writers_back_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody makes tables.
+    let store = Store::open_with(dir.path(), 0, |_| true).unwrap();
+    let name = |n: usize| rows::record(GroupId(1), &n.to_le_bytes());
+    let put = move |store: &Store, n| {
+        let mut batch = store.batch();
+        batch.insert(&store.rows, name(n), "v");
+        batch.commit()
+    };
+    for n in 0..SEALED_MAX {
+        put(&store, n).unwrap();
+        store.rows.rotate_memtable().unwrap();
+    }
+    let writer = std::thread::spawn({
+        let store = Arc::clone(&store);
+        move || put(&store, SEALED_MAX)
+    });
+    let start = Instant::now();
+    while !store.rows.contains_key(name(SEALED_MAX)).unwrap() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::yield_now();
+    }
+    store.check_takes_writes().unwrap();
+    store.fail(dir.path());
+    store.check_takes_writes().unwrap_err();
+    assert!(!writer.is_finished(), "it still waits");
 }
 
 /// What was loaded before differs: replicas cut the log into batches as it comes.
