@@ -208,13 +208,36 @@ fn what_was_put_down_and_never_restored_is_removed() {
     machine.commit(&[]).unwrap();
     let (kept, mut sent) = (machine.head.generation, Vec::new());
     machine.snapshot().unwrap()(&mut sent).unwrap();
-    machine.restorer()(&mut &sent[..]).unwrap();
+    stream::read(&store.store, &mut &sent[..]).unwrap();
     assert_eq!(store.generations().len(), 2);
     drop(machine);
     let store = store.reopen(|_| true);
     store.await_generations(&[kept]);
     let all = store.store.deadlines(kept, Timestamp(0), Timestamp(u64::MAX));
     assert_eq!(all.count(), 1);
+}
+
+/// The replica was destroyed meanwhile, or has got another one, or the checksum of what was read fails.
+#[test]
+fn a_snapshot_that_nobody_takes_is_removed() {
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    machine.set("a", Expiry::After(50));
+    machine.commit(&[]).unwrap();
+    let (kept, mut sent) = (machine.head.generation, Vec::new());
+    machine.snapshot().unwrap()(&mut sent).unwrap();
+    let restore = machine.restorer();
+    let put_down = || restore(&mut &sent[..]).unwrap();
+    let restored = put_down();
+    assert_eq!(store.generations().len(), 2);
+    drop(restored);
+    store.await_generations(&[kept]);
+
+    machine.restore(put_down(), &[]).unwrap();
+    drop(put_down());
+    // One after the other.
+    store.await_generations(&[machine.head.generation]);
+    assert_eq!(machine.count(), Answer::Integer(1));
 }
 
 /// kill -9 and a full disk end a write anywhere; behind it are the zeros of a file that has room.
