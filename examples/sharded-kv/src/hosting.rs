@@ -22,7 +22,7 @@ use crate::state::{Replica, State};
 /// Groups that are created or opened at the same time.
 const OPENING_MAX: usize = 64;
 
-/// Between two looks for replicas that the disk stopped.
+/// Between two looks for what the disk stopped.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Written into the data directory once the first start is over. From then on the disk says which groups this node
@@ -45,6 +45,15 @@ pub(crate) enum RebuildError {
     Rebuild(#[from] RebuildGroupError),
     #[error("it is rebuilt, and can't be opened: {0}")]
     Open(#[from] CreateGroupError),
+}
+
+/// Why nothing more can be written until the node is started again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Replica(QuarantineReason),
+    #[error("the keys are not written any more: {0}")]
+    State(io::Error),
 }
 
 /// A node's replicas, by the place of their group in the shard map.
@@ -122,7 +131,15 @@ impl Hosting {
 
     /// Returns once the disk failed to write, with the reason. Logs and keys take no further write then, also when there
     /// is room again, until they are opened anew.
-    pub(crate) async fn failed(&self) -> QuarantineReason {
+    pub(crate) async fn failed(&self) -> Failure {
+        tokio::select! {
+            biased;
+            reason = self.replica_failed() => Failure::Replica(reason),
+            error = self.state_failed() => Failure::State(error),
+        }
+    }
+
+    async fn replica_failed(&self) -> QuarantineReason {
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             ticks.tick().await;
@@ -139,6 +156,17 @@ impl Hosting {
             });
             if let Some(reason) = failed.last() {
                 return reason;
+            }
+        }
+    }
+
+    /// What replicas can't tell while they wait for a write that never ends.
+    async fn state_failed(&self) -> io::Error {
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.state.check_takes_writes().await {
+                return error;
             }
         }
     }

@@ -4,9 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raftyard::{
-    Compaction, CreateGroupError, GroupId, NodeId, OpenError, QuarantineReason, RaftHost, TlsError, TlsNetwork, Tuning,
-};
+use raftyard::{Compaction, CreateGroupError, GroupId, NodeId, OpenError, RaftHost, TlsError, TlsNetwork, Tuning};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -15,7 +13,7 @@ use crate::bell::FirstDeadlines;
 use crate::config::{NodeConfig, PeerConfig};
 use crate::dial::Dial;
 use crate::expiry;
-use crate::hosting::Hosting;
+use crate::hosting::{Failure, Hosting};
 use crate::node::Node;
 use crate::nodes_file::{self, NodesFileError};
 use crate::number_file::{self, NumberFileError};
@@ -57,11 +55,11 @@ pub(crate) enum StartError {
 
 /// The disk did not take a write: it may have been full.
 #[derive(Debug, thiserror::Error)]
-#[error("node {}: nothing can be written to {} until the node is started again: {reason}", node.0, dir.display())]
+#[error("node {}: nothing can be written to {} until the node is started again: {failure}", node.0, dir.display())]
 pub(crate) struct FailedError {
     node: NodeId,
     dir: PathBuf,
-    reason: QuarantineReason,
+    failure: Failure,
 }
 
 /// A node that serves clients.
@@ -155,7 +153,7 @@ impl RunningNode {
         FailedError {
             node: self.host.node(),
             dir: self.data_dir.clone(),
-            reason: self.node.hosting().failed().await,
+            failure: self.node.hosting().failed().await,
         }
     }
 

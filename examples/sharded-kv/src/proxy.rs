@@ -14,6 +14,7 @@ use raftyard::{Consistency, NodeId};
 
 use crate::dial::Dial;
 use crate::machine::{Command, Query};
+use crate::replies::Room;
 use crate::resp::Reply;
 use crate::topology::Member;
 use crate::upstream::{Forwarded, Patience, Upstream};
@@ -113,15 +114,20 @@ impl Proxy {
     }
 
     /// Forwards `request` to `leader`, after those that were forwarded to it before. It is sent whether or not the reply is
-    /// awaited, as long as the proxy lives.
-    pub(crate) fn forward(&mut self, leader: &Member, request: &Request) -> impl Future<Output = Reply> + Send + use<> {
+    /// awaited, as long as the proxy lives. `room` is for the reply.
+    pub(crate) fn forward(
+        &mut self,
+        leader: &Member,
+        request: &Request,
+        room: Room,
+    ) -> impl Future<Output = Reply> + Send + use<> {
         let dial = &self.dial;
         let open = || Upstream::open(Arc::clone(dial), leader.resp.clone(), PATIENCE);
         let upstream = self.upstreams.entry(leader.node).or_insert_with(open);
         if upstream.has_ended() {
             *upstream = open();
         }
-        let outcome = upstream.send(request.arguments.clone());
+        let outcome = upstream.send(request.arguments.clone(), room);
         let is_write = matches!(request.work, Work::Write(_));
         async move {
             match outcome.await {

@@ -3,7 +3,8 @@
 //! A client that asks for much in few bytes and takes nothing of it would otherwise make a node hold all of it. The reply
 //! that a connection sends next always has room. What is asked beside it is counted, for the connection and for the node:
 //! a read that finds no room gives nothing, and is asked again when its turn has come; a write that returns values is begun
-//! only when there is room for the longest that it may return.
+//! only when there is room for the longest that it may return. What another node gave, as a proxy's connection waits for it,
+//! is held already: it is counted all the same, and nothing is begun after it until there is room again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -101,19 +102,32 @@ impl Room {
         has_room
     }
 
+    /// Takes room for a reply that is held already, with what was taken before. If there is none, nothing is begun until
+    /// nothing is in flight.
+    pub(crate) fn hold(&self, bytes: usize) {
+        let more = bytes.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        if !self.count(more) && !self.is_next {
+            self.replies.is_full.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn add(&self, bytes: usize) -> bool {
+        let has_room = self.count(bytes) || self.is_next;
+        if !has_room {
+            self.give_back();
+        }
+        has_room
+    }
+
+    /// Whether they fit.
+    fn count(&self, bytes: usize) -> bool {
         if bytes < COUNTED_BYTES_MIN {
             return true;
         }
         let of_connection = self.replies.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let of_node = self.replies.node.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = of_connection <= CONNECTION_BYTES_MAX && of_node <= NODE_BYTES_MAX;
-        if !fits && !self.is_next {
-            self.give_back();
-            return false;
-        }
-        true
+        of_connection <= CONNECTION_BYTES_MAX && of_node <= NODE_BYTES_MAX
     }
 
     fn give_back(&self) {
@@ -128,6 +142,13 @@ impl Drop for Room {
         if *self.bytes.get_mut() > 0 {
             self.give_back();
         }
+    }
+}
+
+#[cfg(test)]
+impl NodeReplies {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 

@@ -118,6 +118,20 @@ impl State {
         removed.map_err(io::Error::other)?
     }
 
+    /// Whether keys can be written still.
+    ///
+    /// # Errors
+    ///
+    /// Not until they are opened anew. Groups that wait for a write may never say so.
+    pub(crate) async fn check_takes_writes(&self) -> io::Result<()> {
+        let Self::Disk(store) = self else {
+            return Ok(());
+        };
+        let store = Arc::clone(store);
+        let looked = tokio::task::spawn_blocking(move || store.check_takes_writes()).await;
+        looked.map_err(io::Error::other)?
+    }
+
     /// As [`RaftHost::create_group`].
     pub(crate) async fn create_group(
         &self,

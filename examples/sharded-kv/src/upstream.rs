@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::address::HostPort;
 use crate::dial::Dial;
+use crate::replies::Room;
 use crate::resp::{Reply, ReplyError, ReplyParser, encode_command};
 use crate::stream::Stream;
 
@@ -80,8 +81,20 @@ struct Pending {
     reply: ReplySender,
 }
 
-/// Dropped without a word: the command is lost.
-type ReplySender = oneshot::Sender<Result<Delivered, Failure>>;
+/// Who is owed a reply.
+#[derive(Debug)]
+struct ReplySender {
+    /// Dropped without a word: the command is lost.
+    outcome: oneshot::Sender<Result<Delivered, Failure>>,
+    room: Room,
+}
+
+impl ReplySender {
+    fn fail(self, failure: Failure) {
+        // Who waited may be gone.
+        drop(self.outcome.send(Err(failure)));
+    }
+}
 
 #[derive(Debug)]
 enum Failure {
@@ -92,7 +105,8 @@ enum Failure {
 #[derive(Debug)]
 struct Delivered {
     reply: Reply,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Upstream {
@@ -112,13 +126,11 @@ impl Upstream {
     }
 
     /// Sends a command, after those that were sent before. The place is taken by the call. Who calls bounds what is in
-    /// flight.
-    pub(crate) fn send(&self, arguments: Vec<Bytes>) -> impl Future<Output = Forwarded> + Send + use<> {
+    /// flight. `room` is for the reply.
+    pub(crate) fn send(&self, arguments: Vec<Bytes>, room: Room) -> impl Future<Output = Forwarded> + Send + use<> {
         let (sender, outcome) = oneshot::channel();
-        let queued = self.commands.send(Pending {
-            arguments,
-            reply: sender,
-        });
+        let reply = ReplySender { outcome: sender, room };
+        let queued = self.commands.send(Pending { arguments, reply });
         async move {
             if queued.is_err() {
                 return Forwarded::NotSent;
@@ -145,8 +157,7 @@ async fn run(dial: Arc<Dial>, address: HostPort, patience: Patience, mut command
     }
     commands.close();
     while let Some(pending) = commands.recv().await {
-        // Who waited may be gone.
-        drop(pending.reply.send(Err(Failure::NotSent)));
+        pending.reply.fail(Failure::NotSent);
     }
 }
 
@@ -261,7 +272,7 @@ async fn receive(
     silence: Duration,
     mut awaited: UnboundedReceiver<ReplySender>,
 ) -> Result<(), UpstreamError> {
-    let room = Arc::new(Semaphore::new(usize::try_from(REPLY_BYTES_MAX).unwrap_or(usize::MAX)));
+    let places = Arc::new(Semaphore::new(usize::try_from(REPLY_BYTES_MAX).unwrap_or(usize::MAX)));
     let (mut parser, mut input) = (ReplyParser::default(), BytesMut::new());
     loop {
         let waiting = tokio::select! {
@@ -280,7 +291,7 @@ async fn receive(
                 Ok(Some(found)) => break found,
                 Ok(None) => {}
                 Err(error) => {
-                    drop(waiting.send(Err(Failure::Unreadable(error))));
+                    waiting.fail(Failure::Unreadable(error));
                     return Err(error.into());
                 }
             }
@@ -291,11 +302,18 @@ async fn receive(
             }
         };
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(REPLY_BYTES_MAX);
-        let Ok(room) = Arc::clone(&room).acquire_many_owned(wanted).await else {
+        let ReplySender { outcome, room } = waiting;
+        // It is there, however long it waits for its place.
+        room.hold(bytes);
+        let Ok(place) = Arc::clone(&places).acquire_many_owned(wanted).await else {
             return Ok(());
         };
         // Who waited may be gone.
-        drop(waiting.send(Ok(Delivered { reply, _room: room })));
+        drop(outcome.send(Ok(Delivered {
+            reply,
+            _room: room,
+            _place: place,
+        })));
     }
 }
 

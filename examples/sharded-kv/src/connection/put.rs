@@ -79,7 +79,7 @@ impl<'a> Connection<'a> {
             Route::Nowhere => None,
         };
         match leader {
-            Some(leader) => Started::Later(self.proxy.forward(&leader, request).boxed()),
+            Some(leader) => Started::Later(self.proxy.forward(&leader, request, room).boxed()),
             None => Started::Ready(not_served()),
         }
     }

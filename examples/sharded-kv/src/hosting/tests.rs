@@ -20,7 +20,7 @@ const HASTE: Duration = Duration::from_secs(1);
 /// Two nodes with keys on disk, and one group of both; the first one leads it.
 struct Pair {
     nodes: [Arc<Hosting>; 2],
-    _dirs: Vec<TempDir>,
+    dirs: Vec<TempDir>,
 }
 
 impl Pair {
@@ -43,7 +43,7 @@ impl Pair {
         for node in &nodes {
             node.create(PLACE, vec![NodeId(1), NodeId(2)]).await.unwrap();
         }
-        let pair = Self { nodes, _dirs: dirs };
+        let pair = Self { nodes, dirs };
         let leader = pair.replica(1).wait_for_leader().await.unwrap();
         if leader != NodeId(1) {
             pair.replica(1).transfer_leadership(NodeId(1)).await.unwrap();
@@ -124,6 +124,19 @@ fn a_replica_that_comes_while_another_is_removed_keeps_its_keys() {
         }
         pair.shutdown().await;
     });
+}
+
+/// Replicas that wait for a write can't: it may never end then.
+#[tokio::test]
+async fn keys_that_can_not_be_written_any_more_are_noticed_whatever_replicas_say() {
+    let pair = Pair::start().await;
+    let node = &pair.nodes[1];
+    let State::Disk(store) = &node.state else { panic!() };
+    assert!(tokio::time::timeout(HASTE, node.failed()).await.is_err());
+    store.fail(pair.dirs[1].path());
+    let failure = tokio::time::timeout(PATIENCE, node.failed()).await.unwrap();
+    assert!(matches!(failure, Failure::State(_)), "{failure}");
+    pair.shutdown().await;
 }
 
 #[tokio::test]

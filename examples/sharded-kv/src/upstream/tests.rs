@@ -5,6 +5,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::replies::{NodeReplies, Replies};
 
 const PATIENT: Patience = Patience {
     connect: Duration::from_secs(20),
@@ -15,6 +16,13 @@ fn words(line: &str) -> Vec<Bytes> {
     line.split(' ')
         .map(|word| Bytes::copy_from_slice(word.as_bytes()))
         .collect()
+}
+
+impl Upstream {
+    /// Asks as one who is told next.
+    fn ask(&self, arguments: Vec<Bytes>) -> impl Future<Output = Forwarded> + Send + use<> {
+        self.send(arguments, Arc::new(Replies::new(Arc::default())).next_room())
+    }
 }
 
 /// Another node, played by the test.
@@ -70,7 +78,7 @@ fn bulk(outcome: Forwarded) -> String {
 #[tokio::test]
 async fn each_command_gets_its_own_reply() {
     let (upstream, mut peer) = Peer::open(PATIENT, WELCOME).await;
-    let mut outcomes: Vec<_> = (0..100).map(|n| upstream.send(words(&format!("GET {n}")))).collect();
+    let mut outcomes: Vec<_> = (0..100).map(|n| upstream.ask(words(&format!("GET {n}")))).collect();
     // Nobody waits for these any more: their replies must not reach anybody else.
     drop(outcomes.drain(10..20));
     for number in 0..100 {
@@ -86,7 +94,7 @@ async fn each_command_gets_its_own_reply() {
 #[tokio::test]
 async fn what_was_sent_when_the_connection_broke_is_lost() {
     let (upstream, mut peer) = Peer::open(PATIENT, WELCOME).await;
-    let outcomes: Vec<_> = (0..3).map(|n| upstream.send(words(&format!("INCR {n}")))).collect();
+    let outcomes: Vec<_> = (0..3).map(|n| upstream.ask(words(&format!("INCR {n}")))).collect();
     for number in 0..3 {
         assert_eq!(peer.command(2).await, format!("INCR {number}"));
     }
@@ -100,7 +108,7 @@ async fn what_was_sent_when_the_connection_broke_is_lost() {
         ),
         "{outcomes:?}"
     );
-    let later = upstream.send(words("GET k")).await;
+    let later = upstream.ask(words("GET k")).await;
     assert!(matches!(later, Forwarded::NotSent), "{later:?}");
     assert!(upstream.has_ended());
 }
@@ -112,7 +120,7 @@ async fn a_silent_node_is_given_up() {
         ..PATIENT
     };
     let (upstream, mut peer) = Peer::open(patience, WELCOME).await;
-    let (first, second) = (upstream.send(words("INCR a")), upstream.send(words("INCR b")));
+    let (first, second) = (upstream.ask(words("INCR a")), upstream.ask(words("INCR b")));
     peer.command(2).await;
     assert!(matches!(first.await, Forwarded::Lost));
     assert!(matches!(second.await, Forwarded::Lost));
@@ -125,7 +133,7 @@ async fn nothing_is_sent_without_a_welcome() {
     let address: HostPort = listener.local_addr().unwrap().to_string().parse().unwrap();
     drop(listener);
     let outcome = Upstream::open(Arc::default(), address, PATIENT)
-        .send(words("INCR k"))
+        .ask(words("INCR k"))
         .await;
     assert!(matches!(outcome, Forwarded::NotSent), "{outcome:?}");
 
@@ -135,7 +143,7 @@ async fn nothing_is_sent_without_a_welcome() {
         "HTTP/1.1 400 Bad Request\r\n",
     ] {
         let (upstream, mut peer) = Peer::open(PATIENT, welcome).await;
-        let outcome = upstream.send(words("INCR k")).await;
+        let outcome = upstream.ask(words("INCR k")).await;
         assert!(matches!(outcome, Forwarded::NotSent), "{welcome}: {outcome:?}");
         assert_eq!(peer.line().await, "");
     }
@@ -146,14 +154,14 @@ async fn nothing_is_sent_without_a_welcome() {
         ..PATIENT
     };
     let (upstream, _peer) = Peer::open(patience, "").await;
-    let outcome = upstream.send(words("INCR k")).await;
+    let outcome = upstream.ask(words("INCR k")).await;
     assert!(matches!(outcome, Forwarded::NotSent), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn what_is_no_reply_ends_the_connection() {
     let (upstream, mut peer) = Peer::open(PATIENT, WELCOME).await;
-    let (first, second) = (upstream.send(words("GET a")), upstream.send(words("GET b")));
+    let (first, second) = (upstream.ask(words("GET a")), upstream.ask(words("GET b")));
     peer.command(2).await;
     peer.command(2).await;
     peer.say("?\r\n").await;
@@ -168,14 +176,14 @@ async fn what_is_no_reply_ends_the_connection() {
     let (upstream, mut peer) = Peer::open(PATIENT, WELCOME).await;
     peer.say("+OK\r\n").await;
     assert_eq!(peer.line().await, "", "it is closed");
-    assert!(matches!(upstream.send(words("GET a")).await, Forwarded::NotSent));
+    assert!(matches!(upstream.ask(words("GET a")).await, Forwarded::NotSent));
 }
 
 #[tokio::test]
 async fn replies_that_nobody_takes_are_not_received_without_end() {
     let (upstream, mut peer) = Peer::open(PATIENT, WELCOME).await;
     let count = 64;
-    let outcomes: Vec<_> = (0..count).map(|_| upstream.send(words("GET k"))).collect();
+    let outcomes: Vec<_> = (0..count).map(|_| upstream.ask(words("GET k"))).collect();
     for _ in 0..count {
         peer.command(2).await;
     }
@@ -197,6 +205,33 @@ async fn replies_that_nobody_takes_are_not_received_without_end() {
     tokio::join!(all, take);
 }
 
+#[tokio::test]
+async fn replies_of_another_node_are_counted_until_they_are_taken() {
+    let (upstream, mut peer) = Peer::open(PATIENT, WELCOME).await;
+    let node = Arc::new(NodeReplies::default());
+    let replies = Arc::new(Replies::new(Arc::clone(&node)));
+    let ask = || upstream.send(words("MGET k"), replies.room(0, false).unwrap());
+    let outcomes = [ask(), ask()];
+    let value = format!("${0}\r\n{1}\r\n", 4 << 20, "v".repeat(4 << 20));
+    let reply = format!("*5\r\n{}", value.repeat(5));
+    for _ in &outcomes {
+        peer.command(2).await;
+        peer.say(&reply).await;
+    }
+    // One was delivered, the other one waits for its place.
+    let counted = async {
+        while node.bytes() < 40 << 20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), counted).await.unwrap();
+    assert!(replies.is_full(), "nothing more is begun");
+    for outcome in outcomes {
+        assert!(matches!(outcome.await, Forwarded::Answered(Reply::Array(_))));
+    }
+    assert_eq!(node.bytes(), 0);
+}
+
 /// Otherwise clients would take the descriptors that the log needs.
 #[tokio::test]
 async fn one_connection_too_many_is_not_made() {
@@ -212,7 +247,7 @@ async fn one_connection_too_many_is_not_made() {
     let second = open();
     tokio::select! {
         _ = listener.accept() => panic!("it was made"),
-        outcome = second.send(words("GET k")) => assert!(matches!(outcome, Forwarded::NotSent), "{outcome:?}"),
+        outcome = second.ask(words("GET k")) => assert!(matches!(outcome, Forwarded::NotSent), "{outcome:?}"),
     }
     drop(first);
     let connected = async {
@@ -220,7 +255,7 @@ async fn one_connection_too_many_is_not_made() {
             let upstream = open();
             tokio::select! {
                 _ = listener.accept() => return,
-                _ = upstream.send(words("GET k")) => {}
+                _ = upstream.ask(words("GET k")) => {}
             }
         }
     };

@@ -62,8 +62,21 @@ pub(crate) struct DiskKv {
     is_damaged: bool,
 }
 
-/// A snapshot that was put down.
-pub(crate) struct Restored(Head);
+/// A snapshot that was put down. It is removed, in the background, unless it took the place of what was there.
+pub(crate) struct Restored {
+    store: Arc<Store>,
+    head: Head,
+    /// It may be what a group has.
+    is_taken: bool,
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.store.discard(self.head.generation);
+        }
+    }
+}
 
 impl DiskKv {
     /// Opens what there is of a group; one that is damaged begins anew.
@@ -195,12 +208,20 @@ impl DiskStateMachine for DiskKv {
 
     fn restorer(&self) -> impl Fn(&mut dyn io::Read) -> io::Result<Restored> + Send + 'static {
         let store = Arc::clone(&self.store);
-        move |from: &mut dyn io::Read| stream::read(&store, from).map(Restored)
+        move |from: &mut dyn io::Read| {
+            Ok(Restored {
+                head: stream::read(&store, from)?,
+                store: Arc::clone(&store),
+                is_taken: false,
+            })
+        }
     }
 
-    fn restore(&mut self, Restored(mut head): Restored, records: &[Record]) -> io::Result<()> {
+    fn restore(&mut self, mut restored: Restored, records: &[Record]) -> io::Result<()> {
         let mut batch = self.store.batch();
         self.remove_records(&mut batch, records)?;
+        restored.is_taken = true;
+        let mut head = restored.head;
         self.hashes.clear();
         self.commit_batch(batch, &mut head, records)?;
         self.store.discard(self.head.generation);

@@ -160,6 +160,16 @@ impl Store {
         self.database.persist(PersistMode::SyncAll).map_err(other)
     }
 
+    /// Whether it takes writes still. Once one failed, or what is done in the background, it takes none until it is opened
+    /// anew. Whom it was holding back it never lets go then. This does not wait behind them: they have written already.
+    ///
+    /// # Errors
+    ///
+    /// It takes none any more.
+    pub(crate) fn check_takes_writes(&self) -> io::Result<()> {
+        self.database.persist(PersistMode::Buffer).map_err(other)
+    }
+
     pub(super) fn head(&self, group: GroupId) -> io::Result<Option<Head>> {
         let row = self.rows.get(rows::prefix(Kind::Head, group.0)).map_err(other)?;
         row.map(|row| Head::decode(&row)).transpose()

@@ -5,6 +5,8 @@ mod memory;
 pub(in crate::machine) mod support;
 mod torture;
 
+use std::time::{Duration, Instant};
+
 use raftyard::{GroupId, StateMachine};
 
 use self::support::{TestStore, record, records};
@@ -206,13 +208,36 @@ fn what_was_put_down_and_never_restored_is_removed() {
     machine.commit(&[]).unwrap();
     let (kept, mut sent) = (machine.head.generation, Vec::new());
     machine.snapshot().unwrap()(&mut sent).unwrap();
-    machine.restorer()(&mut &sent[..]).unwrap();
+    stream::read(&store.store, &mut &sent[..]).unwrap();
     assert_eq!(store.generations().len(), 2);
     drop(machine);
     let store = store.reopen(|_| true);
     store.await_generations(&[kept]);
     let all = store.store.deadlines(kept, Timestamp(0), Timestamp(u64::MAX));
     assert_eq!(all.count(), 1);
+}
+
+/// The replica was destroyed meanwhile, or has got another one, or the checksum of what was read fails.
+#[test]
+fn a_snapshot_that_nobody_takes_is_removed() {
+    let store = TestStore::new();
+    let mut machine = store.machine(GroupId(1));
+    machine.set("a", Expiry::After(50));
+    machine.commit(&[]).unwrap();
+    let (kept, mut sent) = (machine.head.generation, Vec::new());
+    machine.snapshot().unwrap()(&mut sent).unwrap();
+    let restore = machine.restorer();
+    let put_down = || restore(&mut &sent[..]).unwrap();
+    let restored = put_down();
+    assert_eq!(store.generations().len(), 2);
+    drop(restored);
+    store.await_generations(&[kept]);
+
+    machine.restore(put_down(), &[]).unwrap();
+    drop(put_down());
+    // One after the other.
+    store.await_generations(&[machine.head.generation]);
+    assert_eq!(machine.count(), Answer::Integer(1));
 }
 
 /// kill -9 and a full disk end a write anywhere; behind it are the zeros of a file that has room.
@@ -277,6 +302,40 @@ fn a_start_writes_once_more_what_journals_hold() {
         "it was written to"
     );
     assert!(std::fs::read(&journal).unwrap() == whole, "nothing of it changed");
+}
+
+/// As many as this of what waits to become tables, and the database holds writers back.
+const SEALED_MAX: usize = 4;
+
+/// The writer that is held back is never let go then: nobody else would tell.
+#[test]
+fn a_database_that_fails_while_it_holds_writers_back_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody makes tables.
+    let store = Store::open_with(dir.path(), 0, |_| true).unwrap();
+    let name = |n: usize| rows::record(GroupId(1), &n.to_le_bytes());
+    let put = move |store: &Store, n| {
+        let mut batch = store.batch();
+        batch.insert(&store.rows, name(n), "v");
+        batch.commit()
+    };
+    for n in 0..SEALED_MAX {
+        put(&store, n).unwrap();
+        store.rows.rotate_memtable().unwrap();
+    }
+    let writer = std::thread::spawn({
+        let store = Arc::clone(&store);
+        move || put(&store, SEALED_MAX)
+    });
+    let start = Instant::now();
+    while !store.rows.contains_key(name(SEALED_MAX)).unwrap() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::yield_now();
+    }
+    store.check_takes_writes().unwrap();
+    store.fail(dir.path());
+    store.check_takes_writes().unwrap_err();
+    assert!(!writer.is_finished(), "it still waits");
 }
 
 /// What was loaded before differs: replicas cut the log into batches as it comes.

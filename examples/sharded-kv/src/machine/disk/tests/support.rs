@@ -1,5 +1,6 @@
 //! A store for a test, and what tests do to the machines in it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -49,6 +50,14 @@ impl TestStore {
             assert!(start.elapsed() < Duration::from_secs(30), "{:?}", self.generations());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+impl Store {
+    /// Its disk, in this directory, fails from here on.
+    pub(crate) fn fail(&self, dir: &Path) {
+        std::fs::rename(dir.join("keyspaces"), dir.join("elsewhere")).unwrap();
+        self.rows.clear().unwrap_err();
     }
 }
 
