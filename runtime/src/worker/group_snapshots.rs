@@ -54,8 +54,12 @@ impl GroupActor {
                 }
                 None
             }
+            SnapshotEvent::Viewed { size } => {
+                self.snapshots.viewed(size);
+                None
+            }
             SnapshotEvent::Sent { to, through } => {
-                self.snapshots.sent(through);
+                self.snapshots.sent(to, through);
                 Some(Input::SnapshotDone { to, through })
             }
         }
@@ -149,7 +153,7 @@ impl GroupActor {
             view,
         };
         if self.shared.snapshots.push(work) {
-            self.snapshots.sending();
+            self.snapshots.sending(to);
         }
         true
     }
@@ -209,6 +213,9 @@ impl GroupActor {
     /// Takes a snapshot if enough was applied since the last one; a state on disk is synced instead. What is
     /// applied may not be durable here yet: it does not count before.
     pub(super) fn snapshot_if_due(&mut self, now: Moment) {
+        if self.snapshots.is_followed() {
+            self.snapshots.peers_are_at(&self.core.peers(), self.core.applied());
+        }
         if self.quarantined || !self.snapshots.is_due(self.core.applied(), now) {
             return;
         }
