@@ -55,11 +55,11 @@ impl GroupActor {
                 None
             }
             SnapshotEvent::Viewed { size } => {
-                self.snapshots.viewed(size);
+                self.snapshots.viewed(size, now);
                 None
             }
             SnapshotEvent::Sent { to, through } => {
-                self.snapshots.sent(to, through);
+                self.snapshots.sent(to, through, now);
                 Some(Input::SnapshotDone { to, through })
             }
         }
@@ -127,7 +127,7 @@ impl GroupActor {
     /// failed: it asks again when the peer answers a heartbeat, and otherwise never would.
     pub(super) fn send_snapshots(&mut self, now: Moment) {
         let mut peers = std::mem::take(&mut self.shared.effects.borrow_mut().snapshots);
-        peers.retain(|peer| !self.send_snapshot(*peer));
+        peers.retain(|peer| !self.send_snapshot(*peer, now));
         if peers.is_empty() || self.quarantined {
             return;
         }
@@ -139,9 +139,9 @@ impl GroupActor {
 
     /// Whether there is one to be sent. What is compacted is in a snapshot, or durable in a state on disk; but that may
     /// be being replaced by a received one, or ahead of a log that is being repaired.
-    fn send_snapshot(&mut self, to: NodeId) -> bool {
+    fn send_snapshot(&mut self, to: NodeId, now: Moment) -> bool {
         let to_witness = self.core.membership().is_witness(to);
-        let Some((last, view)) = self.pick_snapshot(to_witness) else {
+        let Some((last, view)) = self.pick_snapshot(to_witness, now) else {
             return false;
         };
         let work = SnapshotWork::Send {
@@ -159,7 +159,7 @@ impl GroupActor {
     }
 
     /// The snapshot for a peer that needs one, and what is to be written into it first.
-    fn pick_snapshot(&mut self, to_witness: bool) -> Option<(LogId, Option<View>)> {
+    fn pick_snapshot(&mut self, to_witness: bool, now: Moment) -> Option<(LogId, Option<View>)> {
         if !self.machine.is_on_disk() {
             return self.snapshots.newest().map(|last| (last, None));
         }
@@ -171,6 +171,9 @@ impl GroupActor {
             // What it received itself is still being restored, and there to be sent.
             return Some((base, None)).filter(|_| self.core.applied() >= self.ahead);
         };
+        if !to_witness && !self.snapshots.may_offer(now) {
+            return None;
+        }
         let encode = self.view()?;
         if !to_witness {
             // What a witness gets has no state, and is no file that others could be sent.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// After one failed the next is not written before so long, in milliseconds: where there is no room, there is none for a
 /// while, and each try writes as much of the state as fits.
-const RETRY_MS: u64 = 5_000;
+pub(super) const RETRY_MS: u64 = 5_000;
 
 pub(crate) struct Snapshots {
     settings: Rc<Compaction>,
@@ -49,6 +49,8 @@ struct UnderWay {
     following: Vec<NodeId>,
     /// One is being written for a peer.
     is_viewing: bool,
+    /// One for a peer could not be written, or was written in vain; the next is not written before.
+    unviewed_until: Option<Moment>,
     /// Bytes of the last one that was written for a peer, as long as peers are being sent one or follow.
     viewed: u64,
     /// Snapshots before this are of no use once the log durably begins where it now does.
@@ -271,14 +273,17 @@ impl Snapshots {
 
     /// One that ends at `through` was sent, or one was not. What was written for peers may be removed by that: the next
     /// peer needs another. Who has it has yet to install it, and needs the log from there on: all that came meanwhile.
-    pub(crate) fn sent(&mut self, to: NodeId, through: Option<LogIndex>) {
+    pub(crate) fn sent(&mut self, to: NodeId, through: Option<LogIndex>, now: Moment) {
         let under_way = self.under_way();
         under_way.sending = under_way.sending.saturating_sub(1);
         if through.is_some() {
             under_way.following.push(to);
         }
         let is_it = |last: &mut LogId| through.is_none_or(|through| last.index == through);
-        under_way.outgoing.take_if(is_it);
+        let was_written = under_way.outgoing.take_if(is_it).is_some();
+        if was_written && through.is_none() {
+            under_way.unviewed_until = Some(now.plus(RETRY_MS));
+        }
     }
 
     /// One that is being sent and that a log which begins after `base` goes on from.
@@ -300,16 +305,25 @@ impl Snapshots {
         following.retain(|node| peers.iter().any(|peer| peer.node == *node && lags(peer)));
     }
 
+    /// Whether one may be written for a peer now: each try takes as much room as the state, or all that is left, and peers ask
+    /// again with each heartbeat that they answer.
+    pub(crate) fn may_offer(&self, now: Moment) -> bool {
+        let until = self.under_way.as_ref().and_then(|under_way| under_way.unviewed_until);
+        until.is_none_or(|until| until <= now)
+    }
+
     /// One is to be written for a peer.
     pub(crate) fn offer(&mut self, last: LogId) {
         let under_way = self.under_way();
         under_way.outgoing = Some(last);
         under_way.is_viewing = true;
+        under_way.unviewed_until = None;
     }
 
     /// The one that was to be written for a peer has so many bytes, or could not be written.
-    pub(crate) fn viewed(&mut self, size: Option<u64>) {
+    pub(crate) fn viewed(&mut self, size: Option<u64>, now: Moment) {
         let under_way = self.under_way();
+        under_way.unviewed_until = size.is_none().then(|| now.plus(RETRY_MS));
         under_way.is_viewing = false;
         under_way.viewed = size.unwrap_or(under_way.viewed);
     }
@@ -435,7 +449,7 @@ mod tests {
             !snapshots.is_due(LogIndex(u64::MAX), NOW),
             "how large it is is not known"
         );
-        snapshots.viewed(Some(2_000));
+        snapshots.viewed(Some(2_000), NOW);
         snapshots.count_applied(LogIndex(11), LogIndex(500), 999);
         assert!(!snapshots.is_due(LogIndex(500), NOW));
         snapshots.count_applied(LogIndex(501), LogIndex(501), 1);
@@ -449,10 +463,10 @@ mod tests {
             let mut snapshots = with_state_on_disk();
             snapshots.offer(LogId::new(1, 10));
             snapshots.sending(PEER);
-            snapshots.viewed(Some(2_000));
+            snapshots.viewed(Some(2_000), NOW);
             let (tail, applied) = (snapshots.settings.tail_entries, LogIndex(50_000));
             snapshots.count_applied(LogIndex(11), applied, 900);
-            snapshots.sent(PEER, Some(LogIndex(10)));
+            snapshots.sent(PEER, Some(LogIndex(10)), NOW);
             assert!(!snapshots.is_due(applied, NOW));
             snapshots.peers_are_at(&[peer_at(applied.0 - tail - 1)], applied);
             assert!(snapshots.is_followed() && !snapshots.is_due(applied, NOW));
@@ -480,11 +494,11 @@ mod tests {
             let mut snapshots = with_state_on_disk();
             snapshots.offer(LogId::new(1, 10));
             snapshots.sending(PEER);
-            snapshots.viewed(size);
-            snapshots.sent(PEER, None);
+            snapshots.viewed(size, NOW);
+            snapshots.sent(PEER, None, NOW);
             assert!(snapshots.is_due(LogIndex(10), NOW), "{size:?}");
-            snapshots.note_write(None);
-            assert!(snapshots.under_way.is_none(), "nothing is kept of it: {size:?}");
+            assert!(!snapshots.may_offer(Moment(NOW.0 + RETRY_MS - 1)), "{size:?}");
+            assert!(snapshots.may_offer(NOW.plus(RETRY_MS)), "{size:?}");
         }
     }
 
@@ -499,7 +513,7 @@ mod tests {
                 snapshots.sending(PEER);
             }
             assert_eq!(snapshots.outgoing(LogIndex(7)), Some(next));
-            snapshots.sent(PEER, through);
+            snapshots.sent(PEER, through, NOW);
             assert_eq!(snapshots.outgoing(LogIndex(1)), None, "through {through:?}");
         }
         let mut snapshots = after_one_of(10);
@@ -507,7 +521,7 @@ mod tests {
             snapshots.offer(last);
             snapshots.sending(PEER);
         }
-        snapshots.sent(PEER, Some(slow.index));
+        snapshots.sent(PEER, Some(slow.index), NOW);
         assert_eq!(
             snapshots.outgoing(LogIndex(7)),
             Some(next),
