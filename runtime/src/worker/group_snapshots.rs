@@ -5,7 +5,7 @@ use super::group_actor::GroupActor;
 use super::group_applies::state_failed;
 use crate::error::ExportError;
 use crate::quarantine::QuarantineReason;
-use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork, SyncDisk, View};
+use crate::snapshot::{Encode, Restored, SnapshotError, SnapshotEvent, SnapshotWork, SyncDisk, View};
 use raftyard_groups::{Input, LogId, LogIndex, Membership, Moment, NodeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl GroupActor {
                 last,
                 membership,
             }),
-            SnapshotEvent::Restored(restored) => self.restore(restored),
+            SnapshotEvent::Restored(restored) => self.restore(restored, now),
             SnapshotEvent::Rotted { last } => {
                 // A state on disk is written anew for the next peer.
                 if !self.machine.is_on_disk() {
@@ -65,7 +65,7 @@ impl GroupActor {
         }
     }
 
-    fn restore(&mut self, Restored { last, state }: Restored) -> Option<Input> {
+    fn restore(&mut self, Restored { last, state }: Restored, now: Moment) -> Option<Input> {
         let is_on_disk = self.machine.is_on_disk();
         // What arrived was checked: it is a disk that can't take it.
         let failed = |error: String| {
@@ -78,7 +78,16 @@ impl GroupActor {
             // Another took its place meanwhile.
             return None;
         }
-        let restored = state.map_err(failed).and_then(|state| {
+        if let Err(error @ SnapshotError::Io { .. }) = &state
+            && !is_on_disk
+        {
+            // It may be intact, and nothing was restored: so a start would see it, too.
+            tracing::error!(group = self.slot.group.0, last = %last, %error, "snapshot can't be read now");
+            self.snapshots.unread(last, now);
+            return None;
+        }
+        let state = state.map_err(|error| failed(error.to_string()));
+        let restored = state.and_then(|state| {
             let machine = &mut self.machine;
             match catch_unwind(AssertUnwindSafe(|| machine.restore(state, last))) {
                 Ok(Ok(())) => Ok(()),
@@ -113,8 +122,8 @@ impl GroupActor {
     /// Has the state of an installed snapshot read, once the log was durably replaced. In this order: a crash in
     /// between leaves a state that is behind its log, and the snapshot, which brings it there. A state that is
     /// ahead of its log would look like a log that lost what it acknowledged.
-    pub(super) fn restore_if_due(&mut self) {
-        if let Some(last) = self.snapshots.take_restorable(self.core.durable()) {
+    pub(super) fn restore_if_due(&mut self, now: Moment) {
+        if let Some(last) = self.snapshots.take_restorable(self.core.durable(), now) {
             self.shared.snapshots.push(SnapshotWork::Restore {
                 life: self.slot.life(),
                 last,

@@ -37,6 +37,8 @@ pub(crate) struct Snapshots {
 struct UnderWay {
     /// One from a peer, which takes the place of the state once it took that of the log.
     installing: Option<LogId>,
+    /// It could not be read; it is tried again then.
+    unread_until: Option<Moment>,
     /// One that was written for a peer and is still being sent: it serves others too.
     outgoing: Option<LogId>,
     /// One whose file is durable, and whose last entry may not be yet.
@@ -120,9 +122,11 @@ impl Snapshots {
         self.failed_until().is_none_or(|until| until <= now) && self.is_wanted(applied)
     }
 
-    /// When the next is due, if that has to wait because the last one failed.
+    /// When the next is due, or one is to be restored, if that has to wait because it failed.
     pub(crate) fn deadline(&self, applied: LogIndex) -> Option<Moment> {
-        self.failed_until().filter(|_| self.is_wanted(applied))
+        let next = self.failed_until().filter(|_| self.is_wanted(applied));
+        let unread = self.under_way.as_ref().and_then(|under_way| under_way.unread_until);
+        next.into_iter().chain(unread).min()
     }
 
     /// The next is due and can't be begun.
@@ -204,6 +208,7 @@ impl Snapshots {
         self.newest = Some(last);
         let under_way = self.under_way();
         under_way.installing = Some(last);
+        under_way.unread_until = None;
         under_way.useless = Some(last.index);
         under_way.failed_until = None;
         self.begun = last.index;
@@ -212,9 +217,20 @@ impl Snapshots {
 
     /// One whose state can be restored now: the log was durably replaced, so that it never begins before what
     /// the state machine has applied.
-    pub(crate) fn take_restorable(&mut self, durable: LogIndex) -> Option<LogId> {
+    pub(crate) fn take_restorable(&mut self, durable: LogIndex, now: Moment) -> Option<LogId> {
         let under_way = self.under_way.as_mut()?;
+        if under_way.unread_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        under_way.unread_until = None;
         under_way.installing.take_if(|last| last.index <= durable)
+    }
+
+    /// The one that is to be restored can't be read now.
+    pub(crate) fn unread(&mut self, last: LogId, now: Moment) {
+        let under_way = self.under_way();
+        under_way.installing = Some(last);
+        under_way.unread_until = Some(now.plus(RETRY_MS));
     }
 
     /// A state machine on disk took over the state of one: it has to be synced.

@@ -13,7 +13,7 @@ use crate::liveness::Board;
 use crate::machine::{Answer, DiskStateMachine, DiskTyped, ROOM, Record, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::{ReplicaState, StatusCell};
-use crate::snapshot::{Compaction, SnapshotEvent, SnapshotWork};
+use crate::snapshot::{Compaction, Restored, SnapshotError, SnapshotEvent, SnapshotWork};
 use crate::store::GroupRecord;
 use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
@@ -549,6 +549,44 @@ fn a_state_on_disk_that_could_not_be_written_or_sent_is_written_again_after_a_pa
         clock.0.fetch_add(1, Ordering::Relaxed);
         replica.hear(answers());
     }
+}
+
+/// What can't be read may be intact; what is damaged can't be had again.
+#[test]
+fn an_installed_snapshot_that_can_not_be_read_now_is_read_later() {
+    let clock = Arc::new(Hand::default());
+    let mut replica = single_by(clock.clone());
+    replica.lead();
+    let last = LogId::new(1, 1);
+    replica.snapshots.installed(last);
+    let is_read = |replica: &mut GroupActor| {
+        replica.turn(vec![GroupWork::Tick]);
+        let mut taken = Vec::new();
+        replica.shared.snapshots.take(&mut taken);
+        taken
+            .iter()
+            .any(|work| matches!(work, SnapshotWork::Restore { last: of, .. } if *of == last))
+    };
+    let fails = |replica: &mut GroupActor, error| {
+        let state = Err(error);
+        let restored = SnapshotEvent::Restored(Restored { last, state });
+        replica.turn(vec![GroupWork::Snapshot(restored)]);
+    };
+    assert!(is_read(&mut replica));
+    for _ in 0..2 {
+        let (name, source) = (String::new(), io::Error::other("too many open files"));
+        fails(&mut replica, SnapshotError::Io { name, source });
+        assert!(!replica.quarantined);
+        let until = clock.now().plus(RETRY_MS);
+        assert_eq!(replica.snapshots.deadline(replica.core.applied()), Some(until));
+        clock.0.fetch_add(RETRY_MS - 1, Ordering::Relaxed);
+        assert!(!is_read(&mut replica));
+        clock.0.fetch_add(1, Ordering::Relaxed);
+        assert!(is_read(&mut replica));
+    }
+    let (name, what) = (String::new(), "its checksum fails".to_owned());
+    fails(&mut replica, SnapshotError::Damaged { name, what });
+    assert!(replica.quarantined);
 }
 
 /// It is none, but its group takes it for a witness, and sends it no commands: its state lacks what was acknowledged. It
