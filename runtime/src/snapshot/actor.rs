@@ -39,7 +39,7 @@ pub(crate) struct Opened {
 /// The outcome of a restore that a group asked for.
 pub(crate) struct Restored {
     pub(crate) last: LogId,
-    pub(crate) state: Result<Box<dyn Any + Send>, String>,
+    pub(crate) state: Result<Box<dyn Any + Send>, SnapshotError>,
 }
 
 /// What the actor can be given.

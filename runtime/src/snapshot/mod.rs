@@ -45,7 +45,8 @@ pub struct Compaction {
     /// A group takes a snapshot once it applied this many entries since the last one.
     pub entries: u64,
     /// Or once these entries have this many bytes. A state whose snapshot is larger than this waits, in both cases,
-    /// until they have as many bytes as that snapshot.
+    /// until they have as many bytes as that snapshot; a state on disk, which has none, only while a peer is sent one and
+    /// catches up.
     pub bytes: u64,
     /// Entries before a snapshot's end that stay in the log, for followers that lag a little.
     pub tail_entries: u64,
@@ -148,6 +149,8 @@ pub(crate) enum SnapshotEvent {
     Restored(Restored),
     /// One that is to be sent is not what was written any more.
     Rotted { last: LogId },
+    /// The one that was to be written for a peer is durable, and has this many bytes; `None`: it failed to be.
+    Viewed { size: Option<u64> },
     /// A peer has all of one; `None`: it has not.
     Sent { to: NodeId, through: Option<LogIndex> },
 }

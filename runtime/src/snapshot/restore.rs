@@ -125,7 +125,6 @@ impl SnapshotActor {
             return;
         };
         let state = self.read_back(hosted.is_witness, SnapshotId::of(life, last), decode);
-        let state = state.map_err(|error| error.to_string());
         if state.is_ok() {
             self.counters.snapshots_installed.add(1);
         }

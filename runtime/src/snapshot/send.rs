@@ -33,7 +33,13 @@ impl SnapshotActor {
             return;
         }
         let id = SnapshotId::of(life, last);
-        let Some((seal, stateless)) = self.outgoing(id, to_witness, view) else {
+        let is_view = view.is_some() && !to_witness;
+        let outgoing = self.outgoing(id, to_witness, view);
+        if is_view {
+            let size = outgoing.as_ref().map(|(seal, _)| seal.size);
+            self.tell(life, SnapshotEvent::Viewed { size });
+        }
+        let Some((seal, stateless)) = outgoing else {
             // Whoever took it, and counts on it, has another one taken.
             self.tell(life, SnapshotEvent::Rotted { last });
             return self.tell(life, SnapshotEvent::Sent { to, through: None });

@@ -344,7 +344,7 @@ impl GroupActor {
         if let Some(last) = install {
             self.install(last);
         }
-        self.restore_if_due();
+        self.restore_if_due(now);
         self.snapshots.log.set_max(self.slot.tenancy.log_bytes_max());
         self.compact(now);
         let mut batches = 0;

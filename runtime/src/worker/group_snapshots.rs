@@ -5,7 +5,7 @@ use super::group_actor::GroupActor;
 use super::group_applies::state_failed;
 use crate::error::ExportError;
 use crate::quarantine::QuarantineReason;
-use crate::snapshot::{Encode, Restored, SnapshotEvent, SnapshotWork, SyncDisk, View};
+use crate::snapshot::{Encode, Restored, SnapshotError, SnapshotEvent, SnapshotWork, SyncDisk, View};
 use raftyard_groups::{Input, LogId, LogIndex, Membership, Moment, NodeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl GroupActor {
                 last,
                 membership,
             }),
-            SnapshotEvent::Restored(restored) => self.restore(restored),
+            SnapshotEvent::Restored(restored) => self.restore(restored, now),
             SnapshotEvent::Rotted { last } => {
                 // A state on disk is written anew for the next peer.
                 if !self.machine.is_on_disk() {
@@ -54,14 +54,18 @@ impl GroupActor {
                 }
                 None
             }
+            SnapshotEvent::Viewed { size } => {
+                self.snapshots.viewed(size, now);
+                None
+            }
             SnapshotEvent::Sent { to, through } => {
-                self.snapshots.sent(through);
+                self.snapshots.sent(to, through, now);
                 Some(Input::SnapshotDone { to, through })
             }
         }
     }
 
-    fn restore(&mut self, Restored { last, state }: Restored) -> Option<Input> {
+    fn restore(&mut self, Restored { last, state }: Restored, now: Moment) -> Option<Input> {
         let is_on_disk = self.machine.is_on_disk();
         // What arrived was checked: it is a disk that can't take it.
         let failed = |error: String| {
@@ -74,7 +78,16 @@ impl GroupActor {
             // Another took its place meanwhile.
             return None;
         }
-        let restored = state.map_err(failed).and_then(|state| {
+        if let Err(error @ SnapshotError::Io { .. }) = &state
+            && !is_on_disk
+        {
+            // It may be intact, and nothing was restored: so a start would see it, too.
+            tracing::error!(group = self.slot.group.0, last = %last, %error, "snapshot can't be read now");
+            self.snapshots.unread(last, now);
+            return None;
+        }
+        let state = state.map_err(|error| failed(error.to_string()));
+        let restored = state.and_then(|state| {
             let machine = &mut self.machine;
             match catch_unwind(AssertUnwindSafe(|| machine.restore(state, last))) {
                 Ok(Ok(())) => Ok(()),
@@ -109,8 +122,8 @@ impl GroupActor {
     /// Has the state of an installed snapshot read, once the log was durably replaced. In this order: a crash in
     /// between leaves a state that is behind its log, and the snapshot, which brings it there. A state that is
     /// ahead of its log would look like a log that lost what it acknowledged.
-    pub(super) fn restore_if_due(&mut self) {
-        if let Some(last) = self.snapshots.take_restorable(self.core.durable()) {
+    pub(super) fn restore_if_due(&mut self, now: Moment) {
+        if let Some(last) = self.snapshots.take_restorable(self.core.durable(), now) {
             self.shared.snapshots.push(SnapshotWork::Restore {
                 life: self.slot.life(),
                 last,
@@ -123,7 +136,7 @@ impl GroupActor {
     /// failed: it asks again when the peer answers a heartbeat, and otherwise never would.
     pub(super) fn send_snapshots(&mut self, now: Moment) {
         let mut peers = std::mem::take(&mut self.shared.effects.borrow_mut().snapshots);
-        peers.retain(|peer| !self.send_snapshot(*peer));
+        peers.retain(|peer| !self.send_snapshot(*peer, now));
         if peers.is_empty() || self.quarantined {
             return;
         }
@@ -135,9 +148,9 @@ impl GroupActor {
 
     /// Whether there is one to be sent. What is compacted is in a snapshot, or durable in a state on disk; but that may
     /// be being replaced by a received one, or ahead of a log that is being repaired.
-    fn send_snapshot(&mut self, to: NodeId) -> bool {
+    fn send_snapshot(&mut self, to: NodeId, now: Moment) -> bool {
         let to_witness = self.core.membership().is_witness(to);
-        let Some((last, view)) = self.pick_snapshot(to_witness) else {
+        let Some((last, view)) = self.pick_snapshot(to_witness, now) else {
             return false;
         };
         let work = SnapshotWork::Send {
@@ -149,13 +162,13 @@ impl GroupActor {
             view,
         };
         if self.shared.snapshots.push(work) {
-            self.snapshots.sending();
+            self.snapshots.sending(to);
         }
         true
     }
 
     /// The snapshot for a peer that needs one, and what is to be written into it first.
-    fn pick_snapshot(&mut self, to_witness: bool) -> Option<(LogId, Option<View>)> {
+    fn pick_snapshot(&mut self, to_witness: bool, now: Moment) -> Option<(LogId, Option<View>)> {
         if !self.machine.is_on_disk() {
             return self.snapshots.newest().map(|last| (last, None));
         }
@@ -167,6 +180,9 @@ impl GroupActor {
             // What it received itself is still being restored, and there to be sent.
             return Some((base, None)).filter(|_| self.core.applied() >= self.ahead);
         };
+        if !to_witness && !self.snapshots.may_offer(now) {
+            return None;
+        }
         let encode = self.view()?;
         if !to_witness {
             // What a witness gets has no state, and is no file that others could be sent.
@@ -209,6 +225,9 @@ impl GroupActor {
     /// Takes a snapshot if enough was applied since the last one; a state on disk is synced instead. What is
     /// applied may not be durable here yet: it does not count before.
     pub(super) fn snapshot_if_due(&mut self, now: Moment) {
+        if self.snapshots.is_followed() {
+            self.snapshots.peers_are_at(&self.core.peers(), self.core.applied());
+        }
         if self.quarantined || !self.snapshots.is_due(self.core.applied(), now) {
             return;
         }

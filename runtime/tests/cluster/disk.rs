@@ -339,6 +339,56 @@ async fn a_large_state_is_streamed_while_its_group_goes_on() {
     cluster.stop_all().await;
 }
 
+/// While the state is on its way much more comes into the log than a sync waits for otherwise. Were the log compacted then,
+/// what is sent would be followed by nothing, and the next one, which takes as long, just as little.
+#[tokio::test]
+async fn the_log_is_kept_from_the_end_of_what_is_being_sent_until_the_peer_has_caught_up() {
+    let compaction = Compaction {
+        bytes: 50_000,
+        tail_entries: 0,
+        // The whole takes about two seconds.
+        send_bytes_per_second: 4 << 20,
+        ..Compaction::default()
+    };
+    let mut cluster = Cluster::closed(3);
+    cluster.compaction = compaction;
+    cluster.tuning.election_timeout_ms = 4_000;
+    cluster.open_all().await;
+    let disks = disks(&cluster);
+    let replicas = create_in_memory(&cluster, &disks).await;
+    fill(&replicas, 0..1).await;
+    let away = a_follower(&cluster, &replicas).await;
+    let leader = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    cluster.stop(away).await;
+    let others = without(&replicas, away);
+    drop(replicas);
+    for _ in 0..16 {
+        propose(&others, &"x".repeat(500_000)).await;
+    }
+    compacted(&cluster, away, 16).await;
+    let host = cluster.host(leader).clone();
+    let synced = host.metrics().states_synced;
+    cluster.open(away).await;
+    let back = create_on(&cluster, away, 1, || Ok(disks[slot(away)].open()))
+        .await
+        .unwrap();
+    eventually("a part of it was sent", || host.metrics().snapshot_bytes_sent > 1 << 20).await;
+    for _ in 0..40 {
+        propose(&others, &"y".repeat(50_000)).await;
+    }
+    let applied = applied_by_leader(&others);
+    eventually("it applied all", || back.status().applied >= applied).await;
+    assert_eq!(host.metrics().snapshots_taken, 1, "one was enough");
+    assert_eq!(host.metrics().states_synced, synced);
+    eventually("the log is compacted as ever", || {
+        drop(others[0].propose("z".repeat(10_000)));
+        cluster.on_disk(leader, 1).base.index.0 >= applied
+    })
+    .await;
+    drop((back, others, host));
+    cluster.stop_all().await;
+}
+
 #[tokio::test]
 async fn a_state_does_not_get_ahead_of_its_own_log() {
     let mut cluster = Cluster::closed(3);

@@ -13,10 +13,11 @@ use crate::liveness::Board;
 use crate::machine::{Answer, DiskStateMachine, DiskTyped, ROOM, Record, StateMachine, Typed};
 use crate::metrics::Counters;
 use crate::registry::{ReplicaState, StatusCell};
-use crate::snapshot::{Compaction, SnapshotWork};
+use crate::snapshot::{Compaction, Restored, SnapshotError, SnapshotEvent, SnapshotWork};
 use crate::store::GroupRecord;
 use crate::tenancy::{GroupLimits, Tenancy};
 use crate::time::Timestamp;
+use crate::worker::snapshots::RETRY_MS;
 use crate::worker::{Export, Loaded, Purpose};
 use parking_lot::Mutex;
 use raftyard_groups::{
@@ -375,6 +376,10 @@ fn of_a_batch_what_was_committed_before_a_commit_failed_is_done_and_nothing_else
 /// A leader of which a log that begins after 5 was repaired up to 10, and whose state on disk has applied up to 8
 /// already. It has a learner.
 fn repaired() -> GroupActor {
+    repaired_by(Arc::new(MonotonicClock::default()))
+}
+
+fn repaired_by(clock: Arc<dyn Clock>) -> GroupActor {
     let mut create = create();
     let membership = Membership::new([NodeId(1)], [], [NodeId(2)]).unwrap();
     create.config.membership = Arc::new(membership.clone());
@@ -397,7 +402,7 @@ fn repaired() -> GroupActor {
         is_witness: false,
     };
     create.machine = Box::new(DiskTyped::open(Void::default(), &record, NodeId(1)).unwrap().0);
-    let mut replica = actor_of(create, Arc::new(MonotonicClock::default()));
+    let mut replica = actor_of(create, clock);
     replica.lead();
     replica
 }
@@ -415,6 +420,43 @@ impl GroupActor {
         })]);
     }
 
+    /// What the learner holds matches nowhere: not at the end of the leader's log, and not where that begins.
+    fn hear_that_all_is_missing(&mut self) {
+        let sent = std::mem::take(&mut self.shared.output.borrow_mut().send);
+        let refused = sent.iter().find_map(|message| match &message.body {
+            Body::Prompt(Prompt::Append { prev, .. }) => Some(prev.index),
+            _ => None,
+        });
+        for refused in [refused.unwrap(), LogIndex(5)] {
+            self.hear(Prompt::AppendRejected {
+                refused,
+                hint: LogId::ZERO,
+            });
+        }
+    }
+
+    /// Applies what its state on disk had applied before.
+    fn apply_again(&mut self) {
+        while self.core.applied() < self.ahead {
+            let loads = std::mem::take(&mut self.shared.output.borrow_mut().load);
+            assert!(!loads.is_empty(), "{:?}", self.core);
+            let loaded = loads.into_iter().map(|(life, load)| {
+                let entries = (load.from.0..=load.through.0.min(10)).map(|index| Entry {
+                    index: LogIndex(index),
+                    term: Term(1),
+                    payload: Payload::Noop,
+                });
+                GroupWork::Loaded(Box::new(Loaded {
+                    life,
+                    purpose: load.purpose,
+                    from: load.from,
+                    entries: entries.collect(),
+                }))
+            });
+            self.turn(loaded.collect());
+        }
+    }
+
     /// The last entries of the snapshots that it wanted sent.
     fn sent(&self) -> Vec<LogId> {
         let mut taken = Vec::new();
@@ -426,6 +468,16 @@ impl GroupActor {
             _ => None,
         });
         sent.collect()
+    }
+}
+
+/// What the learner says to a heartbeat.
+fn answers() -> Prompt {
+    Prompt::HeartbeatReply {
+        round: ReadRound::default(),
+        priority: 0,
+        commit: LogIndex::ZERO,
+        session: None,
     }
 }
 
@@ -444,52 +496,97 @@ fn a_state_that_is_ahead_of_its_log_is_not_exported() {
 #[test]
 fn a_peer_that_needs_a_snapshot_gets_one_once_there_is_one() {
     let mut replica = repaired();
-    let sent = std::mem::take(&mut replica.shared.output.borrow_mut().send);
-    let refused = sent.iter().find_map(|message| match &message.body {
-        Body::Prompt(Prompt::Append { prev, .. }) => Some(prev.index),
-        _ => None,
-    });
-    // What it holds matches nowhere: not at the end of the leader's log, and not where that begins.
-    for refused in [refused.unwrap(), LogIndex(5)] {
-        replica.hear(Prompt::AppendRejected {
-            refused,
-            hint: LogId::ZERO,
-        });
-    }
+    replica.hear_that_all_is_missing();
     assert!(replica.core.applied() < replica.ahead);
     assert_eq!(replica.sent(), [], "its state is ahead of its log");
-    let answers = || Prompt::HeartbeatReply {
-        round: ReadRound::default(),
-        priority: 0,
-        commit: LogIndex::ZERO,
-        session: None,
-    };
     replica.hear(answers());
     assert_eq!(replica.sent(), []);
-    while replica.core.applied() < replica.ahead {
-        let loads = std::mem::take(&mut replica.shared.output.borrow_mut().load);
-        assert!(!loads.is_empty(), "{:?}", replica.core);
-        let loaded = loads.into_iter().map(|(life, load)| {
-            let entries = (load.from.0..=load.through.0.min(10)).map(|index| Entry {
-                index: LogIndex(index),
-                term: Term(1),
-                payload: Payload::Noop,
-            });
-            GroupWork::Loaded(Box::new(Loaded {
-                life,
-                purpose: load.purpose,
-                from: load.from,
-                entries: entries.collect(),
-            }))
-        });
-        replica.turn(loaded.collect());
-    }
+    replica.apply_again();
     assert_eq!(replica.sent(), [], "asked for when the peer says something");
     replica.hear(answers());
     let sent = replica.sent();
     assert!(matches!(sent[..], [last] if last.index >= replica.ahead), "{sent:?}");
     replica.hear(answers());
     assert_eq!(replica.sent(), [], "one at a time");
+}
+
+/// A clock that a test moves. Milliseconds.
+#[derive(Debug, Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now(&self) -> Moment {
+        Moment(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(0)
+    }
+}
+
+/// Each try fills the disk again, and the logs of other groups find no room meanwhile. What a peer did not take was written
+/// in vain just as well.
+#[test]
+fn a_state_on_disk_that_could_not_be_written_or_sent_is_written_again_after_a_pause() {
+    let clock = Arc::new(Hand::default());
+    let mut replica = repaired_by(clock.clone());
+    replica.hear_that_all_is_missing();
+    replica.apply_again();
+    replica.hear(answers());
+    for size in [None, None, Some(10), Some(10)] {
+        assert_eq!(replica.sent().len(), 1, "{size:?}");
+        let failed = SnapshotEvent::Sent {
+            to: NodeId(2),
+            through: None,
+        };
+        let told = [SnapshotEvent::Viewed { size }, failed];
+        replica.turn(told.into_iter().map(GroupWork::Snapshot).collect());
+        for passed in [0, RETRY_MS - 1] {
+            clock.0.fetch_add(passed, Ordering::Relaxed);
+            replica.hear(answers());
+            assert_eq!(replica.sent(), [], "{size:?}");
+        }
+        clock.0.fetch_add(1, Ordering::Relaxed);
+        replica.hear(answers());
+    }
+}
+
+/// What can't be read may be intact; what is damaged can't be had again.
+#[test]
+fn an_installed_snapshot_that_can_not_be_read_now_is_read_later() {
+    let clock = Arc::new(Hand::default());
+    let mut replica = single_by(clock.clone());
+    replica.lead();
+    let last = LogId::new(1, 1);
+    replica.snapshots.installed(last);
+    let is_read = |replica: &mut GroupActor| {
+        replica.turn(vec![GroupWork::Tick]);
+        let mut taken = Vec::new();
+        replica.shared.snapshots.take(&mut taken);
+        taken
+            .iter()
+            .any(|work| matches!(work, SnapshotWork::Restore { last: of, .. } if *of == last))
+    };
+    let fails = |replica: &mut GroupActor, error| {
+        let state = Err(error);
+        let restored = SnapshotEvent::Restored(Restored { last, state });
+        replica.turn(vec![GroupWork::Snapshot(restored)]);
+    };
+    assert!(is_read(&mut replica));
+    for _ in 0..2 {
+        let (name, source) = (String::new(), io::Error::other("too many open files"));
+        fails(&mut replica, SnapshotError::Io { name, source });
+        assert!(!replica.quarantined);
+        let until = clock.now().plus(RETRY_MS);
+        assert_eq!(replica.snapshots.deadline(replica.core.applied()), Some(until));
+        clock.0.fetch_add(RETRY_MS - 1, Ordering::Relaxed);
+        assert!(!is_read(&mut replica));
+        clock.0.fetch_add(1, Ordering::Relaxed);
+        assert!(is_read(&mut replica));
+    }
+    let (name, what) = (String::new(), "its checksum fails".to_owned());
+    fails(&mut replica, SnapshotError::Damaged { name, what });
+    assert!(replica.quarantined);
 }
 
 /// It is none, but its group takes it for a witness, and sends it no commands: its state lacks what was acknowledged. It
