@@ -238,7 +238,7 @@ fn what_was_appended_again_is_given_up_in_time() {
     let mut proposals = empty();
     let budget = ByteBudget::new(2);
     let request = RequestId {
-        session: crate::session::SessionId(1),
+        session: SessionId(1),
         number: 1,
         floor: 1,
     };
