@@ -1,15 +1,21 @@
 //! A client that goes from node to node, when answers take long or don't come.
 
 use super::support::hooked_store::{HookedStore, Operation};
-use super::support::{Cluster, Journal, leader_of};
+use super::support::{Cluster, Journal, PATIENCE, leader_of};
 use super::yard::Yard;
 use futures::future::join_all;
-use raftyard::{Client, Compaction, Group, MembershipChange, NodeId, ProposeError, ReadError};
+use raftyard::{Client, Compaction, Group, Limits, MembershipChange, NodeId, ProposeError, ReadError, SessionLimits};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Nodes whose disks take so long for a write.
 async fn start(nodes: usize, write: Duration) -> (Cluster, Vec<Group<Journal>>) {
+    start_with(nodes, write, Limits::default()).await
+}
+
+async fn start_with(nodes: usize, write: Duration, limits: Limits) -> (Cluster, Vec<Group<Journal>>) {
     let mut cluster = Cluster::closed(nodes);
+    cluster.limits = limits;
     for id in cluster.ids() {
         let store = HookedStore::new(cluster.disk(id), move |operation| {
             if matches!(operation, Operation::Write(_)) {
@@ -92,4 +98,21 @@ async fn whom_others_name_is_asked_while_a_leader_that_was_cut_off_does_not_answ
     yard.cluster.isolate(NodeId(1));
     assert_eq!(client.propose("after".to_owned()).await, Ok(2));
     yard.cluster.stop_all().await;
+}
+
+/// Each is opened and gone before its first command comes, since a write takes longer than it lives.
+#[tokio::test]
+async fn a_client_whose_sessions_expire_at_once_gives_up_at_its_deadline() {
+    let limits = Limits {
+        sessions: SessionLimits {
+            idle_ms: 1,
+            ..SessionLimits::default()
+        },
+        ..Limits::default()
+    };
+    let (mut cluster, replicas) = start_with(1, Duration::from_millis(10), limits).await;
+    let client = Client::new(replicas).deadline(Duration::from_millis(200));
+    let outcome = timeout(PATIENCE, client.propose("never".to_owned())).await;
+    assert_eq!(outcome.expect("it goes on"), Err(ProposeError::SessionExpired));
+    cluster.stop_all().await;
 }
