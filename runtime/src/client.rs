@@ -155,12 +155,13 @@ impl<S: Replicated> Client<S> {
             let _opening = match self.opening.try_lock() {
                 Some(opening) => opening,
                 None => {
-                    let Some(node) = self.awake() else {
+                    let nodes = self.awake();
+                    if nodes.is_empty() {
                         return Err(ProposeError::Closed);
-                    };
+                    }
                     // Those who wait for the same attempt in vain don't wait for each other's.
                     let limit = end.saturating_duration_since(Instant::now());
-                    match within(limit, self.opening.lock(), &node).await {
+                    match within(limit, self.opening.lock(), &nodes).await {
                         Some(opening) if Instant::now() < end || self.session.lock().is_some() => opening,
                         _ => return Err(NO_SESSION),
                     }
