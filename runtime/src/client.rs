@@ -77,7 +77,8 @@ impl<S: Replicated> Client<S> {
     /// can have been applied, and otherwise [`ProposeError::OutcomeUnknown`] with the request's name. If there is no
     /// session by then the command was not proposed: [`ProposeError::NotLeader`]. Once all nodes are shut down
     /// [`ProposeError::Closed`], or [`ProposeError::OutcomeUnknown`], comes at once.
-    /// [`ProposeError::SessionExpired`] if the session expired while an attempt was under way.
+    /// [`ProposeError::SessionExpired`] if the session expired while an attempt was under way, or, up to the deadline, each
+    /// that was opened did before its first command.
     pub async fn propose(&self, command: S::Command) -> Result<S::Response, ProposeError> {
         let command = serialise(&command).map_err(|error| ProposeError::Unserialisable(error.to_string()))?;
         let end = after(self.deadline);
@@ -94,7 +95,7 @@ impl<S: Replicated> Client<S> {
             let (outcome, is_open) = asked.await;
             if matches!(outcome, Err(ProposeError::SessionExpired | ProposeError::SessionFull)) {
                 self.session.lock().take_if(|session| session.id() == request.session());
-                if !is_open {
+                if !is_open && Instant::now() < end {
                     // Not this attempt, and none before it: under another name it is still the first time.
                     continue;
                 }
@@ -154,12 +155,13 @@ impl<S: Replicated> Client<S> {
             let _opening = match self.opening.try_lock() {
                 Some(opening) => opening,
                 None => {
-                    let Some(node) = self.awake() else {
+                    let nodes = self.awake();
+                    if nodes.is_empty() {
                         return Err(ProposeError::Closed);
-                    };
+                    }
                     // Those who wait for the same attempt in vain don't wait for each other's.
                     let limit = end.saturating_duration_since(Instant::now());
-                    match within(limit, self.opening.lock(), &node).await {
+                    match within(limit, self.opening.lock(), &nodes).await {
                         Some(opening) if Instant::now() < end || self.session.lock().is_some() => opening,
                         _ => return Err(NO_SESSION),
                     }

@@ -134,9 +134,10 @@ impl<S: Replicated> Client<S> {
         let (mut newest, mut next_at) = (None, Instant::now());
         let (mut last, mut is_open) = (None, false);
         loop {
-            let Some(node) = self.awake() else {
+            let nodes = self.awake();
+            if nodes.is_empty() {
                 return (Err(E::CLOSED), is_open || !attempts.is_empty());
-            };
+            }
             let now = Instant::now();
             if now >= next_at {
                 let was_asked = last.is_some() || !attempts.is_empty();
@@ -160,7 +161,7 @@ impl<S: Replicated> Client<S> {
                 }
             };
             let limit = next_at.saturating_duration_since(now);
-            let Some((replica, outcome)) = within(limit, answer, &node).await else {
+            let Some((replica, outcome)) = within(limit, answer, &nodes).await else {
                 if let Some(slow) = newest.take() {
                     self.turn_from(slow, None, &asked);
                 }
@@ -211,11 +212,11 @@ impl<S: Replicated> Client<S> {
         }
     }
 
-    /// A node that is not shut down.
-    pub(super) fn awake(&self) -> Option<Arc<Node>> {
+    /// The nodes that are not shut down.
+    pub(super) fn awake(&self) -> Vec<Arc<Node>> {
         let replicas = self.replicas.lock();
-        let mut nodes = replicas.values().map(Group::host);
-        nodes.find(|node| !node.is_closed()).cloned()
+        let nodes = replicas.values().map(Group::host);
+        nodes.filter(|node| !node.is_closed()).cloned().collect()
     }
 }
 
@@ -225,9 +226,16 @@ pub(super) fn after(duration: Duration) -> Instant {
     now.checked_add(duration).unwrap_or(now + LONG)
 }
 
-/// What a future gives, unless that takes too long.
-pub(super) async fn within<F: Future>(limit: Duration, future: F, node: &Node) -> Option<F::Output> {
-    match select(pin!(future), pin!(node.sleep(limit))).await {
+/// What a future gives, unless that takes too long, by the clocks of these nodes: the thread of any of them may stand still,
+/// and its clock with it.
+pub(super) async fn within<F: Future>(limit: Duration, future: F, nodes: &[Arc<Node>]) -> Option<F::Output> {
+    let end = after(limit);
+    let mut sleeps: FuturesUnordered<_> = nodes.iter().map(|node| node.sleep(limit)).collect();
+    let slept = async {
+        // A node that ends wakes up early, which says nothing while another sleeps.
+        while sleeps.next().await.is_some() && Instant::now() < end {}
+    };
+    match select(pin!(future), pin!(slept)).await {
         Either::Left((output, _)) => Some(output),
         Either::Right(_) => None,
     }

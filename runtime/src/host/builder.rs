@@ -288,6 +288,9 @@ impl HostBuilder {
         if sessions.sessions_max == 0 || sessions.responses_max < 2 || sessions.bytes_max == 0 {
             return refuse("a group needs room for one session of two requests, and for a byte of answers".to_owned());
         }
+        if sessions.idle_ms == 0 {
+            return refuse("a session that expires at once is gone before its first request".to_owned());
+        }
         // A message may exceed its size by its last entry, and has a head. One that no frame can carry would
         // never arrive.
         let largest = [self.limits.command_bytes_max, MESSAGE_OVERHEAD]

@@ -32,7 +32,7 @@ use std::fmt;
 /// last: they travel in the log, so that all replicas forget the same at the same entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionLimits {
-    /// A session that was not used for so long, by the time of the group's commands, expires. Milliseconds.
+    /// A session that was not used for so long, by the time of the group's commands, expires. Milliseconds, at least 1.
     pub idle_ms: u64,
     /// Sessions of a group; beyond it the one that was not used for longest expires. At least 1.
     pub sessions_max: u64,

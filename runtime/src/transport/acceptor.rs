@@ -8,11 +8,12 @@ use super::handshake::{HandshakeError, HandshakeRefusal};
 use super::network::{ByteStream, Listener};
 use super::service::{Peer, PeerRequest, PeerResponse};
 use super::session::{Reception, Session, SessionService};
-use futures::{SinkExt, StreamExt};
+use futures::future::try_join;
+use futures::{FutureExt, SinkExt, StreamExt};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -165,8 +166,9 @@ impl Ended {
     }
 }
 
-/// Waits for a call and answers it. What was answered leaves once no further call is there; a caller that does not take
-/// it for `deadline` is not served any more: it would send for ever what nobody reads.
+/// Waits for a call and answers it. What was answered leaves once no further call is there, or while this one waits: its
+/// caller must not take for stuck what was taken. A caller that does not take it for `deadline` is not served any more: it
+/// would send for ever what nobody reads.
 async fn answer_next(mut calls: Pin<&mut Calls>, service: &SessionService, deadline: Duration) -> Result<(), Ended> {
     let call = match futures::poll!(calls.next()) {
         Poll::Ready(call) => call,
@@ -181,9 +183,18 @@ async fn answer_next(mut calls: Pin<&mut Calls>, service: &SessionService, deadl
         return Err(Ended::Closed);
     };
     let Request { context, id, message } = call?.request;
+    let mut answer = pin!(service.clone().serve().serve(context, message));
+    let message = match futures::poll!(answer.as_mut()) {
+        Poll::Ready(message) => message,
+        Poll::Pending => {
+            // At once: what the call waits for may be given to it meanwhile, and others wait for it too.
+            let flushed = taken(calls.flush(), deadline);
+            try_join(flushed, answer.map(Ok)).await?.1
+        }
+    };
     let response = Response {
         request_id: id,
-        message: service.clone().serve().serve(context, message).await,
+        message,
     };
     taken(calls.feed(response), deadline).await
 }

@@ -1,15 +1,28 @@
 //! A client that goes from node to node, when answers take long or don't come.
 
 use super::support::hooked_store::{HookedStore, Operation};
-use super::support::{Cluster, Journal, leader_of};
+use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of};
 use super::yard::Yard;
 use futures::future::join_all;
-use raftyard::{Client, Compaction, Group, MembershipChange, NodeId, ProposeError, ReadError};
+use parking_lot::Mutex;
+use raftyard::{
+    Client, Compaction, Consistency, Group, GroupId, Limits, MembershipChange, NodeId, ProposeError, ReadError,
+    SessionLimits, StateMachine, Timestamp,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Nodes whose disks take so long for a write.
 async fn start(nodes: usize, write: Duration) -> (Cluster, Vec<Group<Journal>>) {
+    start_with(nodes, write, Limits::default()).await
+}
+
+async fn start_with(nodes: usize, write: Duration, limits: Limits) -> (Cluster, Vec<Group<Journal>>) {
     let mut cluster = Cluster::closed(nodes);
+    cluster.limits = limits;
     for id in cluster.ids() {
         let store = HookedStore::new(cluster.disk(id), move |operation| {
             if matches!(operation, Operation::Write(_)) {
@@ -92,4 +105,92 @@ async fn whom_others_name_is_asked_while_a_leader_that_was_cut_off_does_not_answ
     yard.cluster.isolate(NodeId(1));
     assert_eq!(client.propose("after".to_owned()).await, Ok(2));
     yard.cluster.stop_all().await;
+}
+
+/// Each is opened and gone before its first command comes, since a write takes longer than it lives.
+#[tokio::test]
+async fn a_client_whose_sessions_expire_at_once_gives_up_at_its_deadline() {
+    let limits = Limits {
+        sessions: SessionLimits {
+            idle_ms: 1,
+            ..SessionLimits::default()
+        },
+        ..Limits::default()
+    };
+    let (mut cluster, replicas) = start_with(1, Duration::from_millis(10), limits).await;
+    let client = Client::new(replicas).deadline(Duration::from_millis(200));
+    let outcome = timeout(PATIENCE, client.propose("never".to_owned())).await;
+    assert_eq!(outcome.expect("it goes on"), Err(ProposeError::SessionExpired));
+    cluster.stop_all().await;
+}
+
+/// Counts commands, and has queries that wait for the test.
+struct Gate {
+    count: u64,
+    waits: Arc<AtomicBool>,
+    opened: Arc<Mutex<Receiver<()>>>,
+}
+
+impl StateMachine for Gate {
+    type Command = ();
+    type Response = u64;
+    type Query = bool;
+    type Answer = u64;
+    type Snapshot = u64;
+
+    fn apply(&mut self, (): (), _: Timestamp) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    fn query(&self, waits: bool) -> u64 {
+        if waits {
+            self.waits.store(true, Ordering::SeqCst);
+            // Or the test is over.
+            self.opened.lock().recv().ok();
+        }
+        self.count
+    }
+
+    fn snapshot(&self) -> u64 {
+        self.count
+    }
+
+    fn restore(&mut self, count: u64) {
+        self.count = count;
+    }
+}
+
+/// The first in the list, which has one thread for all it does, its clock included.
+#[tokio::test]
+async fn a_node_whose_thread_stands_still_holds_up_no_client() {
+    let mut cluster = Cluster::closed(3);
+    let (open, opened) = channel();
+    let (waits, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(opened)));
+    let mut replicas = Vec::new();
+    for id in cluster.ids() {
+        let builder = cluster.builder(id).workers(1).log_store(cluster.disk(id));
+        cluster.put(id, builder.open().await.unwrap());
+    }
+    for id in cluster.ids() {
+        let (waits, opened) = (waits.clone(), opened.clone());
+        let gate = move || Gate {
+            count: 0,
+            waits,
+            opened,
+        };
+        let created = cluster.host(id).create_group(GroupId(1), cluster.ids(), gate).await;
+        replicas.push(created.unwrap());
+    }
+    leader_of(&replicas, &cluster.ids()).await;
+
+    let stuck = tokio::spawn(replicas[0].read(true, Consistency::Stale));
+    eventually("the first node stands still", || waits.load(Ordering::SeqCst)).await;
+    let client = Client::new(replicas.clone()).attempt(Duration::from_millis(50));
+    let proposed = timeout(PATIENCE, client.propose(())).await;
+    assert_eq!(proposed.expect("it waits for a clock that stands still"), Ok(1));
+
+    open.send(()).unwrap();
+    stuck.await.unwrap().unwrap();
+    cluster.stop_all().await;
 }

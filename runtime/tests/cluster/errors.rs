@@ -219,6 +219,14 @@ async fn a_node_that_cannot_be_opened_says_what_is_in_the_way() {
             },
             ..limits
         }),
+        // Every session would be gone at its first command.
+        RaftHost::builder("").limits(Limits {
+            sessions: SessionLimits {
+                idle_ms: 0,
+                ..limits.sessions
+            },
+            ..limits
+        }),
     ] {
         let error = open(impossible).await.err().unwrap();
         assert!(matches!(error, OpenError::Config(_)), "{error}");

@@ -4,6 +4,7 @@ mod credentials;
 mod identity;
 mod listener;
 
+use super::tcp::prepared;
 use super::{ByteStream, Listener, Network, NetworkFuture};
 use crate::transport::handshake::{HandshakeError, HandshakeRefusal};
 use credentials::Watched;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
-/// TCP without delay, over TLS 1.3 with a certificate at both ends.
+/// TCP as of [`TcpNetwork`](crate::TcpNetwork), over TLS 1.3 with a certificate at both ends.
 ///
 /// A certificate is a node's if exactly one of its names is the URI `raftyard://cluster/node`
 /// ([`TlsNetwork::certificate_name`]), it may be used for both servers and clients, is valid now, and was issued by the
@@ -113,8 +114,7 @@ impl Network for TlsNetwork {
 
     fn connect<'a>(&'a self, peer: NodeId, address: &'a str) -> NetworkFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
-            let socket = TcpStream::connect(address).await?;
-            socket.set_nodelay(true)?;
+            let socket = prepared(TcpStream::connect(address).await?)?;
             let credentials = self.0.credentials.current().await;
             let refused = |refusal| {
                 let peer = format!("node {peer} at {address}");

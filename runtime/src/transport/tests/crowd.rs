@@ -25,7 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tarpc::client::{Config, NewClient};
 use tarpc::{ClientMessage, Request, context};
-use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_serde::Serializer;
 
@@ -74,6 +75,43 @@ fn a_frame_that_waits_for_room_does_not_outlive_its_session() {
         assert_eq!(last.unwrap().await.unwrap().unwrap(), Ok(Receipt));
         assert_eq!(numbers(&node.inbox.from(NodeId(1))), [CROWD as u64]);
     });
+}
+
+/// Of two frames that came together the first fits, and the second waits for room.
+#[test]
+fn a_frame_that_was_taken_is_answered_while_the_next_one_waits_for_room() {
+    run(async {
+        // Each needs all there is.
+        let node = lone(InboundBudget::new(1), quick()).await;
+        node.inbox.stands_still.store(true, Relaxed);
+        let mut stream = TcpStream::connect(&node.address).await.unwrap();
+        let hello = call(0, PeerRequest::Hello { hello: hello() });
+        stream.write_all(&hello).await.unwrap();
+        take_answer(&mut stream).await;
+
+        let frames = [0, 1].map(|seq| {
+            let frame = Frame::seal(seq, payload(&[from_one(&node, seq)]));
+            call(seq + 1, PeerRequest::Deliver { frame })
+        });
+        stream.write_all(&frames.concat()).await.unwrap();
+        take_answer(&mut stream).await;
+        assert_eq!(node.inbox.len(), 1, "the second one waits");
+        node.inbox.stands_still.store(false, Relaxed);
+        node.inbox.untaken.lock().clear();
+        take_answer(&mut stream).await;
+        assert_eq!(numbers(&node.inbox.from(NodeId(1))), [0, 1]);
+    });
+}
+
+/// The next answer to a call, whatever it says.
+async fn take_answer(stream: &mut TcpStream) {
+    let read = async {
+        let length = stream.read_u32().await.unwrap();
+        let mut answer = vec![0; length as usize];
+        stream.read_exact(&mut answer).await.unwrap();
+    };
+    let answered = tokio::time::timeout(Duration::from_secs(20), read).await;
+    answered.expect("no answer comes");
 }
 
 /// A worker that stands still, while a peer says more and more of what is urgent.

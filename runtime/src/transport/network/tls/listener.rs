@@ -2,6 +2,7 @@
 
 use super::{Shared, refusal_of};
 use crate::transport::handshake::{HandshakeError, HandshakeRefusal};
+use crate::transport::network::tcp::prepared;
 use crate::transport::network::{Connection, Listener, NetworkFuture};
 use std::collections::VecDeque;
 use std::io;
@@ -83,7 +84,7 @@ impl Listener for TlsListener {
 
 async fn answer(socket: TcpStream, shared: &Shared) -> Result<Connection, HandshakeRefusal> {
     let other = |error: io::Error| refusal_of(&error).unwrap_or_else(|| HandshakeRefusal::Other(error.to_string()));
-    socket.set_nodelay(true).map_err(other)?;
+    let socket = prepared(socket).map_err(other)?;
     let credentials = shared.credentials.current().await;
     let stream = credentials.acceptor.accept(socket).await.map_err(other)?;
     let node = shared.identify(stream.get_ref().1.peer_certificates())?;
