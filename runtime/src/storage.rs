@@ -330,11 +330,11 @@ impl StorageActor {
     }
 }
 
-/// Whether nothing was written, and the store goes on.
-fn is_refusal(error: &StoreError) -> bool {
+/// Whether nothing was written, nor ever will be, and the store goes on.
+pub(crate) fn is_refusal(error: &StoreError) -> bool {
     matches!(
         error,
-        StoreError::Refused { .. } | StoreError::Corrupt { .. } | StoreError::Full { .. }
+        StoreError::Refused { .. } | StoreError::Corrupt { .. } | StoreError::Unread { .. } | StoreError::Full { .. }
     )
 }
 

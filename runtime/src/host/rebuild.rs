@@ -6,7 +6,7 @@ use super::{Node, RaftHost};
 use crate::error::RebuildGroupError;
 use crate::life::{Life, rebuilt, rebuilt_in_doubt};
 use crate::snapshot::SnapshotWork;
-use crate::storage::StorageWork;
+use crate::storage::{StorageWork, is_refusal};
 use crate::store::{GroupRecord, RecoveredGroup, Refusal, StoreError, is_in_doubt};
 use raftyard_groups::{GroupId, HardState, Incarnation, LogId, LogIndex, Membership, NodeId, Recovered};
 use std::fmt;
@@ -119,7 +119,7 @@ impl Node {
         let rebuilt = rebuilt.await.map_err(|_| Ended)?;
         rebuilt.inspect_err(|error| {
             // Certainly not noted: then the snapshot of a life that never began is nobody's.
-            if matches!(error, StoreError::Full { .. } | StoreError::Refused { .. }) {
+            if is_refusal(error) {
                 self.snapshots.push(SnapshotWork::Discard(Life::from(&record)));
             }
         })?;

@@ -95,8 +95,25 @@ impl SnapshotActor {
         };
         let id = SnapshotId::of(Life::from(&record), IMPORTED);
         let mut state = Reader::open_any(&directory, &file)?;
-        let written = self.write(&stamp_of(&record), id, |writer| io::copy(&mut state, writer).map(drop));
+        let mut is_replaced = false;
+        let written = self.write(&stamp_of(&record), id, |writer| {
+            io::copy(&mut state, writer)?;
+            // By then it may be another file than the one that was checked, and that names the incarnation.
+            is_replaced = match state.finish() {
+                Ok(copied) => copied != seal,
+                Err(SnapshotError::Damaged { .. }) => true,
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            if is_replaced {
+                Err(io::Error::other("it was replaced"))
+            } else {
+                Ok(())
+            }
+        });
         written.map_err(|source| {
+            if is_replaced {
+                return SnapshotError::Replaced { name };
+            }
             let name = Name::Taking(id).text();
             SnapshotError::Io { name, source }
         })?;

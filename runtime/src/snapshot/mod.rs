@@ -124,6 +124,12 @@ pub enum SnapshotError {
         /// What is wrong with it.
         what: String,
     },
+    /// It became another one after it was checked, before all of it was copied.
+    #[error("snapshot {name}: it was replaced while it was read")]
+    Replaced {
+        /// The file.
+        name: String,
+    },
 }
 
 fn because(damaged: &[String]) -> String {

@@ -154,6 +154,25 @@ async fn one_that_is_refused_costs_the_others_nothing() {
     assert!(!desk.actor.failed);
 }
 
+/// Who asked is told, and nobody else.
+#[tokio::test]
+async fn a_log_that_cannot_be_read_to_be_rebuilt_fails_no_other() {
+    let store = HookedStore::new(MemoryLogStore::new(), |operation| match operation {
+        Operation::Rebuild => Err(StoreError::Unread {
+            context: "read".to_owned(),
+            source: ErrorKind::Other.into(),
+        }),
+        _ => Ok(()),
+    });
+    let mut desk = Desk::new(store).await;
+    desk.create(1);
+    let outcome = desk.ask(|reply| StorageWork::Rebuild(record(2), reply));
+    assert!(matches!(outcome, Err(StoreError::Unread { .. })), "{outcome:?}");
+    let told = desk.turn([append(1, 1)]);
+    assert!(matches!(told[..], [Work::Persisted(_)]), "{}", told.len());
+    assert_eq!(desk.destroy().incarnation, Incarnation(1));
+}
+
 /// A store that finds no room while it is full, and counts what it was asked to write.
 fn narrow(is_full: Arc<AtomicBool>, attempts: Arc<AtomicUsize>) -> impl LogStore {
     HookedStore::new(MemoryLogStore::new(), move |operation| {

@@ -111,8 +111,8 @@ pub trait LogStore: Send + 'static {
     /// # Errors
     ///
     /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], or [`Refusal::NotLater`] if the incarnation is
-    /// not later than the group's, or [`StoreError::Corrupt`], or [`StoreError::Full`]: nothing was written. After any other
-    /// [`StoreError`], whether it is done is unknown and every later write fails with
+    /// not later than the group's, or [`StoreError::Corrupt`], [`StoreError::Unread`] or [`StoreError::Full`]: nothing was
+    /// written. After any other [`StoreError`], whether it is done is unknown and every later write fails with
     /// [`StoreError::Poisoned`].
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError>;
 
@@ -271,6 +271,15 @@ pub enum StoreError {
         /// What the disk said.
         source: std::io::Error,
     },
+    /// What the log holds could not be read, and had to be for what was to be written: nothing was. What is asked again
+    /// later may be read.
+    #[error("{context}: {source}")]
+    Unread {
+        /// What was being done, and to which path.
+        context: String,
+        /// What the disk said.
+        source: std::io::Error,
+    },
     /// A record is not what was written.
     #[error("{group}: {what}")]
     Corrupt {
@@ -318,6 +327,14 @@ impl StoreError {
         Self::Io {
             context: context.into(),
             source,
+        }
+    }
+
+    /// Of a read before anything is written.
+    fn unread(self) -> Self {
+        match self {
+            Self::Io { context, source } => Self::Unread { context, source },
+            error => error,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Groups that begin with an exported state.
 
 use super::lives::{G, compacting, destroy_on_all, fill, lines};
+use super::support::hooked_snapshots::{self, Fate, HookedSnapshots};
 use super::support::hooked_store::{HookedStore, Operation};
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read};
 use raftyard::store::{LogStore, SnapshotStore, StoreError};
@@ -148,6 +149,50 @@ async fn an_import_that_finds_no_room_for_its_note_leaves_nothing() {
     let imported = [import(&cluster, NodeId(1), &file).await.unwrap()];
     assert_eq!(read(&imported).await, ["line"]);
     assert_eq!(snapshots.list().unwrap().len(), 1);
+    cluster.stop_all().await;
+}
+
+/// What tells lives apart is the checksum of the file that was checked: what is copied must be that one.
+#[tokio::test]
+async fn a_file_that_is_replaced_between_its_check_and_its_copy_is_not_imported() {
+    // Of more pieces than one.
+    const BYTES: usize = 300 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let [file, other] = ["state", "other"].map(|name| dir.path().join(name));
+    let mut cluster = Cluster::start(1).await;
+    let replicas = cluster.create(1).await;
+    propose(&replicas, &"a".repeat(BYTES)).await;
+    replicas[0].export(&file).await.unwrap();
+    destroy_on_all(&cluster, 1).await;
+    let mut bytes = std::fs::read(&file).unwrap();
+    let checked = bytes.len() - 4;
+    bytes[checked - 1_000] = b'b';
+    let crc = crc32fast::hash(&bytes[..checked]);
+    bytes[checked..].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&other, bytes).unwrap();
+
+    cluster.stop_all().await;
+    let from = (other, file.clone());
+    let hook = move |operation| {
+        // The copy is begun: what is written first is nothing.
+        if operation == hooked_snapshots::Operation::Write && from.0.exists() {
+            std::fs::rename(&from.0, &from.1).unwrap();
+        }
+        Fate::Done
+    };
+    let store = HookedSnapshots::new(cluster.snapshots[0].clone(), hook);
+    let builder = cluster.builder(NodeId(1)).log_store(cluster.disk(NodeId(1)));
+    let host = builder.snapshot_store(store).open().await.unwrap();
+    cluster.put(NodeId(1), host);
+    let refused = import(&cluster, NodeId(1), &file).await.map(drop);
+    assert!(
+        matches!(refused, Err(CreateGroupError::Snapshot(SnapshotError::Replaced { .. }))),
+        "{refused:?}"
+    );
+    assert_eq!(cluster.snapshots[0].list().unwrap(), [] as [String; 0]);
+    assert_eq!(cluster.disk(NodeId(1)).recover().unwrap().groups, []);
+    let imported = [import(&cluster, NodeId(1), &file).await.unwrap()];
+    assert_eq!(read(&imported).await[0].find('b').map(|at| at > BYTES / 2), Some(true));
     cluster.stop_all().await;
 }
 

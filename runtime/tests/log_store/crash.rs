@@ -124,6 +124,44 @@ fn a_torn_tail_is_dropped_whatever_is_left_of_it() {
     assert!(whole < 12, "{whole}");
 }
 
+/// What is left of a torn batch stands where a segment was to end, and the process ends between the next one's beginning and
+/// the end of that one.
+#[test]
+fn a_segment_that_is_begun_behind_a_torn_batch_does_not_make_it_one_that_counts() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2]);
+    h.write(&[append(1, entries(1, 3, 1)), append(2, entries(1, 2, 1))]);
+    let disk = h.disk().clone();
+    let before = contents(&disk).unwrap();
+    disk.files().steps_left = Some(1);
+    h.store().write(&torn()).unwrap_err();
+    // Its header is whole.
+    disk.files().crash(|byte| byte < 70);
+    let mut begun = 0;
+    for kept in [0, 20, usize::MAX] {
+        for stop in 0.. {
+            let disk = disk.copy();
+            let mut store = disk.open();
+            assert_eq!(store.recover().unwrap(), before.0);
+            disk.files().steps_left = Some(stop);
+            // It fits into no segment in which anything stands.
+            let large = [append(1, entries(4, 200, 2))];
+            if store.write(&large).is_ok() {
+                break;
+            }
+            drop(store);
+            disk.files().crash(|byte| byte < kept);
+            begun += u32::from(disk.files().segments.len() > 1);
+            let mut after = contents(&disk).unwrap();
+            if after.0.groups[0].state.last == LogIndex(203) {
+                after.0.groups[0] = before.0.groups[0].clone();
+                after.1[0].truncate(3);
+            }
+            assert_eq!(after, before, "stopped at {stop}, {kept} bytes of a write are left");
+        }
+    }
+    assert!(begun > 9, "{begun}");
+}
+
 fn torn() -> [Persist; 2] {
     [append(1, entries(4, 3, 1)), vote(2, hard_state(2, None))]
 }

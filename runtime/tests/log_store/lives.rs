@@ -4,6 +4,7 @@ use crate::conformance::{refusal, three_records};
 use crate::harness::{
     DirectoryDisk, Disk, Harness, MemoryDisk, append, compact, conformance, entries, hard_state, record,
 };
+use crate::tame_disk::TameDisk;
 use raftyard::store::{GroupRecord, LogStore, Refusal, StoreError};
 use raftyard_groups::{GroupId, Incarnation, LogId, LogIndex, Membership, NodeId, Recovered};
 
@@ -155,4 +156,19 @@ fn a_rebuilt_group_keeps_its_log_in_a_new_life<D: Disk>() {
     h.rebuild(&record_as(0, 4));
     h.destroy(&[0, 1]);
     h.reopen();
+}
+
+/// Nothing was begun: all is as it was, and the store takes what comes.
+#[test]
+fn a_log_that_cannot_be_read_is_not_rebuilt_and_the_store_goes_on() {
+    let mut h = lived_in::<TameDisk>();
+    let later = record_as(1, 90);
+    h.disk().files().failing_reads = 1;
+    let error = h.store().rebuild(&later).unwrap_err();
+    assert!(matches!(error, StoreError::Unread { .. }), "{error}");
+    h.write_and_check(&[append(0, entries(13, 1, 1))]);
+    h.rebuild(&later);
+    h.check_logs();
+    h.reopen();
+    h.check_logs();
 }

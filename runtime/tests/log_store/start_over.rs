@@ -213,6 +213,45 @@ fn check_unknown(found: &StoreContents, what: &str) {
     }
 }
 
+/// The log ends with a batch that was being written, and which no start counts.
+#[test]
+fn a_torn_batch_is_not_taken_for_a_damaged_one_by_who_finds_a_start_over_cut_short() {
+    let mut h = written(100);
+    let disk = h.disk().clone();
+    let truth = truth(&disk.copy());
+    disk.files().steps_left = Some(1);
+    h.store()
+        .write(&[1, 2, 3].map(|group| vote(group, hard_state(9, Some(3)))))
+        .unwrap_err();
+    // Its header is whole.
+    disk.files().crash(|byte| byte < 70);
+    rot_second_large(&mut disk.files());
+    let lost = disk.copy().open().recover().unwrap();
+    assert_ne!(lost.findings, []);
+    let is_whole = |contents: &StoreContents, group: u64| {
+        let found = contents.groups.iter().find(|found| found.record.group.0 == group);
+        found.is_some_and(|found| truth.contents.groups.contains(found))
+    };
+    assert_eq!([1, 2, 3].map(|group| is_whole(&lost, group)), [true, false, true]);
+    cut_short(&disk, |disk, what| {
+        let found = disk.copy().open().recover().unwrap();
+        assert!(is_whole(&found, 1) && is_whole(&found, 3), "{}: {found:?}", what());
+        assert_eq!(found.tombstones, truth.contents.tombstones, "{}", what());
+        truth.check(|| Ok(disk.open()), what)
+    });
+}
+
+/// The record of group 2.
+fn rot_second_large(files: &mut Files) {
+    let bytes = files.segments.values_mut().flatten();
+    let sevens = bytes.scan(0, |sevens, byte| {
+        *sevens = if *byte == 7 { *sevens + 1 } else { 0 };
+        Some((*sevens, byte))
+    });
+    let mut ends = sevens.filter(|(sevens, _)| *sevens == 100);
+    *ends.nth(1).unwrap().1 ^= 1;
+}
+
 /// What the mark covers stays covered: a replica of which only the last entries are lost is damaged, and no group is one that
 /// nobody knows of.
 #[test]

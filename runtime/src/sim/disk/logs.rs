@@ -58,6 +58,7 @@ impl SimLogStore {
             Err(
                 StoreError::Refused { .. }
                 | StoreError::Corrupt { .. }
+                | StoreError::Unread { .. }
                 | StoreError::Full { .. }
                 | StoreError::Poisoned,
             ) => {}

@@ -146,7 +146,8 @@ impl<D: Disk> SegmentLogStore<D> {
         state.is_in_doubt = old.is_in_doubt || is_in_doubt(held.last(), old.forgotten);
         state.base_membership = old.base_membership.as_ref().map(|_| state.membership.clone());
         let first = old.base.index.next();
-        let mut entries = self.read_entries(record.group, first, LogIndex(u64::MAX), usize::MAX)?;
+        let entries = self.read_entries(record.group, first, LogIndex(u64::MAX), usize::MAX);
+        let mut entries = entries.map_err(StoreError::unread)?;
         entries.iter_mut().for_each(forget_configuration);
         let (batch, backs) = (&mut self.batch, &self.index.backs);
         let place = batch.add(backs, record.group, |out, back| encode_state(out, back, &state, true));

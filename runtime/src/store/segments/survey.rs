@@ -191,10 +191,11 @@ impl<D: Disk> Journal<D> {
         mark: Option<Mark>,
         visit: &mut impl FnMut(&mut Usage, Seen),
     ) -> Result<(), StoreError> {
-        // A segment is created once all before it is durable.
-        self.pass_torn(progress, visit);
         let data = self.read_segment(segment)?;
         let header = SegmentHeader::decode(self.seed, &data).filter(|header| header.segment == segment);
+        // A segment is created once all before it that counts is durable.
+        drop(progress.torn.take_if(|torn| is_begun_without(torn, header)));
+        self.pass_torn(progress, visit);
         let batches = scan(self.seed, segment, &data);
         let is_empty = batches.is_empty() && segment == progress.survey.newest;
         if is_empty && !progress.is_sealed && is_stray(progress, header, mark) {
@@ -426,6 +427,13 @@ fn after(next: Link, number: u64) -> Link {
         number: number.saturating_add(1),
         ..next
     }
+}
+
+/// Whether who began a segment took the batch before it for torn, as it was, and went on as if it were not there: the
+/// number of a seal, or of nothing, is that batch's then. Who counts a batch begins a segment two numbers later.
+fn is_begun_without(torn: &Torn, header: Option<SegmentHeader>) -> bool {
+    let behind = torn.batch.header.link.number.saturating_add(1);
+    header.is_some_and(|header| header.first.number == behind)
 }
 
 /// Whether a segment in which nothing stands was created, but not sealed off: then the one before goes on.
