@@ -116,8 +116,9 @@ impl Snapshots {
     /// so the log takes no more room than the state, and snapshots no more writing than the log. While one is being
     /// sent, and until the peer has caught up, a next one would let the log be compacted beyond it, and the peer would
     /// need another: that waits, within limits. A state on disk, which costs nothing to be synced, waits for this alone,
-    /// also until as much came into the log as was written for the peer. A log that is too long for its group's limit is reason enough; that also if the last one, which it was too
-    /// long for, failed, and nothing was applied since: nothing is, beyond the limit. After one failed there is a pause.
+    /// also until as much came into the log as was written for the peer. A log that is too long for its group's limit is
+    /// reason enough; that also if the last one, which it was too long for, failed, and nothing was applied since: nothing
+    /// is, beyond the limit. After one failed there is a pause.
     pub(crate) fn is_due(&self, applied: LogIndex, now: Moment) -> bool {
         self.failed_until().is_none_or(|until| until <= now) && self.is_wanted(applied)
     }
