@@ -1,8 +1,12 @@
 //! The clock the actors read. Injected, so that a simulation can own time.
 
+#[cfg(test)]
+mod hand;
 mod machine;
 
 use crate::time::Timestamp;
+#[cfg(test)]
+pub(crate) use hand::Hand;
 pub use machine::MonotonicClock;
 use raftyard_groups::Moment;
 use std::fmt::Debug;

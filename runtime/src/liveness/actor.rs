@@ -213,26 +213,11 @@ impl Drop for LivenessActor {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::clock::Hand;
     use crate::liveness::LivenessTuning;
     use crate::router::Router;
     use crate::store::Boot;
-    use crate::time::Timestamp;
     use crate::transport;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    /// Milliseconds; a test moves it.
-    #[derive(Debug, Default)]
-    struct Hand(AtomicU64);
-
-    impl Clock for Hand {
-        fn now(&self) -> Moment {
-            Moment(self.0.load(Ordering::Relaxed))
-        }
-
-        fn wall(&self) -> Timestamp {
-            Timestamp(0)
-        }
-    }
 
     #[test]
     fn a_storage_that_hangs_is_asked_once_and_what_it_finds_is_the_last_question() {
@@ -261,7 +246,7 @@ mod tests {
             let mut taken = Vec::new();
             for hang in [1_000, 1, 3] {
                 for _ in 0..hang {
-                    clock.0.fetch_add(interval_ms, Ordering::Relaxed);
+                    clock.pass(interval_ms);
                     actor.tick(&mut LivenessEffects::default());
                 }
                 storage.take(&mut taken);

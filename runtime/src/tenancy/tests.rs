@@ -1,28 +1,7 @@
 //! What is let in, and what is refused and why.
 
 use super::*;
-use crate::time::Timestamp;
-use raftyard_groups::Moment;
-
-/// A clock that a test moves. Milliseconds.
-#[derive(Debug, Default)]
-struct Hand(AtomicU64);
-
-impl Hand {
-    fn pass(&self, millis: u64) {
-        self.0.fetch_add(millis, Ordering::Relaxed);
-    }
-}
-
-impl Clock for Hand {
-    fn now(&self) -> Moment {
-        Moment(self.0.load(Ordering::Relaxed))
-    }
-
-    fn wall(&self) -> Timestamp {
-        Timestamp(0)
-    }
-}
+use crate::clock::Hand;
 
 fn tenancy(limits: GroupLimits, clock: &Hand) -> (ByteBudget, Tenancy) {
     let node = ByteBudget::new(1 << 20);

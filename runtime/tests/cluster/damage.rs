@@ -63,6 +63,11 @@ impl OnDisks {
         change(&path, damage);
     }
 
+    async fn await_snapshots(&self, id: NodeId) {
+        let host = self.cluster.host(id);
+        eventually("it takes snapshots", || host.metrics().snapshots_taken > 2).await;
+    }
+
     /// Flips a bit in each snapshot of a node.
     fn damage_snapshots(&self, id: NodeId) {
         let mut snapshots = self.cluster.snapshots[slot(id)].clone();
@@ -160,7 +165,7 @@ async fn a_log_that_ends_too_early_is_repaired() {
 #[tokio::test]
 async fn a_damaged_replica_answers_no_stale_read_before_it_is_repaired() {
     let mut nodes = OnDisks::start(often()).await;
-    let mut groups = all(&nodes).await;
+    let groups = all(&nodes).await;
     fill(&groups[0], 0..60).await;
     let away = a_follower(&nodes.cluster, &groups[0]).await;
     let stale = |replica: &Group<Journal>| {
@@ -171,9 +176,7 @@ async fn a_damaged_replica_answers_no_stale_read_before_it_is_repaired() {
     while stale(&groups[0][slot(away)]).await.unwrap().unwrap().len() < 60 {
         assert!(Instant::now() < deadline, "it never follows");
     }
-    let host = nodes.cluster.host(away).clone();
-    eventually("it takes snapshots", || host.metrics().snapshots_taken > 2).await;
-    drop(host);
+    nodes.await_snapshots(away).await;
     nodes.cluster.stop_all().await;
     nodes.damage_snapshots(away);
     nodes.open(away).await;
@@ -182,7 +185,7 @@ async fn a_damaged_replica_answers_no_stale_read_before_it_is_repaired() {
     let mut lines = stale(&alone);
     for id in nodes.cluster.ids().into_iter().filter(|id| *id != away) {
         nodes.open(id).await;
-        groups.push(nodes.create(id).await);
+        nodes.create(id).await;
     }
     let lines = loop {
         match lines.await.unwrap() {
@@ -202,9 +205,7 @@ async fn a_damaged_snapshot_is_replaced_by_the_peers() {
     let mut groups = all(&nodes).await;
     fill(&groups[0], 0..60).await;
     let away = a_follower(&nodes.cluster, &groups[0]).await;
-    let host = nodes.cluster.host(away).clone();
-    eventually("it takes snapshots", || host.metrics().snapshots_taken > 2).await;
-    drop(host);
+    nodes.await_snapshots(away).await;
     nodes.cluster.stop(away).await;
     nodes.damage_snapshots(away);
     let others = without(&groups[0], away);

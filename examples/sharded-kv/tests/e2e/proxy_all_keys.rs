@@ -14,6 +14,16 @@ fn set_all(address: &str) {
     }
 }
 
+/// Adds a third node, which hosts nothing yet. Returns where clients find it.
+fn add_third(cluster: &mut ServerCluster) -> String {
+    let third = cluster.add_joining();
+    cluster.start(third);
+    cluster.wait_ready(third);
+    let (peer, resp) = (cluster.peer(third), cluster.resp(third));
+    cluster.ctl(1, &["add-node", "3", "--peer", &peer, "--resp", &resp]);
+    resp
+}
+
 /// Until its groups have other leaders nobody can say how many keys are in them.
 #[test]
 fn keys_are_counted_in_all_groups_or_not_at_all() {
@@ -45,11 +55,7 @@ fn a_node_without_replicas_forwards_what_it_can_and_tells_nobody_to_move() {
     let mut cluster = ServerCluster::with_proxy(2, 4, true);
     cluster.start_all();
     set_all(&cluster.resp(1));
-    let third = cluster.add_joining();
-    cluster.start(third);
-    cluster.wait_ready(third);
-    let (peer, resp) = (cluster.peer(third), cluster.resp(third));
-    cluster.ctl(1, &["add-node", "3", "--peer", &peer, "--resp", &resp]);
+    let resp = add_third(&mut cluster);
     let mut client = Connection::open(&resp).unwrap();
     for _ in 0..4 {
         assert_eq!(client.command(&["GET", "key-1"]).unwrap(), Value::bulk("v"));
@@ -82,11 +88,7 @@ fn a_node_whose_replicas_wait_to_be_added_sends_its_clients_to_the_others() {
             ClusterClient::new(&cluster.all_resp()).command("k", &["SET", "k", "v"]),
             Outcome::Done(Value::ok())
         );
-        let third = cluster.add_joining();
-        cluster.start(third);
-        cluster.wait_ready(third);
-        let (peer, resp) = (cluster.peer(third), cluster.resp(third));
-        cluster.ctl(1, &["add-node", "3", "--peer", &peer, "--resp", &resp]);
+        let resp = add_third(&mut cluster);
         let mut client = Connection::open(&resp).unwrap();
         for group in ["1", "2"] {
             let joined = client.command(&["RAFTYARD", "ADMIN", "JOIN", group, "1", "2"]).unwrap();

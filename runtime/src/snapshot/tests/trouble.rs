@@ -3,24 +3,9 @@
 use super::super::actor::Import;
 use super::super::receive::CROWDED_OUT_MS;
 use super::*;
-use crate::time::Timestamp;
+use crate::clock::Hand;
 use bytes::Bytes;
-use raftyard_groups::Moment;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
-/// A clock that a test moves. Milliseconds.
-#[derive(Debug, Default)]
-struct Hand(AtomicU64);
-
-impl Clock for Hand {
-    fn now(&self) -> Moment {
-        Moment(self.0.load(Ordering::Relaxed))
-    }
-
-    fn wall(&self) -> Timestamp {
-        Timestamp(0)
-    }
-}
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a disk refuses.
 #[derive(Clone)]
@@ -188,17 +173,17 @@ async fn a_snapshot_that_finds_no_room_while_it_is_received_leaves_what_it_took(
     assert_eq!(desk.names().len(), 1);
     assert_eq!(desk.say(chunk(10, &file[10..])), SnapshotAnswer::Refused);
     assert!(desk.names().is_empty(), "{:?}", desk.names());
-    for _ in 0..2 {
+    for passed in [CROWDED_OUT_MS - 1, 0] {
         assert_eq!(desk.say(chunk(10, &file[10..])), SnapshotAnswer::Refused);
         assert_eq!(
             desk.say(offer(9, 2, &file)),
             SnapshotAnswer::Refused,
             "it was full just now"
         );
-        clock.0.store(CROWDED_OUT_MS - 1, Ordering::Relaxed);
+        clock.pass(passed);
     }
     assert!(desk.names().is_empty() && desk.told().is_empty());
-    clock.0.store(CROWDED_OUT_MS, Ordering::Relaxed);
+    clock.pass(1);
     disk.room.store(1_000, Ordering::Relaxed);
     assert_eq!(desk.say(offer(9, 2, &file)), wanted(0));
     assert_eq!(desk.say(chunk(0, &file)), SnapshotAnswer::Complete);

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::budget::ByteBudget;
-use crate::clock::{Clock, MonotonicClock};
+use crate::clock::{Clock, Hand, MonotonicClock};
 use crate::error::{ExportError, ReadError};
 use crate::group::Consistency;
 use crate::inbox::Inbox;
@@ -510,20 +510,6 @@ fn a_peer_that_needs_a_snapshot_gets_one_once_there_is_one() {
     assert_eq!(replica.sent(), [], "one at a time");
 }
 
-/// A clock that a test moves. Milliseconds.
-#[derive(Debug, Default)]
-struct Hand(AtomicU64);
-
-impl Clock for Hand {
-    fn now(&self) -> Moment {
-        Moment(self.0.load(Ordering::Relaxed))
-    }
-
-    fn wall(&self) -> Timestamp {
-        Timestamp(0)
-    }
-}
-
 /// Each try fills the disk again, and the logs of other groups find no room meanwhile. What a peer did not take was written
 /// in vain just as well.
 #[test]
@@ -542,11 +528,11 @@ fn a_state_on_disk_that_could_not_be_written_or_sent_is_written_again_after_a_pa
         let told = [SnapshotEvent::Viewed { size }, failed];
         replica.turn(told.into_iter().map(GroupWork::Snapshot).collect());
         for passed in [0, RETRY_MS - 1] {
-            clock.0.fetch_add(passed, Ordering::Relaxed);
+            clock.pass(passed);
             replica.hear(answers());
             assert_eq!(replica.sent(), [], "{size:?}");
         }
-        clock.0.fetch_add(1, Ordering::Relaxed);
+        clock.pass(1);
         replica.hear(answers());
     }
 }
@@ -579,9 +565,9 @@ fn an_installed_snapshot_that_can_not_be_read_now_is_read_later() {
         assert!(!replica.quarantined);
         let until = clock.now().plus(RETRY_MS);
         assert_eq!(replica.snapshots.deadline(replica.core.applied()), Some(until));
-        clock.0.fetch_add(RETRY_MS - 1, Ordering::Relaxed);
+        clock.pass(RETRY_MS - 1);
         assert!(!is_read(&mut replica));
-        clock.0.fetch_add(1, Ordering::Relaxed);
+        clock.pass(1);
         assert!(is_read(&mut replica));
     }
     let (name, what) = (String::new(), "its checksum fails".to_owned());
