@@ -20,7 +20,7 @@ use crate::tenancy::OverloadReason;
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Effects, Entry, Group, Input, LogId, LogIndex, Moment, ProposalId, Proposed, RoleKind, TransferId, TransferOutcome,
+    Effects, Entry, Group, Input, LogIndex, Moment, ProposalId, Proposed, RoleKind, TransferId, TransferOutcome,
 };
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
