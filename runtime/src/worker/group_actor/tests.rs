@@ -21,7 +21,7 @@ use crate::worker::snapshots::RETRY_MS;
 use crate::worker::{Export, Loaded, Purpose};
 use parking_lot::Mutex;
 use raftyard_groups::{
-    Body, GroupId, Incarnation, LogIndex, Membership, Message, NodeId, Payload, Prompt, ReadRound, Recovered,
+    Body, GroupId, Incarnation, LogId, LogIndex, Membership, Message, NodeId, Payload, Prompt, ReadRound, Recovered,
     ReplicaConfig, Sessions, Term, Tuning,
 };
 use std::io::{self, Read, Write};
