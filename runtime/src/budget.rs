@@ -73,14 +73,14 @@ impl ByteBudget {
     /// Takes `bytes`, or `None` if they would exceed the limit.
     #[cfg(test)]
     pub(crate) fn try_acquire(&self, bytes: usize) -> Option<BytePermit> {
-        self.try_acquire_part(bytes).ok()
+        self.try_acquire_part(bytes, 1).ok()
     }
 
-    /// Takes `bytes` of a part, and of the whole.
-    pub(crate) fn try_acquire_part(&self, bytes: usize) -> Result<BytePermit, Full> {
+    /// Takes `bytes` of a part, and of the whole, for so many `items`.
+    pub(crate) fn try_acquire_part(&self, bytes: usize, items: usize) -> Result<BytePermit, Full> {
         let used = self.try_add(bytes).map_err(Full::Part)?;
         if let Some(whole) = &self.0.whole
-            && let Err(full) = self.try_add_share(bytes, used, whole)
+            && let Err(full) = self.try_add_share(bytes, items, used, whole)
         {
             self.give_back(bytes);
             return Err(full);
@@ -91,15 +91,21 @@ impl ByteBudget {
         })
     }
 
-    /// Takes `bytes` of the whole, for a part that has taken `used` besides.
-    fn try_add_share(&self, bytes: usize, used: usize, whole: &Self) -> Result<(), Full> {
-        let weight = usize::try_from(self.0.weight.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        let free = whole.limit().saturating_sub(whole.used());
-        let share = free.saturating_mul(SHARE_OF_FREE).saturating_mul(weight);
-        if used > 0 && used.saturating_add(bytes) > share {
+    /// Takes `bytes` of the whole, for a part that has taken `used` besides. Who has nothing yet gets a single item, if only
+    /// it fits.
+    fn try_add_share(&self, bytes: usize, items: usize, used: usize, whole: &Self) -> Result<(), Full> {
+        let is_first = used == 0 && items <= 1;
+        let left = whole.limit().checked_sub(whole.used().saturating_add(bytes));
+        if !is_first && left.is_some_and(|left| used.saturating_add(bytes) > left.saturating_mul(self.share())) {
             return Err(Full::Share(whole.limit()));
         }
         whole.try_add(bytes).map(drop).map_err(Full::Whole)
+    }
+
+    /// How often what is left of the whole it may have.
+    fn share(&self) -> usize {
+        let weight = usize::try_from(self.0.weight.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        weight.saturating_mul(SHARE_OF_FREE)
     }
 
     /// What was taken before, or the limit that is in the way.
@@ -118,10 +124,15 @@ impl ByteBudget {
         }
     }
 
-    /// The most that can be taken at once, of this and of the whole, however little is taken.
-    pub(crate) fn most(&self) -> usize {
-        let whole = self.0.whole.as_ref();
-        whole.map_or(usize::MAX, Self::limit).min(self.limit())
+    /// The most that can be taken at once for so many `items`, of this and of the whole, however little is taken.
+    pub(crate) fn most(&self, items: usize) -> usize {
+        let whole = self.0.whole.as_ref().map_or(usize::MAX, Self::limit);
+        let rest = if items > 1 {
+            whole.div_ceil(self.share().saturating_add(1))
+        } else {
+            0
+        };
+        (whole - rest).min(self.limit())
     }
 
     /// Waits until nothing is taken.
@@ -255,7 +266,7 @@ mod tests {
     fn fill(part: &ByteBudget) -> (Vec<BytePermit>, Option<Full>) {
         let mut permits = Vec::new();
         loop {
-            match part.try_acquire_part(1) {
+            match part.try_acquire_part(1, 1) {
                 Ok(permit) => permits.push(permit),
                 Err(full) => return (permits, Some(full)),
             }
@@ -276,6 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn many_that_come_together_leave_room_too() {
+        let whole = ByteBudget::new(9_000);
+        let (hot, quiet) = (whole.part(), whole.part());
+        assert_eq!((hot.most(1), hot.most(2)), (9_000, 8_000));
+        let refused = hot.try_acquire_part(8_001, 2);
+        assert_eq!(refused.err(), Some(Full::Share(9_000)));
+        let taken = hot.try_acquire_part(8_000, 2);
+        assert!(taken.is_ok());
+        assert!(quiet.try_acquire_part(800, 2).is_ok());
+        assert!(quiet.try_acquire_part(1_000, 1).is_ok(), "one alone gets what there is");
+        assert_eq!(quiet.try_acquire_part(1_001, 2).err(), Some(Full::Whole(9_000)));
+        drop(taken);
+        hot.set_limit(usize::MAX, 100);
+        assert_eq!(hot.most(2), 8_988);
+        assert!(hot.try_acquire_part(8_988, 2).is_ok());
+        assert!(hot.try_acquire_part(8_989, 2).is_err());
+    }
+
+    #[test]
     fn a_part_has_a_limit_of_its_own_and_one_that_has_nothing_gets_what_fits() {
         let whole = ByteBudget::new(1_000);
         let (small, large) = (whole.part(), whole.part());
@@ -285,12 +315,12 @@ mod tests {
         assert_eq!(whole.used(), 10, "what was refused was not taken");
         assert!(
             large
-                .try_acquire_part(991)
+                .try_acquire_part(991, 1)
                 .is_err_and(|full| full == Full::Whole(1_000))
         );
-        assert!(large.try_acquire_part(990).is_ok());
+        assert!(large.try_acquire_part(990, 1).is_ok());
         small.set_limit(5, 1);
-        assert!(small.try_acquire_part(1).is_err(), "what was let in before counts");
+        assert!(small.try_acquire_part(1, 1).is_err(), "what was let in before counts");
     }
 
     #[test]

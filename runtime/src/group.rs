@@ -287,7 +287,7 @@ impl<S: Replicated> Group<S> {
         }
         let (tenancy, clock) = (&self.slot.tenancy, &*self.node.clock);
         let counted = bytes + REQUEST_OVERHEAD;
-        tenancy.check_size(counted)?;
+        tenancy.check_size(1, counted)?;
         let permit = tenancy.admit_proposals(1, bytes, counted, clock);
         let permit = permit.inspect_err(|_| self.node.counters.requests_refused.add(1))?;
         let (reply, outcome) = oneshot::channel();

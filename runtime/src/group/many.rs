@@ -58,7 +58,7 @@ impl<S: Replicated> Group<S> {
             let bytes = commands.iter().flatten().map(|command| size(command)).sum();
             let counted = count.saturating_mul(REQUEST_OVERHEAD).saturating_add(bytes);
             let (tenancy, clock) = (&self.slot.tenancy, &*self.node.clock);
-            tenancy.check_size(counted).and_then(|()| {
+            tenancy.check_size(count, counted).and_then(|()| {
                 let permit = tenancy.admit_proposals(count, bytes, counted, clock);
                 permit.map_err(|overload| {
                     self.node.counters.requests_refused.add(count as u64);

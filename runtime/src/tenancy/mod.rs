@@ -122,10 +122,10 @@ impl Tenancy {
         self.log_bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Whether proposals that count for `counted` bytes together will ever be let in: more than the limits at once are
-    /// not, however idle the node.
-    pub(crate) fn check_size(&self, counted: usize) -> Result<(), ProposeError> {
-        let most = self.budget.most();
+    /// Whether so many commands that count for `counted` bytes together will ever be let in: more than the limits, or the
+    /// group's share, at once are not, however idle the node.
+    pub(crate) fn check_size(&self, commands: usize, counted: usize) -> Result<(), ProposeError> {
+        let most = self.budget.most(commands);
         if counted > most {
             return Err(ProposeError::TooLarge {
                 bytes: counted,
@@ -137,7 +137,7 @@ impl Tenancy {
 
     /// Lets a read in, which counts for `counted` bytes while it is on its way.
     pub(crate) fn admit_read(&self, counted: usize) -> Result<BytePermit, Overload> {
-        self.acquire(counted).inspect_err(|_| self.usage.refused.add(1))
+        self.acquire(1, counted).inspect_err(|_| self.usage.refused.add(1))
     }
 
     /// Lets proposals in, all or none: so many commands of `bytes` together, which count for `counted` bytes while
@@ -149,7 +149,7 @@ impl Tenancy {
         counted: usize,
         clock: &dyn Clock,
     ) -> Result<BytePermit, Overload> {
-        let admitted = self.acquire(counted).and_then(|permit| {
+        let admitted = self.acquire(commands, counted).and_then(|permit| {
             if self.is_metered.load(Ordering::Relaxed) {
                 // Last, so that what is refused for another reason takes nothing of the rates.
                 self.meter(commands as u64, bytes as u64, clock.nanos())?;
@@ -159,8 +159,8 @@ impl Tenancy {
         admitted.inspect_err(|_| self.usage.refused.add(1))
     }
 
-    fn acquire(&self, counted: usize) -> Result<BytePermit, Overload> {
-        self.budget.try_acquire_part(counted).map_err(|full| Overload {
+    fn acquire(&self, items: usize, counted: usize) -> Result<BytePermit, Overload> {
+        self.budget.try_acquire_part(counted, items).map_err(|full| Overload {
             reason: match full {
                 Full::Part(limit) => OverloadReason::BytesInFlight(limit),
                 Full::Share(limit) => OverloadReason::NodeShare(limit),

@@ -78,8 +78,8 @@ fn what_never_fits_is_told_apart_from_what_does_not_fit_now() {
     let clock = Hand::default();
     let (_, tenancy) = tenancy(GroupLimits::default(), &clock);
     let too_large = |bytes, bytes_limit| Err(ProposeError::TooLarge { bytes, bytes_limit });
-    assert_eq!(tenancy.check_size((1 << 20) + 1), too_large((1 << 20) + 1, 1 << 20));
-    assert_eq!(tenancy.check_size(1 << 20), Ok(()));
+    assert_eq!(tenancy.check_size(1, (1 << 20) + 1), too_large((1 << 20) + 1, 1 << 20));
+    assert_eq!(tenancy.check_size(1, 1 << 20), Ok(()));
     assert!(tenancy.admit_proposals(1, 1 << 19, 1 << 20, &clock).is_ok());
     tenancy.set(
         GroupLimits {
@@ -88,10 +88,10 @@ fn what_never_fits_is_told_apart_from_what_does_not_fit_now() {
         },
         &clock,
     );
-    assert_eq!(tenancy.check_size(601), too_large(601, 600));
+    assert_eq!(tenancy.check_size(1, 601), too_large(601, 600));
     let held = tenancy.admit_proposals(1, 344, 600, &clock);
     assert!(held.is_ok());
-    assert_eq!(tenancy.check_size(600), Ok(()), "it does not fit now");
+    assert_eq!(tenancy.check_size(1, 600), Ok(()), "it does not fit now");
     assert!(tenancy.admit_proposals(1, 344, 600, &clock).is_err());
 }
 

@@ -20,7 +20,7 @@ use crate::tenancy::OverloadReason;
 use crate::witness::Witness;
 use actix::{Actor, ActorContext, Context, Handler};
 use raftyard_groups::{
-    Effects, Entry, Group, Input, LogId, LogIndex, Moment, ProposalId, Proposed, RoleKind, TransferId, TransferOutcome,
+    Effects, Entry, Group, Input, LogIndex, Moment, ProposalId, Proposed, RoleKind, TransferId, TransferOutcome,
 };
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,14 +52,14 @@ pub(crate) struct GroupActor {
     pub(super) proposals: Proposals,
     pub(super) reads: Reads,
     /// Its group takes it for what it is, a witness or none: until that is known, its state may lack what was acknowledged.
-    is_of_its_kind: bool,
+    pub(super) is_of_its_kind: bool,
     /// Who waits for which leadership transfer.
     pub(super) transfers: Vec<(TransferId, oneshot::Sender<TransferOutcome>)>,
     pub(super) changes: Changes,
     pub(super) first_campaign: Option<Box<FirstCampaign>>,
     pub(super) candidacy: Candidacy,
-    /// How long it applied in this turn.
-    pub(super) apply_nanos: u64,
+    /// How long it applied and read in this turn, in nanoseconds.
+    pub(super) turn_nanos: u64,
     /// Names for what the core is asked.
     next_id: u64,
     pub(super) slot: Arc<GroupSlot>,
@@ -123,7 +123,7 @@ impl GroupActor {
             changes: Changes::default(),
             first_campaign: None,
             candidacy: Candidacy::None,
-            apply_nanos: 0,
+            turn_nanos: 0,
             next_id: 0,
             slot: create.slot,
             shared,
@@ -348,17 +348,17 @@ impl GroupActor {
         self.snapshots.log.set_max(self.slot.tenancy.log_bytes_max());
         self.compact(now);
         let mut batches = 0;
-        self.apply_nanos = 0;
-        loop {
+        self.turn_nanos = 0;
+        let is_any_read_left = loop {
             for (id, outcome) in self.shared.effects.borrow_mut().reads.drain(..) {
                 self.reads.decided(id, outcome);
             }
-            self.answer_reads();
-            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN || self.has_applied_its_share() {
-                break;
+            let is_any_read_left = self.answer_reads();
+            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN || self.has_had_its_share() {
+                break is_any_read_left;
             }
             let Some(through) = self.apply() else {
-                break;
+                break is_any_read_left;
             };
             batches += 1;
             let sessions = self.shared.sessions();
@@ -366,7 +366,7 @@ impl GroupActor {
             self.core
                 .step(now, &sessions, Input::Applied { through }, &mut effects.borrow_mut());
             self.note_proposed();
-        }
+        };
         self.send_snapshots(now);
         self.snapshot_if_due(now);
         self.slot.tenancy.set_log_bytes(self.snapshots.log.bytes());
@@ -378,7 +378,7 @@ impl GroupActor {
         let tries_again = self.proposals.try_again(leads, self.proposing.is_empty(), now);
         let (life, can_apply) = (self.slot.life(), self.can_apply());
         let output = &mut *self.shared.output.borrow_mut();
-        if (can_apply && !self.quarantined) || tries_again {
+        if ((can_apply || is_any_read_left) && !self.quarantined) || tries_again {
             output.again.push(life);
         }
         let effects = &mut *self.shared.effects.borrow_mut();
@@ -396,13 +396,6 @@ impl GroupActor {
         let effects = self.shared.effects.borrow();
         let last = effects.apply.last();
         last.is_some_and(|last| !self.machine.is_on_disk() || last.index <= self.core.durable())
-    }
-
-    fn answer_reads(&mut self) {
-        let index = self.core.applied();
-        let term = self.core.term_at(index).unwrap_or_default();
-        let applied = LogId { term, index };
-        self.reads.answer(applied, self.is_of_its_kind, self.machine.as_any());
     }
 
     /// Says on whom it sleeps. What changes from now on comes as work for a later turn.

@@ -7,9 +7,9 @@ use raftyard_groups::{Entry, LogId, LogIndex, Payload};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How long a group may apply in one turn if other groups have work in the turn, by its weight: after the batch that goes beyond
-/// it comes no other. Nanoseconds.
-const APPLY_NANOS_PER_TURN: u64 = 2_000_000;
+/// How long a group may apply and answer reads in one turn if other groups have work in the turn, by its weight: after the
+/// batch, or the read, that goes beyond it comes no other. Nanoseconds.
+const NANOS_PER_TURN: u64 = 2_000_000;
 
 impl GroupActor {
     /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
@@ -76,7 +76,7 @@ impl GroupActor {
     /// Notes what applying took.
     fn account(&mut self, commands: u64, bytes: u64, begun: u64) {
         let nanos = self.shared.clock.nanos().saturating_sub(begun);
-        self.apply_nanos = self.apply_nanos.saturating_add(nanos);
+        self.turn_nanos = self.turn_nanos.saturating_add(nanos);
         self.slot.tenancy.applied(commands, bytes, nanos);
         let counters = &self.shared.counters;
         counters.commands_applied.add(commands);
@@ -84,10 +84,31 @@ impl GroupActor {
         counters.apply_nanos.add(nanos);
     }
 
-    /// Whether what else is to be applied has to wait for the next turn, for the sake of other groups.
-    pub(super) fn has_applied_its_share(&self) -> bool {
-        let share = APPLY_NANOS_PER_TURN * u64::from(self.slot.tenancy.weight());
-        self.shared.is_contended.get() && self.apply_nanos >= share
+    /// Whether what else is to be applied or read has to wait for the next turn, for the sake of other groups.
+    pub(super) fn has_had_its_share(&self) -> bool {
+        self.shared.is_contended.get() && self.turn_nanos >= self.share()
+    }
+
+    /// Nanoseconds of a turn.
+    fn share(&self) -> u64 {
+        NANOS_PER_TURN * u64::from(self.slot.tenancy.weight())
+    }
+
+    /// Answers what reads can be, as long as the turn's share lasts. Whether some of them are left.
+    pub(super) fn answer_reads(&mut self) -> bool {
+        let index = self.core.applied();
+        let term = self.core.term_at(index).unwrap_or_default();
+        let applied = LogId { term, index };
+        let (clock, share, had) = (&self.shared.clock, self.share(), self.turn_nanos);
+        let begun = self.shared.is_contended.get().then(|| clock.nanos());
+        let is_time = || {
+            begun.is_none_or(|begun| {
+                self.turn_nanos = had.saturating_add(clock.nanos().saturating_sub(begun));
+                self.turn_nanos < share
+            })
+        };
+        self.reads
+            .answer(applied, self.is_of_its_kind, self.machine.as_any(), is_time)
     }
 
     /// Commits what was applied up to `last`, then answers those that waited for it; `None` if the state machine failed.

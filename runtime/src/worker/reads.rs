@@ -72,18 +72,31 @@ impl Reads {
         }
     }
 
-    /// Answers all whose read index is applied; none that has one while it is not known that what is applied `is_all`
-    /// that the group committed up to there.
-    pub(crate) fn answer(&mut self, applied: LogId, is_all: bool, machine: &dyn Any) {
+    /// Answers those whose read index is applied, as long as there `is_time`, which is asked after each; none that has a
+    /// read index while it is not known that what is applied `is_all` that the group committed up to there. Returns whether
+    /// some are left that could be answered.
+    pub(crate) fn answer(
+        &mut self,
+        applied: LogId,
+        is_all: bool,
+        machine: &dyn Any,
+        mut is_time: impl FnMut() -> bool,
+    ) -> bool {
         let is_applied = |index: &LogIndex| is_all && *index <= applied.index;
-        for (_, batch) in self.ready.extract_if(.., |(index, _)| is_applied(index)) {
-            batch.run(machine);
+        let mut ready = self.ready.iter_mut().filter(|(index, _)| is_applied(index));
+        if ready.any(|(_, batch)| !batch.run(machine, &mut is_time)) {
+            return true;
         }
+        self.ready.retain(|(_, batch)| !batch.jobs.is_empty());
         self.replaying
             .take_if(|last| applied.index >= last.index || applied.term > last.term);
         if self.replaying.is_none() {
-            self.held.drain(..).for_each(|batch| batch.run(machine));
+            if self.held.iter_mut().any(|batch| !batch.run(machine, &mut is_time)) {
+                return true;
+            }
+            self.held.clear();
         }
+        false
     }
 
     /// Gives up on those whose deadline has come.
@@ -122,12 +135,19 @@ impl Reads {
 }
 
 impl Batch {
-    fn run(self, machine: &dyn Any) {
-        for ReadJob { run, permit, .. } in self.jobs {
+    /// Answers its reads as long as there is time. Whether none is left.
+    fn run(&mut self, machine: &dyn Any, is_time: &mut impl FnMut() -> bool) -> bool {
+        let mut jobs = std::mem::take(&mut self.jobs).into_iter();
+        while let Some(ReadJob { run, permit, .. }) = jobs.next() {
             // First, so that who is answered finds the room.
             drop(permit);
             run(Ok(machine));
+            if !is_time() {
+                self.jobs = jobs.collect();
+                return self.jobs.is_empty();
+            }
         }
+        true
     }
 
     fn fail(self, error: &ReadError) {

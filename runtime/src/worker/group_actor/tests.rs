@@ -21,7 +21,7 @@ use crate::worker::snapshots::RETRY_MS;
 use crate::worker::{Export, Loaded, Purpose};
 use parking_lot::Mutex;
 use raftyard_groups::{
-    Body, GroupId, Incarnation, LogIndex, Membership, Message, NodeId, Payload, Prompt, ReadRound, Recovered,
+    Body, GroupId, Incarnation, LogId, LogIndex, Membership, Message, NodeId, Payload, Prompt, ReadRound, Recovered,
     ReplicaConfig, Sessions, Term, Tuning,
 };
 use std::io::{self, Read, Write};
@@ -271,6 +271,32 @@ fn who_applies_for_long_leaves_the_rest_for_its_next_turn_if_others_have_work() 
     assert_eq!(applied_in_a_turn(false, 1), (4, millis(4)));
     assert_eq!(applied_in_a_turn(true, 1), (2, millis(2)));
     assert_eq!(applied_in_a_turn(true, 2), (4, millis(4)));
+}
+
+/// How many of five reads each turn answers.
+fn read_by_turns(is_contended: bool) -> Vec<usize> {
+    let mut replica = single_by(Arc::new(Slow::default()));
+    replica.lead();
+    let work = replica.persisted();
+    replica.turn(work);
+    replica.shared.is_contended.set(is_contended);
+    let (mut work, mut answers): (Vec<_>, Vec<_>) = (0..5).map(|_| read()).unzip();
+    let mut answered = Vec::new();
+    while !answers.is_empty() {
+        replica.turn(std::mem::take(&mut work));
+        let before = answers.len();
+        answers.retain_mut(|answer| answer.try_recv().is_err());
+        answered.push(before - answers.len());
+        let again = std::mem::take(&mut replica.shared.output.borrow_mut().again);
+        assert_eq!(again.is_empty(), answers.is_empty(), "the rest comes next");
+    }
+    answered
+}
+
+#[test]
+fn who_reads_for_long_leaves_the_rest_for_its_next_turn_if_others_have_work() {
+    assert_eq!(read_by_turns(false), [5]);
+    assert_eq!(read_by_turns(true), [2, 2, 1]);
 }
 
 /// Is on disk, and empty. Full after three commands.
