@@ -66,12 +66,12 @@ pub(crate) struct Request {
     pub(crate) work: Work,
     /// As the client sent it.
     pub(crate) arguments: Vec<Bytes>,
-    retries: Retries,
+    pub(crate) retries: Retries,
 }
 
-/// When to try again.
+/// When to try again what was refused.
 #[derive(Debug, Clone, Copy)]
-struct Retries {
+pub(crate) struct Retries {
     since: Instant,
     pause: Duration,
 }
@@ -83,18 +83,25 @@ impl Request {
             slot,
             work,
             arguments,
-            retries: Retries {
-                since: Instant::now(),
-                pause: RETRY_PAUSE_MIN,
-            },
+            retries: Retries::from_now(),
+        }
+    }
+}
+
+impl Retries {
+    /// Of a command that came just now.
+    pub(crate) fn from_now() -> Self {
+        Self {
+            since: Instant::now(),
+            pause: RETRY_PAUSE_MIN,
         }
     }
 
     /// How long to wait before the next attempt, `None` if there is to be none.
     pub(crate) fn next_pause(&mut self) -> Option<Duration> {
-        let Retries { since, pause } = self.retries;
-        self.retries.pause = (pause * 2).min(RETRY_PAUSE_MAX);
-        (since.elapsed() + pause < RETRY_FOR).then_some(pause)
+        let pause = self.pause;
+        self.pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        (self.since.elapsed() + pause < RETRY_FOR).then_some(pause)
     }
 }
 
@@ -193,11 +200,11 @@ mod tests {
 
     #[test]
     fn attempts_are_bounded() {
-        let mut request = Request::new(0, Work::Read(Query::KeyCount, Consistency::Linearizable), vec![]);
-        request.retries.since -= RETRY_FOR;
-        assert_eq!(request.next_pause(), None);
-        let mut request = Request::new(0, Work::Read(Query::KeyCount, Consistency::Linearizable), vec![]);
-        let pauses: Vec<Duration> = (0..30).map_while(|_| request.next_pause()).collect();
+        let mut retries = Retries::from_now();
+        retries.since -= RETRY_FOR;
+        assert_eq!(retries.next_pause(), None);
+        let mut retries = Retries::from_now();
+        let pauses: Vec<Duration> = (0..30).map_while(|_| retries.next_pause()).collect();
         assert_eq!(pauses[0], RETRY_PAUSE_MIN);
         assert!(pauses[10..].iter().all(|pause| *pause == RETRY_PAUSE_MAX));
     }

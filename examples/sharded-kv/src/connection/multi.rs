@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::Connection;
-use crate::proxy;
+use crate::proxy::{self, Retries};
 use crate::resp::Reply;
 
 impl Connection<'_> {
@@ -23,17 +23,28 @@ impl Connection<'_> {
         }
     }
 
-    /// Watches keys. Nothing is in flight meanwhile: what follows may be `EXEC`.
+    /// Watches keys. Nothing is in flight meanwhile: what follows may be `EXEC`. Where no leader is known it waits for one, as
+    /// other commands do.
     pub(super) async fn watch(&mut self, slot: u16, keys: Vec<Bytes>) -> io::Result<Reply> {
         // This may take long: what is ready does not wait for it.
         self.wire.flush().await?;
-        Ok(match self.node.versions(slot, keys.clone(), self.is_proxy()).await {
-            Ok(versions) => {
-                self.session.watched.add(slot, &keys, &versions);
-                Reply::OK
+        let by = self.leaders_by();
+        let mut retries = Retries::from_now();
+        loop {
+            let refusal = match self.node.versions(slot, keys.clone(), self.is_proxy()).await {
+                Ok(versions) => {
+                    self.session.watched.add(slot, &keys, &versions);
+                    return Ok(Reply::OK);
+                }
+                Err(refusal) => refusal,
+            };
+            if !self.is_proxy() {
+                return Ok(self.node.redirected(slot, refusal, by).await);
             }
-            Err(reply) if self.is_proxy() => proxy::final_refusal(reply),
-            Err(reply) => reply,
-        })
+            match retries.next_pause().filter(|_| proxy::is_refusal(&refusal)) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Ok(proxy::final_refusal(refusal)),
+            }
+        }
     }
 }

@@ -25,7 +25,7 @@ impl<'a> Connection<'a> {
 
     /// Until when a command that begins now waits for a leader. A round has no end while the client sends on: what comes
     /// long after the last election waits for the next one.
-    fn leaders_by(&mut self) -> Instant {
+    pub(super) fn leaders_by(&mut self) -> Instant {
         let now = Instant::now();
         let by = self.leaders_by.filter(|by| now < *by + ELECTION);
         *self.leaders_by.insert(by.unwrap_or_else(|| now + ELECTION))
@@ -89,7 +89,7 @@ impl<'a> Connection<'a> {
     pub(super) async fn retry(&mut self, mut request: Request, mut refusal: Reply) -> io::Result<Reply> {
         // This may take long: what is ready does not wait for it.
         self.wire.flush().await?;
-        while let Some(pause) = request.next_pause() {
+        while let Some(pause) = request.retries.next_pause() {
             tokio::time::sleep(pause).await;
             let route = self.node.route(request.slot);
             let room = self.replies.next_room();

@@ -106,11 +106,19 @@ impl Node {
         Started::Later(reply.boxed())
     }
 
-    /// Asks the group at `place`.
+    /// Asks the group at `place`. Where any replica may answer and no leader is known, it waits for one.
     pub(crate) async fn ask(&self, place: u16, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
-        match self.hosting.replica(usize::from(place)) {
-            Some(group) => group.read(query.into(), consistency).await,
-            None => Err(ReadError::NotLeader { leader: None }),
+        let nobody = Err(ReadError::NotLeader { leader: None });
+        let Some(group) = self.hosting.replica(usize::from(place)) else {
+            return nobody;
+        };
+        let answer = group.read(query.clone().into(), consistency).await;
+        if consistency != Consistency::Follower || answer != nobody || !group.is_of_use() {
+            return answer;
+        }
+        match time::timeout(ELECTION, group.wait_for_leader()).await {
+            Ok(Ok(_)) => group.read(query.into(), consistency).await,
+            _ => answer,
         }
     }
 

@@ -91,7 +91,7 @@ impl Node {
 
     /// A client that follows `MOVED` sees nothing of an election or a transfer of leadership: where no leader is known
     /// it is told of the next one, if there is one by `by`. (As a proxy this node tries again by itself.)
-    pub(super) async fn redirected(&self, slot: u16, reply: Reply, by: time::Instant) -> Reply {
+    pub(crate) async fn redirected(&self, slot: u16, reply: Reply, by: time::Instant) -> Reply {
         let Some(group) = self.group(slot).filter(|_| reply == not_served() && !self.proxy) else {
             return reply;
         };

@@ -216,6 +216,32 @@ fn a_node_alone_says_that_the_cluster_is_down() {
     assert_eq!(status.code(), Some(0), "it ends although it never was ready");
 }
 
+/// As commands on keys do: an election takes less than a second.
+#[test]
+fn commands_that_are_not_put_to_a_group_wait_for_an_election_too() {
+    let watch = ["WATCH", "k"].as_slice();
+    for (proxy, commands) in [
+        (false, [watch].as_slice()),
+        (
+            true,
+            &[watch, &["DBSIZE"], &["SCAN", "0"], &["KEYS", "*"], &["RANDOMKEY"]],
+        ),
+    ] {
+        let mut cluster = ServerCluster::with_proxy(NODES, GROUPS, proxy);
+        cluster.start(1);
+        let mut client = eventually("clients are served", || Connection::open(&cluster.resp(1)).ok());
+        for command in commands {
+            let start = Instant::now();
+            let reply = client.command(command).unwrap();
+            assert!(matches!(reply, Value::Error(_)), "there never is a leader: {reply:?}");
+            assert!(
+                start.elapsed() > Duration::from_secs(1),
+                "proxy {proxy}: {command:?} did not wait"
+            );
+        }
+    }
+}
+
 /// Each of these commands waits for those before it, and none of them finds a leader.
 #[test]
 fn a_pipeline_waits_for_an_election_once_and_holds_up_no_reply() {
