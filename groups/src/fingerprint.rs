@@ -66,6 +66,7 @@ impl Group {
             refusals,
             sessions: _,
             persist_seq,
+            accepted,
             #[cfg(debug_assertions)]
                 seen: _,
         } = self;
@@ -84,6 +85,9 @@ impl Group {
         forwarded.fingerprint(state);
         promises.fingerprint(state);
         resignations.fingerprint(now, state);
+        if let Some(accepted) = accepted {
+            accepted.fingerprint(reference, state);
+        }
         refusals.hash(state);
         match role {
             Role::Follower(follower) => {

@@ -14,7 +14,7 @@ use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::message::{Body, Message, Promise, Prompt, ReadRound};
 use crate::progress::Progress;
-use crate::promise::Promises;
+use crate::promise::{Accepted, Promises};
 use crate::reads::ForwardedReads;
 use crate::resign::Resignations;
 use crate::rng::Rng;
@@ -62,6 +62,8 @@ pub struct Group {
     /// As they were handed to the step that is under way; of nobody outside of a step.
     pub(crate) sessions: Sessions,
     pub(crate) persist_seq: PersistSeq,
+    /// What it acknowledged last, until that may have left.
+    pub(crate) accepted: Option<Accepted>,
     /// What [`Group::check`] saw last: none of it may regress.
     #[cfg(debug_assertions)]
     pub(crate) seen: crate::invariants::Seen,
@@ -127,6 +129,7 @@ impl Group {
             refusals: 0,
             sessions: Sessions::default(),
             persist_seq: PersistSeq::default(),
+            accepted: None,
             #[cfg(debug_assertions)]
             seen: crate::invariants::Seen::default(),
             config,
@@ -184,9 +187,10 @@ impl Group {
             Input::ChangeMembership { id, change } => self.on_change(id, change, effects),
             Input::Persisted { seq } => {
                 self.log.persisted(seq);
+                self.accepted = self.accepted.filter(|accepted| accepted.after > seq);
                 self.on_own_vote_durable(seq, effects);
             }
-            Input::HandOver => self.hand_over(),
+            Input::HandOver => self.hand_over(effects),
             Input::Applied { through } => self.applied = self.applied.max(through.min(self.applying)),
             Input::Loaded { purpose, from, entries } => self.on_loaded(purpose, from, entries, effects),
             Input::Campaign => {

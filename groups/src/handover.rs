@@ -1,8 +1,11 @@
 //! When a leader hands over by itself: its disk stalls, is full or can't be read, or another replica shall rather lead.
 
+use crate::effects::Effects;
+use crate::entry::Payload;
 use crate::group::{Group, Role};
 use crate::ids::NodeId;
 use crate::input::Moment;
+use crate::quorum::VoteResult;
 use std::cmp::Reverse;
 
 /// Election timeouts between two attempts of a leader to hand over by itself.
@@ -15,13 +18,15 @@ const GIVE_WAY_TIMEOUTS: u64 = 16;
 impl Group {
     /// Begins to hand over if there is reason to: after an election timeout a write is not durable, or what is to be applied
     /// or sent to a peer can't be read; or a voter of a higher priority lives and has the whole log.
-    pub(crate) fn hand_over_if_due(&mut self) {
+    pub(crate) fn hand_over_if_due(&mut self, effects: &mut Effects) {
         if !self.may_hand_over() {
             return;
         }
         let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         let is_stalled = self.log.oldest_write().is_some_and(|since| now.since(since) >= timeout);
-        if is_stalled || self.is_unreadable() {
+        if is_stalled {
+            self.hand_over_to_who_writes(effects);
+        } else if self.is_unreadable() {
             self.hand_over_to(self.best_successor());
         } else if let Some(feeder) = self.feeder() {
             if self.hand_over_to(Some(feeder)) {
@@ -82,12 +87,39 @@ impl Group {
     }
 
     /// The node can't write.
-    pub(crate) fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self, effects: &mut Effects) {
         if self.may_hand_over() {
             self.note_backers();
-            let to = self.best_successor();
-            self.hand_over_to(to);
+            self.hand_over_to_who_writes(effects);
         }
+    }
+
+    /// This replica's disk does not write: the others shall lead, once it is seen that theirs do. Who campaigns where too few
+    /// can write down their votes takes the group's leader away, and with it all that can be had without a disk: reads.
+    fn hand_over_to_who_writes(&mut self, effects: &mut Effects) {
+        if self.log.durable() == self.log.last() {
+            // Nothing is there by which they could show it.
+            self.append_payloads([Payload::Noop], effects);
+        } else if self.others_can_elect() {
+            self.hand_over_to(self.best_successor());
+        }
+    }
+
+    /// Whether those who have on disk what this one has not there yet are enough for an election. A witness, which is sent
+    /// only what is durable here, is taken to be able to write as long as it is heard.
+    fn others_can_elect(&self) -> bool {
+        let Role::Leader(leader) = &self.role else {
+            return false;
+        };
+        let (durable, now) = (self.log.durable(), self.now);
+        let timeout = self.config.tuning.election_timeout_ms;
+        let can_vote = |node| {
+            let progress = leader.peers.get(&node);
+            progress
+                .is_some_and(|peer| peer.matched > durable || (peer.is_witness && now.since(peer.heard()) < timeout))
+        };
+        let result = self.membership().quorum().vote(|node| Some(can_vote(node)));
+        result == VoteResult::Won
     }
 
     /// Whether it leads, and did not try to hand over just now.

@@ -115,8 +115,9 @@ pub enum Input {
         /// The configuration in force at that entry.
         membership: Arc<Membership>,
     },
-    /// This node can't write, and it is not known for how long: if it leads, another replica shall, if one can. It
-    /// looks for one every few election timeouts at most, however often it is told.
+    /// This node can't write, and it is not known for how long: if it leads, another replica shall, once a quorum without
+    /// this one has written what it can't, an empty entry if there is nothing else. It tries one every few election
+    /// timeouts at most, however often it is told.
     HandOver,
     /// Campaign now, without waiting for a deadline. Still asks first (pre-vote).
     Campaign,

@@ -179,7 +179,7 @@ impl Group {
             return self.become_follower(self.hard.term, None, effects);
         }
         self.pursue_transfer(effects);
-        self.hand_over_if_due();
+        self.hand_over_if_due(effects);
         if self.fall_asleep(effects) {
             return;
         }

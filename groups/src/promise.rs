@@ -5,7 +5,8 @@
 //! follows a leader of a higher term, votes for the same leader in one, or for whom its leader wants to lead next.
 //! Nothing else frees it: in particular no higher term that somebody names.
 
-use crate::effects::Effects;
+use crate::effects::{Effects, PersistSeq};
+use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::{LogIndex, NodeId, Term};
 use crate::liveness::{SessionId, Sessions};
@@ -21,6 +22,28 @@ pub struct PromiseRecord {
     pub session: SessionId,
     /// The term in which that leader leads.
     pub term: Term,
+}
+
+/// An acknowledgement that may not have left yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accepted {
+    term: Term,
+    matched: LogIndex,
+    session: Option<SessionId>,
+    /// It leaves once this write is durable.
+    pub(crate) after: PersistSeq,
+}
+
+impl Accepted {
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self {
+            term,
+            matched,
+            session,
+            after,
+        } = self;
+        (term, matched, session, reference.writes_since(*after)).hash(state);
+    }
 }
 
 /// What keeps a replica from voting.
@@ -151,10 +174,23 @@ impl Group {
         Some(session)
     }
 
-    /// "My log equals yours up to here, on disk."
+    /// "My log equals yours up to here, on disk." Said once for a write: a leader that gets no answer asks again and again, as
+    /// long as the disk stands still or is full.
     pub(crate) fn accept(&mut self, leader: NodeId, matched: LogIndex, effects: &mut Effects) {
         let session = self.stamp(leader);
+        let said = |accepted: Accepted| {
+            (accepted.term, accepted.matched, accepted.session) == (self.hard.term, matched, session)
+        };
+        if self.accepted.is_some_and(said) {
+            return;
+        }
         self.promise_after_write(leader, Promise::AppendAccepted { matched, session }, effects);
+        self.accepted = Some(Accepted {
+            term: self.hard.term,
+            matched,
+            session,
+            after: self.persist_seq,
+        });
     }
 
     /// Promised, and its leader is silent: it acknowledges once more. If that one no longer leads, its node will say

@@ -228,6 +228,7 @@ fn a_snapshot_that_nobody_waits_for_changes_nothing() {
 fn a_late_append_is_acknowledged_up_to_the_commit_index() {
     let mut replica = Replica::new(3, 2, &[1, 1, 1, 1]);
     replica.hear(2, 2, append((2, 1), &[], 2));
+    replica.sync();
     let mut said = replica.hear(2, 2, append((0, 0), &[1], 0));
     assert_eq!(said.after_write(), ["n1→n2 @2 append accepted matched=2"]);
 }

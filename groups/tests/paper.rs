@@ -368,7 +368,10 @@ fn paper_5_4_2_old_terms_are_not_counted() {
 fn paper_5_5_requests_are_idempotent() {
     let mut replica = Replica::new(3, 1, &[1]);
     let answers: BTreeSet<Vec<String>> = (0..3)
-        .map(|_| replica.hear(2, 1, append((1, 1), &[1, 1], 2)).after_write())
+        .map(|_| {
+            replica.sync();
+            replica.hear(2, 1, append((1, 1), &[1, 1], 2)).after_write()
+        })
         .collect();
     assert_eq!(answers.len(), 1);
     assert_eq!(replica.terms(), [1, 1, 1]);
@@ -521,8 +524,25 @@ fn paper_figure_2_answers_wait_for_the_disk() {
     assert_eq!(replica.group.durable(), LogIndex(0));
 
     // Nothing new to write: the answer still waits for the writes before it.
-    let said = replica.hear(2, 1, append((0, 0), &[1], 0));
+    let said = replica.hear(2, 1, append((0, 0), &[], 0));
     assert!(said.at_once.is_empty() && said.write.is_some_and(|write| write.is_barrier()));
+}
+
+/// A leader asks again as long as it hears nothing. Whatever waits for a disk that stands still does not grow by that.
+#[test]
+fn an_answer_that_waits_for_the_disk_is_given_once() {
+    let mut replica = Replica::new(3, 0, &[]);
+    let mut ask = || replica.hear(2, 1, append((0, 0), &[1], 0));
+    assert_eq!(ask().after_write(), ["n1→n2 @1 append accepted matched=1"]);
+    let again = ask();
+    assert!(again.write.is_none() && again.at_once.is_empty(), "what it said waits");
+    replica.sync();
+    let mut said = replica.hear(2, 1, append((0, 0), &[1], 0));
+    assert_eq!(
+        said.after_write(),
+        ["n1→n2 @1 append accepted matched=1"],
+        "it may be lost"
+    );
 }
 
 /// paper figure 2, "AppendEntries RPC", step 5: "If leaderCommit > commitIndex, set commitIndex = min(leaderCommit,

@@ -156,6 +156,7 @@ scripts! {
     h34_a_leader_that_cannot_read_what_a_peer_lacks
     h35_a_preferred_leader_that_cannot_read_what_a_peer_lacks
     h36_each_that_may_read_it_is_tried
+    h37_most_disks_are_full
     i01_sleeping_and_waking
     i02_a_lost_word_to_sleep
     i03_a_minority_is_down

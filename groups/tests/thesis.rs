@@ -352,6 +352,7 @@ fn thesis_5_a_snapshot_that_is_not_needed_changes_nothing() {
     assert_eq!((said.effects.install, replica.terms().len()), (None, 4));
     assert_eq!(said.after_write(), ["n1→n2 @3 append accepted matched=3"]);
     assert_eq!(replica.group.commit(), LogIndex(3));
+    replica.sync();
     let mut said = replica.tell(received(3, (2, 1)));
     assert_eq!(said.effects.install, None);
     assert_eq!(said.after_write(), ["n1→n2 @3 append accepted matched=3"]);

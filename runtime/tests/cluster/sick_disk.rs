@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex};
 use raftyard::store::{LogStore, MemoryLogStore, StoreError};
 use raftyard::{
     Consistency, CreateGroupError, DestroyGroupError, Group, GroupId, NodeId, OverloadReason, ProposeError,
-    QuarantineReason, RaftHost,
+    QuarantineReason, RaftHost, Tuning,
 };
 use std::io;
 use std::sync::Arc;
@@ -98,11 +98,19 @@ const GROUPS: u64 = 4;
 
 /// Three nodes, of which the first has a sick disk and leads all groups.
 async fn led_by_the_sick(disk: &SickDisk) -> (Cluster, Vec<Vec<Group<Journal>>>) {
+    led_by_one_of(&[SICK], disk, quick()).await
+}
+
+/// The same; these nodes have such a disk.
+async fn led_by_one_of(sick: &[NodeId], disk: &SickDisk, tuning: Tuning) -> (Cluster, Vec<Vec<Group<Journal>>>) {
     let mut cluster = Cluster::closed(3);
-    cluster.tuning = quick();
-    open_sick(&mut cluster, disk).await;
-    for id in [NodeId(2), NodeId(3)] {
-        cluster.open(id).await;
+    cluster.tuning = tuning;
+    for id in (1..=3).map(NodeId) {
+        if sick.contains(&id) {
+            open_sick(&mut cluster, id, disk).await;
+        } else {
+            cluster.open(id).await;
+        }
     }
     let mut groups = Vec::new();
     for group in 1..=GROUPS {
@@ -114,10 +122,10 @@ async fn led_by_the_sick(disk: &SickDisk) -> (Cluster, Vec<Vec<Group<Journal>>>)
     (cluster, groups)
 }
 
-async fn open_sick(cluster: &mut Cluster, disk: &SickDisk) {
-    let store = sick_store(cluster.disk(SICK), disk.clone());
-    let host = cluster.builder(SICK).log_store(store).open().await.unwrap();
-    cluster.put(SICK, host);
+async fn open_sick(cluster: &mut Cluster, id: NodeId, disk: &SickDisk) {
+    let store = sick_store(cluster.disk(id), disk.clone());
+    let host = cluster.builder(id).log_store(store).open().await.unwrap();
+    cluster.put(id, host);
 }
 
 /// Has a node lead, however often that takes.
@@ -191,6 +199,24 @@ async fn a_leader_whose_disk_is_full_hands_over_and_follows_again_once_there_is_
     cluster.stop_all().await;
 }
 
+/// Proposes at a node whose disk is full, until one is refused for that. Returns those before it, which wait for room.
+async fn find_out(group: &Group<Journal>) -> Vec<impl Future<Output = Result<usize, ProposeError>> + use<>> {
+    let mut waiting = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "no write is ever refused");
+        let mut proposal = Box::pin(group.propose("waits for room".to_owned()));
+        match tokio::time::timeout(Duration::from_millis(20), &mut proposal).await {
+            Ok(refused) => {
+                assert!(is_refused_for_room(&refused), "{refused:?}");
+                assert!(!refused.unwrap_err().may_have_happened());
+                return waiting;
+            }
+            Err(_) => waiting.push(proposal),
+        }
+    }
+}
+
 /// Nobody else has room: so it leads on, serves reads, and says of each write that nothing came of it, but for the one
 /// by which it found out.
 #[tokio::test]
@@ -205,22 +231,7 @@ async fn without_another_that_has_room_reads_go_on_writes_are_refused_and_go_on_
     assert_eq!(group.propose("before".to_owned()).await, Ok(1));
 
     disk.become_(Health::Full);
-    let first = group.propose("waits for room".to_owned());
-    let mut waiting = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        assert!(Instant::now() < deadline, "no write is ever refused");
-        let proposal = group.propose("more".to_owned());
-        tokio::pin!(proposal);
-        match tokio::time::timeout(Duration::from_millis(20), &mut proposal).await {
-            Ok(refused) => {
-                assert!(is_refused_for_room(&refused), "{refused:?}");
-                assert!(!refused.unwrap_err().may_have_happened());
-                break;
-            }
-            Err(_) => waiting.push("more".to_owned()),
-        }
-    }
+    let waiting = find_out(&group).await;
     let lines = group.read((), Consistency::Linearizable).await;
     assert_eq!(lines, Ok(vec!["before".to_owned()]));
     let refused = create(2).await;
@@ -230,14 +241,54 @@ async fn without_another_that_has_room_reads_go_on_writes_are_refused_and_go_on_
     );
 
     disk.become_(Health::Well);
-    assert_eq!(first.await, Ok(2));
+    let mut expected = vec!["before".to_owned()];
+    for outcome in waiting {
+        expected.push("waits for room".to_owned());
+        assert_eq!(outcome.await, Ok(expected.len()));
+    }
     propose(std::slice::from_ref(&group), "after").await;
-    let mut expected = vec!["before".to_owned(), "waits for room".to_owned()];
-    expected.append(&mut waiting);
     expected.push("after".to_owned());
     assert_eq!(group.read((), Consistency::Linearizable).await, Ok(expected));
     create(2).await.unwrap();
     host.shutdown().await;
+}
+
+/// One of three has room: it can win no election, since nobody else can write down a vote. So who leads does not hand over, and
+/// reads go on.
+#[tokio::test]
+async fn where_most_disks_are_full_who_leads_leads_on_and_reads_go_on() {
+    let disk = SickDisk::new();
+    // Long: who loses its followers for so long leads no more, and nobody can be elected.
+    let tuning = Tuning {
+        election_timeout_ms: 1_500,
+        heartbeat_interval_ms: 100,
+        ..Tuning::default()
+    };
+    let (mut cluster, groups) = led_by_one_of(&[SICK, NodeId(2)], &disk, tuning).await;
+    disk.become_(Health::Full);
+    // By this one it is found out; of the other groups nothing waits for room.
+    let waiting = find_out(&groups[0][slot(SICK)]).await;
+    for round in 0..30 {
+        for replicas in &groups {
+            let here = &replicas[slot(SICK)];
+            let outcome = here.propose("at the full disk".to_owned()).await;
+            assert!(is_refused_for_room(&outcome), "{outcome:?} in round {round}");
+            let read = here.read((), Consistency::Linearizable).await;
+            assert_eq!(read, Ok(vec!["before".to_owned()]), "in round {round}");
+        }
+        // All together longer than a leader leads before it hands over for the first time.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    disk.become_(Health::Well);
+    for outcome in waiting {
+        assert!(outcome.await.is_ok());
+    }
+    for replicas in &groups {
+        propose(replicas, "after").await;
+        assert_eq!(read(replicas).await.last().unwrap(), "after");
+    }
+    cluster.stop_all().await;
 }
 
 /// It never asks its store for anything again: what a failed sync left on disk nobody knows.
@@ -304,7 +355,7 @@ async fn a_leader_that_can_not_read_what_it_has_to_apply_hands_over() {
     cluster.stop(SICK).await;
     disk.become_(Health::Unreadable);
     // It starts with an empty state, and has its whole log to apply.
-    open_sick(&mut cluster, &disk).await;
+    open_sick(&mut cluster, SICK, &disk).await;
     for (group, replicas) in (1..).zip(&mut groups) {
         replicas[slot(SICK)] = cluster.create_on(SICK, group).await;
         lead_there(replicas, SICK).await;
