@@ -3,6 +3,7 @@
 use super::Export;
 use super::group_actor::GroupActor;
 use super::group_applies::state_failed;
+use super::snapshots::outgoing::Outgoing;
 use crate::error::ExportError;
 use crate::quarantine::QuarantineReason;
 use crate::snapshot::{Encode, Restored, SnapshotError, SnapshotEvent, SnapshotWork, SyncDisk, View};
@@ -55,11 +56,11 @@ impl GroupActor {
                 None
             }
             SnapshotEvent::Viewed { size } => {
-                self.snapshots.viewed(size, now);
+                self.snapshots.outgoing_mut().written(size, now);
                 None
             }
             SnapshotEvent::Sent { to, through } => {
-                self.snapshots.sent(to, through, now);
+                self.snapshots.outgoing_mut().end(to, through, now);
                 Some(Input::SnapshotDone { to, through })
             }
         }
@@ -162,7 +163,7 @@ impl GroupActor {
             view,
         };
         if self.shared.snapshots.push(work) {
-            self.snapshots.sending(to);
+            self.snapshots.outgoing_mut().begin(to);
         }
         true
     }
@@ -173,20 +174,25 @@ impl GroupActor {
             return self.snapshots.newest().map(|last| (last, None));
         }
         let base = self.core.base();
-        if let Some(last) = self.snapshots.outgoing(base.index) {
+        if let Some(last) = self
+            .snapshots
+            .outgoing()
+            .and_then(|outgoing| outgoing.after(base.index))
+        {
             return Some((last, None));
         }
         let Some((last, membership)) = self.applied_state() else {
             // What it received itself is still being restored, and there to be sent.
             return Some((base, None)).filter(|_| self.core.applied() >= self.ahead);
         };
-        if !to_witness && !self.snapshots.may_offer(now) {
+        let may_offer = self.snapshots.outgoing().is_none_or(|outgoing| outgoing.may_offer(now));
+        if !to_witness && !may_offer {
             return None;
         }
         let encode = self.view()?;
         if !to_witness {
             // What a witness gets has no state, and is no file that others could be sent.
-            self.snapshots.offer(last);
+            self.snapshots.outgoing_mut().offer(last);
         }
         Some((last, Some(View { membership, encode })))
     }
@@ -225,7 +231,7 @@ impl GroupActor {
     /// Takes a snapshot if enough was applied since the last one; a state on disk is synced instead. What is
     /// applied may not be durable here yet: it does not count before.
     pub(super) fn snapshot_if_due(&mut self, now: Moment) {
-        if self.snapshots.is_followed() {
+        if self.snapshots.outgoing().is_some_and(Outgoing::is_followed) {
             self.snapshots.peers_are_at(&self.core.peers(), self.core.applied());
         }
         if self.quarantined || !self.snapshots.is_due(self.core.applied(), now) {

@@ -2,8 +2,14 @@
 
 use super::log_bytes::LogBytes;
 use crate::snapshot::Compaction;
-use raftyard_groups::{LogId, LogIndex, Moment, NodeId, PeerProgress, Persist, PersistSeq};
+use raftyard_groups::{LogId, LogIndex, Moment, PeerProgress, Persist, PersistSeq};
 use std::rc::Rc;
+
+pub(super) mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use outgoing::Outgoing;
 
 /// After one failed the next is not written before so long, in milliseconds: where there is no room, there is none for a
 /// while, and each try writes as much of the state as fits.
@@ -39,33 +45,16 @@ struct UnderWay {
     installing: Option<LogId>,
     /// It could not be read; it is tried again then.
     unread_until: Option<Moment>,
-    /// One that was written for a peer and is still being sent: it serves others too.
-    outgoing: Option<LogId>,
     /// One whose file is durable, and whose last entry may not be yet.
     written: Option<LogId>,
     /// The last one failed; the next is not written before.
     failed_until: Option<Moment>,
-    /// Peers that are being sent one.
-    sending: usize,
-    /// Peers that were sent one, and lack more of what follows it than the log's tail.
-    following: Vec<NodeId>,
-    /// One is being written for a peer.
-    is_viewing: bool,
-    /// One for a peer could not be written, or was written in vain; the next is not written before.
-    unviewed_until: Option<Moment>,
-    /// Bytes of the last one that was written for a peer, as long as peers are being sent one or follow.
-    viewed: u64,
+    outgoing: Outgoing,
     /// Snapshots before this are of no use once the log durably begins where it now does.
     useless: Option<LogIndex>,
     /// The write that lets the log begin at the newest one or before: once it is durable, older ones are of
     /// no use.
     rebasing: Option<(PersistSeq, LogIndex)>,
-}
-
-impl UnderWay {
-    fn is_sending(&self) -> bool {
-        self.sending > 0 || !self.following.is_empty()
-    }
 }
 
 impl Snapshots {
@@ -97,9 +86,18 @@ impl Snapshots {
         self.under_way.get_or_insert_default()
     }
 
-    /// Whether a peer is being sent one, or needs the log from its end on.
-    fn is_sending(&self) -> bool {
-        self.under_way.as_ref().is_some_and(|under_way| under_way.is_sending())
+    /// What peers are being sent, if anything is under way.
+    pub(crate) fn outgoing(&self) -> Option<&Outgoing> {
+        self.under_way.as_ref().map(|under_way| &under_way.outgoing)
+    }
+
+    pub(crate) fn outgoing_mut(&mut self) -> &mut Outgoing {
+        &mut self.under_way().outgoing
+    }
+
+    /// The same, if the log is kept for it.
+    fn needs_log(&self) -> Option<&Outgoing> {
+        self.outgoing().filter(|outgoing| outgoing.needs_log())
     }
 
     pub(crate) fn newest(&self) -> Option<LogId> {
@@ -147,17 +145,16 @@ impl Snapshots {
 
     /// Whether one would be due, had none failed.
     fn is_wanted(&self, applied: LogIndex) -> bool {
-        let is_sending = self.is_sending();
-        let patience = if is_sending { 8 } else { 1 };
+        let sent = self.needs_log();
+        let patience = if sent.is_some() { 8 } else { 1 };
         let entries = applied.0.saturating_sub(self.begun.0);
         let is_enough = entries >= self.settings.entries.saturating_mul(patience)
             || self.bytes >= self.settings.bytes.saturating_mul(patience);
-        let sent = self.under_way.as_ref().filter(|_| is_sending);
-        let size = sent.map_or(self.size, |sent| self.size.max(sent.viewed));
+        let size = sent.map_or(self.size, |sent| self.size.max(sent.bytes()));
         // How large it becomes is not known while it is written; a sync would have to wait for that anyway.
-        let is_known = !sent.is_some_and(|sent| sent.is_viewing);
+        let is_known = !sent.is_some_and(Outgoing::is_being_written);
         let pays = is_known && (size <= self.settings.bytes || self.bytes >= size);
-        let is_long = self.log.is_long(is_sending);
+        let is_long = self.log.is_long(sent.is_some());
         let is_any_new = entries > 0;
         let is_long_still = is_long && self.failed_until().is_some();
         !self.is_taking && (self.is_due_now || is_long_still || is_any_new && (is_enough && pays || is_long))
@@ -165,7 +162,7 @@ impl Snapshots {
 
     /// Up to where the tail that is kept for followers that lag has to go, because the log is too long for it.
     pub(crate) fn droppable_tail(&self) -> Option<LogIndex> {
-        let newest = self.newest.filter(|_| self.log.is_long(self.is_sending()))?;
+        let newest = self.newest.filter(|_| self.log.is_long(self.needs_log().is_some()))?;
         Some(self.log.half().min(newest.index))
     }
 
@@ -173,7 +170,7 @@ impl Snapshots {
         if let Some(under_way) = &mut self.under_way {
             under_way.failed_until = None;
             // The log is not kept for them for ever.
-            under_way.following.clear();
+            under_way.outgoing.forget_followers();
         }
         self.is_taking = true;
         self.is_due_now = false;
@@ -249,9 +246,7 @@ impl Snapshots {
     /// more use, if no write has to be waited for: the log durably holds the end of the newest.
     pub(crate) fn note_write(&mut self, write: Option<&Persist>) -> Option<LogIndex> {
         let under_way = self.under_way.as_mut()?;
-        if !under_way.is_sending() {
-            under_way.viewed = 0;
-        }
+        under_way.outgoing.tidy();
         // Of what is finished nothing is kept.
         self.under_way.take_if(|under_way| **under_way == UnderWay::default());
         let under_way = self.under_way.as_mut()?;
@@ -282,280 +277,11 @@ impl Snapshots {
             .map(|(_, before)| before)
     }
 
-    pub(crate) fn sending(&mut self, to: NodeId) {
-        let under_way = self.under_way();
-        under_way.sending += 1;
-        under_way.following.retain(|peer| *peer != to);
-    }
-
-    /// One that ends at `through` was sent, or one was not. What was written for peers may be removed by that: the next
-    /// peer needs another. Who has it has yet to install it, and needs the log from there on: all that came meanwhile.
-    pub(crate) fn sent(&mut self, to: NodeId, through: Option<LogIndex>, now: Moment) {
-        let under_way = self.under_way();
-        under_way.sending = under_way.sending.saturating_sub(1);
-        if through.is_some() {
-            under_way.following.push(to);
-        }
-        let is_it = |last: &mut LogId| through.is_none_or(|through| last.index == through);
-        let was_written = under_way.outgoing.take_if(is_it).is_some();
-        if was_written && through.is_none() {
-            under_way.unviewed_until = Some(now.plus(RETRY_MS));
-        }
-    }
-
-    /// One that is being sent and that a log which begins after `base` goes on from.
-    pub(crate) fn outgoing(&self, base: LogIndex) -> Option<LogId> {
-        self.under_way.as_ref()?.outgoing.filter(|last| last.index >= base)
-    }
-
-    /// Whether a peer was sent one and has yet to catch up.
-    pub(crate) fn is_followed(&self) -> bool {
-        let under_way = self.under_way.as_ref();
-        under_way.is_some_and(|under_way| !under_way.following.is_empty())
-    }
-
     /// How far the peers of this leader are; there are none if it does not lead any more.
     pub(crate) fn peers_are_at(&mut self, peers: &[PeerProgress], applied: LogIndex) {
         let tail = self.settings.tail_entries;
         let lags = |peer: &PeerProgress| peer.matched.0.saturating_add(tail) < applied.0;
-        let following = &mut self.under_way().following;
-        following.retain(|node| peers.iter().any(|peer| peer.node == *node && lags(peer)));
-    }
-
-    /// Whether one may be written for a peer now: each try takes as much room as the state, or all that is left, and peers ask
-    /// again with each heartbeat that they answer.
-    pub(crate) fn may_offer(&self, now: Moment) -> bool {
-        let until = self.under_way.as_ref().and_then(|under_way| under_way.unviewed_until);
-        until.is_none_or(|until| until <= now)
-    }
-
-    /// One is to be written for a peer.
-    pub(crate) fn offer(&mut self, last: LogId) {
-        let under_way = self.under_way();
-        under_way.outgoing = Some(last);
-        under_way.is_viewing = true;
-        under_way.unviewed_until = None;
-    }
-
-    /// The one that was to be written for a peer has so many bytes, or could not be written.
-    pub(crate) fn viewed(&mut self, size: Option<u64>, now: Moment) {
-        let under_way = self.under_way();
-        under_way.unviewed_until = size.is_none().then(|| now.plus(RETRY_MS));
-        under_way.is_viewing = false;
-        under_way.viewed = size.unwrap_or(under_way.viewed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use raftyard_groups::{PeerMode, Term};
-
-    const NOW: Moment = Moment(100);
-    const PEER: NodeId = NodeId(2);
-
-    fn settings() -> Rc<Compaction> {
-        Rc::new(Compaction {
-            entries: 10,
-            bytes: 100,
-            ..Compaction::default()
-        })
-    }
-
-    /// Of a group whose last snapshot, which ends at 1, had this many bytes.
-    fn after_one_of(size: u64) -> Snapshots {
-        let mut snapshots = Snapshots::new(settings(), None);
-        let last = LogId::new(1, 1);
-        snapshots.begin(last);
-        snapshots.taken(last, Some(size), NOW);
-        snapshots.count_written(last.index);
-        snapshots
-    }
-
-    #[test]
-    fn a_snapshot_is_due_after_so_many_entries_or_bytes() {
-        let mut snapshots = after_one_of(100);
-        assert!(!snapshots.is_due(LogIndex(10), NOW));
-        assert!(snapshots.is_due(LogIndex(11), NOW), "ten entries since the last");
-        snapshots.count_applied(LogIndex(2), LogIndex(2), 99);
-        assert!(!snapshots.is_due(LogIndex(2), NOW));
-        snapshots.count_applied(LogIndex(3), LogIndex(3), 1);
-        assert!(snapshots.is_due(LogIndex(2), NOW), "a hundred bytes since the last");
-        assert!(!snapshots.is_due(LogIndex(1), NOW), "nothing new");
-    }
-
-    #[test]
-    fn a_large_state_is_written_again_once_the_log_is_as_large() {
-        let mut snapshots = after_one_of(1_000);
-        snapshots.count_applied(LogIndex(2), LogIndex(500), 999);
-        assert!(!snapshots.is_due(LogIndex(500), NOW));
-        snapshots.count_applied(LogIndex(501), LogIndex(501), 1);
-        assert!(snapshots.is_due(LogIndex(500), NOW));
-    }
-
-    #[test]
-    fn a_log_beyond_half_its_limit_is_reason_enough() {
-        let mut snapshots = after_one_of(1_000);
-        snapshots.log.set_max(100);
-        snapshots.count_applied(LogIndex(2), LogIndex(2), 50);
-        assert!(!snapshots.is_due(LogIndex(2), NOW));
-        assert_eq!(snapshots.droppable_tail(), None);
-        snapshots.count_applied(LogIndex(3), LogIndex(3), 10);
-        assert!(snapshots.is_due(LogIndex(3), NOW));
-        assert_eq!(
-            snapshots.droppable_tail(),
-            Some(LogIndex(1)),
-            "no further than the last snapshot"
-        );
-        snapshots.sending(PEER);
-        assert!(!snapshots.is_due(LogIndex(3), NOW), "a peer is being sent the last one");
-        snapshots.count_applied(LogIndex(4), LogIndex(4), 41);
-        assert!(snapshots.is_due(LogIndex(4), NOW), "but not for ever");
-    }
-
-    /// The state is written again and again, but not without pause, until there is room: nothing is applied until then that
-    /// could be the reason.
-    #[test]
-    fn a_log_that_is_too_long_has_a_snapshot_that_failed_taken_later() {
-        let mut snapshots = after_one_of(10);
-        snapshots.log.set_max(100);
-        snapshots.count_applied(LogIndex(2), LogIndex(3), 101);
-        let (last, mut now) = (LogId::new(1, 3), NOW);
-        for _ in 0..3 {
-            assert!(snapshots.is_due(last.index, now));
-            snapshots.begin(last);
-            assert!(!snapshots.is_due(last.index, now), "it is being written");
-            snapshots.taken(last, None, now);
-            let later = now.plus(RETRY_MS);
-            assert!(!snapshots.is_due(last.index, Moment(later.0 - 1)));
-            assert_eq!(snapshots.deadline(last.index), Some(later));
-            now = later;
-        }
-        snapshots.begin(last);
-        snapshots.taken(last, Some(10), now);
-        snapshots.count_written(last.index);
-        snapshots.log.compacted(last.index);
-        assert!(!snapshots.is_due(last.index, Moment(u64::MAX)));
-        assert_eq!(snapshots.deadline(last.index), None);
-    }
-
-    /// A leader with its state on disk, which applied ten entries of 1,000 bytes together since it was synced.
-    fn with_state_on_disk() -> Snapshots {
-        let mut snapshots = Snapshots::on_disk(settings(), LogIndex::ZERO, false);
-        snapshots.count_applied(LogIndex(1), LogIndex(10), 1_000);
-        assert!(snapshots.is_due(LogIndex(10), NOW), "nobody is being sent its state");
-        snapshots
-    }
-
-    fn peer_at(matched: u64) -> PeerProgress {
-        PeerProgress {
-            node: PEER,
-            matched: LogIndex(matched),
-            mode: PeerMode::Replicating,
-            silent_ms: 0,
-            is_leaving: false,
-        }
-    }
-
-    #[test]
-    fn a_state_on_disk_that_a_peer_is_sent_lets_the_log_become_as_large() {
-        let mut snapshots = with_state_on_disk();
-        snapshots.offer(LogId::new(1, 10));
-        snapshots.sending(PEER);
-        assert!(
-            !snapshots.is_due(LogIndex(u64::MAX), NOW),
-            "how large it is is not known"
-        );
-        snapshots.viewed(Some(2_000), NOW);
-        snapshots.count_applied(LogIndex(11), LogIndex(500), 999);
-        assert!(!snapshots.is_due(LogIndex(500), NOW));
-        snapshots.count_applied(LogIndex(501), LogIndex(501), 1);
-        assert!(snapshots.is_due(LogIndex(501), NOW), "but not larger");
-    }
-
-    /// What was sent has yet to be installed, and all that came meanwhile to be sent.
-    #[test]
-    fn the_log_is_kept_for_a_peer_until_it_has_caught_up() {
-        for lags in [true, false] {
-            let mut snapshots = with_state_on_disk();
-            snapshots.offer(LogId::new(1, 10));
-            snapshots.sending(PEER);
-            snapshots.viewed(Some(2_000), NOW);
-            let (tail, applied) = (snapshots.settings.tail_entries, LogIndex(50_000));
-            snapshots.count_applied(LogIndex(11), applied, 900);
-            snapshots.sent(PEER, Some(LogIndex(10)), NOW);
-            assert!(!snapshots.is_due(applied, NOW));
-            snapshots.peers_are_at(&[peer_at(applied.0 - tail - 1)], applied);
-            assert!(snapshots.is_followed() && !snapshots.is_due(applied, NOW));
-            if lags {
-                snapshots.count_applied(applied.next(), applied.next(), 100);
-            } else {
-                snapshots.peers_are_at(&[peer_at(applied.0 - tail)], applied);
-                assert!(!snapshots.is_followed());
-            }
-            assert!(snapshots.is_due(applied, NOW), "it lags: {lags}");
-            let last = LogId {
-                term: Term(1),
-                index: applied,
-            };
-            snapshots.begin(last);
-            snapshots.taken(last, Some(0), NOW);
-            snapshots.count_written(last.index);
-            assert!(!snapshots.is_followed(), "the log is compacted beyond what it needs");
-        }
-    }
-
-    #[test]
-    fn the_log_is_not_kept_for_who_could_not_be_sent_the_state() {
-        for size in [None, Some(2_000)] {
-            let mut snapshots = with_state_on_disk();
-            snapshots.offer(LogId::new(1, 10));
-            snapshots.sending(PEER);
-            snapshots.viewed(size, NOW);
-            snapshots.sent(PEER, None, NOW);
-            assert!(snapshots.is_due(LogIndex(10), NOW), "{size:?}");
-            assert!(!snapshots.may_offer(Moment(NOW.0 + RETRY_MS - 1)), "{size:?}");
-            assert!(snapshots.may_offer(NOW.plus(RETRY_MS)), "{size:?}");
-        }
-    }
-
-    /// One transfer takes long; another one's file is gone once it has ended.
-    #[test]
-    fn what_was_sent_is_not_offered_to_others_whatever_else_is_being_sent() {
-        let (slow, next) = (LogId::new(1, 5), LogId::new(1, 9));
-        for through in [Some(next.index), None] {
-            let mut snapshots = after_one_of(10);
-            for last in [slow, next] {
-                snapshots.offer(last);
-                snapshots.sending(PEER);
-            }
-            assert_eq!(snapshots.outgoing(LogIndex(7)), Some(next));
-            snapshots.sent(PEER, through, NOW);
-            assert_eq!(snapshots.outgoing(LogIndex(1)), None, "through {through:?}");
-        }
-        let mut snapshots = after_one_of(10);
-        for last in [slow, next] {
-            snapshots.offer(last);
-            snapshots.sending(PEER);
-        }
-        snapshots.sent(PEER, Some(slow.index), NOW);
-        assert_eq!(
-            snapshots.outgoing(LogIndex(7)),
-            Some(next),
-            "that one is still being sent"
-        );
-    }
-
-    #[test]
-    fn after_one_that_failed_there_is_a_pause_whatever_the_next_is_due_for() {
-        let mut snapshots = after_one_of(10);
-        snapshots.begin(LogId::new(1, 11));
-        snapshots.taken(LogId::new(1, 11), None, NOW);
-        let later = NOW.plus(RETRY_MS);
-        assert!(!snapshots.is_due(LogIndex(20), later), "ten entries later");
-        assert_eq!(snapshots.deadline(LogIndex(20)), None);
-        assert!(!snapshots.is_due(LogIndex(21), NOW));
-        assert_eq!(snapshots.deadline(LogIndex(21)), Some(later));
-        assert!(snapshots.is_due(LogIndex(21), later));
+        self.outgoing_mut()
+            .keep_followers(|node| peers.iter().any(|peer| peer.node == node && lags(peer)));
     }
 }
