@@ -3,12 +3,13 @@
 use crate::effects::Effects;
 use crate::entry::Payload;
 use crate::group::{Group, Role};
-use crate::ids::NodeId;
+use crate::ids::{LogIndex, NodeId};
 use crate::input::Moment;
+use crate::leader::Leader;
 use crate::quorum::VoteResult;
 use std::cmp::Reverse;
 
-/// Election timeouts between two attempts of a leader to hand over by itself.
+/// Election timeouts between two attempts of a leader to hand over by itself. What others showed no longer ago counts.
 const PAUSE_TIMEOUTS: u64 = 4;
 
 /// Election timeouts for which a replica that can't read what a peer lacks lets others lead. It costs the group a moment to
@@ -95,28 +96,39 @@ impl Group {
     }
 
     /// This replica's disk does not write: the others shall lead, once it is seen that theirs do. Who campaigns where too few
-    /// can write down their votes takes the group's leader away, and with it all that can be had without a disk: reads.
+    /// can write down their votes takes the group's leader away, and with it all that can be had without a disk: reads. They
+    /// show it by an empty entry, a new one if the last was appended long ago: a disk may have filled up since.
     fn hand_over_to_who_writes(&mut self, effects: &mut Effects) {
-        if self.log.durable() == self.log.last() {
-            // Nothing is there by which they could show it.
-            self.append_payloads([Payload::Noop], effects);
-        } else if self.others_can_elect() {
+        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
+        let durable = self.log.durable();
+        let Role::Leader(leader) = &self.role else {
+            return;
+        };
+        let probe = leader.probe.filter(|(index, _)| *index > durable);
+        if probe.is_some_and(|(index, _)| !self.others_can_elect(leader, index)) {
+            return;
+        }
+        let is_new = |since| now.since(since) < timeout.saturating_mul(PAUSE_TIMEOUTS);
+        if probe.is_some_and(|(_, since)| is_new(since)) {
             self.hand_over_to(self.best_successor());
+            return;
+        }
+        self.append_payloads([Payload::Noop], effects);
+        let last = self.log.last();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.probe = Some((last, now));
         }
     }
 
-    /// Whether those who have on disk what this one has not there yet are enough for an election. A witness, which is sent
-    /// only what is durable here, is taken to be able to write as long as it is heard.
-    fn others_can_elect(&self) -> bool {
-        let Role::Leader(leader) = &self.role else {
-            return false;
-        };
-        let (durable, now) = (self.log.durable(), self.now);
-        let timeout = self.config.tuning.election_timeout_ms;
+    /// Whether those that are heard and have on disk what ends at `probe` are enough for an election. Who can't be sent it, because
+    /// this replica's disk would have to be read or written first, and a witness, which is sent only what is durable here, are taken
+    /// to be able to write.
+    fn others_can_elect(&self, leader: &Leader, probe: LogIndex) -> bool {
+        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         let can_vote = |node| {
-            let progress = leader.peers.get(&node);
-            progress
-                .is_some_and(|peer| peer.matched > durable || (peer.is_witness && now.since(peer.heard()) < timeout))
+            leader.peers.get(&node).is_some_and(|peer| {
+                now.since(peer.heard()) < timeout && (peer.matched >= probe || peer.is_witness || peer.needs_disk())
+            })
         };
         let result = self.membership().quorum().vote(|node| Some(can_vote(node)));
         result == VoteResult::Won

@@ -29,6 +29,8 @@ pub(crate) struct Leader {
     pub(crate) changes: Changes,
     /// Not before this it hands over by itself.
     pub(crate) next_handover: Moment,
+    /// An empty entry by which others are to show that they can write, and when it was appended.
+    pub(crate) probe: Option<(LogIndex, Moment)>,
     /// It told another replica to campaign: whatever was promised to it, it counts on no more in this term.
     pub(crate) handed_over: bool,
     /// It says nothing until something happens.
@@ -67,6 +69,7 @@ impl Leader {
             transfer,
             changes,
             next_handover,
+            probe,
             handed_over,
             is_asleep,
             asking,
@@ -80,6 +83,9 @@ impl Leader {
         }
         (term_start, reads, changes).hash(state);
         reference.timeouts_until(*next_handover).hash(state);
+        probe
+            .map(|(index, since)| (index, reference.is_long_ago(since)))
+            .hash(state);
         for (peer, progress) in peers.iter() {
             peer.hash(state);
             progress.fingerprint(reference, state);
@@ -108,6 +114,7 @@ impl Group {
             transfer: None,
             changes: Changes::default(),
             next_handover: self.now.plus(self.config.tuning.election_timeout_ms),
+            probe: None,
             handed_over: false,
             is_asleep: false,
             asking: Vec::new(),

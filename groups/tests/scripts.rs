@@ -157,6 +157,7 @@ scripts! {
     h35_a_preferred_leader_that_cannot_read_what_a_peer_lacks
     h36_each_that_may_read_it_is_tried
     h37_most_disks_are_full
+    h38_a_disk_stalls_that_has_to_be_read
     i01_sleeping_and_waking
     i02_a_lost_word_to_sleep
     i03_a_minority_is_down

@@ -22,8 +22,8 @@ use crate::resp::Reply;
 use crate::state::Replica;
 use crate::topology::Member;
 
-/// For a leader to confirm that a replica is a member.
-const CONFIRMED: Duration = Duration::from_secs(1);
+/// For a leader to confirm that a replica is a member, after an election if there has to be one.
+const CONFIRMED: Duration = Duration::from_secs(3);
 
 /// Between two looks whether a replica has heard that it was removed.
 const LOOK: Duration = Duration::from_millis(5);
@@ -90,19 +90,27 @@ impl Node {
         joined.map(|()| Reply::OK).map_err(|error| format!("ERR {error}"))
     }
 
-    /// What belongs to a group is not destroyed, whoever asks for it: the entries that it acknowledged would be gone.
+    /// What belongs to a group is not destroyed, whoever asks for it: the entries that it acknowledged would be gone. Who knows
+    /// better names a later incarnation.
     async fn leave(&self, group: GroupId, later: Option<Incarnation>) -> Result<Reply, String> {
         let place = self.place_of(group)?;
         if let Some(replica) = self.hosting().replica(usize::from(place)) {
             match later {
                 Some(later) if replica.incarnation() >= later => return Ok(Reply::OK),
                 Some(_) => {}
-                None if is_member(&replica).await => {
-                    return Err(format!(
-                        "ERR this node is a member of {group}, it has to be removed first"
-                    ));
-                }
-                None => {}
+                None => match is_member(&replica).await {
+                    Some(false) => {}
+                    Some(true) => {
+                        return Err(format!(
+                            "ERR this node is a member of {group}, it has to be removed first"
+                        ));
+                    }
+                    None => {
+                        return Err(format!(
+                            "TRYAGAIN nobody confirms that this node was removed from {group}"
+                        ));
+                    }
+                },
             }
         }
         let left = self.hosting().leave(place).await;
@@ -153,21 +161,30 @@ impl Node {
     }
 }
 
-/// Whether a replica belongs to its group, as a leader confirms. One that was removed may not have heard of it; if nobody
-/// tells it, whoever had it removed knows better.
-async fn is_member(replica: &Replica) -> bool {
+/// Whether a replica belongs to its group, as a leader confirms; `None` if nobody does. One that was removed may not have heard
+/// of it, nor ever hear.
+async fn is_member(replica: &Replica) -> Option<bool> {
     let heard = async {
         while replica.status().member.is_some() {
             tokio::time::sleep(LOOK).await;
         }
     };
-    // What is current is here then, the change that removed it too.
-    let current = replica.read(Query::KeyCount.into(), Consistency::Follower);
+    let asked = async {
+        while replica
+            .read(Query::KeyCount.into(), Consistency::Follower)
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+        // What is current is here, the change that removed it too.
+        replica.status().member.is_some()
+    };
     tokio::select! {
         biased;
-        () = heard => false,
-        read = current => read.is_ok() && replica.status().member.is_some(),
-        () = tokio::time::sleep(CONFIRMED) => false,
+        () = heard => Some(false),
+        is_member = asked => Some(is_member),
+        () = tokio::time::sleep(CONFIRMED) => None,
     }
 }
 

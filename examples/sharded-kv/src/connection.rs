@@ -207,10 +207,13 @@ impl<'a> Connection<'a> {
                 Begun::new(Started::Ready(reply), touch)
             }
             Action::Describe(describe) => Begun::new(Started::Ready(describe(&self.node.status())), touch),
-            Action::Count(describe) => Begun::new(self.count(describe), touch),
+            Action::Count(describe) => {
+                let by = self.leaders_by();
+                Begun::new(self.count(describe, by), touch)
+            }
             Action::Gather(gather) => {
-                let (node, scope) = (self.node, self.scope());
-                Begun::new(Started::Later(node.gather(gather, scope).boxed()), touch)
+                let (node, scope, by) = (self.node, self.scope(), self.leaders_by());
+                Begun::new(Started::Later(node.gather(gather, scope, by).boxed()), touch)
             }
             Action::Admin(admin) => Begun::new(Started::Later(self.node.administer(admin).boxed()), touch),
             Action::Flush => Begun::new(Started::Ready(self.flush().await?), touch),

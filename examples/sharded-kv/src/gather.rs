@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use bytes::Bytes;
 use futures::future::join_all;
 use raftyard::{Consistency, ReadError};
+use tokio::time::Instant;
 
 use crate::machine::{Answer, PAGE_BYTES, Query};
 use crate::node::Node;
@@ -20,6 +21,9 @@ const PAGE_MAX: u64 = 4_096;
 
 /// Groups that one `SCAN` looks at, at most.
 const GROUPS_MAX: usize = 64;
+
+/// What `KEYS` finds takes so much memory at most, in bytes.
+const KEYS_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Bits of a cursor that name the group: there are at most 16,384.
 const PLACE_BITS: u32 = 14;
@@ -76,18 +80,19 @@ pub(crate) enum Scope {
 }
 
 impl Node {
-    pub(crate) async fn gather(&self, gather: Gather, scope: Scope) -> Reply {
+    /// What is asked of all keys. Groups that have no leader are waited for until `by`.
+    pub(crate) async fn gather(&self, gather: Gather, scope: Scope, by: Instant) -> Reply {
         let reply = match gather {
-            Gather::Size => match self.count_keys(scope).await {
+            Gather::Size => match self.count_keys(scope, by).await {
                 Some(count) => Ok(Reply::Integer(count)),
                 None => Err(no_count()),
             },
-            Gather::Random => self.random_key(scope).await,
-            Gather::Keys(pattern) => self.keys(&pattern, scope).await,
+            Gather::Random => self.random_key(scope, by).await,
+            Gather::Keys(pattern) => self.keys(&pattern, scope, by).await,
             Gather::Scan { strings: false, .. } => Ok(page(0, vec![])),
             Gather::Scan {
                 cursor, pattern, count, ..
-            } => self.scan(cursor, pattern, count, scope).await,
+            } => self.scan((cursor, count), pattern, scope, by).await,
             Gather::Replicas => Ok(Reply::Integer(self.replicas_of_writes())),
         };
         let reply = reply.unwrap_or_else(|refusal| refusal);
@@ -98,18 +103,18 @@ impl Node {
     }
 
     /// How many keys the groups hold, `None` if one of them did not say.
-    pub(crate) async fn count_keys(&self, scope: Scope) -> Option<i64> {
-        let counts = self.counts(scope).await?;
+    pub(crate) async fn count_keys(&self, scope: Scope, by: Instant) -> Option<i64> {
+        let counts = self.counts(scope, by).await?;
         Some(counts.into_iter().map(|(_, count)| count).sum())
     }
 
-    async fn counts(&self, scope: Scope) -> Option<Vec<(u16, i64)>> {
+    async fn counts(&self, scope: Scope, by: Instant) -> Option<Vec<(u16, i64)>> {
         let consistency = match scope {
             Scope::Led => Consistency::Linearizable,
             Scope::All => Consistency::Follower,
         };
         let asked = self.places().filter(|place| self.serves(*place, scope));
-        let counts = asked.map(|place| async move { (place, self.ask(place, Query::KeyCount, consistency).await) });
+        let counts = asked.map(|place| async move { (place, self.ask(place, Query::KeyCount, consistency, by).await) });
         let mut known = Vec::new();
         for (place, count) in join_all(counts).await {
             match count {
@@ -122,8 +127,8 @@ impl Node {
         Some(known)
     }
 
-    async fn random_key(&self, scope: Scope) -> Result<Reply, Reply> {
-        let counts = self.counts(scope).await.ok_or_else(no_count)?;
+    async fn random_key(&self, scope: Scope, by: Instant) -> Result<Reply, Reply> {
+        let counts = self.counts(scope, by).await.ok_or_else(no_count)?;
         let sum: u64 = counts.iter().map(|(_, count)| count.unsigned_abs()).sum();
         let Some(mut number) = RandomState::new().hash_one(()).checked_rem(sum) else {
             return Ok(Reply::Null);
@@ -131,7 +136,7 @@ impl Node {
         for (place, count) in counts {
             let count = count.unsigned_abs();
             if number < count {
-                let answer = self.ask(place, Query::KeyAt(number), Consistency::Follower).await;
+                let answer = self.ask(place, Query::KeyAt(number), Consistency::Follower, by).await;
                 return answer.map(Reply::from).map_err(|error| self.refused(place, &error));
             }
             number -= count;
@@ -140,27 +145,31 @@ impl Node {
     }
 
     /// Every key that is there all the while, once.
-    async fn keys(&self, pattern: &Bytes, scope: Scope) -> Result<Reply, Reply> {
-        let mut found = Vec::new();
+    async fn keys(&self, pattern: &Bytes, scope: Scope, by: Instant) -> Result<Reply, Reply> {
+        let mut found = Found::default();
         for place in self.places().filter(|place| self.serves(*place, scope)) {
-            let (mut before, mut of_group) = (0, HashSet::new());
+            let mut before = 0;
             loop {
                 let keys;
                 (before, keys) = self
-                    .page(Cursor { place, before }, PAGE_MAX, Some(pattern.clone()))
+                    .page(Cursor { place, before }, PAGE_MAX, Some(pattern.clone()), by)
                     .await?;
-                // One that has moved meanwhile may come again.
-                of_group.extend(keys);
+                found.add(keys)?;
                 if before == 0 {
                     break;
                 }
             }
-            found.extend(of_group.into_iter().map(Reply::Bulk));
         }
-        Ok(Reply::Array(found))
+        Ok(Reply::Array(found.keys.into_iter().map(Reply::Bulk).collect()))
     }
 
-    async fn scan(&self, mut cursor: Cursor, pattern: Option<Bytes>, count: u64, scope: Scope) -> Result<Reply, Reply> {
+    async fn scan(
+        &self,
+        (mut cursor, count): (Cursor, u64),
+        pattern: Option<Bytes>,
+        scope: Scope,
+        by: Instant,
+    ) -> Result<Reply, Reply> {
         if cursor.place >= self.shard_map().groups() {
             return Err(Reply::error("ERR invalid cursor"));
         }
@@ -175,7 +184,7 @@ impl Node {
                     None => return Ok(page(0, found)),
                 }
             }
-            let (before, keys) = self.page(cursor, left, pattern.clone()).await?;
+            let (before, keys) = self.page(cursor, left, pattern.clone(), by).await?;
             left = left.saturating_sub(keys.len() as u64);
             bytes += keys.iter().map(Bytes::len).sum::<usize>();
             found.extend(keys);
@@ -194,10 +203,16 @@ impl Node {
         Ok(page(cursor.number(), found))
     }
 
-    async fn page(&self, cursor: Cursor, count: u64, pattern: Option<Bytes>) -> Result<(u64, Vec<Bytes>), Reply> {
+    async fn page(
+        &self,
+        cursor: Cursor,
+        count: u64,
+        pattern: Option<Bytes>,
+        by: Instant,
+    ) -> Result<(u64, Vec<Bytes>), Reply> {
         let Cursor { place, before } = cursor;
         let query = Query::Scan { before, count, pattern };
-        match self.ask(place, query, Consistency::Follower).await {
+        match self.ask(place, query, Consistency::Follower, by).await {
             Ok(Answer::Page { before, keys }) => Ok((before, keys)),
             Ok(other) => Err(Reply::from(other)),
             Err(error) => Err(self.refused(place, &error)),
@@ -214,6 +229,28 @@ impl Node {
 
     fn refused(&self, place: u16, error: &ReadError) -> Reply {
         self.read_error(*self.shard_map().slots_of(place).start(), error)
+    }
+}
+
+/// What `KEYS` found. A key that moved meanwhile may come again.
+#[derive(Default)]
+struct Found {
+    keys: HashSet<Bytes>,
+    bytes: usize,
+}
+
+impl Found {
+    fn add(&mut self, keys: Vec<Bytes>) -> Result<(), Reply> {
+        for key in keys {
+            let bytes = key.len() + size_of::<Bytes>();
+            self.bytes += if self.keys.insert(key) { bytes } else { 0 };
+        }
+        if self.bytes > KEYS_BYTES_MAX {
+            let mebibytes = KEYS_BYTES_MAX / 1024 / 1024;
+            let text = format!("ERR more than {mebibytes} MiB of keys match, SCAN finds them page by page");
+            return Err(Reply::Error(text));
+        }
+        Ok(())
     }
 }
 
@@ -238,5 +275,18 @@ mod tests {
             assert_eq!(Cursor::from_number(cursor.number()), cursor);
         }
         assert_eq!(Cursor::from_number(0), Cursor { place: 0, before: 0 });
+    }
+
+    #[test]
+    fn keys_that_take_too_much_memory_are_not_gathered() {
+        let longest = Bytes::from(vec![b'k'; 2 * 1024 * 1024]);
+        let key = |number: usize| longest.slice(..1024 * 1024 + number);
+        let mut found = Found::default();
+        for _ in 0..2 {
+            assert_eq!(found.add((0..120).map(key).collect()), Ok(()));
+        }
+        assert_eq!(found.keys.len(), 120);
+        let refused = found.add((120..130).map(key).collect());
+        assert!(matches!(refused, Err(Reply::Error(text)) if text.contains("SCAN")));
     }
 }

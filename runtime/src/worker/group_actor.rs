@@ -354,7 +354,9 @@ impl GroupActor {
                 self.reads.decided(id, outcome);
             }
             let is_any_read_left = self.answer_reads();
-            if !self.can_apply() || batches == APPLY_BATCHES_PER_TURN || self.has_had_its_share() {
+            // Reads, which come without end, do not hold up what is applied.
+            let is_over = batches > 0 && (batches == APPLY_BATCHES_PER_TURN || self.has_had_its_share());
+            if !self.can_apply() || is_over {
                 break is_any_read_left;
             }
             let Some(through) = self.apply() else {

@@ -11,6 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// batch, or the read, that goes beyond it comes no other. Nanoseconds.
 const NANOS_PER_TURN: u64 = 2_000_000;
 
+/// How long it answers reads if others have none, before it applies and after each batch: many may have gathered, and the
+/// worker has to keep the time. Nanoseconds.
+const READ_NANOS_MAX: u64 = 20_000_000;
+
 impl GroupActor {
     /// Applies the entries at hand; returns the last index, or `None` if the state machine failed.
     pub(super) fn apply(&mut self) -> Option<LogIndex> {
@@ -94,18 +98,22 @@ impl GroupActor {
         NANOS_PER_TURN * u64::from(self.slot.tenancy.weight())
     }
 
-    /// Answers what reads can be, as long as the turn's share lasts. Whether some of them are left.
+    /// Answers what reads can be, one of them at least, as long as the turn's share lasts. Whether some of them are left.
     pub(super) fn answer_reads(&mut self) -> bool {
         let index = self.core.applied();
         let term = self.core.term_at(index).unwrap_or_default();
         let applied = LogId { term, index };
-        let (clock, share, had) = (&self.shared.clock, self.share(), self.turn_nanos);
-        let begun = self.shared.is_contended.get().then(|| clock.nanos());
+        let (clock, before) = (&self.shared.clock, self.turn_nanos);
+        let max = if self.shared.is_contended.get() {
+            self.share().saturating_sub(before)
+        } else {
+            READ_NANOS_MAX
+        };
+        let begun = clock.nanos();
         let is_time = || {
-            begun.is_none_or(|begun| {
-                self.turn_nanos = had.saturating_add(clock.nanos().saturating_sub(begun));
-                self.turn_nanos < share
-            })
+            let nanos = clock.nanos().saturating_sub(begun);
+            self.turn_nanos = before.saturating_add(nanos);
+            nanos < max
         };
         self.reads
             .answer(applied, self.is_of_its_kind, self.machine.as_any(), is_time)

@@ -21,6 +21,7 @@ pub(crate) struct Reads {
     replaying: Option<LogId>,
     /// Reads of the state as it is, until the log is replayed.
     held: Vec<Batch>,
+    is_held_first: bool,
 }
 
 struct Batch {
@@ -39,6 +40,7 @@ impl Reads {
             ready: Vec::new(),
             replaying: Some(replaying),
             held: Vec::new(),
+            is_held_first: false,
         }
     }
 
@@ -82,21 +84,24 @@ impl Reads {
         machine: &dyn Any,
         mut is_time: impl FnMut() -> bool,
     ) -> bool {
-        let is_applied = |index: &LogIndex| is_all && *index <= applied.index;
-        let mut ready = self.ready.iter_mut().filter(|(index, _)| is_applied(index));
-        if ready.any(|(_, batch)| !batch.run(machine, &mut is_time)) {
-            return true;
-        }
-        self.ready.retain(|(_, batch)| !batch.jobs.is_empty());
         self.replaying
             .take_if(|last| applied.index >= last.index || applied.term > last.term);
-        if self.replaying.is_none() {
-            if self.held.iter_mut().any(|batch| !batch.run(machine, &mut is_time)) {
-                return true;
+        let is_applied = |index: &LogIndex| is_all && *index <= applied.index;
+        let mut is_time_left = true;
+        // In turns: a flood of one kind does not hold up the other.
+        self.is_held_first = !self.is_held_first;
+        for is_of_held in [self.is_held_first, !self.is_held_first] {
+            if !is_of_held {
+                let mut ready = self.ready.iter_mut().filter(|(index, _)| is_applied(index));
+                is_time_left = is_time_left && ready.all(|(_, batch)| batch.run(machine, &mut is_time));
+            } else if self.replaying.is_none() {
+                is_time_left = is_time_left && self.held.iter_mut().all(|batch| batch.run(machine, &mut is_time));
             }
-            self.held.clear();
         }
-        false
+        self.ready.retain(|(_, batch)| !batch.jobs.is_empty());
+        self.held.retain(|batch| !batch.jobs.is_empty());
+        let is_held_left = self.replaying.is_none() && !self.held.is_empty();
+        is_held_left || self.ready.iter().any(|(index, _)| is_applied(index))
     }
 
     /// Gives up on those whose deadline has come.
@@ -135,7 +140,7 @@ impl Reads {
 }
 
 impl Batch {
-    /// Answers its reads as long as there is time. Whether none is left.
+    /// Answers its reads as long as there is time. Whether there is some left.
     fn run(&mut self, machine: &dyn Any, is_time: &mut impl FnMut() -> bool) -> bool {
         let mut jobs = std::mem::take(&mut self.jobs).into_iter();
         while let Some(ReadJob { run, permit, .. }) = jobs.next() {
@@ -144,7 +149,7 @@ impl Batch {
             run(Ok(machine));
             if !is_time() {
                 self.jobs = jobs.collect();
-                return self.jobs.is_empty();
+                return false;
             }
         }
         true

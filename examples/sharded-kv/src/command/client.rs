@@ -70,8 +70,15 @@ fn set_info(session: &mut Session, option: &Bytes, value: &Bytes) -> Result<(), 
     Ok(())
 }
 
+/// Bytes of what a client says of itself, each.
+const LABEL_BYTES_MAX: usize = 1024;
+
 /// A word that can stand in `CLIENT INFO`. Copied, so that it does not keep the whole read buffer alive.
 fn label(what: &str, value: &Bytes) -> Result<Bytes, CommandError> {
+    if value.len() > LABEL_BYTES_MAX {
+        let text = format!("ERR {what} cannot be longer than {LABEL_BYTES_MAX} bytes");
+        return Err(CommandError::Other(text));
+    }
     if value.iter().all(u8::is_ascii_graphic) {
         return Ok(Bytes::copy_from_slice(value));
     }

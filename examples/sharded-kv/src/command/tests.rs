@@ -311,6 +311,12 @@ fn clients_introduce_themselves() {
     ] {
         assert_eq!(say(line), Reply::error(text));
     }
+    let long = format!("CLIENT SETNAME {}", "n".repeat(1_025));
+    assert_eq!(
+        say(&long),
+        Reply::error("ERR Client names cannot be longer than 1024 bytes")
+    );
+    assert_eq!(say("CLIENT GETNAME"), Reply::text("app"), "it keeps its name");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use tokio::time::Instant;
 
 use super::Connection;
 use crate::command::CountDescription;
@@ -14,10 +15,10 @@ use crate::proxy::{self, Request, Work};
 use crate::resp::Reply;
 
 impl<'a> Connection<'a> {
-    pub(super) fn count(&self, describe: CountDescription) -> Started<'a> {
+    pub(super) fn count(&self, describe: CountDescription, by: Instant) -> Started<'a> {
         let node = self.node;
         let reply = async move {
-            let count = node.count_keys(Scope::Led).await;
+            let count = node.count_keys(Scope::Led, by).await;
             describe(&node.status(), count)
         };
         Started::Later(reply.boxed())

@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
+use tokio::time::{Instant, sleep};
 
 use super::Connection;
 use crate::proxy::{self, Retries};
@@ -42,8 +43,8 @@ impl Connection<'_> {
                 return Ok(self.node.redirected(slot, refusal, by).await);
             }
             match retries.next_pause().filter(|_| proxy::is_refusal(&refusal)) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Ok(proxy::final_refusal(refusal)),
+                Some(pause) if Instant::now() < by => sleep(pause).await,
+                _ => return Ok(proxy::final_refusal(refusal)),
             }
         }
     }

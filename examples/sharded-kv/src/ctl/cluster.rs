@@ -167,7 +167,13 @@ impl<'a> Cluster<'a> {
         }
         let words = ["LEAVE".to_owned(), group.to_string()];
         let left = match self.resp(node) {
-            Ok(at) if self.answering().any(|other| other == node) => self.put(at, &words, ANSWER).await.map(drop),
+            Ok(at) if self.answering().any(|other| other == node) => match self.put(at, &words, ANSWER).await {
+                Err(CtlError::Refused { address, text }) if text.starts_with("TRYAGAIN ") => {
+                    let refused = CtlError::Refused { address, text };
+                    self.leave_unheard(group, node, at, refused).await
+                }
+                answer => answer.map(drop),
+            },
             Ok(at) => Err(CtlError::Silence { address: at.clone() }),
             Err(error) => Err(error),
         };
@@ -176,6 +182,21 @@ impl<'a> Cluster<'a> {
             say(&format!("group {group}: node {node} still holds its replica: {error}"));
         }
         Ok(())
+    }
+
+    /// The same for a node that nobody told that it was removed, `refused` for that: if who leads the group says so.
+    async fn leave_unheard(&self, group: u64, node: u64, at: &HostPort, refused: CtlError) -> Result<(), CtlError> {
+        let survey = self.survey().await;
+        let replicas = survey.of(group);
+        let there = replicas.iter().find(|replica| replica.node == node);
+        let leaders = replicas.iter().filter(|replica| replica.leads());
+        let leader = leaders.max_by_key(|leader| leader.number("term"));
+        let Some((there, _)) = there.zip(leader.filter(|leader| !leader.members().contains(&node))) else {
+            return Err(refused);
+        };
+        let later = there.incarnation() + 1;
+        let words = ["LEAVE".to_owned(), group.to_string(), later.to_string()];
+        self.put(at, &words, ANSWER).await.map(drop)
     }
 }
 

@@ -63,7 +63,7 @@ impl Replica {
     }
 
     /// The nodes that belong to the group in whatever role, as far as it knows.
-    fn members(&self) -> BTreeSet<u64> {
+    pub(super) fn members(&self) -> BTreeSet<u64> {
         ROLES.iter().flat_map(|role| self.nodes(role)).collect()
     }
 

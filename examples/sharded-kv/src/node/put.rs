@@ -106,8 +106,14 @@ impl Node {
         Started::Later(reply.boxed())
     }
 
-    /// Asks the group at `place`. Where any replica may answer and no leader is known, it waits for one.
-    pub(crate) async fn ask(&self, place: u16, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
+    /// Asks the group at `place`. Where any replica may answer and no leader is known, it waits for one until `by`.
+    pub(crate) async fn ask(
+        &self,
+        place: u16,
+        query: Query,
+        consistency: Consistency,
+        by: time::Instant,
+    ) -> Result<Answer, ReadError> {
         let nobody = Err(ReadError::NotLeader { leader: None });
         let Some(group) = self.hosting.replica(usize::from(place)) else {
             return nobody;
@@ -116,7 +122,7 @@ impl Node {
         if consistency != Consistency::Follower || answer != nobody || !group.is_of_use() {
             return answer;
         }
-        match time::timeout(ELECTION, group.wait_for_leader()).await {
+        match time::timeout_at(by, group.wait_for_leader()).await {
             Ok(Ok(_)) => group.read(query.into(), consistency).await,
             _ => answer,
         }

@@ -357,6 +357,27 @@ fn ctl_says_what_is_wrong() {
     assert!(abandoned.contains("no change that could be abandoned"), "{abandoned}");
 }
 
+/// An election, or a quorum that is lost, is no reason to destroy what is perhaps the last copy.
+#[test]
+fn a_member_is_not_ended_while_nobody_can_say_whether_it_is_one() {
+    let mut cluster = ServerCluster::new(3, 1);
+    cluster.start_all();
+    let mut client = ClusterClient::new(&cluster.all_resp());
+    eventually("a write", || {
+        (client.command("k", &["SET", "k", "v"]) == Outcome::Done(Value::ok())).then_some(())
+    });
+    cluster.kill(2);
+    cluster.kill(3);
+    let mut connection = Connection::open(&cluster.resp(1)).unwrap();
+    let reply = connection.command(&["RAFTYARD", "ADMIN", "LEAVE", "1"]).unwrap();
+    assert!(reply.is_error("TRYAGAIN nobody confirms "), "{reply:?}");
+    cluster.start(2);
+    cluster.start(3);
+    eventually("it is read", || {
+        (client.command("k", &["GET", "k"]) == Outcome::Done(Value::bulk("v"))).then_some(())
+    });
+}
+
 /// The documented way to replace a node whose disk is lost.
 #[test]
 fn a_node_that_is_gone_for_good_is_replaced() {

@@ -145,9 +145,13 @@ fn proposal() -> (GroupWork, oneshot::Receiver<Answer>) {
 }
 
 fn read() -> (GroupWork, oneshot::Receiver<Result<u64, ReadError>>) {
+    read_with(Consistency::Linearizable)
+}
+
+fn read_with(consistency: Consistency) -> (GroupWork, oneshot::Receiver<Result<u64, ReadError>>) {
     let (reply, answer) = oneshot::channel();
     let job = ReadJob {
-        consistency: Consistency::Linearizable,
+        consistency,
         run: Box::new(move |machine| {
             reply
                 .send(machine.map(|machine| machine.downcast_ref::<Counter>().unwrap().0))
@@ -273,17 +277,25 @@ fn who_applies_for_long_leaves_the_rest_for_its_next_turn_if_others_have_work() 
     assert_eq!(applied_in_a_turn(true, 2), (4, millis(4)));
 }
 
-/// How many of five reads each turn answers.
-fn read_by_turns(is_contended: bool) -> Vec<usize> {
+/// How many of so many reads each turn answers. If not `at_once`, each is asked in a turn of its own, before the leader may
+/// answer any.
+fn read_by_turns(reads: usize, at_once: bool, is_contended: bool) -> Vec<usize> {
     let mut replica = single_by(Arc::new(Slow::default()));
-    replica.lead();
-    let work = replica.persisted();
-    replica.turn(work);
+    replica.turn(vec![GroupWork::Campaign]);
+    let vote = replica.persisted();
+    replica.turn(vote);
+    let (mut asked, mut answers): (Vec<_>, Vec<_>) = (0..reads).map(|_| read()).unzip();
+    if !at_once {
+        asked.drain(..).for_each(|read| replica.turn(vec![read]));
+    }
+    // The entry that its term begins with.
+    let mut written = replica.persisted();
+    written.append(&mut asked);
+    replica.shared.output.borrow_mut().again.clear();
     replica.shared.is_contended.set(is_contended);
-    let (mut work, mut answers): (Vec<_>, Vec<_>) = (0..5).map(|_| read()).unzip();
     let mut answered = Vec::new();
     while !answers.is_empty() {
-        replica.turn(std::mem::take(&mut work));
+        replica.turn(std::mem::take(&mut written));
         let before = answers.len();
         answers.retain_mut(|answer| answer.try_recv().is_err());
         answered.push(before - answers.len());
@@ -295,8 +307,52 @@ fn read_by_turns(is_contended: bool) -> Vec<usize> {
 
 #[test]
 fn who_reads_for_long_leaves_the_rest_for_its_next_turn_if_others_have_work() {
-    assert_eq!(read_by_turns(false), [5]);
-    assert_eq!(read_by_turns(true), [2, 2, 1]);
+    assert_eq!(read_by_turns(5, true, false), [5]);
+    for at_once in [true, false] {
+        let by_turns = read_by_turns(5, at_once, true);
+        assert_eq!(by_turns, [1, 2, 2], "the first turn applies, too; {at_once}");
+    }
+}
+
+#[test]
+fn reads_that_gathered_are_not_all_answered_in_one_turn() {
+    let answered = read_by_turns(100, true, false);
+    assert!(
+        answered.len() > 2 && answered.iter().all(|reads| *reads <= 40),
+        "{answered:?}"
+    );
+}
+
+/// Reads of the state as it is are there in every turn, more than it answers.
+#[test]
+fn reads_without_end_hold_up_neither_what_is_applied_nor_other_reads() {
+    let mut replica = single_by(Arc::new(Slow::default()));
+    replica.lead();
+    let written = replica.persisted();
+    replica.turn(written);
+    replica.shared.is_contended.set(true);
+    let (mut asked, mut proposed) = proposal();
+    let (mut outcome, mut stale) = (None, Vec::new());
+    for _ in 0..10 {
+        let (reads, answers): (Vec<_>, Vec<_>) = (0..5).map(|_| read_with(Consistency::Stale)).unzip();
+        let mut work = replica.persisted();
+        work.extend(reads);
+        work.push(std::mem::replace(&mut asked, GroupWork::Tick));
+        replica.turn(work);
+        stale.extend(answers);
+        outcome = outcome.or(proposed.try_recv().ok());
+    }
+    assert!(outcome.is_some_and(|outcome| outcome.is_ok()));
+    let (read, mut answer) = read();
+    let mut work = vec![read];
+    for _ in 0..10 {
+        work.extend(replica.persisted());
+        replica.turn(std::mem::take(&mut work));
+        let (read, answer) = read_with(Consistency::Stale);
+        work.push(read);
+        stale.push(answer);
+    }
+    assert_eq!(answer.try_recv().map(|read| read.is_ok()), Ok(true));
 }
 
 /// Is on disk, and empty. Full after three commands.
