@@ -2,21 +2,23 @@
 //!
 //! This crate is the consensus core of raftyard: Raft as in the paper (Ongaro and Ousterhout, "In Search of
 //! an Understandable Consensus Algorithm", extended version) and the thesis (Ongaro 2014), with pre-vote,
-//! check-quorum, pipelining and ReadIndex. It is pure: [`Group::step`] takes an [`Input`] and says in
+//! check-quorum, pipelining, ReadIndex and leases, leadership transfers and priorities, membership changes by joint
+//! consensus, witnesses, compaction and snapshots. It is pure: [`Group::step`] takes an [`Input`] and says in
 //! [`Effects`] what it wants sent, written, applied and read. It has no clock, no I/O, no thread and no
-//! randomness of its own; the list of its dependencies is the proof.
+//! randomness of its own: its dependencies, and what of std it names, are checked (`.ci/purity`).
 //!
 //! What may leave before a write is durable and what only after is in the types: a [`Prompt`] is sent at
 //! once, a [`Promise`] travels inside the [`Persist`] it speaks of and comes out of it only by
 //! [`Persist::into_durable`].
 //!
-//! Entry bodies live here only while they are needed: until they are durable, applied and sent. Terms of all
-//! indexes are answered from memory, from one record per leadership. What has to be sent or applied later is
-//! asked for ([`Load`]).
+//! Entry bodies live here only while they are needed: until they are durable, applied and sent, or, where they
+//! exceed what [`Tuning`] allows for, until they are durable. Terms of all indexes are answered from memory, from
+//! one record per leadership. What has to be sent or applied later is asked for ([`Load`]).
 //!
 //! Which nodes live is known per pair of nodes, not per group ([`Liveness`]); a group is handed what is known
 //! ([`Sessions`]) with every step. Where there are sessions, a leader reads from its own state without asking anybody,
-//! and a group in which everything is said sleeps. Without any, heartbeats and read rounds do what they always did.
+//! and a group in which everything is said sleeps. Without sessions leaders send heartbeats of their own, and reads
+//! take a round (ReadIndex).
 //!
 //! Left out, because others do it: batching over groups, timers, the wire and the disk.
 

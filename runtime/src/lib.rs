@@ -9,7 +9,11 @@
 //! clock, the threads, the disk and the network, and each of them can be replaced
 //! ([`HostBuilder::clock`], [`HostBuilder::placement`], [`HostBuilder::log_store`], [`HostBuilder::network`]).
 //!
-//! With the feature `tls` there is `TlsNetwork`, on which nodes prove to each other who they are.
+//! A [`DiskStateMachine`] keeps its state in a store of its own. A [`Client`] asks whichever node leads, and each of its
+//! commands is applied once; what makes that so is a [`Session`], which others can have too.
+//!
+//! With the feature `tls` there is `TlsNetwork`, on which nodes prove to each other who they are; with `sim` the module `sim`,
+//! whole clusters on one thread, with simulated time, network and disks.
 
 // For what unit tests share with the tests in `tests/`.
 #[cfg(test)]
