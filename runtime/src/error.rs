@@ -30,9 +30,9 @@ pub enum ProposeError {
     /// The command, or all that is proposed at once, is larger than is ever taken. **Not applied.**
     #[error("{bytes} bytes to be proposed exceed the limit of {bytes_limit}")]
     TooLarge {
-        /// Size of the serialised command, in bytes. With [`Limits::request_bytes_max`](crate::Limits) or
-        /// [`GroupLimits::bytes_in_flight_max`](crate::GroupLimits) in the way: what all that was proposed at once counts
-        /// for, 256 bytes more for each command.
+        /// Size of the serialised command, in bytes. With the part of [`Limits::request_bytes_max`](crate::Limits) that one group
+        /// may have, or [`GroupLimits::bytes_in_flight_max`](crate::GroupLimits), in the way: what all that was proposed at
+        /// once counts for, 256 bytes more for each command.
         bytes: usize,
         /// The limit, in bytes.
         bytes_limit: usize,
