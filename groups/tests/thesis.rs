@@ -669,13 +669,19 @@ fn thesis_4_3_the_next_leader_leaves_a_joint_configuration() {
 fn thesis_3_10_a_leader_whose_disk_stalls_hands_over() {
     let mut leader = settled_leader();
     leader.tell(propose("a"));
-    // A heartbeat every 100 ms: with the sixth, an election timeout is over.
-    for beat in 1..=6 {
+    // A heartbeat every 100 ms: with the sixth, an election timeout is over. Then the others show that they can write.
+    for beat in 1..=7 {
         for peer in [2, 3] {
-            leader.hear(peer, 1, accepted(2));
+            leader.hear(peer, 1, accepted(if beat <= 6 { 2 } else { 3 }));
         }
         let said = leader.time_out();
-        let hands_over = said.at_once.contains(&"n1→n2 @1 timeout now".to_owned());
-        assert_eq!(hands_over, beat == 6, "{:?}", said.at_once);
+        let says = |text: &str| said.at_once.iter().any(|message| message.contains(text));
+        assert_eq!(
+            says("n1→n2 @1 append prev=2@1 [3@1:noop]"),
+            beat == 6,
+            "{:?}",
+            said.at_once
+        );
+        assert_eq!(says("n1→n2 @1 timeout now"), beat == 7, "{:?}", said.at_once);
     }
 }
