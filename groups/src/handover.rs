@@ -2,15 +2,48 @@
 
 use crate::effects::Effects;
 use crate::entry::Payload;
+use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
 use crate::ids::{LogIndex, NodeId};
 use crate::input::Moment;
 use crate::leader::Leader;
+use crate::progress::Progress;
 use crate::quorum::VoteResult;
 use std::cmp::Reverse;
+use std::hash::{Hash, Hasher};
 
-/// Election timeouts between two attempts of a leader to hand over by itself. What others showed no longer ago counts.
+/// Election timeouts between two attempts of a leader to hand over by itself.
 const PAUSE_TIMEOUTS: u64 = 4;
+
+/// The longest pause between two probes of the others' disks, in such pauses.
+const PAUSES_MAX: u64 = 64;
+
+/// An empty entry by which others are to show that they can write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskProbe {
+    index: LogIndex,
+    /// When it was appended.
+    since: Moment,
+    /// The next one comes no earlier than so long after it, in milliseconds.
+    pause: u64,
+}
+
+impl DiskProbe {
+    /// A witness, which is sent only what is durable here, is taken to write.
+    fn is_written_by(&self, peer: &Progress) -> bool {
+        peer.matched >= self.index || peer.is_witness
+    }
+
+    pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
+        let Self { index, since, pause } = self;
+        (
+            index,
+            reference.is_long_ago(*since),
+            reference.now.since(*since) >= *pause,
+        )
+            .hash(state);
+    }
+}
 
 /// Election timeouts for which a replica that can't read what a peer lacks lets others lead. It costs the group a moment to
 /// find out whether it can by now.
@@ -25,7 +58,7 @@ impl Group {
         }
         let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         let is_stalled = self.log.oldest_write().is_some_and(|since| now.since(since) >= timeout);
-        if is_stalled {
+        if is_stalled || self.is_probing_disks() {
             self.hand_over_to_who_writes(effects);
         } else if self.is_unreadable() {
             self.hand_over_to(self.best_successor());
@@ -96,42 +129,78 @@ impl Group {
     }
 
     /// This replica's disk does not write: the others shall lead, once it is seen that theirs do. Who campaigns where too few
-    /// can write down their votes takes the group's leader away, and with it all that can be had without a disk: reads. They
-    /// show it by an empty entry, a new one if the last was appended long ago: a disk may have filled up since.
+    /// can write down their votes takes the group's leader away, and with it all that can be had without a disk: reads. So they
+    /// are given an empty entry to write, and another one later if nothing comes of it: rarely, since these pile up here.
     fn hand_over_to_who_writes(&mut self, effects: &mut Effects) {
-        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
-        let durable = self.log.durable();
+        let pause_min = self.config.tuning.election_timeout_ms.saturating_mul(PAUSE_TIMEOUTS);
         let Role::Leader(leader) = &self.role else {
             return;
         };
-        let probe = leader.probe.filter(|(index, _)| *index > durable);
-        if probe.is_some_and(|(index, _)| !self.others_can_elect(leader, index)) {
-            return;
-        }
-        let is_new = |since| now.since(since) < timeout.saturating_mul(PAUSE_TIMEOUTS);
-        if probe.is_some_and(|(_, since)| is_new(since)) {
+        let open = leader.probe.filter(|probe| probe.index > self.log.durable());
+        if open.is_some_and(|probe| self.others_can_elect(leader, probe)) {
             self.hand_over_to(self.best_successor());
             return;
         }
+        // Who wrote it late may write the next in time.
+        let is_silent = |probe: &DiskProbe| !self.have_shown(leader, *probe);
+        let pause = open.filter(is_silent).map_or(pause_min, |probe| probe.pause);
+        if leader.probe.is_some_and(|probe| self.now.since(probe.since) < pause) {
+            return;
+        }
+        if !self.is_electorate(leader, |_| true) {
+            return;
+        }
         self.append_payloads([Payload::Noop], effects);
-        let last = self.log.last();
+        let (index, since) = (self.log.last(), self.now);
         if let Role::Leader(leader) = &mut self.role {
-            leader.probe = Some((last, now));
+            let pause = open
+                .map_or(pause, |_| pause.saturating_mul(2))
+                .min(pause_min.saturating_mul(PAUSES_MAX));
+            leader.probe = Some(DiskProbe { index, since, pause });
         }
     }
 
-    /// Whether those that are heard and have on disk what ends at `probe` are enough for an election. Who can't be sent it, because
-    /// this replica's disk would have to be read or written first, and a witness, which is sent only what is durable here, are taken
-    /// to be able to write.
-    fn others_can_elect(&self, leader: &Leader, probe: LogIndex) -> bool {
-        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
-        let can_vote = |node| {
-            leader.peers.get(&node).is_some_and(|peer| {
-                now.since(peer.heard()) < timeout && (peer.matched >= probe || peer.is_witness || peer.needs_disk())
-            })
+    /// Whether the others have an entry to write that is not written here yet.
+    fn is_probing_disks(&self) -> bool {
+        let Role::Leader(leader) = &self.role else {
+            return false;
         };
-        let result = self.membership().quorum().vote(|node| Some(can_vote(node)));
-        result == VoteResult::Won
+        leader.probe.is_some_and(|probe| probe.index > self.log.durable())
+    }
+
+    /// Whether others can be elected: they have shown that they write, within an election timeout. After that it is a peer for
+    /// which this replica's disk has to be read that may be in the way: if that hangs, it can't show anything, and is taken to
+    /// write.
+    fn others_can_elect(&self, leader: &Leader, probe: DiskProbe) -> bool {
+        let have_shown = self.have_shown(leader, probe);
+        if self.now.since(probe.since) < self.config.tuning.election_timeout_ms {
+            return have_shown;
+        }
+        let may_write = |peer: &Progress| probe.is_written_by(peer) || peer.is_read_for();
+        !have_shown && self.has_successor(leader, probe) && self.is_electorate(leader, may_write)
+    }
+
+    fn have_shown(&self, leader: &Leader, probe: DiskProbe) -> bool {
+        self.has_successor(leader, probe) && self.is_electorate(leader, |peer| probe.is_written_by(peer))
+    }
+
+    /// Whether one that is heard and may lead wrote it.
+    fn has_successor(&self, leader: &Leader, probe: DiskProbe) -> bool {
+        let mut successors = self.successors().filter_map(|peer| leader.peers.get(&peer));
+        successors.any(|peer| peer.matched >= probe.index)
+    }
+
+    /// Whether those peers that are heard and of which `can_vote` holds are a quorum without this replica.
+    fn is_electorate(&self, leader: &Leader, can_vote: impl Fn(&Progress) -> bool) -> bool {
+        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
+        let is_heard = |peer: &Progress| now.since(peer.heard()) < timeout;
+        let votes = |node| {
+            leader
+                .peers
+                .get(&node)
+                .is_some_and(|peer| is_heard(peer) && can_vote(peer))
+        };
+        self.membership().quorum().vote(|node| Some(votes(node))) == VoteResult::Won
     }
 
     /// Whether it leads, and did not try to hand over just now.

@@ -5,6 +5,7 @@ use crate::effects::{Effects, Proposed, ReadOutcome};
 use crate::entry::{Entry, Payload};
 use crate::fingerprint::Reference;
 use crate::group::{Group, Role};
+use crate::handover::DiskProbe;
 use crate::ids::{LogIndex, NodeId};
 use crate::input::{Moment, ProposalId};
 use crate::liveness::SessionId;
@@ -29,8 +30,8 @@ pub(crate) struct Leader {
     pub(crate) changes: Changes,
     /// Not before this it hands over by itself.
     pub(crate) next_handover: Moment,
-    /// An empty entry by which others are to show that they can write, and when it was appended.
-    pub(crate) probe: Option<(LogIndex, Moment)>,
+    /// By which the others' disks were probed last.
+    pub(crate) probe: Option<DiskProbe>,
     /// It told another replica to campaign: whatever was promised to it, it counts on no more in this term.
     pub(crate) handed_over: bool,
     /// It says nothing until something happens.
@@ -83,9 +84,10 @@ impl Leader {
         }
         (term_start, reads, changes).hash(state);
         reference.timeouts_until(*next_handover).hash(state);
-        probe
-            .map(|(index, since)| (index, reference.is_long_ago(since)))
-            .hash(state);
+        probe.is_some().hash(state);
+        if let Some(probe) = probe {
+            probe.fingerprint(reference, state);
+        }
         for (peer, progress) in peers.iter() {
             peer.hash(state);
             progress.fingerprint(reference, state);

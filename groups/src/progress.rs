@@ -365,9 +365,9 @@ impl Progress {
         stands_still && (stood_still || self.backed < now)
     }
 
-    /// Whether the leader's disk has to be read, or a snapshot to be sent, before the peer can be sent what it lacks.
-    pub(crate) fn needs_disk(&self) -> bool {
-        self.loading || self.unreadable_since.is_some() || matches!(self.mode, Mode::Snapshot)
+    /// Whether the leader's disk has to be read before the peer can be sent what it lacks.
+    pub(crate) fn is_read_for(&self) -> bool {
+        self.loading || self.unreadable_since.is_some()
     }
 
     /// Gives back the memory that it has no use for while nothing is sent.

@@ -165,7 +165,7 @@ impl Node {
 /// of it, nor ever hear.
 async fn is_member(replica: &Replica) -> Option<bool> {
     let heard = async {
-        while replica.status().member.is_some() {
+        while is_named(replica) {
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -178,7 +178,7 @@ async fn is_member(replica: &Replica) -> Option<bool> {
             tokio::time::sleep(LOOK).await;
         }
         // What is current is here, the change that removed it too.
-        replica.status().member.is_some()
+        is_named(replica)
     };
     tokio::select! {
         biased;
@@ -186,6 +186,12 @@ async fn is_member(replica: &Replica) -> Option<bool> {
         is_member = asked => Some(is_member),
         () = tokio::time::sleep(CONFIRMED) => None,
     }
+}
+
+/// Whether its log names it, or may not leave it out for good: who is left out by what is not committed may yet be needed.
+fn is_named(replica: &Replica) -> bool {
+    let status = replica.status();
+    status.member.is_some() || status.commit < status.last
 }
 
 fn not_leader(leader: Option<NodeId>) -> String {

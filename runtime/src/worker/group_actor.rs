@@ -349,6 +349,7 @@ impl GroupActor {
         self.compact(now);
         let mut batches = 0;
         self.turn_nanos = 0;
+        self.reads.begin_turn();
         let is_any_read_left = loop {
             for (id, outcome) in self.shared.effects.borrow_mut().reads.drain(..) {
                 self.reads.decided(id, outcome);

@@ -44,6 +44,11 @@ impl Reads {
         }
     }
 
+    /// From turn to turn the other kind comes first: a flood of one does not hold up the other.
+    pub(crate) fn begin_turn(&mut self) {
+        self.is_held_first = !self.is_held_first;
+    }
+
     /// Reads of the state as it is: to be answered at the end of the turn, or once the log is replayed.
     pub(crate) fn hold(&mut self, jobs: Vec<ReadJob>, deadline: Moment) {
         if !jobs.is_empty() {
@@ -88,8 +93,6 @@ impl Reads {
             .take_if(|last| applied.index >= last.index || applied.term > last.term);
         let is_applied = |index: &LogIndex| is_all && *index <= applied.index;
         let mut is_time_left = true;
-        // In turns: a flood of one kind does not hold up the other.
-        self.is_held_first = !self.is_held_first;
         for is_of_held in [self.is_held_first, !self.is_held_first] {
             if !is_of_held {
                 let mut ready = self.ready.iter_mut().filter(|(index, _)| is_applied(index));

@@ -190,7 +190,7 @@ impl<'a> Cluster<'a> {
         let replicas = survey.of(group);
         let there = replicas.iter().find(|replica| replica.node == node);
         let leaders = replicas.iter().filter(|replica| replica.leads());
-        let leader = leaders.max_by_key(|leader| leader.number("term"));
+        let leader = leaders.max_by_key(|leader| (leader.incarnation(), leader.number("term")));
         let Some((there, _)) = there.zip(leader.filter(|leader| !leader.members().contains(&node))) else {
             return Err(refused);
         };
