@@ -1,6 +1,7 @@
 //! `node.toml`: what one node of a cluster is told at its start.
 
 mod file;
+pub(crate) mod times;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,8 @@ pub(crate) struct NodeConfig {
     pub(crate) reads: Reads,
     /// Leaders on this node count on clocks, and answer reads without asking the others.
     pub(crate) lease_reads: bool,
+    /// How soon a leader, or a node, that is silent is taken for lost, in milliseconds; the same on every node.
+    pub(crate) election_timeout_ms: u64,
     /// It hosts no group at its first start, and waits to be added to them.
     pub(crate) join: bool,
     /// With it nodes prove to each other who they are.

@@ -11,6 +11,7 @@ use crate::address::HostPort;
 use crate::certificates::{self, CertificateError, Wanted};
 use crate::config::{
     DEFAULT_DATA_DIR, DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads, RespTls, StateKind,
+    times,
 };
 use crate::number_file::{GROUPS, NODES, NumberFileError};
 use crate::slots::{SLOT_COUNT, ShardMap};
@@ -50,6 +51,10 @@ pub(crate) struct Dev {
     /// What reads answer after READONLY: as current as at the leader, or what the replica has.
     #[arg(long, value_enum, default_value_t)]
     reads: Reads,
+    /// How soon a leader that is silent is taken for lost, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = times::default_election_timeout_ms(),
+        value_parser = clap::value_parser!(u64).range(times::ELECTION_TIMEOUT_MS))]
+    election_timeout_ms: u64,
     /// Speak TLS with clients and between nodes, with certificates in DIR/certs that are made at each start; clients
     /// trust DIR/certs/ca.pem.
     #[arg(long)]
@@ -150,6 +155,7 @@ impl Dev {
                 proxy: self.proxy,
                 reads: self.reads,
                 lease_reads: true,
+                election_timeout_ms: self.election_timeout_ms,
                 join: false,
                 resp_tls: tls.clone().map(|files| RespTls {
                     cert: files.cert,
@@ -202,6 +208,7 @@ mod tests {
             state: StateKind::Disk,
             proxy: false,
             reads: Reads::Stale,
+            election_timeout_ms: 700,
             tls: false,
             password_file: None,
         }
@@ -221,6 +228,7 @@ mod tests {
         assert_eq!(second.peers[1].resp, configs[2].listen_resp);
         assert!(configs.iter().all(|config| config.reads == Reads::Stale));
         assert!(configs.iter().all(|config| config.state == StateKind::Disk));
+        assert!(configs.iter().all(|config| config.election_timeout_ms == 700));
     }
 
     #[test]

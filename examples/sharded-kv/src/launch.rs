@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::bell::FirstDeadlines;
-use crate::config::{NodeConfig, PeerConfig};
+use crate::config::{NodeConfig, PeerConfig, times};
 use crate::dial::Dial;
 use crate::expiry;
 use crate::hosting::{Failure, Hosting};
@@ -182,8 +182,9 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
         .workers(config.workers)
         .tuning(Tuning {
             lease_reads: config.lease_reads,
-            ..Tuning::default()
+            ..times::tuning(config.election_timeout_ms)
         })
+        .liveness(times::liveness(config.election_timeout_ms))
         .compaction(Compaction {
             entries: config.snapshot_entries,
             // A follower that lags by less is spared the snapshot.

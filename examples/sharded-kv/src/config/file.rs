@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{
     DEFAULT_DATA_DIR, DEFAULT_MAX_CLIENTS, DEFAULT_SNAPSHOT_ENTRIES, NodeConfig, PeerConfig, Reads, RespTls, StateKind,
+    times,
 };
 use crate::access::{Password, PasswordError};
 use crate::address::{AddressError, HostPort};
@@ -34,6 +35,7 @@ pub(super) struct File {
     #[serde(default)]
     reads: Reads,
     lease_reads: Option<bool>,
+    election_timeout_ms: Option<u64>,
     #[serde(default)]
     join: bool,
     tls: Option<FileTls>,
@@ -94,6 +96,7 @@ impl File {
             proxy: self.proxy,
             reads: self.reads,
             lease_reads: self.lease_reads.unwrap_or(true),
+            election_timeout_ms: election_timeout(self.election_timeout_ms)?,
             join: self.join,
             tls: self.tls.map(|FileTls { ca, cert, key }| TlsFiles { ca, cert, key }),
             resp_tls: self.resp_tls,
@@ -175,6 +178,17 @@ fn at_least_one<N: PartialEq + From<u8>>(field: &str, count: N) -> Result<N, Pro
         return Err((field.to_owned(), "must be at least 1".into()));
     }
     Ok(count)
+}
+
+fn election_timeout(millis: Option<u64>) -> Result<u64, Problem> {
+    let millis = millis.unwrap_or_else(times::default_election_timeout_ms);
+    let allowed = times::ELECTION_TIMEOUT_MS;
+    if allowed.contains(&millis) {
+        return Ok(millis);
+    }
+    let (least, most) = (allowed.start(), allowed.end());
+    let problem = format!("{millis} is not between {least} and {most}");
+    Err(("election_timeout_ms".to_owned(), problem))
 }
 
 fn password(file: Option<&Path>) -> Result<Option<Password>, Problem> {

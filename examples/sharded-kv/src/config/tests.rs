@@ -28,6 +28,11 @@ fn the_example_is_valid() {
         (config.state, parse(&disk).unwrap().state),
         (StateKind::Memory, StateKind::Disk)
     );
+    let slow = EXAMPLE.replace("election_timeout_ms = 600", "election_timeout_ms = 5000");
+    assert_eq!(
+        (config.election_timeout_ms, parse(&slow).unwrap().election_timeout_ms),
+        (600, 5_000)
+    );
     assert_eq!(config.peers.len(), 2);
     assert_eq!(config.peers[1].resp.to_string(), "kv3.example:7001");
 }
@@ -43,6 +48,7 @@ fn a_short_file_has_defaults() {
     assert!(config.workers >= 1);
     assert!(!config.proxy && !config.join && config.lease_reads);
     assert_eq!(config.state, StateKind::Memory);
+    assert_eq!(config.election_timeout_ms, 600);
     assert_eq!(config.reads, Reads::Linearizable);
     assert_eq!(config.peers, []);
 }
@@ -67,6 +73,16 @@ fn an_error_names_file_field_and_problem() {
             "snapshot_entries = 100000",
             "snapshot_entries = 0",
             "node.toml: snapshot_entries: must be at least 1",
+        ),
+        (
+            "election_timeout_ms = 600",
+            "election_timeout_ms = 59",
+            "node.toml: election_timeout_ms: 59 is not between 60 and 60000",
+        ),
+        (
+            "election_timeout_ms = 600",
+            "election_timeout_ms = 60001",
+            "node.toml: election_timeout_ms: 60001 is not between 60 and 60000",
         ),
         (
             "node = 3",

@@ -17,7 +17,8 @@ use crate::resp::Reply;
 use crate::state::Replica;
 use crate::writes::Outcome;
 
-/// How long a command waits for a group that has no leader to get one: longer than an election takes.
+/// How long a command waits for a group that has no leader to get one: longer than an election takes by default. Not longer
+/// where the election timeout is: a client that is told to try again knows more than one that hears nothing.
 pub(crate) const ELECTION: Duration = Duration::from_secs(2);
 
 /// A command that was begun.

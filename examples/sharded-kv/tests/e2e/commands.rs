@@ -1,6 +1,6 @@
 //! What clients see of a healthy cluster, with both versions of the protocol.
 
-use crate::support::{ClusterClient, Connection, Outcome, Process, Value, eventually, free_dev_port};
+use crate::support::{ClusterClient, Connection, Outcome, Process, STEADY_MS, Value, eventually, free_dev_port};
 
 /// A cluster in one process.
 struct Dev {
@@ -11,23 +11,31 @@ struct Dev {
 
 /// Three nodes.
 fn start() -> Dev {
-    start_nodes(3)
+    start_nodes(3, &[])
 }
 
-fn start_nodes(count: u16) -> Dev {
+/// The same with leaders that stay.
+fn steady() -> Dev {
+    start_nodes(3, &["--election-timeout-ms", &STEADY_MS.to_string()])
+}
+
+fn start_nodes(count: u16, options: &[&str]) -> Dev {
     let data = tempfile::tempdir().unwrap();
     let port = free_dev_port(count);
-    let mut process = Process::spawn(&[
+    let (count_text, port_text) = (count.to_string(), port.to_string());
+    let path = data.path().to_str().unwrap();
+    let arguments = [
         "dev",
         "--nodes",
-        &count.to_string(),
+        &count_text,
         "--groups",
         "6",
         "--port",
-        &port.to_string(),
+        &port_text,
         "--data",
-        data.path().to_str().unwrap(),
-    ]);
+        path,
+    ];
+    let mut process = Process::spawn(&[&arguments, options].concat());
     let nodes: Vec<String> = (0..count).map(|i| format!("127.0.0.1:{}", port + i)).collect();
     for (place, address) in nodes.iter().enumerate() {
         let line = process.line("node ");
@@ -68,7 +76,7 @@ fn done(outcome: Outcome) -> Value {
 
 #[test]
 fn every_key_has_one_home() {
-    let dev = start();
+    let dev = steady();
     let mut client = ClusterClient::new(&dev.nodes);
     for number in 0..100 {
         let (key, value) = (format!("key-{number}"), number.to_string());
@@ -100,7 +108,7 @@ fn every_key_has_one_home() {
 /// Every node serves every key, and no answer is older than what was acknowledged before.
 #[test]
 fn followers_serve_reads_that_are_current() {
-    let dev = start();
+    let dev = steady();
     let mut client = ClusterClient::new(&dev.nodes);
     let mut readers: Vec<Connection> = dev.nodes.iter().map(|node| Connection::open(node).unwrap()).collect();
     for reader in &mut readers {
@@ -126,7 +134,7 @@ fn followers_serve_reads_that_are_current() {
 
 #[test]
 fn values_and_counters() {
-    let dev = start();
+    let dev = steady();
     let mut client = dev.leader_of("{t}");
     let integer = Value::Integer;
     let error = |text: &str| Value::Error(text.into());
@@ -160,7 +168,7 @@ fn values_and_counters() {
 
 #[test]
 fn protocol_3_from_hello_on() {
-    let dev = start();
+    let dev = steady();
     let mut client = dev.leader_of("k");
     client
         .send(b"GET k\r\nHELLO 3\r\nGET k\r\nCONFIG GET save\r\nCLUSTER INFO\r\n")
@@ -183,7 +191,7 @@ fn protocol_3_from_hello_on() {
 #[test]
 fn a_pipeline_is_answered_in_order_and_reads_its_own_writes() {
     // Its leader stays, however busy it is: what is not answered `MOVED` needs not be asked again.
-    let dev = start_nodes(1);
+    let dev = start_nodes(1, &[]);
     let mut client = dev.leader_of("{p}");
     let mut bytes = Vec::new();
     let rounds = 1500;
@@ -209,7 +217,7 @@ fn a_pipeline_is_answered_in_order_and_reads_its_own_writes() {
 
 #[test]
 fn large_values_go_through_and_too_large_ones_are_refused() {
-    let dev = start();
+    let dev = steady();
     let mut client = dev.leader_of("k");
     let mib = 1024 * 1024;
     // A leader that is busy with so much may lose its place; what was surely not applied is tried again, as clients do.
@@ -261,7 +269,7 @@ fn a_client_that_reads_late_is_answered_in_full() {
 
 #[test]
 fn slots_name_nodes_that_serve_them() {
-    let dev = start();
+    let dev = steady();
     let Value::Array(ranges) = dev.any().command(&["CLUSTER", "SLOTS"]).unwrap() else {
         panic!("CLUSTER SLOTS answers an array")
     };

@@ -34,6 +34,8 @@ fn logs_are_compacted_without_snapshots_and_a_node_that_was_away_is_sent_one() {
     cluster.start_all();
     for _ in 0..24 {
         writer.write(ENTRIES / 2);
+        // Who lags by more than the log's tail is rightly sent what it lacks.
+        writer.await_everywhere(&cluster);
         for node in 1..=3 {
             assert_eq!(snapshots(&cluster, node), Vec::<String>::new(), "node {node}");
         }

@@ -14,13 +14,19 @@ fn integer(value: &Value) -> i64 {
     }
 }
 
+fn set(client: &mut ClusterClient, key: &str, words: &[&str]) {
+    eventually("a key is set", || {
+        (client.command(key, words) == Outcome::Done(Value::ok())).then_some(())
+    });
+}
+
 #[test]
 fn replies_of_the_expiry_commands() {
     STATES.into_iter().for_each(check_replies);
 }
 
 fn check_replies(options: &[&str]) {
-    let dev = Dev::start(options);
+    let dev = Dev::steady(options);
     let mut client = dev.node(dev.leader_of("{t}"));
     for (version, null) in VERSIONS {
         client.command(&["HELLO", version]).unwrap();
@@ -77,26 +83,41 @@ fn keys_expire_by_themselves() {
 }
 
 fn await_expiry(options: &[&str]) {
-    let dev = Dev::start(options);
+    let dev = Dev::steady(options);
     let mut client = ClusterClient::new(&dev.nodes);
     let keys: Vec<String> = (0..30).map(|number| format!("key-{number}")).collect();
     for (number, key) in keys.iter().enumerate() {
         let millis = (200 + number * 10).to_string();
-        let done = client.command(key, &["SET", key, "v", "PX", &millis]);
-        assert_eq!(done, Outcome::Done(Value::ok()));
+        set(&mut client, key, &["SET", key, "v", "PX", &millis]);
     }
-    client.command("stays", &["SET", "stays", "v"]);
-    let size = |node: &mut Connection| integer(&node.command(&["DBSIZE"]).unwrap());
+    set(&mut client, "stays", &["SET", "stays", "v"]);
+    // Of what it leads; none while it can't tell.
+    let size = |node: &mut Connection| match node.command(&["DBSIZE"]).unwrap() {
+        Value::Error(_) => None,
+        size => Some(integer(&size)),
+    };
     let mut nodes: Vec<Connection> = (0..3).map(|place| dev.node(place)).collect();
     eventually("all but one are gone", || {
-        (nodes.iter_mut().map(size).sum::<i64>() == 1).then_some(())
+        (nodes.iter_mut().map(size).sum::<Option<i64>>() == Some(1)).then_some(())
     });
     for node in &mut nodes {
         node.command(&["READONLY"]).unwrap();
-        for key in &keys {
-            assert_eq!(node.command(&["GET", key]).unwrap(), Value::Null2);
+    }
+    let mut get = |place: usize, key: &str| {
+        eventually("the read is served", || {
+            let value = nodes[place].command(&["GET", key]).unwrap();
+            (!matches!(value, Value::Error(_))).then_some(value)
+        })
+    };
+    // Once it is gone at one node, no other one has it.
+    for key in &keys {
+        eventually("the key is gone", || (get(0, key) == Value::Null2).then_some(()));
+        for place in [1, 2, 0] {
+            assert_eq!(get(place, key), Value::Null2, "{key} at {place}");
         }
-        assert_eq!(node.command(&["GET", "stays"]).unwrap(), Value::bulk("v"));
+    }
+    for place in 0..3 {
+        assert_eq!(get(place, "stays"), Value::bulk("v"));
     }
 }
 
@@ -108,13 +129,14 @@ fn set_keys(client: &mut ClusterClient, millis: u64) -> Vec<(String, Value)> {
     for number in 0..KEYS {
         let key = format!("k{number}");
         let px = if number % 3 == 0 { 100_000_000 } else { millis }.to_string();
-        eventually("a key is set", || {
-            (client.command(&key, &["SET", &key, "v", "PX", &px]) == Outcome::Done(Value::ok())).then_some(())
-        });
+        set(client, &key, &["SET", &key, "v", "PX", &px]);
         if number % 3 == 0 {
-            let Outcome::Done(deadline) = client.command(&key, &["PEXPIRETIME", &key]) else {
-                panic!("no deadline")
-            };
+            let deadline = eventually("its deadline is read", || {
+                match client.command(&key, &["PEXPIRETIME", &key]) {
+                    Outcome::Done(deadline) => Some(deadline),
+                    Outcome::Refused(_) | Outcome::Unknown(_) => None,
+                }
+            });
             late.push((key, deadline));
         }
     }

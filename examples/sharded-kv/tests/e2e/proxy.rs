@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Connection, Process, ServerCluster, Value, eventually, free_dev_port};
+use crate::support::{Connection, Process, STEADY_MS, ServerCluster, Value, eventually, free_dev_port};
 
 const NODES: u16 = 3;
 const GROUPS: &str = "8";
 
-/// A cluster of three nodes in one process, which all forward.
+/// A cluster of three nodes in one process, which all forward, and whose leaders stay.
 struct Dev {
     _process: Process,
     nodes: Vec<String>,
     _data: tempfile::TempDir,
 }
 
-fn start() -> Dev {
+fn steady() -> Dev {
     let data = tempfile::tempdir().unwrap();
     let port = free_dev_port(NODES);
     let mut process = Process::spawn(&[
@@ -29,6 +29,8 @@ fn start() -> Dev {
         "--data",
         data.path().to_str().unwrap(),
         "--proxy",
+        "--election-timeout-ms",
+        &STEADY_MS.to_string(),
     ]);
     process.line("cluster ready");
     Dev {
@@ -64,7 +66,7 @@ fn is_error(value: &Value, beginning: &str) -> bool {
 
 #[test]
 fn a_plain_client_uses_any_node() {
-    let dev = start();
+    let dev = steady();
     let mut client = dev.node(1);
     let keys: Vec<String> = (0..200).map(|number| format!("key-{number}")).collect();
     for key in &keys {
@@ -93,7 +95,7 @@ fn a_plain_client_uses_any_node() {
 
 #[test]
 fn replies_are_those_of_the_leader_in_both_versions() {
-    let dev = start();
+    let dev = steady();
     let far = dev.follower_of("{t}");
     for (place, version) in [(far, "2"), (far, "3")] {
         let mut client = dev.node(place);
@@ -128,7 +130,7 @@ fn replies_are_those_of_the_leader_in_both_versions() {
 
 #[test]
 fn a_pipeline_over_many_groups_is_answered_in_order() {
-    let dev = start();
+    let dev = steady();
     // Several clients at one node at once, each with keys of its own: replies must not cross between them either.
     let clients: Vec<_> = (0..4)
         .map(|client| {
@@ -167,7 +169,7 @@ fn pipeline(client: usize, connection: &mut Connection) {
 
 #[test]
 fn large_values_are_forwarded_and_too_large_replies_refused() {
-    let dev = start();
+    let dev = steady();
     let mut client = dev.node(dev.follower_of("{l}"));
     let value = "v".repeat(7 * 1024 * 1024);
     assert_eq!(client.command(&["SET", "{l}", &value]).unwrap(), Value::ok());
@@ -188,7 +190,7 @@ fn large_values_are_forwarded_and_too_large_replies_refused() {
 
 #[test]
 fn what_was_forwarded_is_not_forwarded_again() {
-    let dev = start();
+    let dev = steady();
     let place = dev.follower_of("k");
     let mut client = dev.node(place);
     let mut say = |words: &[&str]| client.command(words).unwrap();

@@ -1,10 +1,10 @@
 //! A node that forwards, and a leader that does what leaders rarely do: the test answers in its place.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::support::{Connection, DEADLINE, ServerCluster, Value};
+use crate::support::{Connection, DEADLINE, ServerCluster, Value, eventually};
 
 const WELCOME: &str = "%0\r\n+OK\r\n";
 
@@ -22,8 +22,9 @@ struct Stage {
 }
 
 fn stage() -> Stage {
-    let mut cluster = ServerCluster::with_proxy(3, GROUPS, true);
+    let mut cluster = ServerCluster::steady_with_proxy(3, GROUPS, true);
     let leader = TcpListener::bind("127.0.0.1:0").unwrap();
+    leader.set_nonblocking(true).unwrap();
     let played = format!("resp = \"{}\"\n", leader.local_addr().unwrap());
     for node in 1..=3 {
         let mut config = cluster.config(node);
@@ -51,7 +52,12 @@ struct Leader {
 impl Leader {
     /// Takes a connection and its introduction.
     fn accept(listener: &TcpListener) -> Self {
-        let stream = listener.accept().unwrap().0;
+        let stream = eventually("the node connects to the leader", || match listener.accept() {
+            Ok((stream, _)) => Some(stream),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        });
+        stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut leader = Self {
             reader: BufReader::new(stream),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::support::{ClusterClient, DEADLINE, Outcome, ServerCluster, Value, eventually};
+use crate::support::{ClusterClient, Connection, DEADLINE, Outcome, ServerCluster, Value, eventually};
 
 const GROUPS: u16 = 2;
 const KEYS: usize = 12;
@@ -33,6 +33,22 @@ impl Writer {
                 );
             }
             self.written += 1;
+        }
+    }
+
+    /// Waits until every node has all that was written.
+    pub(crate) fn await_everywhere(&self, cluster: &ServerCluster) {
+        for address in cluster.all_resp() {
+            let mut node = Connection::open(&address).unwrap();
+            assert_eq!(node.command(&["READONLY"]).unwrap(), Value::ok());
+            for number in self.written.saturating_sub(KEYS)..self.written {
+                let key = Self::key(number % KEYS);
+                let begin = format!("{number}-");
+                eventually(&format!("{address} has {key}"), || {
+                    let value = node.command(&["GET", &key]).unwrap();
+                    (matches!(value, Value::Bulk(_)) && value.text().starts_with(&begin)).then_some(())
+                });
+            }
         }
     }
 

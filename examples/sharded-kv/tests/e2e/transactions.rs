@@ -34,7 +34,7 @@ fn a_transaction_is_answered_as_a_whole() {
         (true, &["--proxy"]),
         (true, &["--proxy", "--state", "disk"]),
     ] {
-        let dev = Dev::start(options);
+        let dev = Dev::steady(options);
         for place in places(&dev, proxy) {
             for (version, null) in VERSIONS {
                 let mut client = dev.node(place);
@@ -77,9 +77,16 @@ fn a_transaction_is_answered_as_a_whole() {
                 say(&mut client, "SET {t}n 100");
                 assert_eq!(say(&mut client, "EXEC"), null);
                 assert_eq!(say(&mut client, "GET {t}n"), Value::bulk("2"));
-                // One that expired meanwhile was changed too.
-                say(&mut client, "SET {t}n 2 PX 30");
-                assert_eq!(say(&mut client, "WATCH {t}n"), Value::ok());
+                // One that expired meanwhile was changed too: it was there when it was watched.
+                eventually("it is watched in time", || {
+                    say(&mut client, "SET {t}n 2 PX 300");
+                    assert_eq!(say(&mut client, "WATCH {t}n"), Value::ok());
+                    if say(&mut client, "GET {t}n") == null {
+                        assert_eq!(say(&mut client, "UNWATCH"), Value::ok());
+                        return None;
+                    }
+                    Some(())
+                });
                 eventually("it expires", || (say(&mut client, "GET {t}n") == null).then_some(()));
                 say(&mut client, "MULTI");
                 say(&mut client, "SET {t}n 100");
@@ -95,7 +102,7 @@ fn a_transaction_is_answered_as_a_whole() {
 
 #[test]
 fn a_transaction_that_fails_is_over() {
-    let dev = Dev::start(&[]);
+    let dev = Dev::steady(&[]);
     let leader = dev.leader_of("{t}");
     let crossed = Value::Error("CROSSSLOT Keys in request don't hash to the same slot".into());
     let over = Value::Error("ERR EXEC without MULTI".into());
@@ -146,7 +153,7 @@ fn increments_by_watch_are_all_counted() {
 }
 
 fn count_increments(state: &[&str]) {
-    let dev = Dev::start(&[&["--proxy"], state].concat());
+    let dev = Dev::steady(&[&["--proxy"], state].concat());
     let conflicts = Arc::new(AtomicI64::new(0));
     let clients: Vec<_> = (0..6)
         .map(|client| {
@@ -263,10 +270,11 @@ fn transactions_are_whole_when_a_leader_is_killed() {
     let mut connection = Connection::open(&near).unwrap();
     for (client, done) in clients.into_iter().map(|client| client.join().unwrap()).enumerate() {
         println!("client {client}: {} done, {} unknown", done.counted, done.unknown);
-        let count: i64 = say(&mut connection, &format!("GET {{t}}n{client}"))
-            .text()
-            .parse()
-            .unwrap();
+        let value = eventually("the count is read", || {
+            let value = say(&mut connection, &format!("GET {{t}}n{client}"));
+            (!matches!(value, Value::Error(_))).then_some(value)
+        });
+        let count: i64 = value.text().parse().unwrap();
         assert!((done.counted..=done.counted + done.unknown).contains(&count), "{count}");
     }
 }

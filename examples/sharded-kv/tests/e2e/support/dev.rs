@@ -1,6 +1,6 @@
 //! A cluster of three nodes in one process.
 
-use super::{Connection, Process, Value, eventually, free_dev_port};
+use super::{Connection, Process, STEADY_MS, Value, eventually, free_dev_port};
 
 /// Both versions of the protocol, with the null of each.
 pub(crate) const VERSIONS: [(&str, Value); 2] = [("2", Value::Null2), ("3", Value::Null3)];
@@ -26,6 +26,12 @@ impl Dev {
             nodes: (0..3).map(|node| format!("127.0.0.1:{}", port + node)).collect(),
             _data: data,
         }
+    }
+
+    /// The same with leaders that stay.
+    pub(crate) fn steady(options: &[&str]) -> Self {
+        let timeout = STEADY_MS.to_string();
+        Self::start(&[&["--election-timeout-ms", &timeout], options].concat())
     }
 
     pub(crate) fn node(&self, place: usize) -> Connection {

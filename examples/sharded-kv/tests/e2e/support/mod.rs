@@ -26,6 +26,11 @@ pub(crate) const ON_DISK: &str = "state = \"disk\"";
 /// Longer than anything here takes, also on a slow and busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 
+/// An election timeout that no process here is held up for, in milliseconds: for clusters whose leaders stay, in tests of
+/// something else. New groups have their leaders at once all the same, unless their nodes start long after each other; but
+/// the groups of a leader that is lost wait for so long, and so does the vote of a node that is started again.
+pub(crate) const STEADY_MS: u64 = 10_000;
+
 /// Looks until `condition` gives something, and fails with `what` if it does not within [`DEADLINE`].
 pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

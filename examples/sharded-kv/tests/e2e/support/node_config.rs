@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use super::{Connection, Process, Value, eventually, free_ports, run_to_end};
+use super::{Connection, Process, STEADY_MS, Value, eventually, free_ports, run_to_end};
 
 /// Configurations and processes of a cluster; the nodes are numbered from 1.
 pub(crate) struct ServerCluster {
     dir: tempfile::TempDir,
     groups: u16,
     proxy: bool,
+    is_steady: bool,
     resp: Vec<u16>,
     peer: Vec<u16>,
     processes: Vec<Option<Process>>,
@@ -19,17 +20,32 @@ pub(crate) struct ServerCluster {
 impl ServerCluster {
     /// Writes the configurations; nothing runs yet.
     pub(crate) fn new(nodes: usize, groups: u16) -> Self {
-        Self::with_proxy(nodes, groups, false)
+        Self::write(nodes, groups, false, false)
     }
 
     /// The same with nodes that forward commands.
     pub(crate) fn with_proxy(nodes: usize, groups: u16, proxy: bool) -> Self {
+        Self::write(nodes, groups, proxy, false)
+    }
+
+    /// One whose leaders stay, for tests in which no leader is killed.
+    pub(crate) fn steady(nodes: usize, groups: u16) -> Self {
+        Self::write(nodes, groups, false, true)
+    }
+
+    /// The same with nodes that forward commands.
+    pub(crate) fn steady_with_proxy(nodes: usize, groups: u16, proxy: bool) -> Self {
+        Self::write(nodes, groups, proxy, true)
+    }
+
+    fn write(nodes: usize, groups: u16, proxy: bool, is_steady: bool) -> Self {
         let mut resp = free_ports(nodes * 2);
         let peer = resp.split_off(nodes);
         let cluster = Self {
             dir: tempfile::tempdir().unwrap(),
             groups,
             proxy,
+            is_steady,
             resp,
             peer,
             processes: (0..nodes).map(|_| None).collect(),
@@ -59,6 +75,9 @@ impl ServerCluster {
             self.groups,
             self.proxy,
         );
+        if self.is_steady {
+            writeln!(text, "election_timeout_ms = {STEADY_MS}").unwrap();
+        }
         for other in (1..=self.processes.len()).filter(|other| *other != node) {
             write!(
                 text,
