@@ -1,7 +1,7 @@
 //! A node whose data directory is gone has forgotten what it promised and acknowledged: it does not come back under its
 //! old id as if it had not.
 
-use super::support::{Journal, eventually, leader_of, propose, read, slot};
+use super::support::{Journal, PATIENCE, eventually, leader_of, propose, read, slot};
 use super::yard::quick;
 use raftyard::store::{LogStore, SegmentLogStore, StoreError, StoreIdentity, check};
 use raftyard::{
@@ -10,6 +10,7 @@ use raftyard::{
 };
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const GROUP: GroupId = GroupId(1);
@@ -112,13 +113,15 @@ impl Nodes {
     async fn change(&self, ids: &[u64], change: &MembershipChange) {
         let replicas = self.replicas(ids);
         let nodes: Vec<NodeId> = ids.iter().copied().map(NodeId).collect();
-        for _ in 0..200 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
             let leader = leader_of(&replicas, &nodes).await;
-            if leader.change_membership(change.clone()).await.is_ok() {
-                return;
+            match leader.change_membership(change.clone()).await {
+                Ok(_) => return,
+                Err(error) => assert!(Instant::now() < deadline, "{change:?} was never made: {error}"),
             }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("{change:?} was never made");
     }
 }
 

@@ -87,6 +87,26 @@ impl Cluster {
         }
     }
 
+    /// Nodes that don't run yet, and on which nobody loses leadership for want of a processor: only who is asked to hand over
+    /// does, or is cut off for long.
+    pub fn steady(nodes: usize) -> Self {
+        let mut cluster = Self::closed(nodes);
+        cluster.tuning.election_timeout_ms = 6_000;
+        cluster.liveness.promise_ms = 6_000;
+        cluster
+    }
+
+    pub async fn start_steady(nodes: usize) -> Self {
+        Self::start_steady_with(nodes, Limits::default()).await
+    }
+
+    pub async fn start_steady_with(nodes: usize, limits: Limits) -> Self {
+        let mut cluster = Self::steady(nodes);
+        cluster.limits = limits;
+        cluster.open_all().await;
+        cluster
+    }
+
     pub async fn open_all(&mut self) {
         for id in self.ids() {
             self.open(id).await;
