@@ -1,7 +1,7 @@
 //! A node whose data directory is gone has forgotten what it promised and acknowledged: it does not come back under its
 //! old id as if it had not.
 
-use super::support::{Journal, PATIENCE, eventually, leader_of, propose, read, slot};
+use super::support::{Journal, change, eventually, propose, read, slot};
 use super::yard::quick;
 use raftyard::store::{LogStore, SegmentLogStore, StoreError, StoreIdentity, check};
 use raftyard::{
@@ -10,7 +10,6 @@ use raftyard::{
 };
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const GROUP: GroupId = GroupId(1);
@@ -110,18 +109,8 @@ impl Nodes {
         assert_eq!(self.refusals(wiped).other_disk, 0, "to the new disk all peers are new");
     }
 
-    async fn change(&self, ids: &[u64], change: &MembershipChange) {
-        let replicas = self.replicas(ids);
-        let nodes: Vec<NodeId> = ids.iter().copied().map(NodeId).collect();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let leader = leader_of(&replicas, &nodes).await;
-            match leader.change_membership(change.clone()).await {
-                Ok(_) => return,
-                Err(error) => assert!(Instant::now() < deadline, "{change:?} was never made: {error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    async fn change(&self, ids: &[u64], to: &MembershipChange) {
+        change(&self.replicas(ids), to).await;
     }
 }
 

@@ -10,8 +10,8 @@ pub mod memory_journal;
 
 use raftyard::store::{LogStore, MemoryLogStore, MemorySnapshotStore};
 use raftyard::{
-    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, LivenessTuning, MemoryNetwork, NodeId, RaftHost,
-    Replicated, StateMachine, Timestamp, Tuning,
+    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, LivenessTuning, MembershipChange, MemoryNetwork,
+    NodeId, RaftHost, Replicated, StateMachine, Timestamp, Tuning,
 };
 use raftyard_groups::Recovered;
 use std::time::{Duration, Instant};
@@ -245,6 +245,20 @@ pub async fn propose<S: Replicated<Command = String, Response = usize>>(replicas
             }
         }
         assert!(Instant::now() < deadline, "{line} was never accepted");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Asks whoever leads until the change is made. (To ask again does no harm.)
+pub async fn change<S: Replicated>(replicas: &[Group<S>], change: &MembershipChange) {
+    let ids: Vec<NodeId> = replicas.iter().map(Group::node).collect();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let leader = leader_of(replicas, &ids).await;
+        match leader.change_membership(change.clone()).await {
+            Ok(_) => return,
+            Err(error) => assert!(Instant::now() < deadline, "{change:?} was never made: {error}"),
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
