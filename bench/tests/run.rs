@@ -114,7 +114,10 @@ fn sleepers_with_an_open_loop() {
     let result = run("sleepers --sleepers=50 --groups=4 --rate=500");
     let round = one(&result);
     assert_sane(round);
-    assert!(round.ops <= 1_500, "nobody asks more than was due: {}", round.ops);
+    // What was due while it warmed up may be answered late.
+    let due = 500.0 * (round.seconds + 2.0);
+    let ops = f64::from(u32::try_from(round.ops).unwrap());
+    assert!(ops <= due, "nobody asks more than was due: {round:#?}");
     assert_eq!(result.options.get("rate").map(String::as_str), Some("500"));
     assert!(!result.options.contains_key("in-flight"));
 }

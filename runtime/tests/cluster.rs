@@ -71,7 +71,7 @@ use support::{Cluster, Journal, eventually, leader_of, propose, read};
 
 #[tokio::test]
 async fn what_is_proposed_is_applied_by_every_replica_in_the_same_order() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let replicas = cluster.create(7).await;
     let leader = leader_of(&replicas, &cluster.ids()).await;
     // Queued by the call: in this order, without waiting in between.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-const LEASE_MS: u64 = 400;
+const LEASE_MS: u64 = 3_000;
 
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Locks {

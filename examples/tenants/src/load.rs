@@ -14,14 +14,38 @@ pub(crate) struct Outcome {
     pub(crate) latency_us: Histogram<u64>,
     /// Refused as overloaded: not applied.
     pub(crate) refused: u64,
+    /// From the first question to the last answer.
+    pub(crate) duration: Duration,
+}
+
+/// Proposes a command to whoever leads: again, if it was not applied because somebody else does.
+pub(crate) async fn propose<S: StateMachine>(
+    replicas: &[Group<S>],
+    command: impl Fn() -> S::Command,
+) -> Result<S::Response, ProposeError> {
+    let mut asked = replicas.first().ok_or(ProposeError::Closed)?;
+    loop {
+        match asked.propose(command()).await {
+            Err(error @ (ProposeError::NotLeader { .. } | ProposeError::Dropped)) => {
+                let Ok(leader) = asked.wait_for_leader().await else {
+                    return Err(error);
+                };
+                asked = replicas
+                    .iter()
+                    .find(|replica| replica.node() == leader)
+                    .unwrap_or(asked);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Proposes `command(0)`, `command(1)`, and so on, for so long.
 pub(crate) async fn run<S: StateMachine>(
-    group: Group<S>,
+    replicas: &[Group<S>],
     per_second: u32,
     duration: Duration,
-    command: impl Fn(u32) -> S::Command,
+    command: fn(u32) -> S::Command,
 ) -> Result<Outcome, Box<dyn Error>> {
     let (start, period) = (Instant::now(), Duration::from_secs(1) / per_second);
     let mut asked = JoinSet::new();
@@ -31,8 +55,11 @@ pub(crate) async fn run<S: StateMachine>(
             break;
         }
         sleep_until(due).await;
-        let answer = group.propose(command(number));
-        asked.spawn(async move { answer.await.map(|_| due.elapsed()) });
+        let replicas = replicas.to_vec();
+        asked.spawn(async move {
+            let answer = propose(&replicas, || command(number)).await;
+            answer.map(|_| due.elapsed())
+        });
     }
     let (mut latency_us, mut refused) = (Histogram::new(3)?, 0);
     while let Some(answered) = asked.join_next().await {
@@ -42,5 +69,9 @@ pub(crate) async fn run<S: StateMachine>(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Outcome { latency_us, refused })
+    Ok(Outcome {
+        latency_us,
+        refused,
+        duration: start.elapsed(),
+    })
 }

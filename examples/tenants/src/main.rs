@@ -6,7 +6,9 @@
 mod load;
 
 use futures::future::{join_all, try_join_all};
-use raftyard::{Consistency, Group, GroupId, GroupLimits, GroupOptions, NodeId, RaftHost, StateMachine, Timestamp};
+use raftyard::{
+    Consistency, Group, GroupId, GroupLimits, GroupOptions, NodeId, RaftHost, ReadError, StateMachine, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -92,8 +94,12 @@ impl StateMachine for Notes {
     }
 }
 
-/// Creates a group's replicas on all nodes; returns the one that leads.
-async fn create<S: StateMachine + Default>(hosts: &[RaftHost], group: u64, limits: GroupLimits) -> Result<Group<S>> {
+/// Creates a group's replicas on all nodes; returns them, the one that leads first.
+async fn create<S: StateMachine + Default>(
+    hosts: &[RaftHost],
+    group: u64,
+    limits: GroupLimits,
+) -> Result<Vec<Group<S>>> {
     let members: Vec<NodeId> = hosts.iter().map(RaftHost::node).collect();
     let create = |host: &RaftHost| {
         let (host, members) = (host.clone(), members.clone());
@@ -103,21 +109,31 @@ async fn create<S: StateMachine + Default>(hosts: &[RaftHost], group: u64, limit
                 .await
         }
     };
-    let replicas = try_join_all(hosts.iter().map(create)).await?;
+    let mut replicas = try_join_all(hosts.iter().map(create)).await?;
     let leader = replicas.first().ok_or("no nodes")?.wait_for_leader().await?;
-    let position = members.iter().position(|member| *member == leader);
-    let leading = position.and_then(|position| replicas.into_iter().nth(position));
-    Ok(leading.ok_or("the leader is a member")?)
+    replicas.sort_by_key(|replica| replica.node() != leader);
+    Ok(replicas)
+}
+
+/// What is current; any replica tells, whoever leads by now.
+async fn read<S: StateMachine<Query = ()>>(replicas: &[Group<S>]) -> Result<S::Answer> {
+    let replica = replicas.first().ok_or("no nodes")?;
+    loop {
+        match replica.read((), Consistency::Follower).await {
+            Err(ReadError::NotLeader { .. }) => replica.wait_for_leader().await?,
+            answer => return Ok(answer?),
+        };
+    }
 }
 
 struct Tenants {
     hosts: Vec<RaftHost>,
-    directory: Group<Directory>,
+    directory: Vec<Group<Directory>>,
 }
 
 impl Tenants {
-    async fn sign_up(&self, tenant: &str) -> Result<Group<Notes>> {
-        let group = self.directory.propose(Change::SignUp(tenant.to_owned())).await?;
+    async fn sign_up(&self, tenant: &str) -> Result<Vec<Group<Notes>>> {
+        let group = load::propose(&self.directory, || Change::SignUp(tenant.to_owned())).await?;
         let limits = GroupLimits {
             proposals_per_second: Some(SHARE.into()),
             ..GroupLimits::default()
@@ -128,7 +144,7 @@ impl Tenants {
     /// First the directory forgets the tenant, then its replicas go: what is left over by a crash in between is a
     /// group that nobody finds.
     async fn leave(&self, tenant: &str) -> Result<()> {
-        let group = self.directory.propose(Change::Leave(tenant.to_owned())).await?;
+        let group = load::propose(&self.directory, || Change::Leave(tenant.to_owned())).await?;
         if let Some(group) = group {
             try_join_all(self.hosts.iter().map(|host| host.destroy_group(GroupId(group)))).await?;
         }
@@ -138,20 +154,25 @@ impl Tenants {
 
 /// Lets every tenant write at half its share, and the one that is hot at ten times its share, for a second; prints how
 /// long each had to wait.
-async fn measure(title: &str, groups: &BTreeMap<&str, Group<Notes>>, hot: Option<&str>) -> Result<()> {
+async fn measure(title: &str, groups: &BTreeMap<&str, Vec<Group<Notes>>>, hot: Option<&str>) -> Result<()> {
     println!("{title}");
     let loads = groups.iter().map(|(tenant, notes)| async move {
         let per_second = if hot == Some(*tenant) { 10 * SHARE } else { SHARE / 2 };
-        let outcome = load::run(notes.clone(), per_second, Duration::from_secs(1), |n| {
-            format!("note {n}")
-        });
+        let outcome = load::run(notes, per_second, Duration::from_secs(1), |n| format!("note {n}"));
         Ok::<_, Box<dyn Error>>((tenant, per_second, outcome.await?))
     });
-    for (tenant, per_second, load::Outcome { latency_us, refused }) in try_join_all(loads).await? {
+    for (tenant, per_second, outcome) in try_join_all(loads).await? {
+        let load::Outcome {
+            latency_us,
+            refused,
+            duration,
+        } = outcome;
         let millis = |quantile| Duration::from_micros(latency_us.value_at_quantile(quantile)).as_secs_f64() * 1e3;
         let (p50, p99, accepted) = (millis(0.5), millis(0.99), latency_us.len());
         println!(
-            "  {tenant:8} asks {per_second:4}/s: {accepted:3} accepted, {refused:4} refused, p50 {p50:.1} ms, p99 {p99:.1} ms"
+            "  {tenant:8} asks {per_second:4}/s: {accepted:3} accepted, {refused:4} refused, p50 {p50:.1} ms, p99 {p99:.1} ms, \
+             {} ms in all",
+            duration.as_millis()
         );
     }
     Ok(())
@@ -169,35 +190,29 @@ async fn main() -> Result<()> {
     }
     for (tenant, notes) in &groups {
         for note in ["first", "second"] {
-            notes.propose(format!("{tenant}'s {note} note")).await?;
+            load::propose(notes, || format!("{tenant}'s {note} note")).await?;
         }
-        let read = notes.read((), Consistency::Linearizable).await?;
-        println!("{tenant} in {}: {read:?}", notes.id());
+        println!("{tenant} in {}: {:?}", notes[0].id(), read(notes).await?);
     }
 
     tenants.leave("barbara").await?;
-    println!(
-        "left: {:?}",
-        tenants.directory.read((), Consistency::Linearizable).await?
-    );
-    let gone = groups["barbara"].propose("too late".to_owned()).await;
+    println!("left: {:?}", read(&tenants.directory).await?);
+    let gone = load::propose(&groups["barbara"], || "too late".to_owned()).await;
     println!("barbara's group: {}", gone.err().ok_or("it should be gone")?);
 
     // Who comes back gets a new group: nothing of the old one is left.
     let notes = tenants.sign_up("barbara").await?;
-    println!(
-        "barbara in {}: {:?}",
-        notes.id(),
-        notes.read((), Consistency::Linearizable).await?
-    );
+    println!("barbara in {}: {:?}", notes[0].id(), read(&notes).await?);
 
     groups.insert("barbara", notes);
     measure("all at half their share", &groups, None).await?;
     measure("grace at ten times hers", &groups, Some("grace")).await?;
-    let usage = groups["grace"].status().usage;
+    // All apply the same; who leads refuses.
+    let usages = || groups["grace"].iter().map(|replica| replica.status().usage);
     println!(
         "grace's group applied {} notes and refused {}",
-        usage.commands, usage.refused
+        usages().map(|usage| usage.commands).max().unwrap_or_default(),
+        usages().map(|usage| usage.refused).sum::<u64>()
     );
     join_all(tenants.hosts.iter().map(RaftHost::shutdown)).await;
     Ok(())

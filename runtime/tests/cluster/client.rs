@@ -2,12 +2,12 @@
 
 use super::support::hooked_store::{HookedStore, Operation};
 use super::support::{Cluster, Journal, PATIENCE, eventually, leader_of};
-use super::yard::Yard;
+use super::yard::{Yard, quick};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use raftyard::{
-    Client, Compaction, Consistency, Group, GroupId, Limits, MembershipChange, NodeId, ProposeError, ReadError,
-    SessionLimits, StateMachine, Timestamp,
+    Client, Consistency, Group, GroupId, Limits, MembershipChange, NodeId, ProposeError, ReadError, SessionLimits,
+    StateMachine, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,14 +93,17 @@ async fn a_client_without_time_asks_once_and_one_with_all_of_it_is_answered() {
 /// The one that comes after it in turn never leads, but says who does.
 #[tokio::test]
 async fn whom_others_name_is_asked_while_a_leader_that_was_cut_off_does_not_answer() {
-    let mut yard = Yard::new(4, &[1, 3, 4], Compaction::default()).await;
+    let mut cluster = Cluster::closed(4);
+    cluster.tuning = quick();
+    cluster.limits.request_timeout_ms = 60_000;
+    let mut yard = Yard::on(cluster, &[1, 3, 4]).await;
     yard.join(2).await;
     yard.change(MembershipChange::add_learner(NodeId(2))).await;
     yard.lead(1).await;
     // Before the one that was cut off gives up on it.
     let client = Client::new((1..=4).map(|id| yard.replica(id)))
         .attempt(Duration::from_millis(100))
-        .deadline(Duration::from_secs(4));
+        .deadline(PATIENCE);
     assert_eq!(client.propose("before".to_owned()).await, Ok(1));
     yard.cluster.isolate(NodeId(1));
     assert_eq!(client.propose("after".to_owned()).await, Ok(2));
@@ -118,7 +121,10 @@ async fn a_client_whose_sessions_expire_at_once_gives_up_at_its_deadline() {
         ..Limits::default()
     };
     let (mut cluster, replicas) = start_with(1, Duration::from_millis(10), limits).await;
-    let client = Client::new(replicas).deadline(Duration::from_millis(200));
+    // Who is asked has all the time it may need: the deadline is for asking again.
+    let client = Client::new(replicas)
+        .deadline(Duration::from_millis(200))
+        .attempt(PATIENCE);
     let outcome = timeout(PATIENCE, client.propose("never".to_owned())).await;
     assert_eq!(outcome.expect("it goes on"), Err(ProposeError::SessionExpired));
     cluster.stop_all().await;

@@ -45,8 +45,9 @@ async fn when_the_leader_stops_another_goes_on_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_leader_that_is_cut_off_neither_commits_nor_serves_reads() {
+    // Far longer than what the others are asked for takes them: it is over only for the one that is cut off.
     let limits = Limits {
-        request_timeout_ms: 3_000,
+        request_timeout_ms: 10_000,
         ..Limits::default()
     };
     let mut cluster = Cluster::start_with(3, limits).await;
@@ -93,7 +94,11 @@ async fn a_leader_that_is_cut_off_neither_commits_nor_serves_reads() {
 /// happened.
 #[tokio::test]
 async fn a_replaced_proposal_is_reported_as_dropped() {
-    let mut cluster = Cluster::start(3).await;
+    let limits = Limits {
+        request_timeout_ms: 60_000,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::start_with(3, limits).await;
     let replicas = cluster.create(1).await;
     propose(&replicas, "before").await;
     let old = leader_of(&replicas, &cluster.ids()).await.clone();

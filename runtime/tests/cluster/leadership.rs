@@ -1,16 +1,12 @@
 //! Leadership that moves because somebody wants it to, and reads that followers serve.
 
 use super::support::{Cluster, PATIENCE, eventually, leader_of, propose, read, slot};
-use raftyard::{Consistency, GroupId, NodeId, ReadError, TransferError};
+use raftyard::{Consistency, GroupId, Limits, NodeId, ReadError, TransferError};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn leadership_is_handed_over_under_load_and_nothing_is_lost() {
-    let mut cluster = Cluster::closed(3);
-    // A busy machine must not depose the leader before it is asked.
-    cluster.tuning.election_timeout_ms = 4_000;
-    cluster.liveness.promise_ms = 4_000;
-    cluster.open_all().await;
+    let mut cluster = Cluster::start_steady(3).await;
     let replicas = cluster.create(1).await;
     let mut expected = Vec::new();
     for round in 0..6 {
@@ -37,7 +33,12 @@ async fn leadership_is_handed_over_under_load_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_transfer_that_cannot_be_says_why() {
-    let mut cluster = Cluster::start(3).await;
+    // Longer than a transfer takes that comes to nothing.
+    let limits = Limits {
+        request_timeout_ms: 60_000,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::start_steady_with(3, limits).await;
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await.clone();
     let id = leader.leader().unwrap();
@@ -66,7 +67,7 @@ async fn a_transfer_that_cannot_be_says_why() {
 /// Nobody has to time out: the others have a leader by the time the node is down.
 #[tokio::test]
 async fn a_node_that_shuts_down_hands_over_what_it_leads() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let mut groups = Vec::new();
     for group in 0..30 {
         let replicas = cluster.create(group).await;
@@ -95,9 +96,10 @@ async fn a_node_that_shuts_down_hands_over_what_it_leads() {
 
 #[tokio::test]
 async fn a_leader_that_is_destroyed_hands_over_first() {
-    let mut cluster = Cluster::closed(3);
-    // Nobody times out.
-    cluster.tuning.election_timeout_ms = 60_000;
+    const ELECTION: Duration = Duration::from_secs(12);
+    let mut cluster = Cluster::steady(3);
+    cluster.tuning.election_timeout_ms = 12_000;
+    cluster.liveness.promise_ms = 12_000;
     cluster.open_all().await;
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
@@ -107,13 +109,15 @@ async fn a_leader_that_is_destroyed_hands_over_first() {
         .into_iter()
         .filter(|replica| replica.node() != leader)
         .collect();
-    propose(&others, "after").await;
+    // Nobody times out.
+    let after = tokio::time::timeout(ELECTION / 2, propose(&others, "after")).await;
+    assert!(after.is_ok(), "it did not hand over");
     cluster.stop_all().await;
 }
 
 #[tokio::test]
 async fn a_follower_serves_what_was_acknowledged_before_it_was_asked() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await.clone();
     for n in 1..=30 {
@@ -163,7 +167,7 @@ async fn a_follower_that_starts_again_serves_reads_though_nothing_is_written() {
 
 #[tokio::test]
 async fn a_follower_that_is_cut_off_serves_nothing() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let replicas = cluster.create(1).await;
     propose(&replicas, "before").await;
     let leader = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();

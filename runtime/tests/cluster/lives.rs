@@ -378,7 +378,9 @@ impl StateMachine for Picky {
 /// At a start, and when a leader's snapshot is installed.
 #[tokio::test]
 async fn a_state_machine_that_can_not_be_restored_is_reported() {
-    let mut cluster = compacting(3).await;
+    let mut cluster = Cluster::steady(3);
+    cluster.compaction = often();
+    cluster.open_all().await;
     let create = async |cluster: &Cluster, id| {
         let created = cluster.host(id).create_group(G, cluster.ids(), Picky::default);
         created.await

@@ -25,7 +25,7 @@ fn again_and_again<S: Replicated<Command = String, Response = usize>>(
 
 #[tokio::test]
 async fn a_batch_is_applied_in_its_order_and_answered_command_by_command() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await;
     let (one, other) = (leader.propose_many(lines(100)), leader.propose_many(lines(50)));
@@ -41,7 +41,7 @@ async fn a_batch_is_applied_in_its_order_and_answered_command_by_command() {
 
 #[tokio::test]
 async fn who_is_called_with_the_outcomes_can_propose_again() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await;
     let (told, outcomes) = mpsc::channel();
@@ -65,7 +65,7 @@ async fn each_command_of_a_batch_is_refused_for_itself_and_all_of_them_if_there_
         command_bytes_max: 1_000,
         ..Limits::default()
     };
-    let mut cluster = Cluster::start_with(3, limits).await;
+    let mut cluster = Cluster::start_steady_with(3, limits).await;
     let replicas = cluster.create(1).await;
     let ids = cluster.ids();
     let leader = leader_of(&replicas, &ids).await;

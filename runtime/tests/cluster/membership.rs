@@ -1,7 +1,7 @@
 //! Groups whose members change while they are in use.
 
 use super::support::{Journal, PATIENCE, eventually, propose, slot};
-use super::yard::{GROUP, Load, Yard, ids, often, voters};
+use super::yard::{GROUP, Load, Yard, ids, often, quick, voters};
 use futures::FutureExt;
 use raftyard::{
     ChangeError, Compaction, CreateGroupError, Group, GroupOptions, MemberRole, MembershipChange, MembershipError,
@@ -92,7 +92,7 @@ async fn a_leader_that_is_removed_steps_down_and_idles() {
 /// Fault 44.
 #[tokio::test]
 async fn a_learner_comes_in_through_a_snapshot_and_is_promoted() {
-    let mut yard = Yard::new(4, &[1, 2, 3], often()).await;
+    let mut yard = Yard::steady(4, &[1, 2, 3], often()).await;
     yard.fill(0..160).await;
     let (leader, replica) = yard.leader().await;
     eventually("the log was compacted", || {
@@ -199,7 +199,7 @@ async fn a_change_during_a_partition_is_the_majoritys() {
 /// Fault 42, while nodes catch up, with everybody stopped in between.
 #[tokio::test]
 async fn a_change_that_waits_for_a_node_outlives_its_leader_and_restarts() {
-    let mut yard = Yard::new(4, &[1, 2, 3], often()).await;
+    let mut yard = Yard::steady(4, &[1, 2, 3], often()).await;
     yard.fill(0..30).await;
     let (leader, replica) = yard.leader().await;
     // Node 4 does not run the group yet.
@@ -215,6 +215,8 @@ async fn a_change_that_waits_for_a_node_outlives_its_leader_and_restarts() {
     for id in yard.first.clone() {
         yard.stop(id).await;
     }
+    // From here on it does not matter who leads.
+    yard.cluster.tuning = quick();
     for id in yard.first.clone() {
         yard.restart(id).await;
     }
@@ -235,7 +237,7 @@ async fn a_change_that_waits_for_a_node_outlives_its_leader_and_restarts() {
 
 #[tokio::test]
 async fn a_change_can_be_abandoned_while_it_waits() {
-    let yard = Yard::steady(4, &[1, 2, 3]).await;
+    let yard = Yard::steady(4, &[1, 2, 3], Compaction::default()).await;
     yard.fill(0..5).await;
     let (_, leader) = yard.leader().await;
     assert_eq!(leader.abandon_change().await, Err(ChangeError::NotPreparing));
@@ -379,7 +381,7 @@ async fn what_is_on_disk_says_who_belongs_whatever_the_caller_names() {
 /// Fault 41 in part, and thesis §4.2.3: it asks for votes, and nobody minds.
 #[tokio::test]
 async fn a_node_that_was_removed_while_it_was_away_disturbs_nobody() {
-    let mut yard = Yard::new(4, &[1, 2, 3, 4], Compaction::default()).await;
+    let mut yard = Yard::steady(4, &[1, 2, 3, 4], Compaction::default()).await;
     yard.fill(0..10).await;
     yard.lead(1).await;
     yard.stop(NodeId(4)).await;
@@ -399,6 +401,8 @@ async fn a_node_that_was_removed_while_it_was_away_disturbs_nobody() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let before = yard.status(1);
+    // It alone is to lose patience.
+    yard.cluster.tuning = quick();
     yard.restart(NodeId(4)).await;
     let away = yard.replica(4);
     eventually("it tries to be elected", || {

@@ -1,6 +1,6 @@
 //! Nodes that come to be known, move, and are forgotten while the others run.
 
-use super::support::{Journal, eventually, propose, slot};
+use super::support::{Journal, change, eventually, propose};
 use raftyard::{GroupId, GroupOptions, MembershipChange, MemoryNetwork, NodeId, PeerError, RaftHost};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,9 +49,7 @@ async fn a_node_that_was_unknown_joins_and_is_known_after_a_restart() {
     ));
     let joined = hosts[2].join_group(GROUP, GroupOptions::default(), Journal::default);
     replicas.push(joined.await.unwrap());
-    let leader = replicas[0].wait_for_leader().await.unwrap();
-    let change = MembershipChange::add_voter(NodeId(3));
-    replicas[slot(leader)].change_membership(change).await.unwrap();
+    change(&replicas, &MembershipChange::add_voter(NodeId(3))).await;
 
     // One of the others restarts without being told of node 3 again, and node 3 comes back elsewhere.
     drop(replicas);

@@ -8,6 +8,13 @@ use raftyard::{
 use std::time::{Duration, Instant};
 
 async fn start(limits: Limits) -> (Cluster, Vec<Group<Journal>>) {
+    let cluster = Cluster::start_steady_with(3, limits).await;
+    let replicas = cluster.create(1).await;
+    (cluster, replicas)
+}
+
+/// The same, but who is cut off has a successor soon.
+async fn start_electing(limits: Limits) -> (Cluster, Vec<Group<Journal>>) {
     let cluster = Cluster::start_with(3, limits).await;
     let replicas = cluster.create(1).await;
     (cluster, replicas)
@@ -153,7 +160,7 @@ async fn attempts_at_the_same_time_are_one_request() {
 
 #[tokio::test]
 async fn what_a_cut_off_leader_left_open_is_settled_by_another_node() {
-    let (mut cluster, replicas) = start(impatient()).await;
+    let (mut cluster, replicas) = start(Limits::default()).await;
     let before = propose(&replicas, "before").await;
     let old = leader(&cluster, &replicas).await;
     cluster.isolate(old);
@@ -169,7 +176,7 @@ async fn what_a_cut_off_leader_left_open_is_settled_by_another_node() {
 /// A name that is fenced stays so, also for an attempt that reaches the log later.
 #[tokio::test]
 async fn a_resolved_request_that_was_not_applied_never_is() {
-    let (mut cluster, replicas) = start(impatient()).await;
+    let (mut cluster, replicas) = start(Limits::default()).await;
     let mut session = open_session(&replicas).await;
     let old = leader(&cluster, &replicas).await;
     cluster.isolate(old);
@@ -194,7 +201,7 @@ async fn a_resolved_request_that_was_not_applied_never_is() {
 /// The entry reached the others, the word that it is committed did not come back.
 #[tokio::test]
 async fn a_request_that_was_applied_without_an_answer_is_resolved_as_applied() {
-    let (mut cluster, replicas) = start(impatient()).await;
+    let (mut cluster, replicas) = start(Limits::default()).await;
     propose(&replicas, "before").await;
     let old = leader(&cluster, &replicas).await;
     for other in cluster.ids().into_iter().filter(|other| *other != old) {
@@ -212,8 +219,8 @@ async fn a_request_that_was_applied_without_an_answer_is_resolved_as_applied() {
 /// It may be deposed and lead again meanwhile: then they are appended again, and their callers notice nothing.
 #[tokio::test]
 async fn what_a_deposed_leader_held_is_answered_as_it_was_applied() {
-    let (mut cluster, replicas) = start(Limits {
-        request_timeout_ms: 20_000,
+    let (mut cluster, replicas) = start_electing(Limits {
+        request_timeout_ms: 60_000,
         ..Limits::default()
     })
     .await;
@@ -300,7 +307,7 @@ async fn a_session_that_is_full_refuses_and_the_nodes_own_never_is() {
 async fn a_client_counts_each_command_once_through_killed_leaders() {
     const CLIENTS: usize = 3;
     const EACH: usize = 60;
-    let (mut cluster, replicas) = start(impatient()).await;
+    let (mut cluster, replicas) = start_electing(impatient()).await;
     let client = std::sync::Arc::new(Client::new(replicas.clone()).attempt(Duration::from_millis(100)));
     let workers: Vec<_> = (0..CLIENTS)
         .map(|worker| {
@@ -375,17 +382,19 @@ async fn any_replica_answers_a_stale_read_from_its_own_state() {
 /// A replica that starts has an empty state and a full log.
 #[tokio::test]
 async fn a_stale_read_never_sees_less_than_before_a_restart() {
-    let (mut cluster, replicas) = start(impatient()).await;
+    let (mut cluster, replicas) = start(Limits::default()).await;
     for n in 0..50 {
         propose(&replicas, &n.to_string()).await;
     }
     let away = without(&replicas, leader(&cluster, &replicas).await)[0].node();
     let before = replicas[slot(away)].read((), Consistency::Stale).await.unwrap().len();
     cluster.stop_all().await;
+    cluster.limits = impatient();
     cluster.open(away).await;
     let alone = cluster.create_on(away, 1).await;
     // Nobody tells it what is committed.
     assert_eq!(alone.read((), Consistency::Stale).await, Err(ReadError::TimedOut));
+    cluster.limits = Limits::default();
     for id in cluster.ids().into_iter().filter(|id| *id != away) {
         cluster.open(id).await;
         cluster.create_on(id, 1).await;

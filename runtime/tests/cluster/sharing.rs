@@ -7,7 +7,7 @@ use tokio::task::LocalSet;
 
 #[tokio::test]
 async fn groups_are_apart_and_their_leaders_spread() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let mut groups = Vec::new();
     for group in 0..60 {
         groups.push(cluster.create(group).await);
@@ -31,7 +31,7 @@ async fn groups_are_apart_and_their_leaders_spread() {
 /// As nodes of a cluster start: one has all its groups before the next has any.
 #[tokio::test]
 async fn leaders_spread_though_nodes_start_one_after_the_other() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let mut replicas = Vec::new();
     for id in cluster.ids() {
         for group in 0..60 {
@@ -57,7 +57,7 @@ async fn leaders_spread_though_nodes_start_one_after_the_other() {
 /// shares a call.
 #[tokio::test]
 async fn many_writes_share_few_fsyncs_and_few_calls() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let mut leaders = Vec::new();
     for group in 0..16 {
         let replicas = cluster.create(group).await;

@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex};
 use raftyard::store::{LogStore, MemoryLogStore, StoreError};
 use raftyard::{
     Consistency, CreateGroupError, DestroyGroupError, Group, GroupId, NodeId, OverloadReason, ProposeError,
-    QuarantineReason, RaftHost, Tuning,
+    QuarantineReason, RaftHost,
 };
 use std::io;
 use std::sync::Arc;
@@ -98,13 +98,22 @@ const GROUPS: u64 = 4;
 
 /// Three nodes, of which the first has a sick disk and leads all groups.
 async fn led_by_the_sick(disk: &SickDisk) -> (Cluster, Vec<Vec<Group<Journal>>>) {
-    led_by_one_of(&[SICK], disk, quick()).await
+    let mut cluster = Cluster::closed(3);
+    cluster.tuning = quick();
+    led_by_one_of(&[SICK], disk, cluster).await
 }
 
-/// The same; these nodes have such a disk.
-async fn led_by_one_of(sick: &[NodeId], disk: &SickDisk, tuning: Tuning) -> (Cluster, Vec<Vec<Group<Journal>>>) {
+/// Three nodes whose leaders last for so long, and hand over by themselves after that at the earliest.
+fn slow(election_timeout_ms: u64) -> Cluster {
     let mut cluster = Cluster::closed(3);
-    cluster.tuning = tuning;
+    cluster.tuning.election_timeout_ms = election_timeout_ms;
+    cluster.liveness.promise_ms = election_timeout_ms;
+    cluster.limits.request_timeout_ms = 60_000;
+    cluster
+}
+
+/// The same on the nodes of `cluster`; these of them have such a disk.
+async fn led_by_one_of(sick: &[NodeId], disk: &SickDisk, mut cluster: Cluster) -> (Cluster, Vec<Vec<Group<Journal>>>) {
     for id in (1..=3).map(NodeId) {
         if sick.contains(&id) {
             open_sick(&mut cluster, id, disk).await;
@@ -141,6 +150,25 @@ async fn lead_there(replicas: &[Group<Journal>], to: NodeId) {
     }
 }
 
+/// Has a node lead until it took a line and answered a read.
+async fn serve_there(replicas: &[Group<Journal>], to: NodeId, line: &str) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    let here = &replicas[slot(to)];
+    let mut is_taken = false;
+    loop {
+        lead_there(replicas, to).await;
+        if !is_taken {
+            match here.propose(line.to_owned()).await {
+                Ok(_) => is_taken = true,
+                Err(error) => assert!(!error.may_have_happened(), "{error}"),
+            }
+        } else if let Ok(lines) = here.read((), Consistency::Linearizable).await {
+            return lines;
+        }
+        assert!(Instant::now() < deadline, "{line} was never taken and read at {to}");
+    }
+}
+
 /// Waits until one of the other two leads each of the groups.
 async fn led_by_others(groups: &[Vec<Group<Journal>>]) {
     eventually("others lead all groups", || {
@@ -160,7 +188,8 @@ fn is_refused_for_room(outcome: &Result<usize, ProposeError>) -> bool {
 #[tokio::test]
 async fn a_leader_whose_disk_is_full_hands_over_and_follows_again_once_there_is_room() {
     let disk = SickDisk::new();
-    let (mut cluster, groups) = led_by_the_sick(&disk).await;
+    // Who asks is to find some of them led there still.
+    let (mut cluster, groups) = led_by_one_of(&[SICK], &disk, slow(3_000)).await;
     disk.become_(Health::Full);
     // It finds out by this one, which the others have: they commit it.
     propose(&groups[0], "found out").await;
@@ -189,12 +218,9 @@ async fn a_leader_whose_disk_is_full_hands_over_and_follows_again_once_there_is_
 
     disk.become_(Health::Well);
     for replicas in &groups {
-        lead_there(replicas, SICK).await;
-        let here = &replicas[slot(SICK)];
-        propose(std::slice::from_ref(here), "after").await;
-        let lines = here.read((), Consistency::Linearizable).await.unwrap();
+        let lines = serve_there(replicas, SICK, "after").await;
         assert_eq!(lines[lines.len() - 2..], ["during", "after"]);
-        assert!(!here.status().is_quarantined());
+        assert!(!replicas[slot(SICK)].status().is_quarantined());
     }
     cluster.stop_all().await;
 }
@@ -257,26 +283,23 @@ async fn without_another_that_has_room_reads_go_on_writes_are_refused_and_go_on_
 /// reads go on.
 #[tokio::test]
 async fn where_most_disks_are_full_who_leads_leads_on_and_reads_go_on() {
+    const ELECTION_MS: u64 = 6_000;
     let disk = SickDisk::new();
     // Long: who loses its followers for so long leads no more, and nobody can be elected.
-    let tuning = Tuning {
-        election_timeout_ms: 1_500,
-        heartbeat_interval_ms: 100,
-        ..Tuning::default()
-    };
-    let (mut cluster, groups) = led_by_one_of(&[SICK, NodeId(2)], &disk, tuning).await;
+    let (mut cluster, groups) = led_by_one_of(&[SICK, NodeId(2)], &disk, slow(ELECTION_MS)).await;
     disk.become_(Health::Full);
     // By this one it is found out; of the other groups nothing waits for room.
     let waiting = find_out(&groups[0][slot(SICK)]).await;
-    for round in 0..30 {
+    // Longer than a leader leads before it hands over for the first time.
+    let full = Instant::now();
+    while full.elapsed() < Duration::from_millis(2 * ELECTION_MS) {
         for replicas in &groups {
             let here = &replicas[slot(SICK)];
             let outcome = here.propose("at the full disk".to_owned()).await;
-            assert!(is_refused_for_room(&outcome), "{outcome:?} in round {round}");
+            assert!(is_refused_for_room(&outcome), "{outcome:?} after {:?}", full.elapsed());
             let read = here.read((), Consistency::Linearizable).await;
-            assert_eq!(read, Ok(vec!["before".to_owned()]), "in round {round}");
+            assert_eq!(read, Ok(vec!["before".to_owned()]), "after {:?}", full.elapsed());
         }
-        // All together longer than a leader leads before it hands over for the first time.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
@@ -369,11 +392,9 @@ async fn a_leader_that_can_not_read_what_it_has_to_apply_hands_over() {
 
     disk.become_(Health::Well);
     for replicas in &groups {
-        lead_there(replicas, SICK).await;
-        let here = &replicas[slot(SICK)];
-        propose(std::slice::from_ref(here), "after").await;
-        assert_eq!(read(replicas).await, ["before", "during", "after"]);
-        assert!(!here.status().is_quarantined());
+        let lines = serve_there(replicas, SICK, "after").await;
+        assert_eq!(lines, ["before", "during", "after"]);
+        assert!(!replicas[slot(SICK)].status().is_quarantined());
     }
     cluster.stop_all().await;
 }

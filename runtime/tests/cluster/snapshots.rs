@@ -1,11 +1,13 @@
 //! Logs that are compacted, and replicas that come back through a snapshot.
 
 use super::support::hooked_snapshots::{Fate, HookedSnapshots, Operation};
+use super::support::hooked_store::Gate;
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
 use raftyard::store::SnapshotStore;
 use raftyard::{Compaction, CreateGroupError, Group, GroupId, NodeId, RaftHost, Replicated, SnapshotError};
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -238,10 +240,9 @@ async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_
         send_bytes_per_second: 4 << 20,
         ..Compaction::default()
     };
-    let mut cluster = Cluster::closed(3);
+    // Nobody must elect another leader meanwhile: that one's snapshot may be another.
+    let mut cluster = Cluster::steady(3);
     cluster.compaction = compaction;
-    // A busy machine must not elect another leader meanwhile: that one's snapshot may be another.
-    cluster.tuning.election_timeout_ms = 4_000;
     cluster.open_all().await;
     let mut replicas = cluster.create(1).await;
     let quick = cluster.create(2).await;
@@ -253,7 +254,24 @@ async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_
         propose(&others, &n.to_string().repeat(500_000 / n.to_string().len())).await;
     }
     compacted(&cluster, away, 16).await;
-    cluster.open(away).await;
+    // It has not all of it before both cuts, however late they are.
+    let gate = Arc::new(Gate::default());
+    gate.close();
+    let hook = {
+        let gate = gate.clone();
+        move |operation| {
+            if operation == Operation::Publish {
+                gate.pass();
+            }
+            Fate::Done
+        }
+    };
+    let store = HookedSnapshots::new(cluster.snapshots[slot(away)].clone(), hook);
+    let builder = cluster
+        .builder(away)
+        .log_store(cluster.disk(away))
+        .snapshot_store(store);
+    cluster.put(away, builder.open().await.unwrap());
     replicas[slot(away)] = cluster.create_on(away, 1).await;
     cluster.create_on(away, 2).await;
     let sent = |cluster: &Cluster| -> u64 {
@@ -268,6 +286,7 @@ async fn a_large_snapshot_goes_on_after_its_connection_broke_and_others_are_not_
         propose(&without(&quick, away), "meanwhile").await;
         cluster.heal(away);
     }
+    gate.open();
     let back = replicas[slot(away)].clone();
     let applied = applied_by_leader(&others);
     eventually("it applied all", || back.status().applied >= applied).await;

@@ -40,21 +40,20 @@ impl Yard {
     pub(super) async fn new(nodes: usize, first: &[u64], compaction: Compaction) -> Self {
         let mut cluster = Cluster::closed(nodes);
         cluster.compaction = compaction;
-        Self::on(cluster, quick(), first).await
+        cluster.tuning = quick();
+        Self::on(cluster, first).await
     }
 
     /// One of which nobody is to lose leadership for want of a processor.
-    pub(super) async fn steady(nodes: usize, first: &[u64]) -> Self {
-        let tuning = Tuning {
-            election_timeout_ms: 5_000,
-            ..quick()
-        };
-        Self::on(Cluster::closed(nodes), tuning, first).await
+    pub(super) async fn steady(nodes: usize, first: &[u64], compaction: Compaction) -> Self {
+        let mut cluster = Cluster::steady(nodes);
+        cluster.compaction = compaction;
+        Self::on(cluster, first).await
     }
 
-    async fn on(mut cluster: Cluster, tuning: Tuning, first: &[u64]) -> Self {
+    /// On the nodes of `cluster`, which don't run yet.
+    pub(super) async fn on(mut cluster: Cluster, first: &[u64]) -> Self {
         let nodes = cluster.snapshots.len();
-        cluster.tuning = tuning;
         cluster.open_all().await;
         let yard = Self {
             cluster,

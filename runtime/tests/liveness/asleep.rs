@@ -1,12 +1,12 @@
 //! What groups without work cost, and what wakes them.
 
-use super::dormitory::{CALM, Dormitory, ONE, THREE, TWO};
+use super::dormitory::{Dormitory, LONG, ONE, THREE, TWO};
 use super::support::{eventually, propose};
 use raftyard::{Consistency, LivenessTuning, MembershipChange, RoleKind};
 
 #[tokio::test]
 async fn groups_without_work_take_no_turn_and_say_nothing() {
-    let mut dormitory = Dormitory::new(20, CALM).await;
+    let mut dormitory = Dormitory::new(20, LONG).await;
     dormitory.silence().await;
     let turns = dormitory.turns();
     // Three nodes, two peers each: a hundred intervals, many election timeouts.
@@ -29,7 +29,7 @@ async fn groups_without_work_take_no_turn_and_say_nothing() {
 async fn a_worker_whose_groups_sleep_hardly_looks_at_its_clock() {
     let slow = LivenessTuning {
         heartbeat_interval_ms: 100,
-        ..CALM
+        ..LONG
     };
     let mut dormitory = Dormitory::new(1, slow).await;
     dormitory.silence().await;
@@ -41,7 +41,7 @@ async fn a_worker_whose_groups_sleep_hardly_looks_at_its_clock() {
 
 #[tokio::test]
 async fn a_write_wakes_its_group_alone_and_it_sleeps_again() {
-    let mut dormitory = Dormitory::new(10, CALM).await;
+    let mut dormitory = Dormitory::new(10, LONG).await;
     dormitory.silence().await;
     let before = dormitory.turns();
     assert_eq!(dormitory.replica(7, ONE).propose("a line".to_owned()).await, Ok(1));
@@ -65,7 +65,7 @@ async fn a_write_wakes_its_group_alone_and_it_sleeps_again() {
 
 #[tokio::test]
 async fn reads_of_a_sleeping_group_cost_no_message_and_leave_it_asleep() {
-    let mut dormitory = Dormitory::new(1, CALM).await;
+    let mut dormitory = Dormitory::new(1, LONG).await;
     propose(&dormitory.groups[0], "a line").await;
     dormitory.silence().await;
     let leader = dormitory.replica(1, ONE);
@@ -84,7 +84,7 @@ async fn reads_of_a_sleeping_group_cost_no_message_and_leave_it_asleep() {
 
 #[tokio::test]
 async fn a_read_at_a_sleeping_follower_is_answered() {
-    let mut dormitory = Dormitory::new(1, CALM).await;
+    let mut dormitory = Dormitory::new(1, LONG).await;
     propose(&dormitory.groups[0], "a line").await;
     dormitory.silence().await;
     let lines = dormitory.replica(1, THREE).read((), Consistency::Follower).await;
@@ -95,7 +95,7 @@ async fn a_read_at_a_sleeping_follower_is_answered() {
 
 #[tokio::test]
 async fn a_sleeping_group_changes_its_leader_and_its_members() {
-    let mut dormitory = Dormitory::new(2, CALM).await;
+    let mut dormitory = Dormitory::new(2, LONG).await;
     dormitory.silence().await;
     dormitory.lead(1, TWO).await;
     let leader = dormitory.replica(1, TWO);

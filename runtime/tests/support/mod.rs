@@ -10,8 +10,8 @@ pub mod memory_journal;
 
 use raftyard::store::{LogStore, MemoryLogStore, MemorySnapshotStore};
 use raftyard::{
-    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, LivenessTuning, MemoryNetwork, NodeId, RaftHost,
-    Replicated, StateMachine, Timestamp, Tuning,
+    Compaction, Consistency, Group, GroupId, HostBuilder, Limits, LivenessTuning, MembershipChange, MemoryNetwork,
+    NodeId, RaftHost, Replicated, StateMachine, Timestamp, Tuning,
 };
 use raftyard_groups::Recovered;
 use std::time::{Duration, Instant};
@@ -85,6 +85,26 @@ impl Cluster {
             snapshots: (0..nodes).map(|_| MemorySnapshotStore::default()).collect(),
             hosts: vec![None; nodes],
         }
+    }
+
+    /// Nodes that don't run yet, and on which nobody loses leadership for want of a processor: only who is asked to hand over
+    /// does, or is cut off for long.
+    pub fn steady(nodes: usize) -> Self {
+        let mut cluster = Self::closed(nodes);
+        cluster.tuning.election_timeout_ms = 6_000;
+        cluster.liveness.promise_ms = 6_000;
+        cluster
+    }
+
+    pub async fn start_steady(nodes: usize) -> Self {
+        Self::start_steady_with(nodes, Limits::default()).await
+    }
+
+    pub async fn start_steady_with(nodes: usize, limits: Limits) -> Self {
+        let mut cluster = Self::steady(nodes);
+        cluster.limits = limits;
+        cluster.open_all().await;
+        cluster
     }
 
     pub async fn open_all(&mut self) {
@@ -225,6 +245,20 @@ pub async fn propose<S: Replicated<Command = String, Response = usize>>(replicas
             }
         }
         assert!(Instant::now() < deadline, "{line} was never accepted");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Asks whoever leads until the change is made. (To ask again does no harm.)
+pub async fn change<S: Replicated>(replicas: &[Group<S>], change: &MembershipChange) {
+    let ids: Vec<NodeId> = replicas.iter().map(Group::node).collect();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let leader = leader_of(replicas, &ids).await;
+        match leader.change_membership(change.clone()).await {
+            Ok(_) => return,
+            Err(error) => assert!(Instant::now() < deadline, "{change:?} was never made: {error}"),
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
