@@ -18,6 +18,9 @@ const PAUSE_TIMEOUTS: u64 = 4;
 /// The longest pause between two probes of the others' disks, in such pauses.
 const PAUSES_MAX: u64 = 64;
 
+/// The same if enough of them have written the last one.
+const PROMISING_PAUSES_MAX: u64 = 8;
+
 /// An empty entry by which others are to show that they can write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DiskProbe {
@@ -29,9 +32,9 @@ pub(crate) struct DiskProbe {
 }
 
 impl DiskProbe {
-    /// A witness, which is sent only what is durable here, is taken to write.
+    /// A witness, which is sent only what is durable here, is taken to write if it says anything.
     fn is_written_by(&self, peer: &Progress) -> bool {
-        peer.matched >= self.index || peer.is_witness
+        peer.matched >= self.index || (peer.is_witness && peer.contact >= self.since)
     }
 
     pub(crate) fn fingerprint(&self, reference: Reference, state: &mut impl Hasher) {
@@ -60,6 +63,8 @@ impl Group {
         let is_stalled = self.log.oldest_write().is_some_and(|since| now.since(since) >= timeout);
         if is_stalled || self.is_probing_disks() {
             self.hand_over_to_who_writes(effects);
+        } else if !self.has_committed() {
+            // Whoever else leads may not know what is committed either.
         } else if self.is_unreadable() {
             self.hand_over_to(self.best_successor());
         } else if let Some(feeder) = self.feeder() {
@@ -142,8 +147,9 @@ impl Group {
             return;
         }
         // Who wrote it late may write the next in time.
-        let is_silent = |probe: &DiskProbe| !self.have_shown(leader, *probe);
-        let pause = open.filter(is_silent).map_or(pause_min, |probe| probe.pause);
+        let is_promising = open.is_some_and(|probe| self.might_elect(leader, probe));
+        let pause_max = pause_min.saturating_mul(if is_promising { PROMISING_PAUSES_MAX } else { PAUSES_MAX });
+        let pause = open.map_or(pause_min, |probe| probe.pause.min(pause_max));
         if leader.probe.is_some_and(|probe| self.now.since(probe.since) < pause) {
             return;
         }
@@ -153,9 +159,7 @@ impl Group {
         self.append_payloads([Payload::Noop], effects);
         let (index, since) = (self.log.last(), self.now);
         if let Role::Leader(leader) = &mut self.role {
-            let pause = open
-                .map_or(pause, |_| pause.saturating_mul(2))
-                .min(pause_min.saturating_mul(PAUSES_MAX));
+            let pause = open.map_or(pause, |_| pause.saturating_mul(2).min(pause_max));
             leader.probe = Some(DiskProbe { index, since, pause });
         }
     }
@@ -168,20 +172,24 @@ impl Group {
         leader.probe.is_some_and(|probe| probe.index > self.log.durable())
     }
 
-    /// Whether others can be elected: they have shown that they write, within an election timeout. After that it is a peer for
-    /// which this replica's disk has to be read that may be in the way: if that hangs, it can't show anything, and is taken to
-    /// write.
+    /// Whether others can be elected: they have shown that they write, within an election timeout. For as long after that it may
+    /// be a peer for which this replica's disk has to be read that is in the way: if that hangs, it can't show anything, and is
+    /// taken to write.
     fn others_can_elect(&self, leader: &Leader, probe: DiskProbe) -> bool {
-        let have_shown = self.have_shown(leader, probe);
-        if self.now.since(probe.since) < self.config.tuning.election_timeout_ms {
+        let (age, timeout) = (self.now.since(probe.since), self.config.tuning.election_timeout_ms);
+        let have_shown =
+            self.has_successor(leader, probe) && self.is_electorate(leader, |peer| probe.is_written_by(peer));
+        if age < timeout {
             return have_shown;
         }
-        let may_write = |peer: &Progress| probe.is_written_by(peer) || peer.is_read_for();
-        !have_shown && self.has_successor(leader, probe) && self.is_electorate(leader, may_write)
+        !have_shown && age < timeout.saturating_mul(2) && self.might_elect(leader, probe)
     }
 
-    fn have_shown(&self, leader: &Leader, probe: DiskProbe) -> bool {
-        self.has_successor(leader, probe) && self.is_electorate(leader, |peer| probe.is_written_by(peer))
+    /// The same, whenever they have shown it.
+    fn might_elect(&self, leader: &Leader, probe: DiskProbe) -> bool {
+        let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
+        let waits = |peer: &Progress| peer.contact >= probe.since && peer.is_read_for(now, timeout);
+        self.has_successor(leader, probe) && self.is_electorate(leader, |peer| probe.is_written_by(peer) || waits(peer))
     }
 
     /// Whether one that is heard and may lead wrote it.
@@ -208,7 +216,12 @@ impl Group {
         let Role::Leader(leader) = &self.role else {
             return false;
         };
-        leader.transfer.is_none() && self.now >= leader.next_handover && self.commit >= leader.term_start
+        leader.transfer.is_none() && self.now >= leader.next_handover
+    }
+
+    /// Whether it leads, and an entry of its term is committed.
+    fn has_committed(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if self.commit >= leader.term_start)
     }
 
     /// Whether that began.

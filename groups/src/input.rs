@@ -116,8 +116,8 @@ pub enum Input {
         membership: Arc<Membership>,
     },
     /// This node can't write, and it is not known for how long: if it leads, another replica shall, once a quorum without
-    /// this one has written what it can't, an empty entry if there is nothing else. It tries one every few election
-    /// timeouts at most, however often it is told.
+    /// this one has shown that it can, by an empty entry. It tries every few election timeouts at most, however often it is
+    /// told.
     HandOver,
     /// Campaign now, without waiting for a deadline. Still asks first (pre-vote).
     Campaign,

@@ -43,6 +43,8 @@ pub(crate) struct Progress {
     pub(crate) is_witness: bool,
     /// Entries from `next` on are being read from the log store.
     pub(crate) loading: bool,
+    /// When the last reading began.
+    pub(crate) loading_since: Option<Moment>,
     /// Since when what it needs can't be read.
     unreadable_since: Option<Moment>,
     /// `matched` as it was at the last heartbeat, and whether it was the same at the one before: one that stands still
@@ -123,6 +125,7 @@ impl Progress {
             priority: 0,
             is_witness,
             loading: false,
+            loading_since: None,
             unreadable_since: None,
             matched_at_heartbeat: LogIndex::ZERO,
             stood_still: false,
@@ -145,6 +148,8 @@ impl Progress {
             priority,
             is_witness,
             loading,
+            // It counts only beside a disk that hangs.
+            loading_since: _,
             unreadable_since,
             matched_at_heartbeat,
             stood_still,
@@ -365,9 +370,11 @@ impl Progress {
         stands_still && (stood_still || self.backed < now)
     }
 
-    /// Whether the leader's disk has to be read before the peer can be sent what it lacks.
-    pub(crate) fn is_read_for(&self) -> bool {
-        self.loading || self.unreadable_since.is_some()
+    /// Whether for so long the leader's disk did not give what the peer lacks.
+    pub(crate) fn is_read_for(&self, now: Moment, millis: u64) -> bool {
+        let loading = self.loading_since.filter(|_| self.loading);
+        let since = self.unreadable_since.or(loading);
+        since.is_some_and(|since| now.since(since) >= millis)
     }
 
     /// Gives back the memory that it has no use for while nothing is sent.

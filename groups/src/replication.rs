@@ -34,6 +34,7 @@ impl Group {
                     cached
                 } else {
                     progress.loading = true;
+                    progress.loading_since = Some(now);
                     effects.load.push(Load {
                         purpose: LoadPurpose::Peer(*peer),
                         from: next,

@@ -158,6 +158,7 @@ scripts! {
     h36_each_that_may_read_it_is_tried
     h37_most_disks_are_full
     h38_a_disk_stalls_that_has_to_be_read
+    h39_a_leader_whose_first_entry_finds_no_room
     i01_sleeping_and_waking
     i02_a_lost_word_to_sleep
     i03_a_minority_is_down

@@ -154,6 +154,38 @@ fn what_rots_after_a_start_over_was_cut_short_is_noticed() {
     }
 }
 
+/// What is written once more needs nothing of the first segment, of which nothing is left. That it was needed is forgotten only
+/// once all is written: not with a batch of which the header alone is there, nor with the first of two.
+#[test]
+fn a_lost_first_segment_is_not_forgotten_by_a_start_over_that_is_cut_short() {
+    for size in [2_000, 700 << 10] {
+        let mut h = Harness::<TameDisk>::with_groups(&[1, 2, 3]);
+        h.write(&[append(2, entries(1, 3, 5))]);
+        // These begin segments.
+        for group in [1, 3] {
+            h.write(&[append(group, vec![large(1, 5, size)])]);
+        }
+        h.write(&[1, 2, 3].map(|group| vote(group, hard_state(9, None))));
+        let disk = h.into_disk();
+        let truth = truth(&disk);
+        {
+            let mut files = disk.files();
+            assert!(files.segments.len() > 2);
+            files.segments.first_entry().unwrap().get_mut().truncate(60);
+        }
+        let told = cut_short(&disk, |disk, what| {
+            let what = || format!("{size} bytes each, {}", what());
+            let found = disk.copy().open().recover().unwrap();
+            for found in &found.groups {
+                let is_next = found.state.hard_state.term > Term(9);
+                assert!(is_next, "it may have acknowledged what it lacks: {}, {found:?}", what());
+            }
+            truth.check(|| Ok(disk.open()), &what)
+        });
+        assert!(told.damaged > 0, "{told:?}");
+    }
+}
+
 /// Nobody knows in which terms its groups were, now or ever.
 #[test]
 fn what_nothing_is_known_of_stays_unknown() {

@@ -320,6 +320,8 @@ impl<D: Disk> Journal<D> {
         self.next = survey.beyond;
         let number = self.create_after(survey.newest, self.next)?;
         self.usage.begin_beyond(number, SEGMENT_HEADER as u64);
+        // One of which nothing is left is what says that something was lost.
+        self.usage.hold_from(survey.oldest);
         Ok(())
     }
 

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     segments: VecDeque<Segment>,
+    /// See [`Usage::hold_from`].
+    held_from: Option<u32>,
     live: u64,
     total: u64,
 }
@@ -64,7 +66,13 @@ impl Usage {
     /// The oldest segment that somebody needs, or the newest.
     pub(super) fn oldest_needed(&self) -> u32 {
         let needed = self.segments.iter().find(|segment| segment.live > 0);
-        needed.map_or(self.head().0, |segment| segment.number)
+        let needed = needed.map_or(self.head().0, |segment| segment.number);
+        self.held_from.map_or(needed, |held| held.min(needed))
+    }
+
+    /// This segment and those behind it are needed, whatever stands in them, until they are released.
+    pub(super) fn hold_from(&mut self, number: u32) {
+        self.held_from = Some(number);
     }
 
     /// Forgets the oldest segment.
@@ -94,6 +102,7 @@ impl Usage {
 
     /// Nobody needs anything before this segment any more.
     pub(super) fn release_before(&mut self, number: u32) {
+        self.held_from.take_if(|held| *held < number);
         for segment in self.segments.iter_mut().filter(|segment| segment.number < number) {
             self.live = self.live.saturating_sub(segment.live);
             segment.live = 0;
