@@ -61,7 +61,7 @@ impl Group {
         }
         let (now, timeout) = (self.now, self.config.tuning.election_timeout_ms);
         let is_stalled = self.log.oldest_write().is_some_and(|since| now.since(since) >= timeout);
-        if is_stalled || self.is_probing_disks() {
+        if is_stalled || self.open_probe().is_some() {
             self.hand_over_to_who_writes(effects);
         } else if !self.has_committed() {
             // Whoever else leads may not know what is committed either.
@@ -141,7 +141,7 @@ impl Group {
         let Role::Leader(leader) = &self.role else {
             return;
         };
-        let open = leader.probe.filter(|probe| probe.index > self.log.durable());
+        let open = self.open_probe();
         if open.is_some_and(|probe| self.others_can_elect(leader, probe)) {
             self.hand_over_to(self.best_successor());
             return;
@@ -164,12 +164,12 @@ impl Group {
         }
     }
 
-    /// Whether the others have an entry to write that is not written here yet.
-    fn is_probing_disks(&self) -> bool {
+    /// The last probe, if it is not written here yet.
+    fn open_probe(&self) -> Option<DiskProbe> {
         let Role::Leader(leader) = &self.role else {
-            return false;
+            return None;
         };
-        leader.probe.is_some_and(|probe| probe.index > self.log.durable())
+        leader.probe.filter(|probe| probe.index > self.log.durable())
     }
 
     /// Whether others can be elected: they have shown that they write, within an election timeout. For as long after that it may

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// batch, or the read, that goes beyond it comes no other. Nanoseconds.
 const NANOS_PER_TURN: u64 = 2_000_000;
 
-/// How long it answers reads if others have none, before it applies and after each batch: many may have gathered, and the
+/// How long it answers reads if no others have work, before it applies and after each batch: many may have gathered, and the
 /// worker has to keep the time. Nanoseconds.
 const READ_NANOS_MAX: u64 = 20_000_000;
 
