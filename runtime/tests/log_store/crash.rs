@@ -1,6 +1,6 @@
 //! The machine stops at any step, and what was not synced is there in part or not at all.
 
-use crate::harness::{Disk, Harness, append, entries, hard_state, vote};
+use crate::harness::{Disk, Harness, append, entries, hard_state, record, vote};
 use crate::stops::{contents, steps, stop_at};
 use crate::tame_disk::TameDisk;
 use raftyard::store::{LogStore, StoreError};
@@ -75,6 +75,26 @@ fn a_start_whose_sync_fails_finds_nothing() {
     disk.files().fails_sync = false;
     assert!(matches!(store.recover(), Err(StoreError::Poisoned)));
     assert_eq!(contents(&disk).unwrap().0.groups.len(), 1, "another start does");
+}
+
+/// They begin a segment, and the one before is sealed first.
+#[test]
+fn groups_that_were_being_created_when_the_machine_stopped_are_missed_by_nobody() {
+    for stop in 0.. {
+        let mut h = Harness::<TameDisk>::with_groups(&[1]);
+        let before = h.disk().files().segments.len();
+        h.disk().files().steps_left = Some(stop);
+        let new: Vec<_> = (2..100).map(record).collect();
+        let created = h.store().create(&new);
+        let disk = h.disk().clone();
+        disk.files().crash(|_| false);
+        let found = contents(&disk).unwrap().0;
+        assert_eq!((found.lost, found.findings), (None, vec![]), "stopped at {stop}");
+        if created.is_ok() {
+            assert!(disk.files().segments.len() > before, "they don't begin a segment");
+            break;
+        }
+    }
 }
 
 /// The last batch is cut at each of its bytes: it is gone, and all before it is there.

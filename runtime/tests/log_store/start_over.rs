@@ -186,6 +186,32 @@ fn a_lost_first_segment_is_not_forgotten_by_a_start_over_that_is_cut_short() {
     }
 }
 
+/// The last batch, which was never acknowledged, is in the machine's memory alone, and a start over that counts it is cut short. It
+/// was the last of the machine.
+#[test]
+fn what_a_start_over_counted_is_durable_or_was_never_there() {
+    for stop in 0..4 {
+        let mut h = written(100);
+        rot_second_large(&mut h.disk().files());
+        h.disk().files().fails_sync = true;
+        let votes = [1, 2, 3].map(|group| vote(group, hard_state(9, Some(3))));
+        h.store().write(&votes).unwrap_err();
+        let disk = h.disk().clone();
+        disk.files().fails_sync = false;
+        disk.files().steps_left = Some(stop);
+        disk.open().recover().unwrap_err();
+        disk.files().crash(|_| false);
+        let found = disk.open().recover().unwrap();
+        assert_eq!(found.lost, None, "stopped at {stop}");
+        let is_lost = |damage: Option<&Damage>| damage.is_some_and(|damage| damage.is_lost);
+        let mut groups = found.groups.iter();
+        assert!(
+            !groups.any(|found| is_lost(found.damage.as_ref())),
+            "stopped at {stop}: {found:?}"
+        );
+    }
+}
+
 /// Nobody knows in which terms its groups were, now or ever.
 #[test]
 fn what_nothing_is_known_of_stays_unknown() {

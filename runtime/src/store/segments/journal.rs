@@ -25,7 +25,7 @@ use super::header::{
     BATCH_HEADER, BatchHeader, BatchKind, Link, Mark, Position, SEGMENT_HEADER, SegmentHeader, Totals, checksum, u32_at,
 };
 use super::index::Place;
-use super::survey::Survey;
+use super::survey::{Last, Survey};
 use super::usage::Usage;
 use crate::registry::IdMap;
 use bytes::Bytes;
@@ -80,6 +80,8 @@ pub(super) struct Batch {
     backs: Backs,
     /// Once it is durable.
     totals: Totals,
+    /// Groups as long as it is not.
+    groups_before: u64,
 }
 
 impl Batch {
@@ -90,6 +92,7 @@ impl Batch {
         self.digested.clear();
         self.backs.clear();
         self.totals = totals;
+        self.groups_before = totals.groups;
     }
 
     /// Something in it raises these.
@@ -224,7 +227,9 @@ impl<D: Disk> Journal<D> {
         let len = batch.bytes.len() as u64;
         let (segment, at) = self.usage.head();
         if at + len > self.disk.segment_bytes() && at > SEGMENT_HEADER as u64 {
-            self.rotate(segment, at, batch.totals)?;
+            // The batch may never be durable: then there are no more groups. (A later term than there was does no harm.)
+            let groups = batch.groups_before;
+            self.rotate(segment, at, Totals { groups, ..batch.totals })?;
         }
         let (segment, at) = self.usage.head();
         let start = u32::try_from(at + len).map(|_| at).and_then(u32::try_from);
@@ -270,9 +275,8 @@ impl<D: Disk> Journal<D> {
         let (Some(last), Some(totals)) = (&survey.last, survey.totals) else {
             return Ok(());
         };
-        let Position { segment, at } = last.position;
-        let rewritten = self.disk.rewrite(segment, at, &last.bytes);
-        rewritten.map_err(|e| self.failed("rewrite the end of", segment, e))?;
+        self.secure(last)?;
+        let segment = last.position.segment;
         let mark = Mark {
             number: last.number,
             totals,
@@ -282,6 +286,13 @@ impl<D: Disk> Journal<D> {
         self.disk.set_mark(&mark).map_err(|e| self.failed("mark", segment, e))?;
         self.oldest = survey.oldest;
         Ok(())
+    }
+
+    /// Makes a batch durable that was found.
+    fn secure(&mut self, last: &Last) -> Result<(), StoreError> {
+        let Position { segment, at } = last.position;
+        let rewritten = self.disk.rewrite(segment, at, &last.bytes);
+        rewritten.map_err(|e| self.failed("rewrite the end of", segment, e))
     }
 
     /// Ends the segment and begins the next. That one is there before the seal says so.
@@ -317,6 +328,11 @@ impl<D: Disk> Journal<D> {
     /// Begins the segment after the newest, though nothing ends the one before: that one is damaged, or a later one is
     /// missing.
     pub(super) fn begin_after(&mut self, survey: &Survey) -> Result<(), StoreError> {
+        // The segment says how many batches came before it. One that the machine has in its memory alone would be missed there
+        // for ever, and nobody would know what stood in it.
+        if let Some(last) = &survey.last {
+            self.secure(last)?;
+        }
         self.next = survey.beyond;
         let number = self.create_after(survey.newest, self.next)?;
         self.usage.begin_beyond(number, SEGMENT_HEADER as u64);
