@@ -46,7 +46,7 @@ pub(crate) struct Counters {
 /// What a node did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostMetrics {
-    /// Batches made durable, one fsync each.
+    /// Batches made durable, one fsync each; for a later term or a new group there is a second one, of the mark.
     pub fsyncs: u64,
     /// Log entries in them.
     pub entries_written: u64,

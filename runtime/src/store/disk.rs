@@ -80,12 +80,20 @@ pub trait Disk: Send + 'static {
     /// Any [`io::Error`].
     fn remove(&mut self, segment: u32) -> io::Result<()>;
 
-    /// Replaces the mark. A crash of the machine, not of the process, may bring an earlier one back, or none.
+    /// Replaces the mark. A crash of the machine, not of the process, may bring an earlier one back: the last that was made
+    /// durable, or one since. If none was, there may be none.
     ///
     /// # Errors
     ///
     /// Any [`io::Error`].
     fn set_mark(&mut self, mark: &[u8]) -> io::Result<()>;
+
+    /// Makes the mark durable.
+    ///
+    /// # Errors
+    ///
+    /// Any [`io::Error`]; it is not to be tried again.
+    fn sync_mark(&mut self) -> io::Result<()>;
 
     /// The mark; empty if there is none.
     ///

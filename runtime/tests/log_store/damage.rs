@@ -69,7 +69,7 @@ fn a_flipped_bit_anywhere_in_what_was_acknowledged_is_noticed() {
 fn a_flipped_bit_is_noticed_by_what_stands_behind_it() {
     let disk = closed();
     let whole = found(&disk);
-    disk.files().mark.clear();
+    disk.files().lose_mark();
     let (number, segment) = disk
         .files()
         .segments
@@ -113,6 +113,37 @@ fn a_start_says_again_how_far_the_log_is_durable() {
         let disk = disk.copy();
         disk.files().segments.get_mut(&1).unwrap()[at] ^= 4;
         assert_ne!(found(&disk).findings, [], "byte {at}");
+    }
+}
+
+/// A crash of the machine takes the mark back, as far as it may be taken back, and what stands from the batch on that it names
+/// is gone. The node acknowledged more since, but came to no later term.
+#[test]
+fn a_mark_that_a_crash_took_back_names_every_term_and_every_group() {
+    let new_term: fn(&mut Harness<TameDisk>) = |h| h.write(&[vote(2, hard_state(9, Some(3)))]);
+    let new_group: fn(&mut Harness<TameDisk>) = |h| h.create(&record(3));
+    for (what, lost, news) in [
+        ("a term", None, new_term),
+        ("a group", Some(LostGroups::Since(Term(3))), new_group),
+    ] {
+        let mut h = Harness::<TameDisk>::with_groups(&[1, 2]);
+        h.write(&[vote(1, hard_state(3, Some(1)))]);
+        h.disk().files().crash(|_| false);
+        let before = h.disk().files().segments.clone();
+        news(&mut h);
+        h.write(&[append(1, entries(1, 3, 3))]);
+        h.write(&[vote(1, hard_state(3, Some(1)))]);
+        let disk = h.into_disk();
+        disk.files().segments = before;
+        disk.files().crash(|_| false);
+        let found = found(&disk);
+        assert_ne!(found.findings, [], "{what}");
+        assert_eq!(found.lost, lost, "{what}");
+        let term = if lost.is_some() { 4 } else { 10 };
+        for group in &found.groups {
+            assert!(group.damage.is_some(), "{what}");
+            assert_eq!(group.state.hard_state, hard_state(term, None), "{what}");
+        }
     }
 }
 
@@ -430,7 +461,7 @@ fn what_nothing_is_known_of_is_halted() {
     {
         let mut files = disk.files();
         files.segments.pop_last();
-        files.mark.clear();
+        files.lose_mark();
     }
     for _ in 0..2 {
         let found = found(&disk);

@@ -25,9 +25,17 @@ struct Damaged {
 
 /// The last segment ends before the last batch, which was acknowledged.
 fn without_its_last_batch(bytes_each: usize) -> Damaged {
-    let mut h = written(bytes_each);
+    without_a_last_vote(written(bytes_each), &[1, 2, 3])
+}
+
+/// The same, of these groups.
+fn without_a_last_vote(mut h: Harness<TameDisk>, groups: &[u64]) -> Damaged {
     let mut before = h.disk().files().segments.clone();
-    h.write(&[1, 2, 3].map(|group| vote(group, hard_state(9, Some(3)))));
+    let votes: Vec<_> = groups
+        .iter()
+        .map(|group| vote(*group, hard_state(9, Some(3))))
+        .collect();
+    h.write(&votes);
     let disk = h.into_disk();
     let truth = truth(&disk);
     let mut files = disk.files();
@@ -49,7 +57,7 @@ fn without_its_newest_segment() -> Damaged {
     let truth = truth(&disk);
     let mut files = disk.files();
     files.segments.pop_last().unwrap();
-    files.mark.clear();
+    files.lose_mark();
     drop(files);
     Damaged { truth, disk }
 }
@@ -127,6 +135,22 @@ fn a_lost_last_batch_is_not_forgotten_by_a_start_over_that_is_cut_short() {
         });
         assert_eq!((told.refused, told.lost), (0, 0), "{told:?}");
     }
+}
+
+/// What is left of a damaged group's log may be all that an operator has to go on from.
+#[test]
+fn what_is_left_of_a_damaged_log_is_not_less_after_a_start_over_that_is_cut_short() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1]);
+    for index in 1..=4 {
+        h.write(&[append(1, vec![large(index, 5, 600 << 10)])]);
+    }
+    let Damaged { truth, disk } = without_a_last_vote(h, &[1]);
+    let tally = cut_short(&disk, |disk, what| {
+        let found = disk.open().recover().unwrap();
+        assert_eq!(found.groups[0].state.last, LogIndex(4), "{}", what());
+        truth.check(|| Ok(disk.open()), what)
+    });
+    assert_eq!((tally.whole, tally.lost), (0, 0), "{tally:?}");
 }
 
 /// Nor is it if a batch before it rots in between: a segment that was begun says how many came before.
@@ -246,7 +270,7 @@ fn of_many_groups_each_stays_unknown() {
     let before = {
         let mut files = disk.files();
         files.segments.pop_last().unwrap();
-        files.mark.clear();
+        files.lose_mark();
         let before = files.bytes();
         files.room = Some(before + (1 << 20) + 4_000);
         before

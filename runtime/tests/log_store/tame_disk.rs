@@ -18,6 +18,8 @@ pub(crate) struct TameDisk(Arc<Mutex<Files>>);
 pub(crate) struct Files {
     pub(crate) segments: BTreeMap<u32, Vec<u8>>,
     pub(crate) mark: Vec<u8>,
+    /// The one that is durable.
+    pub(crate) synced_mark: Vec<u8>,
     note: Option<Vec<u8>>,
     /// What was written since the last sync, and what stood there before.
     unsynced: Vec<Unsynced>,
@@ -78,9 +80,13 @@ impl Files {
         }
     }
 
-    /// The machine stops. Of what was not synced, `keep` says of each byte whether it is there, by its number.
+    /// The machine stops. Of what was not synced, `keep` says of each byte whether it is there, by its number. The mark is
+    /// there if the first byte is.
     pub(crate) fn crash(&mut self, mut keep: impl FnMut(usize) -> bool) {
         self.steps_left = None;
+        if !keep(0) {
+            self.mark = self.synced_mark.clone();
+        }
         for write in std::mem::take(&mut self.unsynced).into_iter().rev() {
             let Some(segment) = self.segments.get_mut(&write.segment) else {
                 continue;
@@ -91,6 +97,12 @@ impl Files {
                 }
             }
         }
+    }
+
+    /// It is empty, whatever happens.
+    pub(crate) fn lose_mark(&mut self) {
+        self.mark.clear();
+        self.synced_mark.clear();
     }
 
     /// Whether the segments may have so many bytes more.
@@ -224,6 +236,16 @@ impl Disk for TameDisk {
         let mut files = self.files();
         files.step()?;
         files.mark = mark.to_vec();
+        Ok(())
+    }
+
+    fn sync_mark(&mut self) -> io::Result<()> {
+        let mut files = self.files();
+        files.step()?;
+        if files.fails_sync {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        files.synced_mark = files.mark.clone();
         Ok(())
     }
 

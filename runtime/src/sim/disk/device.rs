@@ -162,6 +162,15 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn sync_mark(&mut self) -> io::Result<()> {
+        self.change(Operation::Sync, 0, |disk, fate| {
+            if fate != Fate::Lost && (!disk.lies || disk.random.chance(50)) {
+                disk.files.sync_mark();
+            }
+            Ok(())
+        })
+    }
+
     fn mark(&self) -> io::Result<Vec<u8>> {
         Ok(self.disk.0.lock().files.mark.clone())
     }

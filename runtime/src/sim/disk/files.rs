@@ -84,6 +84,11 @@ impl LogFiles {
         self.mark = mark.to_vec();
     }
 
+    pub(super) fn sync_mark(&mut self) {
+        self.durable_mark.clone_from(&self.mark);
+        self.durably_unmarked.clear();
+    }
+
     /// The machine lost its power: of each write that was not durable all is there, or nothing, or any sectors.
     pub(super) fn lose_power(&mut self, random: &mut Random) {
         for segment in self.segments.values_mut() {

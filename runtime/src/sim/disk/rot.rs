@@ -11,8 +11,8 @@ const END: usize = 300;
 
 impl NodeDisk {
     /// Damages something of what is durable of the segments and the snapshots: drawn from `draw`. Returns the groups
-    /// whose snapshots were damaged. To be called where the machine lost its power. What was written since the mark is
-    /// spared: the loss of that, if it is the last, nothing shows.
+    /// whose snapshots were damaged. To be called where the machine lost its power. Some of each damage is in what the mark
+    /// names: the loss of what was written since, if it is the last, nothing shows.
     pub(crate) fn rot(&self, draw: u64) -> Vec<GroupId> {
         let mut random = Random::new(draw, Purpose::Disk, 0);
         let mut state = self.0.lock();
@@ -84,7 +84,7 @@ fn damage(files: &mut LogFiles, random: &mut Random) -> Option<String> {
     } else {
         random.pick(&segments)?
     };
-    let (len, marked) = (files.segment(segment).ok()?.len(), files.marked_len(segment));
+    let marked = files.marked_len(segment);
     if marked == 0 {
         return None;
     }
@@ -95,7 +95,7 @@ fn damage(files: &mut LogFiles, random: &mut Random) -> Option<String> {
         random.position(marked)
     };
     let kind = random.below(12);
-    if kind == 0 && marked == len && segments.len() > 1 {
+    if kind == 0 && segments.len() > 1 {
         files.segments.remove(&segment);
         return Some(format!("segment {segment} is gone"));
     }
@@ -104,20 +104,19 @@ fn damage(files: &mut LogFiles, random: &mut Random) -> Option<String> {
     let copied = files.segment(from).ok()?.read(sector, SECTOR);
     let file = files.segment(segment).ok()?;
     let what = match kind {
-        1 | 2 if marked == len => {
+        1 | 2 => {
             file.damage(|bytes| bytes.truncate(at));
             format!("segment {segment} ends at {at}")
         }
         3 | 4 => {
             let size = if kind == 3 { SECTOR } else { PAGE };
             let start = at / size * size;
-            file.damage(|bytes| put(bytes, start, &vec![0; size.min(marked - start)]));
+            file.damage(|bytes| put(bytes, start, &vec![0; size], marked));
             format!("{size} bytes of segment {segment} are zero, from {start} on")
         }
         5 | 6 => {
             let start = at / SECTOR * SECTOR;
-            let kept = copied.get(..copied.len().min(marked - start)).unwrap_or_default();
-            file.damage(|bytes| put(bytes, start, kept));
+            file.damage(|bytes| put(bytes, start, &copied, marked));
             format!("segment {segment} holds at {start} what segment {from} holds at {sector}")
         }
         _ => {
@@ -133,9 +132,13 @@ fn damage(files: &mut LogFiles, random: &mut Random) -> Option<String> {
     Some(what)
 }
 
-/// Writes over what is there.
-fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(room) = file.get_mut(at..at + bytes.len()) {
-        room.copy_from_slice(bytes);
+/// Writes over what is there; over what stands behind `marked` only if something before it becomes another.
+fn put(file: &mut [u8], at: usize, bytes: &[u8], marked: usize) {
+    let Some(room) = file.get_mut(at..) else { return };
+    let named = bytes.len().min(marked.saturating_sub(at));
+    let shows = room.iter().zip(bytes).take(named).any(|(old, new)| old != new);
+    let len = if shows { bytes.len() } else { named };
+    for (old, new) in room.iter_mut().zip(bytes).take(len) {
+        *old = *new;
     }
 }

@@ -116,7 +116,11 @@ impl Directory {
             .write(true)
             .open(&file);
         let mark = mark.map_err(|e| StoreError::io(format!("open {}", file.display()), e))?;
-        Self::with(path, Some(mark))
+        let directory = Self::with(path, Some(mark))?;
+        // Its name, if it was not there.
+        let named = directory.sync_dir();
+        named.map_err(|e| StoreError::io(format!("fsync {}", path.display()), e))?;
+        Ok(directory)
     }
 
     /// The same, to be only read: nothing is created.
@@ -253,6 +257,10 @@ impl Disk for Directory {
         let file = self.mark.as_mut().ok_or(ErrorKind::NotFound)?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(mark)
+    }
+
+    fn sync_mark(&mut self) -> io::Result<()> {
+        self.mark.as_ref().ok_or(ErrorKind::NotFound)?.sync_data()
     }
 
     fn mark(&self) -> io::Result<Vec<u8>> {

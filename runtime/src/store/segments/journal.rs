@@ -54,6 +54,8 @@ pub(super) struct Journal<D> {
     pub(super) next: Link,
     /// The oldest segment that the last batch says is needed.
     oldest: u32,
+    /// Those of the mark that is durable, as far as it is known.
+    marked: Totals,
     removal: Removal,
 }
 
@@ -196,6 +198,7 @@ impl<D: Disk> Journal<D> {
             usage: Usage::default(),
             next: Link::default(),
             oldest: 0,
+            marked: Totals::default(),
             removal: Removal::default(),
         }
     }
@@ -258,15 +261,29 @@ impl<D: Disk> Journal<D> {
             chain,
         };
         self.usage.extend_head(len);
-        let mark = Mark {
-            number: header.link.number,
-            totals: header.totals,
-            oldest: header.oldest,
-        };
-        let mark = mark.encode(self.seed);
-        self.disk.set_mark(&mark).map_err(|e| self.failed("mark", segment, e))?;
-        self.oldest = header.oldest;
+        self.set_mark(header.link.number, header.totals, header.oldest)?;
+        // What is lost behind the batch that the mark on disk names is covered by the mark: nobody may hear of a later term,
+        // or of a group, before that is said there.
+        if header.totals != self.marked {
+            self.sync_mark(header.totals)?;
+        }
         Ok(Written { segment, at: start })
+    }
+
+    /// Notes that a batch is durable, and all before it.
+    fn set_mark(&mut self, number: u64, totals: Totals, oldest: u32) -> Result<(), StoreError> {
+        let mark = Mark { number, totals, oldest }.encode(self.seed);
+        let set = self.disk.set_mark(&mark);
+        set.map_err(|e| self.failed("set the mark beside", self.usage.head().0, e))?;
+        self.oldest = oldest;
+        Ok(())
+    }
+
+    fn sync_mark(&mut self, totals: Totals) -> Result<(), StoreError> {
+        let synced = self.disk.sync_mark();
+        synced.map_err(|e| self.failed("sync the mark beside", self.usage.head().0, e))?;
+        self.marked = totals;
+        Ok(())
     }
 
     /// Makes durable what was found at the end of the log, and notes that it is. The machine may have it in its memory
@@ -276,16 +293,8 @@ impl<D: Disk> Journal<D> {
             return Ok(());
         };
         self.secure(last)?;
-        let segment = last.position.segment;
-        let mark = Mark {
-            number: last.number,
-            totals,
-            oldest: survey.oldest,
-        };
-        let mark = mark.encode(self.seed);
-        self.disk.set_mark(&mark).map_err(|e| self.failed("mark", segment, e))?;
-        self.oldest = survey.oldest;
-        Ok(())
+        self.set_mark(last.number, totals, survey.oldest)?;
+        self.sync_mark(totals)
     }
 
     /// Makes a batch durable that was found.

@@ -33,6 +33,8 @@ const PAUSE_DOUBLES: u32 = 10;
 
 /// About how much is written at once when all is written once more.
 const OVER_BYTES: usize = 1 << 20;
+/// How much of a group whose records count for nothing then: more than the log of any group that is compacted.
+const ANEW_BYTES: usize = 1 << 30;
 
 /// How far the oldest segment was gone through.
 #[derive(Clone, Copy, Debug, Default)]
@@ -246,7 +248,7 @@ impl<D: Disk> SegmentLogStore<D> {
                 let record = self.batch.add(&self.index.backs, group, encode);
                 self.tidy.moves.push(Move::Tombstone(group, record));
             }
-            self.flush_over()?;
+            self.flush_over(OVER_BYTES)?;
         }
         self.commit()?;
         self.journal.usage.release_before(survey.newest.saturating_add(1));
@@ -265,7 +267,8 @@ impl<D: Disk> SegmentLogStore<D> {
     }
 
     /// Puts all that is known of a group together, in as many batches as it takes. Cut short, a group that is whole
-    /// stands where it did; of one that is not, a beginning does too.
+    /// stands where it did. So does one that is not: its records before the new ones count for nothing, so these are in one
+    /// batch, if that is any size.
     fn put_over(&mut self, group: GroupId, begins_anew: bool) -> Result<(), StoreError> {
         let held = self.held(group)?;
         let (owner, base) = (held.owner(), held.state.base);
@@ -277,22 +280,24 @@ impl<D: Disk> SegmentLogStore<D> {
         let record = self.batch.add(&self.index.backs, group, encode);
         self.tidy.moves.push(Move::State(group, record));
         let mut last = base;
+        let bytes = if begins_anew { ANEW_BYTES } else { OVER_BYTES };
         loop {
             let entries = self.read_entries(group, last.index.next(), LogIndex(u64::MAX), OVER_BYTES)?;
             let Some(end) = entries.last().map(Entry::id) else {
-                return self.flush_over();
+                return self.flush_over(OVER_BYTES);
             };
             let mut parts = Vec::new();
             let of = (Kind::Moved, owner, last.term);
             put_entries(&mut self.batch, &self.index.backs, of, &entries, &mut parts);
             self.tidy.moves.push(Move::Entries(group, entries, parts));
             last = end;
-            self.flush_over()?;
+            self.flush_over(bytes)?;
         }
     }
 
-    fn flush_over(&mut self) -> Result<(), StoreError> {
-        if self.batch.len() >= OVER_BYTES {
+    /// Writes what was put together if it is so much.
+    fn flush_over(&mut self, bytes: usize) -> Result<(), StoreError> {
+        if self.batch.len() >= bytes {
             self.commit()?;
             self.begin_over();
         }

@@ -67,6 +67,10 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn sync_mark(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn mark(&self) -> io::Result<Vec<u8>> {
         Ok(self.mark.clone())
     }
