@@ -71,9 +71,10 @@ impl NodeDisk {
     pub(crate) fn new(node: NodeId, mut random: Random, trace: Trace) -> Self {
         // So small that segments begin, and are given up, all the time; or not.
         let segment_bytes = *random.pick(&[2_000, 10_000, 100_000]).unwrap_or(&10_000);
+        let mark_chance = *random.pick(&[500, 50, 5]).unwrap_or(&500);
         Self(Arc::new(Mutex::new(State {
             node,
-            files: LogFiles::default(),
+            files: LogFiles::new(mark_chance),
             segment_bytes,
             doubt: None,
             blobs: BTreeMap::new(),

@@ -15,6 +15,8 @@ pub(super) struct LogFiles {
     pub(super) segments: BTreeMap<u32, Segment>,
     pub(super) mark: Vec<u8>,
     durable_mark: Vec<u8>,
+    /// In so many of 1,000 cases the machine has written the mark to the disk when the next one is set.
+    mark_chance: u64,
     /// Where what was written since the mark stands, and what since the one that is durable.
     unmarked: Vec<(u32, usize)>,
     durably_unmarked: Vec<(u32, usize)>,
@@ -45,6 +47,13 @@ impl Pending {
 }
 
 impl LogFiles {
+    pub(super) fn new(mark_chance: u64) -> Self {
+        Self {
+            mark_chance,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn segment(&mut self, number: u32) -> io::Result<&mut Segment> {
         self.segments
             .get_mut(&number)
@@ -74,9 +83,9 @@ impl LogFiles {
         unmarked.map(|(_, at)| *at).fold(len, usize::min)
     }
 
-    /// The machine writes it to the disk sooner or later: here it may have done so with the one before.
+    /// The machine writes it to the disk sooner or later: it may have done so with the one before.
     pub(super) fn set_mark(&mut self, mark: &[u8], random: &mut Random) {
-        if random.chance(500) {
+        if random.chance(self.mark_chance) {
             self.durable_mark.clone_from(&self.mark);
             self.durably_unmarked.clear();
         }
