@@ -125,6 +125,10 @@ pub(crate) enum CtlError {
     #[error("node {id} has groups = {found}, the cluster has {wanted}: it would look for keys where they are not")]
     OtherGroups { id: u64, found: u64, wanted: u64 },
     #[error(
+        "node {id} has state = \"{found}\", the cluster has \"{wanted}\": they can't be sent each other's snapshots"
+    )]
+    OtherState { id: u64, found: String, wanted: String },
+    #[error(
         "node {id} created group {group} by itself, which this cluster hosts: was it started without `join = true`? Have it \
          begin anew with that, and an empty data directory"
     )]

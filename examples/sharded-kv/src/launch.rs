@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::bell::FirstDeadlines;
-use crate::config::{NodeConfig, PeerConfig, times};
+use crate::config::{NodeConfig, PeerConfig, StateKind, times};
 use crate::dial::Dial;
 use crate::expiry;
 use crate::hosting::{Failure, Hosting};
@@ -205,9 +205,13 @@ async fn open_host(config: &NodeConfig) -> Result<RaftHost, StartError> {
 }
 
 /// What the cluster is called among nodes. One with another number of groups is another one: its nodes look for keys elsewhere,
-/// and are not talked to.
+/// and are not talked to. So is one that keeps its keys elsewhere: nobody could be sent its snapshots.
 fn peers_cluster(config: &NodeConfig) -> String {
-    format!("{} with {} groups", config.cluster, config.shard_map.groups())
+    let place = match config.state {
+        StateKind::Memory => "",
+        StateKind::Disk => " on disk",
+    };
+    format!("{} with {} groups{place}", config.cluster, config.shard_map.groups())
 }
 
 fn topology(config: &NodeConfig, learned: &[PeerConfig]) -> Topology {

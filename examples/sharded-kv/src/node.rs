@@ -16,7 +16,7 @@ use raftyard::{Consistency, NodeId, ReplicaState};
 use tokio::sync::Mutex;
 
 use self::clients::Clients;
-use crate::config::{NodeConfig, PeerConfig, Reads};
+use crate::config::{NodeConfig, PeerConfig, Reads, StateKind};
 use crate::dial::Dial;
 use crate::hosting::Hosting;
 use crate::slots::ShardMap;
@@ -37,6 +37,7 @@ pub(crate) struct Node {
     /// Which node is named next where any will do.
     turn: AtomicU64,
     shard_map: ShardMap,
+    state: StateKind,
     started: Instant,
     clients: Clients,
     /// How to be a client of other nodes.
@@ -63,6 +64,7 @@ impl Node {
             hosting,
             turn: AtomicU64::new(0),
             shard_map: config.shard_map,
+            state: config.state,
             started: Instant::now(),
             clients: Clients::new(config.max_clients, config.password.clone()),
             dial: Arc::new(dial),
@@ -87,6 +89,11 @@ impl Node {
     /// How slots are dealt to groups.
     pub(crate) fn shard_map(&self) -> ShardMap {
         self.shard_map
+    }
+
+    /// Where keys are.
+    pub(crate) fn state(&self) -> StateKind {
+        self.state
     }
 
     /// Whether commands on groups that other nodes lead are forwarded to them.

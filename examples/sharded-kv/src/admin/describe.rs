@@ -15,8 +15,8 @@ use crate::topology::Member;
 static RUN: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
 
 impl Node {
-    /// A line per node: `node=1 peer=kv1:8001 resp=kv1:7001`; of itself also `groups=48 run=…`, which tells one run of a
-    /// process from another.
+    /// A line per node: `node=1 peer=kv1:8001 resp=kv1:7001`; of itself also `groups=48 state=memory run=…`, the last of
+    /// which tells one run of a process from another.
     pub(super) fn describe_nodes(&self) -> Reply {
         let peers = self.hosting().host().peers();
         let topology = self.topology();
@@ -28,7 +28,8 @@ impl Node {
             let mut text = format!("node={} peer={peer} resp={}", member.node.0, member.resp);
             if member.node == self.me() {
                 // Writing to a string can't fail.
-                let _ = write!(text, " groups={} run={}", self.shard_map().groups(), *RUN);
+                let (groups, state) = (self.shard_map().groups(), self.state());
+                let _ = write!(text, " groups={groups} state={state} run={}", *RUN);
             }
             Reply::text(text)
         };

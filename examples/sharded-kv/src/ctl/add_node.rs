@@ -14,6 +14,8 @@ use crate::resp::Reply;
 pub(super) struct Myself {
     node: u64,
     pub(super) groups: u64,
+    /// Where it keeps its keys.
+    pub(super) state: String,
     /// The same as long as its process runs.
     run: u64,
 }
@@ -89,6 +91,10 @@ impl Cluster<'_> {
             let (found, wanted) = (new.groups, self.groups);
             return Err(CtlError::OtherGroups { id, found, wanted });
         }
+        if new.state != self.state {
+            let (found, wanted) = (new.state, self.state.clone());
+            return Err(CtlError::OtherState { id, found, wanted });
+        }
         let before = self.nodes.get(&id).map(|known| &known.resp);
         if let Some(before) = before.filter(|before| *before != resp)
             && let Ok((_, there)) = introduce(self.dial, before).await
@@ -111,8 +117,13 @@ pub(super) async fn introduce(dial: &Dial, address: &HostPort) -> Result<(BTreeM
         let Some(node) = number("node") else {
             continue;
         };
-        if let (Some(groups), Some(run)) = (number("groups"), number("run")) {
-            myself = Some(Myself { node, groups, run });
+        if let (Some(groups), Some(state), Some(run)) = (number("groups"), line.get("state").cloned(), number("run")) {
+            myself = Some(Myself {
+                node,
+                groups,
+                state,
+                run,
+            });
         }
         let resp = line.get("resp").and_then(|resp| resp.parse().ok());
         if let (Some(peer), Some(resp)) = (line.get("peer").cloned(), resp) {

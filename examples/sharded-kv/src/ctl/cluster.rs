@@ -25,6 +25,8 @@ pub(super) struct Cluster<'a> {
     pub(super) nodes: BTreeMap<u64, Known>,
     /// How many groups share the slots.
     pub(super) groups: u64,
+    /// Where its nodes keep their keys.
+    pub(super) state: String,
     /// The nodes that did not answer, and when that was.
     silent: RefCell<BTreeMap<u64, Instant>>,
 }
@@ -37,13 +39,12 @@ pub(super) struct Known {
 impl<'a> Cluster<'a> {
     pub(super) async fn ask(dial: &'a Dial, address: &HostPort) -> Result<Self, CtlError> {
         let (nodes, myself) = introduce(dial, address).await?;
-        let groups = myself.groups;
-        let silent = RefCell::default();
         Ok(Self {
             dial,
             nodes,
-            groups,
-            silent,
+            groups: myself.groups,
+            state: myself.state,
+            silent: RefCell::default(),
         })
     }
 

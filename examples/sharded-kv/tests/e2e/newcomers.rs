@@ -36,6 +36,33 @@ fn a_node_with_another_number_of_groups_does_not_come_in() {
     });
 }
 
+/// It could not be sent a snapshot.
+#[test]
+fn a_node_that_keeps_its_keys_elsewhere_does_not_come_in() {
+    let mut cluster = ServerCluster::new(1, 2);
+    cluster.start_all();
+    let second = cluster.add_joining();
+    let other = cluster.config(second).replace("groups = 2", "groups = 2\njoin = true");
+    std::fs::write(cluster.config_path(second), format!("state = \"disk\"\n{other}")).unwrap();
+    cluster.start(second);
+    cluster.wait_ready(second);
+    let (at, peer, resp) = (cluster.resp(1), cluster.peer(second), cluster.resp(second));
+    let refused = run_to_end(&["ctl", "--node", &at, "add-node", "2", "--peer", &peer, "--resp", &resp]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    let difference = "node 2 has state = \"disk\", the cluster has \"memory\"";
+    assert!(said.contains(difference), "{said}");
+
+    // Nor if somebody goes around that.
+    let set = ["RAFTYARD", "ADMIN", "SETNODE", "2", &peer, &resp, "2"];
+    let told = Connection::open(&at).unwrap().command(&set).unwrap();
+    assert_eq!(told, Value::ok());
+    eventually("nodes do not talk to it", || {
+        let said = cluster.stderr(1) + &cluster.stderr(second);
+        said.contains("with 2 groups on disk").then_some(())
+    });
+}
+
 #[test]
 fn a_node_is_added_under_its_own_number_and_at_its_own_address() {
     let mut cluster = ServerCluster::new(2, 1);
