@@ -147,6 +147,78 @@ fn a_mark_that_a_crash_took_back_names_every_term_and_every_group() {
     }
 }
 
+/// What the mark on disk names ends there, or a segment does, and what stands behind was acknowledged as well.
+fn behind_the_mark(begins_a_segment: bool) -> (TameDisk, Vec<u8>) {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2]);
+    h.write(&[vote(1, hard_state(3, Some(1))), append(2, entries(1, 3, 3))]);
+    h.disk().files().crash(|_| false);
+    let before = h.disk().files().segments.last_entry().unwrap().get().clone();
+    let disk = h.disk().clone();
+    if begins_a_segment {
+        h.write(&[append(2, entries(4, 200, 3))]);
+        assert!(disk.files().segments.len() > 1);
+    } else {
+        h.write(&[vote(2, hard_state(3, Some(2)))]);
+        assert_eq!(disk.files().segments.len(), 1);
+    }
+    disk.files().crash(|_| false);
+    (disk, before)
+}
+
+/// All replicas may have lost something, and none has: nobody knows of what.
+fn all_may_have_lost_something(disk: &TameDisk, term: u64, what: &str) {
+    let found = found(disk);
+    assert_eq!(found.lost, None, "{what}");
+    for group in &found.groups {
+        let is_lost = group.damage.as_ref().is_some_and(|damage| damage.is_lost);
+        assert!(!is_lost, "{what}: {group:?}");
+        let forgotten = (group.state.forgotten.term, group.state.forgotten.index);
+        assert_eq!(forgotten, (Term(term), LogIndex(u64::MAX)), "{what}: {group:?}");
+        assert!(group.state.hard_state.term > Term(term), "{what}: {group:?}");
+    }
+}
+
+/// The damage begins in the last record of the last batch that the mark names, and goes on over what it does not.
+#[test]
+fn damage_that_may_go_on_beyond_what_the_mark_names_is_everybodys() {
+    let (disk, before) = behind_the_mark(false);
+    for from in before.len() - 10..before.len() {
+        let disk = disk.copy();
+        disk.files().segments.get_mut(&1).unwrap()[from..].fill(0xff);
+        all_may_have_lost_something(&disk.copy(), 3, &format!("from byte {from}"));
+        // A start over is cut short, too.
+        for stop in 0.. {
+            let disk = disk.copy();
+            disk.files().steps_left = Some(stop);
+            let started = disk.open().recover();
+            disk.files().crash(|_| false);
+            let what = format!("from byte {from}, stopped at {stop}");
+            if started.is_ok() {
+                assert!(stop > 6, "{what}");
+                break;
+            }
+            all_may_have_lost_something(&disk, 3, &what);
+        }
+    }
+}
+
+/// Nothing is left of the newest segment, or it is gone, and the mark is of before it was begun.
+#[test]
+fn a_newest_segment_that_the_mark_does_not_name_is_missed_by_everybody() {
+    let (disk, _) = behind_the_mark(true);
+    let newest = *disk.files().segments.keys().next_back().unwrap();
+    let damages: [fn(&mut Files, u32); 3] = [
+        |files, newest| files.segments.get_mut(&newest).unwrap().fill(0),
+        |files, newest| files.segments.get_mut(&newest).unwrap().fill(9),
+        |files, newest| drop(files.segments.remove(&newest)),
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let disk = disk.copy();
+        damage(&mut disk.files(), newest);
+        all_may_have_lost_something(&disk, 3, &format!("damage {number}"));
+    }
+}
+
 #[test]
 fn a_flipped_bit_is_noticed_by_who_reads_later() {
     let disk = closed();

@@ -236,6 +236,76 @@ fn what_a_start_over_counted_is_durable_or_was_never_there() {
     }
 }
 
+/// A process ended, and left the mark in the machine's memory alone: a start notices by it that the last batch is gone. The machine
+/// stops while that is made good.
+#[test]
+fn what_a_start_noticed_by_the_mark_is_noticed_by_the_next_one() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2]);
+    h.write(&[vote(1, hard_state(3, Some(1)))]);
+    let before = h.disk().files().segments.clone();
+    for index in 1..4 {
+        h.write(&[append(2, entries(index, 1, 3))]);
+    }
+    let disk = h.into_disk();
+    disk.files().segments = before;
+    {
+        let files = disk.files();
+        assert_ne!(files.mark, files.synced_mark);
+    }
+    for stop in 4.. {
+        let disk = disk.copy();
+        disk.files().steps_left = Some(stop);
+        let started = disk.open().recover();
+        disk.files().crash(|_| false);
+        if started.is_ok() {
+            assert!(stop > 8, "{stop}");
+            break;
+        }
+        let found = disk.open().recover().unwrap();
+        assert_eq!(found.lost, None, "stopped at {stop}");
+        for group in &found.groups {
+            let is_lost = group.damage.as_ref().is_some_and(|damage| damage.is_lost);
+            assert!(!is_lost, "stopped at {stop}: {group:?}");
+            assert_eq!(group.state.forgotten.term, Term(3), "stopped at {stop}: {group:?}");
+        }
+    }
+}
+
+/// However often it is tried, and whatever room comes to be, but not enough.
+#[test]
+fn a_start_over_that_finds_no_room_leaves_the_disk_as_it_was() {
+    for size in [100, 600 << 10] {
+        let Damaged { truth, disk } = without_its_last_batch(size);
+        let before = disk.files().segments.clone();
+        for more in [0, 32, 100, 500, 640 << 10, (1 << 20) + (300 << 10)] {
+            let room = disk.files().bytes() + more;
+            disk.files().room = Some(room);
+            match disk.copy().open().recover() {
+                Err(StoreError::Full { .. }) => drop(disk.open().recover().unwrap_err()),
+                other => drop(other.unwrap()),
+            }
+            assert!(
+                disk.files().segments == before,
+                "{size} bytes each, room for {more} bytes"
+            );
+            // The machine stops while it takes back what it wrote.
+            for stop in 0.. {
+                let disk = disk.copy();
+                disk.files().steps_left = Some(stop);
+                let error = disk.open().recover();
+                disk.files().room = None;
+                disk.files().crash(|_| false);
+                let what = || format!("{size} bytes each, room for {more} bytes, stopped at {stop}");
+                let told = truth.check(|| Ok(disk.open()), &what);
+                assert_eq!((told.whole, told.refused, told.lost), (0, 0, 0), "{}", what());
+                if !matches!(error, Err(StoreError::Io { .. })) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
 /// Nobody knows in which terms its groups were, now or ever.
 #[test]
 fn what_nothing_is_known_of_stays_unknown() {

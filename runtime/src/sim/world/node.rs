@@ -94,6 +94,11 @@ impl<W: Workload> World<W> {
                     self.trace.line(format!("{id} can't start {group}: {error}"));
                     return vital.end(false, "a failed write");
                 }
+                Err(CreateGroupError::Store(error @ StoreError::Full { .. })) => {
+                    // It is to forget the log before a damaged snapshot. Whoever tends it starts it again.
+                    self.trace.line(format!("{id} can't start {group}: {error}"));
+                    return vital.end(false, "want of room");
+                }
                 Err(error) => {
                     let what = format!("{id} can't start {group} again: {error}");
                     return self.watchman.violated("recovery", what);

@@ -279,7 +279,7 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    fn sync_mark(&mut self, totals: Totals) -> Result<(), StoreError> {
+    pub(super) fn sync_mark(&mut self, totals: Totals) -> Result<(), StoreError> {
         let synced = self.disk.sync_mark();
         synced.map_err(|e| self.failed("sync the mark beside", self.usage.head().0, e))?;
         self.marked = totals;
@@ -342,11 +342,33 @@ impl<D: Disk> Journal<D> {
         if let Some(last) = &survey.last {
             self.secure(last)?;
         }
+        // So it is with a mark that names what is gone.
+        if let Some(Mark { number, totals, oldest }) = survey.mark {
+            self.set_mark(number, totals, oldest)?;
+            self.sync_mark(totals)?;
+        }
         self.next = survey.beyond;
         let number = self.create_after(survey.newest, self.next)?;
         self.usage.begin_beyond(number, SEGMENT_HEADER as u64);
         // One of which nothing is left is what says that something was lost.
         self.usage.hold_from(survey.oldest);
+        Ok(())
+    }
+
+    /// Gives back the room of the segments that were begun behind what was found: they don't count, and others will be begun
+    /// in their place.
+    pub(super) fn take_back(&mut self, survey: &Survey) -> Result<(), StoreError> {
+        // It names a batch in one of them.
+        let Some(Mark { number, totals, oldest }) = survey.mark else {
+            return Ok(());
+        };
+        self.set_mark(number, totals, oldest)?;
+        self.sync_mark(totals)?;
+        let (head, _) = self.usage.head();
+        for segment in (survey.newest.saturating_add(1)..=head).rev() {
+            let removed = self.disk.remove(segment);
+            removed.map_err(|e| self.failed("remove", segment, e))?;
+        }
         Ok(())
     }
 

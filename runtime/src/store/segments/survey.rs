@@ -39,6 +39,8 @@ pub(super) struct Survey {
     pub(super) stray: Option<u32>,
     /// None if nothing was ever written.
     pub(super) last: Option<Last>,
+    /// None if it is not what was written.
+    pub(super) mark: Option<Mark>,
     /// What a segment begins with that is begun behind all of this, whatever is damaged. The number before it is that
     /// of a seal, or of nothing: so whoever reads it may let one batch be missing there, and no more.
     pub(super) beyond: Link,
@@ -93,8 +95,8 @@ struct Progress {
     /// The batch that comes next; none before the first.
     next: Option<Link>,
     is_sealed: bool,
-    /// Behind the seal stands a segment that nothing was ever written to.
-    is_blank_behind: bool,
+    /// Of the newest segment not even the header can be read, which was durable before anything else there.
+    is_headless: bool,
     /// The last batch with records that is lost, 0 if none is.
     lost_through: u64,
     /// A batch that is not whole: damaged, or torn if it is the last and was never acknowledged.
@@ -139,11 +141,12 @@ impl<D: Disk> Journal<D> {
                 newest: newest.max(oldest),
                 stray: None,
                 last: None,
+                mark,
                 beyond: Link::default(),
             },
             next: None,
             is_sealed: false,
-            is_blank_behind: false,
+            is_headless: false,
             lost_through: 0,
             torn: None,
         };
@@ -164,12 +167,12 @@ impl<D: Disk> Journal<D> {
                 self.usage.begin(number, len);
                 continue;
             }
-            self.survey_segment(&mut progress, number, mark, &mut visit)?;
+            self.survey_segment(&mut progress, number, &mut visit)?;
         }
         if progress.next.is_none() && mark.is_none() {
             return Err(self.damaged(newest, "nothing of it is what was written for this store"));
         }
-        self.finish(&mut progress, mark, &mut visit);
+        self.finish(&mut progress, &mut visit);
         Ok(progress.survey)
     }
 
@@ -188,7 +191,6 @@ impl<D: Disk> Journal<D> {
         &mut self,
         progress: &mut Progress,
         segment: u32,
-        mark: Option<Mark>,
         visit: &mut impl FnMut(&mut Usage, Seen),
     ) -> Result<(), StoreError> {
         let data = self.read_segment(segment)?;
@@ -198,7 +200,7 @@ impl<D: Disk> Journal<D> {
         self.pass_torn(progress, visit);
         let batches = scan(self.seed, segment, &data);
         let is_empty = batches.is_empty() && segment == progress.survey.newest;
-        if is_empty && !progress.is_sealed && is_stray(progress, header, mark) {
+        if is_empty && !progress.is_sealed && is_stray(progress, header) {
             progress.survey.stray = Some(segment);
             return Ok(());
         }
@@ -208,12 +210,7 @@ impl<D: Disk> Journal<D> {
             None => {
                 let what = "its header is not what was written for this store";
                 self.find(progress, segment, None, what.to_owned());
-                let rest = data.get(SEGMENT_HEADER..).unwrap_or_default();
-                let is_blank = data.len() >= SEGMENT_HEADER && rest.iter().all(|byte| *byte == 0);
-                if is_empty && progress.is_sealed && is_blank && mark.is_some() {
-                    // Nothing was ever written to it, and what was to come first is known.
-                    progress.is_blank_behind = true;
-                }
+                progress.is_headless = is_empty;
             }
         }
         if progress.next.is_none()
@@ -353,20 +350,21 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Compares the end with the mark.
-    fn finish(&mut self, progress: &mut Progress, mark: Option<Mark>, visit: &mut impl FnMut(&mut Usage, Seen)) {
+    fn finish(&mut self, progress: &mut Progress, visit: &mut impl FnMut(&mut Usage, Seen)) {
+        let mark = progress.survey.mark;
         let is_durable = |number: u64| mark.is_some_and(|mark| mark.number >= number);
+        let mut is_open = progress.is_sealed || progress.is_headless;
         if let Some(torn) = &progress.torn
             && is_durable(torn.batch.header.link.number)
         {
+            // Damage that begins in its last record may go on beyond it.
+            let last = torn.records.iter().flatten().last();
+            is_open |= last.is_some_and(|framed| !framed.is_whole);
             self.pass_torn(progress, visit);
         }
         let next = progress.next.unwrap_or_default();
         let newest = progress.survey.newest;
-        let is_begun = progress.is_sealed && progress.is_blank_behind;
-        progress.survey.beyond = match is_begun {
-            true => next,
-            false => after(next, next.number),
-        };
+        progress.survey.beyond = after(next, next.number);
         self.next = next;
         if let Some(mark) = mark.filter(|mark| mark.number >= next.number) {
             let what = match next.number {
@@ -377,34 +375,35 @@ impl<D: Disk> Journal<D> {
                 ),
             };
             self.find(progress, newest, None, what);
-            self.next = after(next, mark.number);
-            progress.survey.unproven_before = self.next.number;
-            progress.survey.totals = progress.survey.totals.map(|totals| totals.max(mark.totals));
-            progress.survey.beyond = after(next, self.next.number);
-        } else if (progress.is_sealed && !is_begun) || progress.next.is_none() {
-            let what = "what was written to it, or a segment behind it, is gone, and nothing says how much".to_owned();
+            self.leave_open(progress, after(next, mark.number));
+        } else if is_open {
+            let what =
+                "what was written to it, or a segment behind it, may be gone, and nothing says how much".to_owned();
             self.find(progress, newest, None, what);
-            self.next = after(next, next.number);
-            progress.survey.unproven_before = self.next.number;
-            progress.survey.totals = None;
-            progress.survey.beyond = after(next, self.next.number);
-        } else {
-            self.cover(progress, mark);
+            self.leave_open(progress, after(next, next.number));
         }
+        self.cover(progress, is_open);
     }
 
-    /// What is lost is covered by what a batch behind it says, or the mark; if nothing is, nobody knows how much it was.
-    fn cover(&self, progress: &mut Progress, mark: Option<Mark>) {
+    /// What was written before `next` may be lost.
+    fn leave_open(&mut self, progress: &mut Progress, next: Link) {
+        self.next = next;
+        progress.survey.unproven_before = next.number;
+        progress.survey.beyond = after(next, next.number);
+    }
+
+    /// The mark covers all that was ever told, whichever batch it names. Without it, what is lost is covered by what a batch behind
+    /// it says; if none does, nobody knows how much it was.
+    fn cover(&self, progress: &mut Progress, is_open: bool) {
         let survey = &mut progress.survey;
         let last = survey.last.as_ref().map_or(0, |last| last.number);
-        let covered = last.max(mark.map_or(0, |mark| mark.number));
-        if covered < progress.lost_through {
+        if let Some(mark) = survey.mark {
+            survey.totals = survey.totals.map(|totals| totals.max(mark.totals));
+        } else if is_open || last < progress.lost_through {
             survey.totals = None;
             let newest = survey.newest;
             let what = "nothing says what was lost before it".to_owned();
             self.find(progress, newest, None, what);
-        } else if let (Some(totals), Some(mark)) = (&mut survey.totals, mark) {
-            *totals = totals.max(mark.totals);
         }
     }
 
@@ -437,12 +436,11 @@ fn is_begun_without(torn: &Torn, header: Option<SegmentHeader>) -> bool {
 }
 
 /// Whether a segment in which nothing stands was created, but not sealed off: then the one before goes on.
-fn is_stray(progress: &Progress, header: Option<SegmentHeader>, mark: Option<Mark>) -> bool {
-    let Some(next) = progress.next else { return false };
-    match header {
-        Some(header) => header.first.number == next.number.saturating_add(1),
-        None => mark.is_some_and(|mark| mark.number < next.number),
-    }
+fn is_stray(progress: &Progress, header: Option<SegmentHeader>) -> bool {
+    let follows = |header: SegmentHeader, next: Link| header.first.number == next.number.saturating_add(1);
+    header
+        .zip(progress.next)
+        .is_some_and(|(header, next)| follows(header, next))
 }
 
 /// The batches of a segment whose headers are whole.

@@ -33,8 +33,8 @@ const PAUSE_DOUBLES: u32 = 10;
 
 /// About how much is written at once when all is written once more.
 const OVER_BYTES: usize = 1 << 20;
-/// How much of a group whose records count for nothing then: more than the log of any group that is compacted.
-const ANEW_BYTES: usize = 1 << 30;
+/// How much of a group whose records count for nothing then. It is in memory, a few times.
+const ANEW_BYTES: usize = 64 << 20;
 
 /// How far the oldest segment was gone through.
 #[derive(Clone, Copy, Debug, Default)]
@@ -233,6 +233,17 @@ impl<D: Disk> SegmentLogStore<D> {
     /// damaged. The groups of `anew` go on from what is known of them now, whatever stands before.
     pub(super) fn start_over(&mut self, survey: &Survey, anew: &BTreeSet<GroupId>) -> Result<(), StoreError> {
         self.journal.begin_after(survey)?;
+        self.write_over(survey, anew).inspect_err(|error| {
+            // One try after the other would take what room there comes to be.
+            if matches!(error, StoreError::Full { .. })
+                && let Err(error) = self.journal.take_back(survey)
+            {
+                tracing::warn!(%error, "segments that were begun in vain stay");
+            }
+        })
+    }
+
+    fn write_over(&mut self, survey: &Survey, anew: &BTreeSet<GroupId>) -> Result<(), StoreError> {
         self.begin_over();
         let mut groups: Vec<_> = self.index.groups.keys().copied().collect();
         groups.sort_unstable();
@@ -255,6 +266,7 @@ impl<D: Disk> SegmentLogStore<D> {
         // It says that nobody needs the old ones.
         self.begin_over();
         self.commit()?;
+        self.journal.sync_mark(self.index.totals)?;
         while self.journal.drop_oldest() {}
         Ok(())
     }
