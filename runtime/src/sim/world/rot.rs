@@ -25,7 +25,7 @@ impl<W: Workload> World<W> {
     }
 
     /// Starts a node whose disk rotted, once or twice or not at all, and lets it lose its power after a few operations: in the
-    /// midst of making good what it found, mostly.
+    /// midst of making good what it found, mostly. Then the disk may rot again.
     pub(super) async fn start_in_vain(self: &Rc<Self>, id: NodeId, draw: u64) {
         let mut random = Random::new(draw, Purpose::Operator, 1);
         for _ in 0..random.below(3) {
@@ -48,6 +48,9 @@ impl<W: Workload> World<W> {
             self.end(id, true);
             if let Some(disk) = self.disk(id) {
                 disk.lose_power();
+            }
+            if random.chance(300) {
+                self.rot(id, random.number());
             }
         }
     }

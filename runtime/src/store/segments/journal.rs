@@ -25,7 +25,7 @@ use super::header::{
     BATCH_HEADER, BatchHeader, BatchKind, Link, Mark, Position, SEGMENT_HEADER, SegmentHeader, Totals, checksum, u32_at,
 };
 use super::index::Place;
-use super::survey::{Last, Survey};
+use super::survey::Survey;
 use super::usage::Usage;
 use crate::registry::IdMap;
 use bytes::Bytes;
@@ -286,22 +286,24 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Makes durable what was found at the end of the log, and notes that it is. The machine may have it in its memory
-    /// alone: the process ended before it was synced, or the sync failed.
+    /// Makes durable what was found at the end of the log, and that it is. The machine may have either in its memory alone: the
+    /// process ended before it was synced, or the sync failed.
     pub(super) fn confirm(&mut self, survey: &Survey) -> Result<(), StoreError> {
-        let (Some(last), Some(totals)) = (&survey.last, survey.totals) else {
+        if survey.is_blank() {
             return Ok(());
-        };
-        self.secure(last)?;
-        self.set_mark(last.number, totals, survey.oldest)?;
-        self.sync_mark(totals)
+        }
+        if let Some(last) = &survey.last {
+            let Position { segment, at } = last.position;
+            let rewritten = self.disk.rewrite(segment, at, &last.bytes);
+            rewritten.map_err(|e| self.failed("rewrite the end of", segment, e))?;
+        }
+        self.put_mark(survey)
     }
 
-    /// Makes a batch durable that was found.
-    fn secure(&mut self, last: &Last) -> Result<(), StoreError> {
-        let Position { segment, at } = last.position;
-        let rewritten = self.disk.rewrite(segment, at, &last.bytes);
-        rewritten.map_err(|e| self.failed("rewrite the end of", segment, e))
+    fn put_mark(&mut self, survey: &Survey) -> Result<(), StoreError> {
+        let Mark { number, totals, oldest } = survey.mark();
+        self.set_mark(number, totals, oldest)?;
+        self.sync_mark(totals)
     }
 
     /// Ends the segment and begins the next. That one is there before the seal says so.
@@ -335,18 +337,9 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Begins the segment after the newest, though nothing ends the one before: that one is damaged, or a later one is
-    /// missing.
+    /// missing. What was found is to be confirmed before: the segment says how many batches came before it, and one that is
+    /// missed there is missed for ever.
     pub(super) fn begin_after(&mut self, survey: &Survey) -> Result<(), StoreError> {
-        // The segment says how many batches came before it. One that the machine has in its memory alone would be missed there
-        // for ever, and nobody would know what stood in it.
-        if let Some(last) = &survey.last {
-            self.secure(last)?;
-        }
-        // So it is with a mark that names what is gone.
-        if let Some(Mark { number, totals, oldest }) = survey.mark {
-            self.set_mark(number, totals, oldest)?;
-            self.sync_mark(totals)?;
-        }
         self.next = survey.beyond;
         let number = self.create_after(survey.newest, self.next)?;
         self.usage.begin_beyond(number, SEGMENT_HEADER as u64);
@@ -359,17 +352,21 @@ impl<D: Disk> Journal<D> {
     /// in their place.
     pub(super) fn take_back(&mut self, survey: &Survey) -> Result<(), StoreError> {
         // It names a batch in one of them.
-        let Some(Mark { number, totals, oldest }) = survey.mark else {
-            return Ok(());
-        };
-        self.set_mark(number, totals, oldest)?;
-        self.sync_mark(totals)?;
-        let (head, _) = self.usage.head();
-        for segment in (survey.newest.saturating_add(1)..=head).rev() {
-            let removed = self.disk.remove(segment);
-            removed.map_err(|e| self.failed("remove", segment, e))?;
+        self.put_mark(survey)?;
+        loop {
+            let (head, _) = self.usage.head();
+            if head <= survey.newest {
+                return Ok(());
+            }
+            // Who finds a seal misses the segment behind it, and all that may have stood there.
+            let before = self.usage.before_head();
+            if let Some((before, len)) = before.filter(|(before, _)| *before > survey.newest) {
+                self.write(before, len.saturating_sub(BATCH_HEADER as u64), &[0; BATCH_HEADER])?;
+            }
+            let removed = self.disk.remove(head);
+            removed.map_err(|e| self.failed("remove", head, e))?;
+            self.usage.drop_head();
         }
-        Ok(())
     }
 
     /// Creates the segment after another one, to begin with this batch.

@@ -84,18 +84,24 @@ impl<D: Disk> SegmentLogStore<D> {
             return Err(StoreError::Poisoned);
         }
         let (survey, anew) = self.look_through()?;
+        // Cut short, for want of room too, it is to be begun once more: with what the disk holds then.
+        let made_good = self.make_good(&survey, &anew);
+        made_good.inspect_err(|_| self.is_poisoned = true)?;
+        self.is_loaded = true;
+        Ok(())
+    }
+
+    fn make_good(&mut self, survey: &Survey, anew: &BTreeSet<GroupId>) -> Result<(), StoreError> {
+        self.journal.confirm(survey)?;
+        // It may have been all that said that the batch before it was durable: the mark says so now.
         if let Some(stray) = survey.stray {
             let removed = self.journal.disk.remove(stray);
             removed.map_err(|e| self.journal.failed("remove", stray, e))?;
         }
-        // Cut short, for want of room too, it is to be begun once more: with what the disk holds then.
-        let made_good = match survey.findings.is_empty() && anew.is_empty() {
-            true => self.journal.confirm(&survey),
-            false => self.start_over(&survey, &anew),
-        };
-        made_good.inspect_err(|_| self.is_poisoned = true)?;
-        self.is_loaded = true;
-        Ok(())
+        if survey.findings.is_empty() && anew.is_empty() {
+            return Ok(());
+        }
+        self.start_over(survey, anew)
     }
 
     /// Reads all that is there. Returns what was found, and the groups that go on from something else than what their

@@ -40,13 +40,27 @@ pub(super) struct Survey {
     /// None if nothing was ever written.
     pub(super) last: Option<Last>,
     /// None if it is not what was written.
-    pub(super) mark: Option<Mark>,
+    mark: Option<Mark>,
     /// What a segment begins with that is begun behind all of this, whatever is damaged. The number before it is that
     /// of a seal, or of nothing: so whoever reads it may let one batch be missing there, and no more.
     pub(super) beyond: Link,
 }
 
 impl Survey {
+    /// What the mark has to say from now on.
+    pub(super) fn mark(&self) -> Mark {
+        let named = self.mark.map_or(0, |mark| mark.number);
+        let last = self.last.as_ref().map_or(0, |last| last.number);
+        Mark {
+            number: named.max(last),
+            totals: self.totals.unwrap_or(Totals {
+                term_max: 0,
+                groups: Totals::UNKNOWN,
+            }),
+            oldest: self.oldest,
+        }
+    }
+
     /// Whether nothing was ever written.
     pub(super) fn is_blank(&self) -> bool {
         self.last.is_none() && self.findings.is_empty()

@@ -50,6 +50,12 @@ impl Usage {
         self.segments.back().map_or((0, 0), |head| (head.number, head.len))
     }
 
+    /// The one before, if there is one.
+    pub(super) fn before_head(&self) -> Option<(u32, u64)> {
+        let before = self.segments.iter().rev().nth(1);
+        before.map(|before| (before.number, before.len))
+    }
+
     pub(super) fn extend_head(&mut self, bytes: u64) {
         self.total += bytes;
         if let Some(head) = self.segments.back_mut() {
@@ -80,6 +86,14 @@ impl Usage {
         if let Some(tail) = self.segments.pop_front() {
             debug_assert_eq!(tail.live, 0, "somebody needs segment {}", tail.number);
             self.total -= tail.len;
+        }
+    }
+
+    /// Forgets the newest segment.
+    pub(super) fn drop_head(&mut self) {
+        if let Some(head) = self.segments.pop_back() {
+            self.total -= head.len;
+            self.live = self.live.saturating_sub(head.live);
         }
     }
 
