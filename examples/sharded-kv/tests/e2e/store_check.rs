@@ -36,7 +36,10 @@ fn a_data_directory_is_looked_at_and_not_touched() {
         membership: Membership::of_voters((1..=3).map(NodeId)).unwrap(),
         is_witness: false,
     };
-    store.create(&[record(1), record(2)]).unwrap();
+    let segment = dir.path().join("log/00000001.segment");
+    store.create(&[record(2)]).unwrap();
+    let written = fs::read(&segment).unwrap();
+    store.create(&[record(1)]).unwrap();
     let (code, said) = check(dir.path());
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("in use"), "{said}");
@@ -46,9 +49,8 @@ fn a_data_directory_is_looked_at_and_not_touched() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("node 3") && said.contains("whole: 2 groups"), "{said}");
 
-    let segment = dir.path().join("log/00000001.segment");
     let mut bytes = fs::read(&segment).unwrap();
-    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let last = written.iter().rposition(|byte| *byte != 0).unwrap();
     bytes[last] ^= 1;
     fs::write(&segment, &bytes).unwrap();
     for _ in 0..2 {
