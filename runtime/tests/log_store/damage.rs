@@ -219,6 +219,19 @@ fn a_newest_segment_that_the_mark_does_not_name_is_missed_by_everybody() {
     }
 }
 
+/// A mark that is longer than it was written, by a repair of the file system say.
+#[test]
+fn what_stands_behind_the_mark_is_none_of_it() {
+    let disk = closed();
+    disk.files().mark.push(0);
+    let mut files = disk.files();
+    let mut last = files.segments.last_entry().unwrap();
+    let end = last.get().len();
+    last.get_mut()[end - 1] ^= 1;
+    drop(files);
+    assert_ne!(found(&disk).findings, []);
+}
+
 #[test]
 fn a_flipped_bit_is_noticed_by_who_reads_later() {
     let disk = closed();

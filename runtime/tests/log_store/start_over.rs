@@ -322,37 +322,86 @@ fn what_a_start_over_found_whole_is_missed_if_it_rots_after_that_was_cut_short()
     }
 }
 
-/// A segment that was begun, with nothing in it, is all that says that the batch before it was durable, a record of which is
-/// damaged. It is removed.
+/// A segment that was begun, with nothing in it, is all that says that the batch before it was durable, and that nothing came
+/// behind it. A record of that batch is damaged.
 #[test]
-fn what_a_segment_that_is_removed_had_said_is_not_forgotten() {
-    let mut h = Harness::<TameDisk>::with_groups(&[1, 2]);
+fn what_a_segment_in_which_nothing_stands_says_is_not_forgotten() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2, 3]);
     h.write(&[vote(1, hard_state(9, Some(3)))]);
     let begins = h.disk().files().segments[&1].len();
     h.write(&[vote(1, hard_state(8, Some(3))), vote(2, hard_state(8, Some(3)))]);
     let disk = h.disk().clone();
+    let end = disk.files().segments[&1].len();
     disk.files().crash(|_| false);
     disk.files().steps_left = Some(1);
     h.store().write(&[append(1, vec![large(1, 5, 2_000)])]).unwrap_err();
     drop(h);
     disk.files().crash(|_| false);
     assert_eq!(disk.files().segments.len(), 2);
-    // In the record of the first group.
-    disk.files().segments.get_mut(&1).unwrap()[begins + 56 + 4 + 20] ^= 1;
-    for stop in 0.. {
+    // In the record of the first group, or of the second.
+    for (damaged, at) in [(0, begins + 56 + 4 + 20), (1, end - 1)] {
+        let disk = disk.copy();
+        disk.files().segments.get_mut(&1).unwrap()[at] ^= 1;
+        let check = |limit: &dyn Fn(&mut Files), what: &str| {
+            let disk = disk.copy();
+            limit(&mut disk.files());
+            let started = disk.open().recover();
+            disk.files().room = None;
+            disk.files().crash(|_| false);
+            let found = disk.open().recover().unwrap();
+            for (place, found) in found.groups.iter().enumerate() {
+                let forgets = found.state.forgotten.index == LogIndex(u64::MAX);
+                assert_eq!(forgets, place == damaged, "{what}: {found:?}");
+                assert!(!forgets || found.state.hard_state.term > Term(9), "{what}: {found:?}");
+            }
+            started
+        };
+        let mut stop = 0;
+        while check(&|files| files.steps_left = Some(stop), &format!("stopped at {stop}")).is_err() {
+            stop += 1;
+        }
+        assert!(stop > 8, "{stop}");
+        for more in [0, 32, 100] {
+            let full = check(
+                &|files| files.room = Some(files.bytes() + more),
+                &format!("room for {more}"),
+            );
+            assert!(matches!(full, Err(StoreError::Full { .. })));
+        }
+    }
+}
+
+/// A segment in which nothing stands is all that says that batches before it are lost, which the mark on disk does not name. Once
+/// that was noticed, the segment is lost, too.
+#[test]
+fn what_a_lost_segment_had_said_is_not_forgotten() {
+    let mut h = Harness::<TameDisk>::with_groups(&[1, 2]);
+    h.write(&[vote(1, hard_state(9, Some(3)))]);
+    h.disk().files().crash(|_| false);
+    let begins = h.disk().files().segments[&1].len();
+    h.write(&[vote(2, hard_state(8, Some(3)))]);
+    h.write(&[vote(1, hard_state(9, Some(3)))]);
+    let disk = h.disk().clone();
+    // The end of the segment is durable.
+    disk.files().steps_left = Some(3);
+    h.store().write(&[append(1, vec![large(1, 5, 2_000)])]).unwrap_err();
+    drop(h);
+    disk.files().crash(|_| false);
+    assert_eq!(disk.files().segments.len(), 2);
+    disk.files().segments.get_mut(&1).unwrap()[begins..].fill(0);
+    for stop in 4.. {
         let disk = disk.copy();
         disk.files().steps_left = Some(stop);
         let started = disk.open().recover();
         disk.files().crash(|_| false);
-        let found = disk.open().recover().unwrap();
-        let terms: Vec<Term> = found.groups.iter().map(|found| found.state.hard_state.term).collect();
-        assert!(
-            terms[0] > Term(9) && terms[1] >= Term(8),
-            "stopped at {stop}: {found:?}"
-        );
         if started.is_ok() {
             assert!(stop > 8, "{stop}");
             break;
+        }
+        disk.files().segments.remove(&2);
+        let found = disk.open().recover().unwrap();
+        for group in &found.groups {
+            assert!(group.state.hard_state.term > Term(9), "stopped at {stop}: {group:?}");
         }
     }
 }

@@ -340,7 +340,11 @@ impl<D: Disk> Journal<D> {
     /// missing. What was found is to be confirmed before: the segment says how many batches came before it, and one that is
     /// missed there is missed for ever.
     pub(super) fn begin_after(&mut self, survey: &Survey) -> Result<(), StoreError> {
-        self.next = survey.beyond;
+        // A stray one stays: it says that nothing else came before it. So there is one number more.
+        self.next = Link {
+            number: survey.beyond.number.saturating_add(u64::from(survey.stray.is_some())),
+            ..survey.beyond
+        };
         let number = self.create_after(survey.newest, self.next)?;
         self.usage.begin_beyond(number, SEGMENT_HEADER as u64);
         // One of which nothing is left is what says that something was lost.

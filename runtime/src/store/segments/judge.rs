@@ -93,15 +93,14 @@ impl<D: Disk> SegmentLogStore<D> {
 
     fn make_good(&mut self, survey: &Survey, anew: &BTreeSet<GroupId>) -> Result<(), StoreError> {
         self.journal.confirm(survey)?;
-        // It may have been all that said that the batch before it was durable: the mark says so now.
+        if !survey.findings.is_empty() || !anew.is_empty() {
+            return self.start_over(survey, anew);
+        }
         if let Some(stray) = survey.stray {
             let removed = self.journal.disk.remove(stray);
             removed.map_err(|e| self.journal.failed("remove", stray, e))?;
         }
-        if survey.findings.is_empty() && anew.is_empty() {
-            return Ok(());
-        }
-        self.start_over(survey, anew)
+        Ok(())
     }
 
     /// Reads all that is there. Returns what was found, and the groups that go on from something else than what their

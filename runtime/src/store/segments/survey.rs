@@ -47,12 +47,10 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// What the mark has to say from now on.
+    /// What the mark has to say from now on: it names what is lost behind the last batch, too.
     pub(super) fn mark(&self) -> Mark {
-        let named = self.mark.map_or(0, |mark| mark.number);
-        let last = self.last.as_ref().map_or(0, |last| last.number);
         Mark {
-            number: named.max(last),
+            number: self.beyond.number.saturating_sub(2),
             totals: self.totals.unwrap_or(Totals {
                 term_max: 0,
                 groups: Totals::UNKNOWN,
@@ -411,10 +409,13 @@ impl<D: Disk> Journal<D> {
     fn cover(&self, progress: &mut Progress, is_open: bool) {
         let survey = &mut progress.survey;
         let last = survey.last.as_ref().map_or(0, |last| last.number);
-        if let Some(mark) = survey.mark {
-            survey.totals = survey.totals.map(|totals| totals.max(mark.totals));
-        } else if is_open || last < progress.lost_through {
-            survey.totals = None;
+        let is_uncovered = is_open || last < progress.lost_through;
+        match survey.mark {
+            Some(mark) => survey.totals = survey.totals.map(|totals| totals.max(mark.totals)),
+            None if is_uncovered => survey.totals = None,
+            None => {}
+        }
+        if is_uncovered && !survey.totals.is_some_and(|totals| totals.are_known()) {
             let newest = survey.newest;
             let what = "nothing says what was lost before it".to_owned();
             self.find(progress, newest, None, what);
