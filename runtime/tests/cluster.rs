@@ -80,12 +80,19 @@ async fn what_is_proposed_is_applied_by_every_replica_in_the_same_order() {
         assert_eq!(proposal.await, Ok(n + 1), "the response is that of its own command");
     }
     let expected: Vec<String> = (0..500).map(|n| n.to_string()).collect();
-    assert_eq!(leader.read((), Consistency::Linearizable).await, Ok(expected));
+    assert_eq!(leader.read((), Consistency::Linearizable).await.as_ref(), Ok(&expected));
     let applied = leader.status().applied;
-    eventually("all replicas applied the same", || {
+    eventually("all replicas applied all of it", || {
         replicas.iter().all(|replica| replica.status().applied == applied)
     })
     .await;
+    for replica in &replicas {
+        assert_eq!(
+            replica.read((), Consistency::Stale).await.as_ref(),
+            Ok(&expected),
+            "{replica:?}"
+        );
+    }
     cluster.stop_all().await;
 }
 

@@ -17,7 +17,8 @@ pub(crate) struct Reads {
     ready: Vec<(LogIndex, Batch)>,
     /// The last entry of the log that this life began with. Once it is applied, or an entry of a later term
     /// is, so is all of that log that was ever committed: terms don't fall along a log, so the rest of it
-    /// was replaced. `None` once that is so.
+    /// was replaced. One that began with nothing may have lost all, with its disk: it waits until anything is applied.
+    /// `None` once that is so.
     replaying: Option<LogId>,
     /// Reads of the state as it is, until the log is replayed.
     held: Vec<Batch>,
@@ -89,8 +90,9 @@ impl Reads {
         machine: &dyn Any,
         mut is_time: impl FnMut() -> bool,
     ) -> bool {
+        let is_replayed = |last: &mut LogId| applied.index >= last.index || applied.term > last.term;
         self.replaying
-            .take_if(|last| applied.index >= last.index || applied.term > last.term);
+            .take_if(|last| applied.index > LogIndex::ZERO && is_replayed(last));
         let is_applied = |index: &LogIndex| is_all && *index <= applied.index;
         let mut is_time_left = true;
         for is_of_held in [self.is_held_first, !self.is_held_first] {

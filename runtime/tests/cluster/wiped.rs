@@ -5,8 +5,8 @@ use super::support::{Journal, change, eventually, propose, read, slot};
 use super::yard::quick;
 use raftyard::store::{LogStore, SegmentLogStore, StoreError, StoreIdentity, check};
 use raftyard::{
-    Group, GroupId, GroupOptions, HandshakeCounts, MembershipChange, MemoryNetwork, NodeId, OpenError, RaftHost,
-    RoleKind,
+    Consistency, Group, GroupId, GroupOptions, HandshakeCounts, MembershipChange, MemoryNetwork, NodeId, OpenError,
+    RaftHost, ReadError, RoleKind,
 };
 use std::fs;
 use std::path::PathBuf;
@@ -126,7 +126,11 @@ async fn a_wiped_node_does_not_elect_under_its_old_id_and_a_new_one_takes_its_pl
     // Two of three members: one that never had what was acknowledged, and one that has forgotten it.
     nodes.open(2).await;
     nodes.open(3).await;
-    nodes.refuse(3, 2).await;
+    let wiped = nodes.replicas(&[2]);
+    // Nor does it show the state that it has: none.
+    let (_, stale) = tokio::join!(nodes.refuse(3, 2), wiped[0].read((), Consistency::Stale));
+    assert_eq!(stale, Err(ReadError::TimedOut));
+    drop(wiped);
 
     nodes.open(1).await;
     let lines = ["before", "acknowledged"];
