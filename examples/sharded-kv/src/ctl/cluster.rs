@@ -115,17 +115,7 @@ impl<'a> Cluster<'a> {
             }
         }
         for (group, replicas) in survey.groups() {
-            let newest = replicas.iter().max_by_key(|replica| {
-                let of = ["incarnation", "term", "commit"].map(|name| replica.number(name));
-                (replica.leads(), of)
-            });
-            let Some(line) = newest.map(|replica| &replica.fields) else {
-                continue;
-            };
-            let standing = ["leader", "term", "last", "commit", "applied"];
-            let shown = standing.iter().chain(&ROLES).chain(&["progress"]);
-            let fields = shown.filter_map(|name| line.get(*name).map(|value| format!("{name}={value}")));
-            say(&format!("group {group} {}", fields.collect::<Vec<_>>().join(" ")));
+            say(&format!("group {group} {}", standing(replicas)));
         }
     }
 
@@ -201,6 +191,28 @@ impl<'a> Cluster<'a> {
     }
 }
 
+/// How a group stands, as its newest replica says, and which nodes' replicas are of no use to it.
+fn standing(replicas: &[Replica]) -> String {
+    let newest = replicas.iter().max_by_key(|replica| {
+        let of = ["incarnation", "term", "commit"].map(|name| replica.number(name));
+        (replica.leads(), of)
+    });
+    let said = |name: &str| {
+        let value = newest?.fields.get(name)?;
+        Some(format!("{name}={value}"))
+    };
+    let in_state = |state: &str| {
+        let there = replicas.iter().filter(|replica| replica.state() == state);
+        let nodes: Vec<String> = there.map(|replica| replica.node.to_string()).collect();
+        (!nodes.is_empty()).then(|| format!("{state}={}", nodes.join(",")))
+    };
+    let names = ["leader", "term", "last", "commit", "applied"];
+    let fields = names.iter().chain(&ROLES).filter_map(|name| said(name));
+    let useless = ["damaged", "stopped"].iter().filter_map(|state| in_state(state));
+    let fields: Vec<String> = fields.chain(useless).chain(said("progress")).collect();
+    fields.join(" ")
+}
+
 /// Whether `membership`, as `voters=1,2 learners=3`, says anything of `node`.
 fn names(membership: &str, node: u64) -> bool {
     let lists = membership.split(' ').filter_map(|field| field.split_once('='));
@@ -211,6 +223,27 @@ fn names(membership: &str, node: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_stands_as_its_leader_says_and_shows_which_replicas_are_of_no_use() {
+        let said = [
+            (1, "state=running leader=1 term=3 commit=9 progress=2:9:probing"),
+            (2, "state=damaged leader=1 term=3 commit=4"),
+            (3, "state=running leader=0 term=4 commit=2"),
+            (4, "state=stopped leader=0 term=1 commit=2"),
+            (5, "state=stopped leader=0 term=1 commit=2"),
+        ];
+        let replicas = said.map(|(node, line)| {
+            let fields = line.split(' ').filter_map(|field| field.split_once('='));
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let fields = fields.collect();
+            Replica { node, fields }
+        });
+        let all = "leader=1 term=3 commit=9 damaged=2 stopped=4,5 progress=2:9:probing";
+        assert_eq!(standing(&replicas), all);
+        let whole = "leader=1 term=3 commit=9 progress=2:9:probing";
+        assert_eq!(standing(&replicas[..1]), whole);
+    }
 
     #[test]
     fn who_is_named_in_whatever_role_belongs_to_a_group() {

@@ -46,7 +46,12 @@ impl Replica {
 
     /// Whether it runs and lacks nothing of what it acknowledged.
     pub(super) fn is_whole(&self) -> bool {
-        self.fields.get("state").is_some_and(|state| state == "running")
+        self.state() == "running"
+    }
+
+    /// `running`, `damaged` or `stopped`.
+    pub(super) fn state(&self) -> &str {
+        self.fields.get("state").map_or("", String::as_str)
     }
 
     /// Whether it knows nothing yet, and waits to be added.
