@@ -31,6 +31,8 @@ pub(crate) struct Files {
     pub(crate) room: Option<u64>,
     /// Whether no sync succeeds, for want of room.
     pub(crate) fails_sync: bool,
+    /// How many syncs of segments still succeed; then none does.
+    pub(crate) syncs_left: Option<u64>,
     /// How many of the next reads fail.
     pub(crate) failing_reads: u32,
     /// Whether no segment can be removed, and how often that was tried.
@@ -189,7 +191,9 @@ impl Disk for TameDisk {
         let (mut here, mut unsynced): (Vec<_>, Vec<_>) = std::mem::take(&mut files.unsynced)
             .into_iter()
             .partition(|write| write.segment == segment);
-        let synced = if files.fails_sync {
+        let fails = files.fails_sync || files.syncs_left == Some(0);
+        files.syncs_left = files.syncs_left.map(|left| left.saturating_sub(1));
+        let synced = if fails {
             here.iter_mut().for_each(|write| write.is_given_up = true);
             Err(io::ErrorKind::StorageFull.into())
         } else {

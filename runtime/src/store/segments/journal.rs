@@ -340,16 +340,32 @@ impl<D: Disk> Journal<D> {
     /// missing. What was found is to be confirmed before: the segment says how many batches came before it, and one that is
     /// missed there is missed for ever.
     pub(super) fn begin_after(&mut self, survey: &Survey) -> Result<(), StoreError> {
-        // A stray one stays: it says that nothing else came before it. So there is one number more.
-        self.next = Link {
-            number: survey.beyond.number.saturating_add(u64::from(survey.stray.is_some())),
-            ..survey.beyond
-        };
+        self.next = survey.beyond;
+        // A stray one stays: it says that nothing else came before it. So there is one number more, and its chain goes on.
+        if let Some(stray) = survey.stray {
+            self.next = Link {
+                number: survey.beyond.number.saturating_add(1),
+                chain: stray.chain,
+            };
+        }
         let number = self.create_after(survey.newest, self.next)?;
         self.usage.begin_beyond(number, SEGMENT_HEADER as u64);
         // One of which nothing is left is what says that something was lost.
         self.usage.hold_from(survey.oldest);
         Ok(())
+    }
+
+    /// Removes a segment that was not sealed off from the one before, which goes on.
+    pub(super) fn remove_stray(&mut self, stray: u32) -> Result<(), StoreError> {
+        // A seal that is torn, or rotted, stands where the next batch goes: one that is torn too could make it whole. Only the
+        // machine's memory may have it blank. It needs no room.
+        let (head, at) = self.usage.head();
+        let read = self.disk.read(head, at, BATCH_HEADER);
+        let seal = read.map_err(|e| self.failed("read", head, e))?;
+        let blanked = self.disk.rewrite(head, at, &vec![0; seal.len()]);
+        blanked.map_err(|e| self.failed("rewrite the end of", head, e))?;
+        let removed = self.disk.remove(stray);
+        removed.map_err(|e| self.failed("remove", stray, e))
     }
 
     /// Gives back the room of the segments that were begun behind what was found: they don't count, and others will be begun

@@ -96,11 +96,9 @@ impl<D: Disk> SegmentLogStore<D> {
         if !survey.findings.is_empty() || !anew.is_empty() {
             return self.start_over(survey, anew);
         }
-        if let Some(stray) = survey.stray {
-            let removed = self.journal.disk.remove(stray);
-            removed.map_err(|e| self.journal.failed("remove", stray, e))?;
-        }
-        Ok(())
+        survey
+            .stray
+            .map_or(Ok(()), |stray| self.journal.remove_stray(stray.segment))
     }
 
     /// Reads all that is there. Returns what was found, and the groups that go on from something else than what their

@@ -36,7 +36,7 @@ pub(super) struct Survey {
     pub(super) newest: u32,
     /// A segment that was created, but not sealed off from the one before: the machine stopped in between, so nothing
     /// stands in it.
-    pub(super) stray: Option<u32>,
+    pub(super) stray: Option<Stray>,
     /// None if nothing was ever written.
     pub(super) last: Option<Last>,
     /// None if it is not what was written.
@@ -63,6 +63,14 @@ impl Survey {
     pub(super) fn is_blank(&self) -> bool {
         self.last.is_none() && self.findings.is_empty()
     }
+}
+
+/// A segment that was begun in vain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stray {
+    pub(super) segment: u32,
+    /// The chain that it begins with.
+    pub(super) chain: u32,
 }
 
 /// The last batch that counts.
@@ -111,6 +119,8 @@ struct Progress {
     is_headless: bool,
     /// The last batch with records that is lost, 0 if none is.
     lost_through: u64,
+    /// The number that stands before a stray segment, if it is certain that it is a seal's, or nothing's.
+    nobodys: Option<u64>,
     /// A batch that is not whole: damaged, or torn if it is the last and was never acknowledged.
     torn: Option<Torn>,
 }
@@ -160,6 +170,7 @@ impl<D: Disk> Journal<D> {
             is_sealed: false,
             is_headless: false,
             lost_through: 0,
+            nobodys: None,
             torn: None,
         };
         let mut expected = first.min(oldest);
@@ -212,8 +223,17 @@ impl<D: Disk> Journal<D> {
         self.pass_torn(progress, visit);
         let batches = scan(self.seed, segment, &data);
         let is_empty = batches.is_empty() && segment == progress.survey.newest;
-        if is_empty && !progress.is_sealed && is_stray(progress, header) {
-            progress.survey.stray = Some(segment);
+        // It was created, but not sealed off: then the one before goes on.
+        if is_empty
+            && !progress.is_sealed
+            && let Some((next, first)) = progress.next.zip(header.map(|header| header.first))
+            && first.number == next.number.saturating_add(1)
+        {
+            let chain = first.chain;
+            progress.survey.stray = Some(Stray { segment, chain });
+            // Behind a seal something may have stood there, which was acknowledged; behind nothing it was not.
+            let is_blank = data.iter().skip(SEGMENT_HEADER).all(|byte| *byte == 0);
+            progress.nobodys = (is_blank || chain == next.chain).then_some(next.number);
             return Ok(());
         }
         self.usage.begin(segment, SEGMENT_HEADER as u64);
@@ -378,7 +398,8 @@ impl<D: Disk> Journal<D> {
         let newest = progress.survey.newest;
         progress.survey.beyond = after(next, next.number);
         self.next = next;
-        if let Some(mark) = mark.filter(|mark| mark.number >= next.number) {
+        let is_missed = |mark: &Mark| mark.number >= next.number && Some(mark.number) != progress.nobodys;
+        if let Some(mark) = mark.filter(is_missed) {
             let what = match next.number {
                 number if number == mark.number => format!("batch {number} was durable and is gone or damaged"),
                 number => format!(
@@ -448,14 +469,6 @@ fn after(next: Link, number: u64) -> Link {
 fn is_begun_without(torn: &Torn, header: Option<SegmentHeader>) -> bool {
     let behind = torn.batch.header.link.number.saturating_add(1);
     header.is_some_and(|header| header.first.number == behind)
-}
-
-/// Whether a segment in which nothing stands was created, but not sealed off: then the one before goes on.
-fn is_stray(progress: &Progress, header: Option<SegmentHeader>) -> bool {
-    let follows = |header: SegmentHeader, next: Link| header.first.number == next.number.saturating_add(1);
-    header
-        .zip(progress.next)
-        .is_some_and(|(header, next)| follows(header, next))
 }
 
 /// The batches of a segment whose headers are whole.
