@@ -21,12 +21,13 @@ impl<W: Workload> World<W> {
             groups.iter().for_each(|group| self.rest(*group, until));
             sleep(FALLING_ASLEEP).await;
         }
-        self.leave(absence);
+        // By what those say, too, who are about to leave: they may be all that know of the newest membership.
         let with_majority: Vec<GroupId> = groups
             .iter()
             .copied()
             .filter(|group| self.has_majority_without(*group, &absence.nodes))
             .collect();
+        self.leave(absence);
         let count = with_majority.len();
         let gets_on = async |group| self.written(group, 1).await;
         self.all_within_bound(&with_majority, gets_on, &format!("with {absence}"))
