@@ -3,6 +3,7 @@
 use super::support::hooked_snapshots::{Fate, HookedSnapshots, Operation};
 use super::support::hooked_store::Gate;
 use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
+use bytes::Bytes;
 use raftyard::store::SnapshotStore;
 use raftyard::{Compaction, CreateGroupError, Group, GroupId, NodeId, RaftHost, Replicated, SnapshotError};
 use std::cmp::Ordering::{Equal, Greater, Less};
@@ -62,6 +63,21 @@ pub async fn compacted(cluster: &Cluster, away: NodeId, index: u64) {
         cluster.ids().iter().filter(|id| **id != away).all(is_compacted)
     })
     .await;
+}
+
+/// The snapshots of a node and their bytes, at an instant at which it takes none.
+async fn complete_snapshots(cluster: &Cluster, id: NodeId) -> Vec<(String, Bytes)> {
+    let snapshots = &cluster.snapshots[slot(id)];
+    let mut found = Vec::new();
+    eventually("it takes no snapshot", || {
+        let names = snapshots.list().unwrap().into_iter();
+        // One that was removed in between can't be read.
+        let read = names.map(|name| snapshots.read(&name, 0, usize::MAX).map(|bytes| (name, bytes)));
+        found = read.filter_map(Result::ok).collect();
+        !found.is_empty() && found.iter().all(|(name, _)| name.ends_with(".snapshot"))
+    })
+    .await;
+    found
 }
 
 pub fn applied_by_leader<S: Replicated>(replicas: &[Group<S>]) -> u64 {
@@ -201,9 +217,7 @@ async fn a_snapshot_after_a_restart_is_received_again_and_damage_in_what_was_rec
     // once damaged.
     let mut store = cluster.snapshots[slot(away)].clone();
     for other in cluster.ids().into_iter().filter(|id| *id != away) {
-        let snapshots = &cluster.snapshots[slot(other)];
-        for name in snapshots.list().unwrap() {
-            let bytes = snapshots.read(&name, 0, usize::MAX).unwrap();
+        for (name, bytes) in complete_snapshots(&cluster, other).await {
             let (body, crc) = bytes.split_at(bytes.len() - 4);
             let crc = u32::from_le_bytes(crc.try_into().unwrap());
             let mut half = body[..body.len() / 2].to_vec();
