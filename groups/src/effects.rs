@@ -215,7 +215,7 @@ pub struct Load {
 pub enum LoadPurpose {
     /// To be sent to a peer that is behind what memory holds.
     Peer(NodeId),
-    /// To be applied: they were committed before a restart.
+    /// To be applied: they are committed, and not in memory any more, or not since a restart.
     Apply,
 }
 
@@ -280,6 +280,6 @@ pub enum TransferRefusal {
     NotVoter,
     /// Another transfer is under way.
     Busy,
-    /// None was named, and no voter was heard of lately.
+    /// None was named, and this replica does not lead, or heard of no voter lately.
     NoSuccessor,
 }

@@ -21,7 +21,8 @@ pub struct Message {
     /// The node that hosts the receiving replica.
     pub to: NodeId,
     /// The sender's term, but for [`Prompt::PreVote`] (the term it would campaign in) and the grant of
-    /// one ([`Prompt::PreVoteReply`]: that same term back), and for [`Prompt::Resigned`] and its answer.
+    /// one ([`Prompt::PreVoteReply`]: that same term back), for [`Prompt::Resigned`] and its answer, and for a heartbeat reply that
+    /// nobody asked for (the term that was promised in).
     pub term: Term,
     /// What it says.
     pub body: Body,

@@ -75,7 +75,7 @@ impl<S: Replicated> Client<S> {
     ///
     /// A refusal that asking again won't change, or, once the deadline has passed, the last refusal if no attempt
     /// can have been applied, and otherwise [`ProposeError::OutcomeUnknown`] with the request's name. If there is no
-    /// session by then the command was not proposed: [`ProposeError::NotLeader`]. Once all nodes are shut down
+    /// session by then the command was not proposed: the last refusal, or [`ProposeError::NotLeader`]. Once all nodes are shut down
     /// [`ProposeError::Closed`], or [`ProposeError::OutcomeUnknown`], comes at once.
     /// [`ProposeError::SessionExpired`] if the session expired while an attempt was under way, or, up to the deadline, each
     /// that was opened did before its first command.
@@ -119,7 +119,8 @@ impl<S: Replicated> Client<S> {
     ///
     /// # Errors
     ///
-    /// The last refusal or unknown outcome, once the deadline has passed.
+    /// A refusal that asking again won't change, or, once the deadline has passed, the last refusal or unknown outcome.
+    /// [`ProposeError::Closed`] at once when all nodes are shut down.
     pub async fn resolve(&self, request: RequestId) -> Result<Resolution<S::Response>, ProposeError> {
         let end = after(self.deadline);
         let (outcome, _) = self.ask(end, |replica| replica.resolve(request)).await;

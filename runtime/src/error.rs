@@ -40,17 +40,17 @@ pub enum ProposeError {
     /// The command could not be serialised. **Not applied.**
     #[error("the command can't be serialised: {0}")]
     Unserialisable(String),
-    /// Another leader's entry took its place in the log. **Not applied, and it never will be**: safe to retry.
+    /// Another leader's entry took its place in the log, or its session was gone. **Not applied, and it never will be**: safe to retry.
     #[error("dropped by a change of leader; it was not applied")]
     Dropped,
-    /// The group's replica here is gone, or the node shuts down, and the proposal was never queued. **Not applied.**
+    /// The group's replica here is gone, or the node shuts down, and the replica never saw the proposal. **Not applied.**
     #[error("the group is closed on this node")]
     Closed,
     /// This replica stopped for good before it saw the command. **Not applied**: go to another node.
     #[error("this replica is in quarantine: {0}")]
     Quarantined(QuarantineReason),
     /// No answer in time, or the replica stopped while it waited. **It may have been applied, or may yet be.**
-    /// [`Group::resolve`](crate::Group::resolve) settles it at any node.
+    /// [`Group::resolve`](crate::Group::resolve) settles it where it has a name, at whichever node leads.
     #[error("outcome unknown: the command may or may not be applied{}", request_text(*.request))]
     OutcomeUnknown {
         /// Its name; `None` if it has none, because it was proposed plainly, or because the replica ended before
@@ -148,8 +148,8 @@ pub enum TransferError {
         /// Who does, as far as known.
         leader: Option<NodeId>,
     },
-    /// The target is no voter of the group.
-    #[error("{0} is no voter of the group")]
+    /// The target is no voter of the group, or a witness.
+    #[error("{0} is no voter of the group that may lead")]
     NotVoter(NodeId),
     /// Another transfer is under way.
     #[error("another transfer is under way")]
@@ -191,7 +191,7 @@ pub enum ChangeError {
     /// The membership that was asked for can't be. **Not tried.**
     #[error(transparent)]
     Invalid(#[from] MembershipError),
-    /// The node to come in is no peer of the leader's, which could never reach it. **Not tried.**
+    /// The node to come in is no peer of this node, which could never reach it if it leads. **Not tried.**
     #[error("{0} is no peer of this node")]
     UnknownPeer(NodeId),
     /// Somebody had it given up while its nodes caught up. **Not made, and it never will be.**
@@ -322,7 +322,7 @@ pub enum RebuildGroupError {
     /// more.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The store failed, or refused. The replica does not run any more; whether it was rebuilt is unknown,
+    /// The store failed, or refused. The replica may not run any more; whether it was rebuilt is unknown,
     /// unless the store says that nothing was written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -348,7 +348,8 @@ pub enum ExportError {
     /// applied: try again, or at another replica.
     #[error("the state is being replaced by a snapshot, or its log repaired")]
     Restoring,
-    /// The file can't be written, or the state can't be serialised. A file that was there before is as it was.
+    /// The file can't be written, or the state can't be serialised. A file that was there before is as
+    /// it was, or the new one, complete, stands in its place and may not be durable.
     #[error(transparent)]
     Failed(#[from] SnapshotError),
 }
@@ -375,7 +376,7 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateGroupError {
-    /// It runs here already.
+    /// It runs here already, or is being created, destroyed or rebuilt; of an import: it is on this node's disk.
     #[error("{0} runs on this node already")]
     Exists(GroupId),
     /// This node is not one of its members.
@@ -425,7 +426,7 @@ pub enum CreateGroupError {
         next: Incarnation,
     },
     /// The disk holds a witness of the group where another replica was asked for, or the other way round: one never
-    /// becomes the other.
+    /// becomes the other. Or the options name this node as a witness and the call does not, or the other way round.
     #[error("the replica of {0} on this node is, or is not, a witness")]
     OtherKind(GroupId),
     /// The members can't form a group.

@@ -42,7 +42,7 @@ pub enum Consistency {
     /// and it may go back from one replica to the next. But it does not go back at one replica, restarts
     /// included: after a start it waits until everything in the replica's log that was ever committed is
     /// applied again. How far that is only a leader can say, so a read that comes before one is heard waits for
-    /// it, and times out without. One exception: an entry that a majority holds is applied whether or not it is
+    /// it, and times out without; so does one at a replica to which nothing was ever applied. One exception: an entry that a majority holds is applied whether or not it is
     /// durable here; if the machine loses power before it is, it is missing until the leader has sent it again.
     Stale,
 }
@@ -241,7 +241,8 @@ impl<S: Replicated> Group<S> {
     ///
     /// # Errors
     ///
-    /// As [`Group::propose`]; about the request nothing is known then.
+    /// As [`Group::propose`], and [`ProposeError::SessionFull`]. About the request nothing is known then, but after
+    /// [`ProposeError::UndecodableResponse`]: it was applied.
     pub fn resolve(
         &self,
         request: RequestId,
@@ -389,7 +390,8 @@ impl<S: Replicated> Group<S> {
     /// effect is in it. At a follower that is behind the leader; what was acknowledged before a linearizable read of
     /// this replica is in an export that follows the read.
     ///
-    /// The file is complete and durable, or what was there before is as it was; beside it a file of the same name
+    /// The file is complete and durable; after an error what was there before is as it was, or the new one, complete, stands in
+    /// its place and may not be durable. Beside it a file of the same name
     /// with `.new` appended may be left by a crash.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ impl<S: Replicated> Group<S> {
     ///
     /// A node that comes in needs a replica that waits for it, [`RaftHost::join_group`](crate::RaftHost::join_group),
     /// and all members need its address, [`RaftHost::set_peer`](crate::RaftHost::set_peer). To ask for what is
-    /// already so is answered at once.
+    /// already so is answered once an entry that says it again is committed.
     ///
     /// # Errors
     ///

@@ -46,7 +46,8 @@ pub(crate) struct Counters {
 /// What a node did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostMetrics {
-    /// Batches made durable, one fsync each; for a later term or a new group there is a second one, of the mark.
+    /// Batches of what groups wrote made durable, one fsync each, and for a later term a second one, of the mark. Creating and
+    /// destroying groups is not counted.
     pub fsyncs: u64,
     /// Log entries in them.
     pub entries_written: u64,
@@ -56,7 +57,7 @@ pub struct HostMetrics {
     pub turns_shared: u64,
     /// The same of batches made durable.
     pub flushes_shared: u64,
-    /// Commands applied.
+    /// Entries applied that hold a command, or are about sessions.
     pub commands_applied: u64,
     /// Bytes of their entries, as they count in the log.
     pub bytes_applied: u64,
@@ -69,9 +70,9 @@ pub struct HostMetrics {
     pub ticks: u64,
     /// Times that a moment came that a group had waited for.
     pub timers: u64,
-    /// Groups that had something to do in them: a group that sleeps has nothing.
+    /// Groups that had something to do in a turn of their worker, turn by turn: a group that sleeps has nothing.
     pub group_turns: u64,
-    /// Times that a replica asked the others whether they would elect it.
+    /// Times that a replica wanted to campaign: one that is damaged asks nobody, and is counted.
     pub campaigns: u64,
     /// Sessions that this node granted to others and that ended: each a node that was lost, or seemed to be.
     pub sessions_ended: u64,
@@ -102,7 +103,8 @@ pub struct HostMetrics {
     pub snapshot_bytes_sent: u64,
     /// Snapshots from peers that took the place of a log here.
     pub snapshots_installed: u64,
-    /// Replicas that had lost something when they were opened: they neither vote nor lead before they are repaired.
+    /// Replicas that had lost something when they were opened: until they are
+    /// repaired they neither lead nor vote for who lacks it, too.
     pub replicas_damaged: u64,
     /// Those of them that hold again all that they may have acknowledged.
     pub replicas_repaired: u64,

@@ -2,7 +2,8 @@
 
 use raftyard_groups::LogId;
 
-/// Why a replica stopped for good, although its node lives: it neither answers nor sends, as if it had crashed.
+/// Why a replica stopped for good, although its node lives: it neither answers nor sends, as if it had crashed; but its
+/// worker says for it that it does not lead.
 /// [`RaftHost::destroy_group`](crate::RaftHost::destroy_group) removes it, and a restart of the node tries once more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -27,7 +28,7 @@ pub enum QuarantineReason {
         /// What is wrong.
         error: String,
     },
-    /// The state machine panicked when a view of it was taken, for a snapshot or an export.
+    /// The state machine panicked when a view of it was taken, for a snapshot or an export, or in the call of `sync`.
     #[error("the state machine panicked when a snapshot was taken")]
     SnapshotPanicked,
     /// A state machine that keeps its state on disk could not write it, make it durable, show it or take a leader's
@@ -49,7 +50,7 @@ pub enum QuarantineReason {
     /// commands that the group counts on, or its state machine would.
     #[error("its group takes it for a witness, and it is none, or the other way round")]
     OtherKind,
-    /// A fault of this program.
+    /// A fault of this program, or the state machine panicked in the call of `restorer`.
     #[error("its turn panicked")]
     TurnPanicked,
 }

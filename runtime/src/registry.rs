@@ -131,7 +131,7 @@ pub enum ReplicaState {
     Running,
     /// It stopped for good.
     Quarantined(QuarantineReason),
-    /// It was destroyed, or rebuilt as another incarnation: this handle is of no more use.
+    /// It was ended to be destroyed, or rebuilt as another incarnation: this handle is of no more use.
     Destroyed,
 }
 

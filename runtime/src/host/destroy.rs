@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 impl RaftHost {
     /// Removes this node's replica of a group, whether it runs or is only on disk: its log, its snapshots, and what
     /// it holds in memory. Handles are closed; proposals that were not decided are answered
-    /// [`ProposeError::OutcomeUnknown`](crate::ProposeError::OutcomeUnknown). What is left is a durable tombstone of
+    /// [`ProposeError::OutcomeUnknown`](crate::ProposeError::OutcomeUnknown), those that the replica did not see yet
+    /// [`ProposeError::Closed`](crate::ProposeError::Closed). What is left is a durable tombstone of
     /// some dozen bytes, so that this life of the group never comes back. To destroy what is destroyed does nothing.
     ///
     /// The other members' replicas are not told. As long as they are a quorum they go on without this one, and it can't

@@ -29,7 +29,8 @@ impl RaftHost {
     /// # Errors
     ///
     /// [`CreateGroupError`]; of the file it says [`SnapshotError`](crate::SnapshotError). If nothing is said of the
-    /// store or the node, nothing was noted.
+    /// store or the node, nothing was noted, unless the snapshot could not be read back or restored from: then
+    /// [`create_group`](Self::create_group) opens the group once it can.
     pub async fn import_group<S: StateMachine>(
         &self,
         group: GroupId,

@@ -20,8 +20,9 @@ pub(super) struct OfThisRun {
 }
 
 impl GroupOptions {
-    /// Which life of the group this is. By default the one after the last that was destroyed on this node, the first
-    /// if none was.
+    /// Which life of the group this is. By default that of the replica on disk; without one, for a group that is created
+    /// the one after the last that was destroyed on this node, for one that is joined that one itself; the first if none
+    /// was destroyed.
     ///
     /// Replicas of different incarnations never hear each other, so all members have to agree. They do by themselves
     /// if the group was destroyed on all of them equally often. If not, take the greatest

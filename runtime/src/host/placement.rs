@@ -16,7 +16,8 @@ pub enum Placement {
     /// Each worker, the storage, the snapshots and the transport on a thread of its own; a single worker on the transport's.
     Threads,
     /// All on the thread that opens the node, which must run a tokio `LocalSet` (as an actix system does). Groups
-    /// have to be destroyed, rebuilt and imported from that thread too.
+    /// have to be destroyed, rebuilt and imported, and peers set and removed, from that thread too, and to shut the node down
+    /// or use a [`Client`](crate::Client) takes a tokio runtime.
     Here,
 }
 

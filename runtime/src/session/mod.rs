@@ -38,7 +38,8 @@ pub struct SessionLimits {
     pub sessions_max: u64,
     /// Requests of one session whose answers are remembered; what is more is refused. At least 2.
     pub responses_max: u64,
-    /// Bytes of answers that a group remembers, all sessions together; beyond it the session that was not
+    /// Bytes of answers that a group remembers, all sessions together: each counts 24, and one of more than 22 bytes its length,
+    /// too. Beyond it the session that was not
     /// used for longest expires, and if it is the only one, its next command is refused. At least 1.
     pub bytes_max: u64,
 }

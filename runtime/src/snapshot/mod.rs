@@ -42,7 +42,8 @@ use std::sync::Arc;
 /// When logs are compacted, and how fast snapshots are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compaction {
-    /// A group takes a snapshot once it applied this many entries since the last one.
+    /// A group takes a snapshot once it applied this many entries since the last one; while a peer is sent one, and until it has
+    /// caught up, eight times as many, or bytes.
     pub entries: u64,
     /// Or once these entries have this many bytes. A state whose snapshot is larger than this waits, in both cases,
     /// until they have as many bytes as that snapshot; a state on disk, which has none, only while a peer is sent one and

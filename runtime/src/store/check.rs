@@ -20,7 +20,8 @@ pub struct StoreCheck {
     pub contents: StoreContents,
     /// What keeps the node from starting.
     pub refusals: Vec<Finding>,
-    /// Snapshots that can't be used. Their groups are repaired by their peers, if they need them.
+    /// Snapshots that can't be used. Their groups are repaired by their peers, if they need them and have others that hold the
+    /// state; else they can't be opened.
     pub snapshots: Vec<Finding>,
 }
 

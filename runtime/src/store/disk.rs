@@ -48,12 +48,12 @@ pub trait Disk: Send + 'static {
     /// Any [`io::Error`]; it is not to be tried again.
     fn sync(&mut self, segment: u32) -> io::Result<()>;
 
-    /// Writes once more what stands at `at`, and makes it durable: also if a sync of it failed before, after which a
+    /// Writes once more what stands at `at`, or zeros in its place, and makes it durable: also if a sync of it failed before, after which a
     /// machine may take it for durable until it is written again.
     ///
     /// # Errors
     ///
-    /// Any [`io::Error`]. What is there is the same, as durable as before or more.
+    /// Any [`io::Error`]. What is there is what was there or what was to be written, any part of it, as durable as before or more.
     fn rewrite(&mut self, segment: u32, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.write(segment, at, bytes)?;
         self.sync(segment)
@@ -73,7 +73,7 @@ pub trait Disk: Send + 'static {
     /// Any [`io::Error`].
     fn len(&self, segment: u32) -> io::Result<u64>;
 
-    /// Removes a segment, durably.
+    /// Removes a segment, durably. What was not, because that failed or was cut short, is when the disk is opened again.
     ///
     /// # Errors
     ///

@@ -76,8 +76,8 @@ pub trait LogStore: Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] with [`Refusal::Exists`] if it was noted before, or [`Refusal::Destroyed`] if
-    /// there is a tombstone of a later incarnation; [`StoreError::Full`]: nothing was written. After any other [`StoreError`],
+    /// [`StoreError::Refused`] with [`Refusal::Exists`] if it was noted before, [`Refusal::Destroyed`] if
+    /// there is a tombstone of a later incarnation, or [`Refusal::MayBeLost`]; [`StoreError::Full`]: nothing was written. After any other [`StoreError`],
     /// whether the note was taken is unknown and every later write fails with [`StoreError::Poisoned`].
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
 
@@ -97,7 +97,7 @@ pub trait LogStore: Send + 'static {
     /// # Errors
     ///
     /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`] or [`Refusal::TwiceInBatch`], or
-    /// [`StoreError::Corrupt`] if a hard state can't be read, or [`StoreError::Full`]: nothing was written. After any other
+    /// [`StoreError::Full`]: nothing was written. After any other
     /// [`StoreError`], whether they are gone is unknown and every later write fails with
     /// [`StoreError::Poisoned`].
     fn destroy(&mut self, groups: &[GroupId]) -> Result<Vec<Tombstone>, StoreError>;
@@ -110,7 +110,7 @@ pub trait LogStore: Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], or [`Refusal::NotLater`] if the incarnation is
+    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], [`Refusal::LogTooLong`], or [`Refusal::NotLater`] if the incarnation is
     /// not later than the group's, or [`StoreError::Corrupt`], [`StoreError::Unread`] or [`StoreError::Full`]: nothing was
     /// written. After any other [`StoreError`], whether it is done is unknown and every later write fails with
     /// [`StoreError::Poisoned`].
@@ -309,7 +309,7 @@ pub enum StoreError {
     /// Another process, or another store of this one, has the data directory open.
     #[error("{0}: in use by another process")]
     InUse(PathBuf),
-    /// The caller asked for what can't be: a fault of the program, not of the disk. Nothing was written.
+    /// The caller asked for what can't be. Nothing was written.
     #[error("{group}: {reason}")]
     Refused {
         /// Whose request.

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 /// 4 GiB in one piece; messages between nodes are far smaller.
 pub const ENTRY_BYTES_MAX: usize = 1 << 30;
 
-/// Why a request can't be. Every one is a fault of the caller.
+/// Why a request can't be. Every one is a fault of the caller, but for [`Refusal::MayBeLost`] and [`Refusal::LogTooLong`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No replica of the group was noted, or the store has not recovered yet.

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// sees: what is on its way, and what was refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupUsage {
-    /// Commands applied.
+    /// Entries applied that hold a command, or are about sessions.
     pub commands: u64,
     /// Bytes of their entries, as they count in the log.
     pub bytes: u64,
@@ -18,7 +18,8 @@ pub struct GroupUsage {
     pub bytes_in_flight: usize,
     /// Bytes of the log that was applied and not compacted, as far as this run applied it.
     pub log_bytes: u64,
-    /// Proposals and reads refused as [`Overloaded`](crate::ProposeError::Overloaded).
+    /// Calls refused as [`Overloaded`](crate::ProposeError::Overloaded) by a limit; one with many commands is one. What a
+    /// full disk refuses is not counted.
     pub refused: u64,
 }
 

@@ -127,7 +127,7 @@ pub struct HandshakeCounts {
     pub other_disk: u64,
     /// Nodes that refuse this one because it has another disk than it had.
     pub own_disk: u64,
-    /// Handshakes that took too long, or were given up for newer ones.
+    /// Handshakes that took too long, or, of TLS, were given up for newer ones.
     pub late: u64,
     /// All others.
     pub other: u64,

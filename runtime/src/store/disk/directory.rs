@@ -117,7 +117,7 @@ impl Directory {
             .open(&file);
         let mark = mark.map_err(|e| StoreError::io(format!("open {}", file.display()), e))?;
         let directory = Self::with(path, Some(mark))?;
-        // Its name, if it was not there.
+        // Its name, if it was not there; and what a start that was cut short created or removed.
         let named = directory.sync_dir();
         named.map_err(|e| StoreError::io(format!("fsync {}", path.display()), e))?;
         Ok(directory)
