@@ -1,6 +1,7 @@
 //! Nodes that start and end.
 
-use super::{Replica, World};
+use super::operator::{PATIENCE, PAUSE};
+use super::{Replica, World, within};
 use crate::error::CreateGroupError;
 use crate::host::placement::{Spot, Spots};
 use crate::host::{GroupOptions, HostBuilder, RaftHost};
@@ -18,7 +19,6 @@ use crate::sim::workload::Workload;
 use crate::store::StoreError;
 use raftyard_groups::{GroupId, Incarnation, NodeId};
 use std::sync::Arc;
-use std::time::Duration;
 
 impl<W: Workload> World<W> {
     /// Starts a node's process, and all replicas that its disk holds. Does nothing if it runs, or is to be absent.
@@ -214,14 +214,16 @@ impl<W: Workload> World<W> {
                 if let Some((host, vital)) = host.zip(vital) {
                     let options = GroupOptions::default().incarnation(Incarnation(incarnation));
                     let machine = self.machine(*id, group, incarnation);
-                    let created = host.create_group_with(group, first.clone(), options, || machine).await;
-                    match created {
-                        Ok(replica) => {
+                    let created = host.create_group_with(group, first.clone(), options, || machine);
+                    match within(PATIENCE, created).await {
+                        Some(Ok(replica)) => {
                             self.runs(*id, &vital, replica);
                             break;
                         }
-                        Err(CreateGroupError::Exists(_)) => break,
-                        Err(error) => {
+                        Some(Err(CreateGroupError::Exists(_))) => break,
+                        // It ended meanwhile.
+                        None => {}
+                        Some(Err(error)) => {
                             self.trace.line(format!("{id} can't create {group}: {error}"));
                             if self.watchman.of(*id).amiss().contains(&group) {
                                 // A life that was destroyed, which the disk forgot.
@@ -230,7 +232,7 @@ impl<W: Workload> World<W> {
                         }
                     }
                 }
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How long an operator waits for what may never come.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often an operator looks whether it can go on.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
@@ -295,16 +295,18 @@ impl<W: Workload> World<W> {
         let incarnation = self.incarnation(group);
         let options = GroupOptions::default().incarnation(Incarnation(incarnation));
         let machine = self.machine(node, group, incarnation);
-        match host.join_group(group, options, || machine).await {
-            Ok(replica) => {
+        // A node that ends meanwhile may never answer.
+        match within(PATIENCE, host.join_group(group, options, || machine)).await {
+            Some(Ok(replica)) => {
                 self.runs(node, &vital, replica);
                 true
             }
-            Err(CreateGroupError::Exists(_)) => true,
-            Err(error) => {
+            Some(Err(CreateGroupError::Exists(_))) => true,
+            Some(Err(error)) => {
                 self.trace.line(format!("{node} can't join {group}: {error}"));
                 false
             }
+            None => false,
         }
     }
 
