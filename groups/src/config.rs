@@ -109,7 +109,8 @@ pub struct Recovered {
     /// session has ended that lives when it is told of the first.
     pub promise_lost: bool,
     /// The replica was created in this life of the node, so that nothing can have been promised in an earlier one. If
-    /// not, it was found on disk, and does not vote while its node has just started ([`Sessions::may_vote`](crate::Sessions::may_vote)).
+    /// not, it was found on disk, and does not vote while its node has just started
+    /// ([`Sessions::may_vote`](crate::Sessions::may_vote)).
     pub created: bool,
 }
 

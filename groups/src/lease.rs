@@ -29,8 +29,8 @@ impl Leader {
 impl Group {
     /// Whether it leads and each quorum of the configuration in its log backs it at `now`: no leader of a later term
     /// can have been elected. Not before it committed in its term, nor while it hands over; once it told another to
-    /// campaign, never again in this term. Never without [`Tuning::lease_reads`](crate::Tuning::lease_reads). `now` is read after whatever relies on this was asked, and `sessions` are
-    /// the node's.
+    /// campaign, never again in this term. Never without [`Tuning::lease_reads`](crate::Tuning::lease_reads). `now` is read
+    /// after whatever relies on this was asked, and `sessions` are the node's.
     #[must_use]
     pub fn has_lease(&self, now: Moment, sessions: &Sessions) -> bool {
         let Role::Leader(leader) = &self.role else {

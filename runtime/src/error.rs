@@ -40,7 +40,8 @@ pub enum ProposeError {
     /// The command could not be serialised. **Not applied.**
     #[error("the command can't be serialised: {0}")]
     Unserialisable(String),
-    /// Another leader's entry took its place in the log, or its session was gone. **Not applied, and it never will be**: safe to retry.
+    /// Another leader's entry took its place in the log, or its session was gone. **Not applied, and it never will be**: safe
+    /// to retry.
     #[error("dropped by a change of leader; it was not applied")]
     Dropped,
     /// The group's replica here is gone, or the node shuts down, and the replica never saw the proposal. **Not applied.**

@@ -42,8 +42,9 @@ pub enum Consistency {
     /// and it may go back from one replica to the next. But it does not go back at one replica, restarts
     /// included: after a start it waits until everything in the replica's log that was ever committed is
     /// applied again. How far that is only a leader can say, so a read that comes before one is heard waits for
-    /// it, and times out without; so does one at a replica to which nothing was ever applied. One exception: an entry that a majority holds is applied whether or not it is
-    /// durable here; if the machine loses power before it is, it is missing until the leader has sent it again.
+    /// it, and times out without; so does one at a replica to which nothing was ever applied. One exception: an entry that a
+    /// majority holds is applied whether or not it is durable here; if the machine loses power before it is, it is missing
+    /// until the leader has sent it again.
     Stale,
 }
 

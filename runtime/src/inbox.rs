@@ -3,8 +3,8 @@
 //! A message between two threads costs about a microsecond, in a batch a fraction of that. So senders push
 //! into a list, and only the first of them wakes the owner; until the owner's turn is over nobody wakes it
 //! again. Its length is not bounded here: proposals, reads and what peers send carry a permit of a budget in
-//! bytes (`budget.rs`), what else callers ask is as much as they wait for, and what the parts of a node tell each other is bounded by how many they are, and by how much
-//! else is queued where it repeats itself (`push_over`).
+//! bytes (`budget.rs`), what else callers ask is as much as they wait for, and what the parts of a node tell each other is
+//! bounded by how many they are, and by how much else is queued where it repeats itself (`push_over`).
 
 use parking_lot::Mutex;
 use std::sync::OnceLock;

@@ -6,7 +6,8 @@ use crate::session::SessionLimits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of proposals and reads on their way, all groups together; beyond it callers are told
-    /// `Overloaded`, and `TooLarge` of what would never fit. Each counts 256 bytes beside its command. A proposal whose outcome is unknown counts as long as it may still be applied here.
+    /// `Overloaded`, and `TooLarge` of what would never fit. Each counts 256 bytes beside its command. A proposal whose
+    /// outcome is unknown counts as long as it may still be applied here.
     pub request_bytes_max: usize,
     /// The largest serialised command, in bytes.
     pub command_bytes_max: usize,

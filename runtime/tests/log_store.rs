@@ -1,6 +1,8 @@
 //! What every log store owes, checked against all; then what only the one on a disk owes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "log_store/begun_segments.rs"]
+mod begun_segments;
 #[path = "log_store/boot.rs"]
 mod boot;
 #[path = "log_store/bounded.rs"]

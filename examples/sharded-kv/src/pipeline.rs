@@ -18,7 +18,8 @@ use crate::writes::Ticket;
 /// Commands in flight per connection at most.
 const IN_FLIGHT_MAX: usize = 1024;
 
-/// Bytes of their arguments, and of replies that are known already, at most, with what it costs to hold them, unless it is a single command.
+/// Bytes of their arguments, and of replies that are known already, at most, with what it costs to hold them, unless it is a
+/// single command.
 const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a command has to do with groups.

@@ -38,7 +38,8 @@ pub(crate) struct Stranger {
     _room: OwnedSemaphorePermit,
 }
 
-/// Serves clients on `listener`, over TLS if there is `tls`, until `stop` becomes true, then lets the connections finish what they received.
+/// Serves clients on `listener`, over TLS if there is `tls`, until `stop` becomes true, then lets the connections finish what
+/// they received.
 pub(crate) async fn run(
     listener: TcpListener,
     tls: Option<Acceptor>,

@@ -138,8 +138,8 @@ impl HostBuilder {
         self
     }
 
-    /// Seeds all randomness of the node but the id of a new disk. From the operating system by default. Give each life of a node a seed
-    /// of its own: names that must not come twice are drawn from it.
+    /// Seeds all randomness of the node but the id of a new disk. From the operating system by default. Give each life of a
+    /// node a seed of its own: names that must not come twice are drawn from it.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

@@ -168,10 +168,10 @@ impl RaftHost {
     /// Starts this node's replica of a group: a new one, or the one an earlier run left on disk. Every
     /// member has to do the same, with the same members: those that the group *begins* with. Once it is there its
     /// log says who belongs to it, but this call has to name the first members still; a replica that
-    /// [joined](Self::join_group) later never knew them, and starts with any that name this node. A group that was destroyed on this node begins anew, in its
-    /// next incarnation; what to do if that is not the same on all members, [`GroupOptions`] says. `machine` makes
-    /// the state machine as it is before the first command; after a restart it is restored from the newest snapshot,
-    /// and committed commands that came after that are applied again.
+    /// [joined](Self::join_group) later never knew them, and starts with any that name this node. A group that was destroyed
+    /// on this node begins anew, in its next incarnation; what to do if that is not the same on all members, [`GroupOptions`]
+    /// says. `machine` makes the state machine as it is before the first command; after a restart it is restored from the
+    /// newest snapshot, and committed commands that came after that are applied again.
     ///
     /// # Errors
     ///

@@ -48,8 +48,8 @@ pub trait Disk: Send + 'static {
     /// Any [`io::Error`]; it is not to be tried again.
     fn sync(&mut self, segment: u32) -> io::Result<()>;
 
-    /// Writes once more what stands at `at`, or zeros in its place, and makes it durable: also if a sync of it failed before, after which a
-    /// machine may take it for durable until it is written again.
+    /// Writes once more what stands at `at`, or zeros in its place, and makes it durable: also if a sync of it failed before,
+    /// after which a machine may take it for durable until it is written again.
     ///
     /// # Errors
     ///

@@ -71,14 +71,15 @@ pub trait LogStore: Send + 'static {
 
     /// Notes new replicas, durably, before their first write: all with one fsync, or none. A group's
     /// tombstone is replaced. If that is one of the same incarnation, the replica was destroyed and comes
-    /// back; if it is uncertain ([`Tombstone::is_uncertain`]), it may be one that does: it starts a term after the one that the tombstone names, without a vote, and with the
-    /// tombstone's last entry as [`Recovered::forgotten`].
+    /// back; if it is uncertain ([`Tombstone::is_uncertain`]), it may be one that does: it starts a term after the one that
+    /// the tombstone names, without a vote, and with the tombstone's last entry as [`Recovered::forgotten`].
     ///
     /// # Errors
     ///
     /// [`StoreError::Refused`] with [`Refusal::Exists`] if it was noted before, [`Refusal::Destroyed`] if
-    /// there is a tombstone of a later incarnation, or [`Refusal::MayBeLost`]; [`StoreError::Full`]: nothing was written. After any other [`StoreError`],
-    /// whether the note was taken is unknown and every later write fails with [`StoreError::Poisoned`].
+    /// there is a tombstone of a later incarnation, or [`Refusal::MayBeLost`]; [`StoreError::Full`]: nothing was written.
+    /// After any other [`StoreError`], whether the note was taken is unknown and every later write fails with
+    /// [`StoreError::Poisoned`].
     fn create(&mut self, records: &[GroupRecord]) -> Result<(), StoreError>;
 
     /// Notes a new replica whose log begins after `base`: a snapshot of its own incarnation, which is durable
@@ -110,9 +111,9 @@ pub trait LogStore: Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], [`Refusal::LogTooLong`], or [`Refusal::NotLater`] if the incarnation is
-    /// not later than the group's, or [`StoreError::Corrupt`], [`StoreError::Unread`] or [`StoreError::Full`]: nothing was
-    /// written. After any other [`StoreError`], whether it is done is unknown and every later write fails with
+    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], [`Refusal::LogTooLong`], or [`Refusal::NotLater`] if the
+    /// incarnation is not later than the group's, or [`StoreError::Corrupt`], [`StoreError::Unread`] or [`StoreError::Full`]:
+    /// nothing was written. After any other [`StoreError`], whether it is done is unknown and every later write fails with
     /// [`StoreError::Poisoned`].
     fn rebuild(&mut self, record: &GroupRecord) -> Result<(), StoreError>;
 
@@ -122,8 +123,8 @@ pub trait LogStore: Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], or [`StoreError::Full`]: nothing was written. After any other [`StoreError`],
-    /// whether it is done is unknown and every later write fails with [`StoreError::Poisoned`].
+    /// [`StoreError::Refused`] with [`Refusal::UnknownGroup`], or [`StoreError::Full`]: nothing was written. After any other
+    /// [`StoreError`], whether it is done is unknown and every later write fails with [`StoreError::Poisoned`].
     fn forget(&mut self, group: GroupId) -> Result<RecoveredGroup, StoreError>;
 
     /// Writes all of the batch, atomically, and returns once it is durable: one fsync, whatever the number
@@ -140,7 +141,8 @@ pub trait LogStore: Send + 'static {
 
     /// Reads entries of a group's log: consecutive from `from` on, up to `through` or the end of the log,
     /// stopping before they exceed `bytes_max` (by [`Entry::size`]), but at least one if there is one.
-    /// From 0 on means from 1 on; nothing if the entry at `from` was dropped by a new base. Goes on working when the store is poisoned.
+    /// From 0 on means from 1 on; nothing if the entry at `from` was dropped by a new base. Goes on working when the store is
+    /// poisoned.
     ///
     /// # Errors
     ///

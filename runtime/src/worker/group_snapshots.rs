@@ -198,8 +198,8 @@ impl GroupActor {
     }
 
     /// The last entry that the state machine applied, and the configuration in force there. `None` while a snapshot
-    /// that holds it is being restored, or while the log has yet to get what a state on disk has applied, or if it joined and its log does not hold that configuration: soon a
-    /// newer one is applied.
+    /// that holds it is being restored, or while the log has yet to get what a state on disk has applied, or if it joined and
+    /// its log does not hold that configuration: soon a newer one is applied.
     fn applied_state(&self) -> Option<(LogId, Arc<Membership>)> {
         let index = self.core.applied();
         if index < self.ahead {

@@ -220,6 +220,15 @@ pub(crate) fn entries(first: u64, count: u64, term: u64) -> Vec<Entry> {
         .collect()
 }
 
+/// An entry whose command is that large.
+pub(crate) fn large(index: u64, term: u64, bytes: usize) -> Entry {
+    Entry {
+        index: LogIndex(index),
+        term: Term(term),
+        payload: Payload::Command(Bytes::from(vec![7; bytes])),
+    }
+}
+
 pub(crate) fn append(group: u64, entries: Vec<Entry>) -> Persist {
     Persist::new(GroupId(group), PersistSeq(1), None, entries)
 }

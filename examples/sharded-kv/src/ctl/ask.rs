@@ -80,6 +80,14 @@ pub(super) async fn ask(
     }
 }
 
+/// What a line says, as `name=value name=value`.
+pub(super) fn fields(line: &str) -> Fields {
+    let fields = line.split(' ').filter_map(|field| field.split_once('='));
+    fields
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
 /// The lines that answer `word`, a command of `RAFTYARD ADMIN` that needs no more.
 pub(super) async fn lines(dial: &Dial, address: &HostPort, word: &str) -> Result<Vec<Fields>, CtlError> {
     let odd = |reply| CtlError::Odd {
@@ -91,12 +99,7 @@ pub(super) async fn lines(dial: &Dial, address: &HostPort, word: &str) -> Result
         other => return Err(odd(other)),
     };
     let taken_apart = lines.into_iter().map(|line| match line {
-        Reply::Bulk(line) => {
-            let line = String::from_utf8_lossy(&line);
-            let fields = line.split(' ').filter_map(|field| field.split_once('='));
-            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            Ok(fields.collect())
-        }
+        Reply::Bulk(line) => Ok(fields(&String::from_utf8_lossy(&line))),
         other => Err(odd(other)),
     });
     taken_apart.collect()

@@ -223,6 +223,7 @@ fn names(membership: &str, node: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctl::ask::fields;
 
     #[test]
     fn a_group_stands_as_its_leader_says_and_shows_which_replicas_are_of_no_use() {
@@ -234,9 +235,7 @@ mod tests {
             (5, "state=stopped leader=0 term=1 commit=2"),
         ];
         let replicas = said.map(|(node, line)| {
-            let fields = line.split(' ').filter_map(|field| field.split_once('='));
-            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let fields = fields.collect();
+            let fields = fields(line);
             Replica { node, fields }
         });
         let all = "leader=1 term=3 commit=9 damaged=2 stopped=4,5 progress=2:9:probing";

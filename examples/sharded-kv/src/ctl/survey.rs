@@ -157,16 +157,12 @@ impl Survey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctl::ask::fields;
 
     /// As `node` says it, of group 1.
     fn replica(node: u64, line: &str) -> Replica {
-        let fields = format!("group=1 {line}");
-        let fields = fields.split(' ').filter_map(|field| field.split_once('='));
-        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Replica {
-            node,
-            fields: fields.collect(),
-        }
+        let fields = fields(&format!("group=1 {line}"));
+        Replica { node, fields }
     }
 
     #[test]

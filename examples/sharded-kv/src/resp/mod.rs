@@ -1,5 +1,6 @@
 //! The Redis serialization protocol, versions 2 and 3: what clients send ([`Parser`]) and what they are
-//! answered ([`Reply`]); the other way round where this node is the client ([`encode_command`], [`ReplyParser`]). Pure: no I/O, so every split of the input can be tested.
+//! answered ([`Reply`]); the other way round where this node is the client ([`encode_command`], [`ReplyParser`]). Pure: no
+//! I/O, so every split of the input can be tested.
 
 mod encode;
 mod inline;

@@ -1,4 +1,5 @@
-//! What is committed is on the disks of a quorum, and stays on each that holds it; and, in `shadow`, disks hold what they said they would.
+//! What is committed is on the disks of a quorum, and stays on each that holds it; and, in `shadow`, disks hold what they
+//! said they would.
 
 use super::Property;
 use crate::life::Life;

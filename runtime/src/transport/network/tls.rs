@@ -26,7 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 /// claims to be another one, and one that answers in the place of the one that was to be reached. Host names and
 /// addresses in certificates mean nothing here.
 ///
-/// When one of the files changes, connections that are made a second later use what it holds, if it can be used; those that are there stay.
+/// When one of the files changes, connections that are made a second later use what it holds, if it can be used; those that
+/// are there stay.
 pub struct TlsNetwork(Arc<Shared>);
 
 /// What the network and its listeners share.

@@ -1,14 +1,10 @@
 use super::*;
-use crate::ctl::ask::Fields;
+use crate::ctl::ask::fields;
 
 /// `node` and what else it says of its replica of a whole group of three, which lost its leader.
 fn replica(node: u64, said: &str) -> Replica {
     let lost = "incarnation=1 state=running leader=0 last-term=2 last=9 voters=1,2,3";
-    let mut fields = Fields::new();
-    for field in lost.split(' ').chain(said.split_whitespace()) {
-        let (name, value) = field.split_once('=').unwrap_or_default();
-        fields.insert(name.to_owned(), value.to_owned());
-    }
+    let fields = fields(&format!("{lost} {said}"));
     Replica { node, fields }
 }
 
