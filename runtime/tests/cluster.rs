@@ -66,7 +66,7 @@ mod witnesses;
 #[path = "cluster/yard.rs"]
 mod yard;
 
-use raftyard::{Consistency, GroupId, NodeId, RaftHost};
+use raftyard::{Consistency, GroupId, NodeId, ProposeError, RaftHost};
 use support::{Cluster, Journal, eventually, leader_of, propose, read};
 
 #[tokio::test]
@@ -140,9 +140,18 @@ fn handles_work_from_a_plain_thread_without_any_runtime() {
             let members = (1..=3).map(NodeId);
             replicas.push(host.create_group(GroupId(5), members, Journal::default).await.unwrap());
         }
-        let leader = replicas[0].wait_for_leader().await.unwrap();
-        let leader = replicas[support::slot(leader)].clone();
-        let proposed = std::thread::spawn(move || futures::executor::block_on(leader.propose("here".to_owned())));
+        let proposed = std::thread::spawn(move || {
+            futures::executor::block_on(async {
+                loop {
+                    let leader = replicas[0].wait_for_leader().await.unwrap();
+                    match replicas[support::slot(leader)].propose("here".to_owned()).await {
+                        // Another one leads by now.
+                        Err(ProposeError::NotLeader { .. }) => {}
+                        outcome => return outcome,
+                    }
+                }
+            })
+        });
         assert_eq!(proposed.join().unwrap(), Ok(1));
         for host in &hosts {
             host.shutdown().await;

@@ -16,7 +16,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 const ACCOUNTS: usize = 10;
 const START: u64 = 100;
 const CLIENTS: usize = 4;
-const TRANSFERS: usize = 100;
+const TRANSFERS: usize = 200;
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Bank {

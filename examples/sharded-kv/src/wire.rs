@@ -45,6 +45,7 @@ pub(crate) struct Wire {
     sent: Option<Instant>,
     read_ahead_bytes_max: usize,
     take_within: Duration,
+    linger: Duration,
 }
 
 impl Wire {
@@ -58,6 +59,7 @@ impl Wire {
             sent: None,
             read_ahead_bytes_max: READ_AHEAD_BYTES_MAX,
             take_within: TAKE_WITHIN,
+            linger: LINGER,
         }
     }
 
@@ -149,11 +151,12 @@ impl Wire {
     /// nothing lately, and sends nothing, has nothing to lose: it is not waited for.
     pub(crate) async fn close(mut self) -> io::Result<()> {
         self.flush().await?;
-        let may_lose = self.sent.is_some_and(|sent| sent.elapsed() < LINGER) || self.has_unread();
+        let may_lose = self.sent.is_some_and(|sent| sent.elapsed() < self.linger) || self.has_unread();
         self.shutdown().await?;
         if !may_lose {
             return Ok(());
         }
+        let linger = self.linger;
         let discard = async {
             while !self.ended {
                 self.input.clear();
@@ -161,7 +164,7 @@ impl Wire {
             }
             Ok(())
         };
-        timeout(LINGER, discard).await.unwrap_or(Ok(()))
+        timeout(linger, discard).await.unwrap_or(Ok(()))
     }
 
     /// Whether the socket holds input that was not taken from it. Asked of the socket itself: who waits for input may not have
@@ -174,7 +177,7 @@ impl Wire {
 
     /// With TLS there are a few bytes more, which the client may not take.
     async fn shutdown(&mut self) -> io::Result<()> {
-        timeout(LINGER, self.stream.shutdown()).await.unwrap_or(Ok(()))
+        timeout(self.linger, self.stream.shutdown()).await.unwrap_or(Ok(()))
     }
 }
 

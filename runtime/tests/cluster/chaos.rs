@@ -84,11 +84,14 @@ async fn open(cluster: &mut Cluster, id: NodeId, groups: &[Arc<Mutex<Known>>]) {
     }
 }
 
-async fn stop(cluster: &mut Cluster, id: NodeId, groups: &[Arc<Mutex<Known>>]) {
+/// Stops a node. Returns what it did.
+async fn stop(cluster: &mut Cluster, id: NodeId, groups: &[Arc<Mutex<Known>>]) -> HostMetrics {
     for known in groups {
         known.lock().replicas[super::support::slot(id)] = None;
     }
+    let did = cluster.host(id).metrics();
     cluster.stop(id).await;
+    did
 }
 
 /// Proposes and reads in turn, at any replica, until told to end.
@@ -145,8 +148,9 @@ async fn client(known: Arc<Mutex<Known>>, commands: u64, seed: u64, end: Arc<Ato
     command - commands
 }
 
-/// One mishap, and its end.
-async fn mishap(cluster: &mut Cluster, groups: &[Arc<Mutex<Known>>], random: &mut Random) {
+/// One mishap, and its end. Returns what nodes that were stopped did.
+async fn mishap(cluster: &mut Cluster, groups: &[Arc<Mutex<Known>>], random: &mut Random) -> Vec<HostMetrics> {
+    let mut did = Vec::new();
     let ids = cluster.ids();
     let id = ids[usize::try_from(random.below(NODES as u64)).expect("small")];
     let pause = Duration::from_millis(20 + random.below(300));
@@ -162,14 +166,14 @@ async fn mishap(cluster: &mut Cluster, groups: &[Arc<Mutex<Known>>], random: &mu
             }
         }
         0 | 1 => {
-            stop(cluster, id, groups).await;
+            did.push(stop(cluster, id, groups).await);
             tokio::time::sleep(pause).await;
             open(cluster, id, groups).await;
         }
         4 => {
             // Whoever leads next has to apply its log anew, while it is asked already.
             for id in ids.clone() {
-                stop(cluster, id, groups).await;
+                did.push(stop(cluster, id, groups).await);
             }
             for id in ids {
                 open(cluster, id, groups).await;
@@ -190,6 +194,7 @@ async fn mishap(cluster: &mut Cluster, groups: &[Arc<Mutex<Known>>], random: &mu
         }
     }
     tokio::time::sleep(pause).await;
+    did
 }
 
 #[tokio::test]
@@ -227,7 +232,7 @@ async fn resolve(known: &Mutex<Known>) -> usize {
     unknown.len()
 }
 
-/// Returns what the nodes did in their last lives.
+/// Returns what the nodes did.
 async fn keep_their_word(compaction: Compaction) -> HostMetrics {
     let seed = seed();
     let mut random = Random(seed);
@@ -264,8 +269,9 @@ async fn keep_their_word(compaction: Compaction) -> HostMetrics {
             clients.push(tokio::spawn(client(known.clone(), n << 32, seed, end.clone())));
         }
     }
+    let mut did = Vec::new();
     for _ in 0..MISHAPS {
-        mishap(&mut cluster, &groups, &mut random).await;
+        did.extend(mishap(&mut cluster, &groups, &mut random).await);
         let failed = clients.iter().any(tokio::task::JoinHandle::is_finished);
         if failed {
             break;
@@ -314,7 +320,7 @@ async fn keep_their_word(compaction: Compaction) -> HostMetrics {
         "of {proposed} proposals only {acknowledged} were acknowledged"
     );
     groups.iter().for_each(|known| known.lock().replicas.clear());
-    let metrics = cluster.ids().into_iter().map(|id| cluster.host(id).metrics()).sum();
+    did.extend(cluster.ids().into_iter().map(|id| cluster.host(id).metrics()));
     cluster.stop_all().await;
-    metrics
+    did.into_iter().sum()
 }

@@ -70,6 +70,11 @@ async fn without_a_quorum_for_a_session_nothing_is_proposed() {
         let error = outcome.unwrap_err();
         assert!(!error.may_have_happened() && error != ProposeError::Closed, "{error}");
     }
+    // Before its lease is over a leader answers reads.
+    eventually("nobody leads", || {
+        replicas.iter().all(|replica| replica.leader().is_none())
+    })
+    .await;
     let error = client.read(()).await.unwrap_err();
     assert_ne!(error, ReadError::Closed);
     cluster.stop_all().await;

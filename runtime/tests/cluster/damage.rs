@@ -63,9 +63,27 @@ impl OnDisks {
         change(&path, damage);
     }
 
-    async fn await_snapshots(&self, id: NodeId) {
+    /// Lets the first group's log grow, until this node has a few snapshots of it, taken or received.
+    async fn fill_with_snapshots(&self, replicas: &[Group<Journal>], id: NodeId) {
         let host = self.cluster.host(id);
-        eventually("it takes snapshots", || host.metrics().snapshots_taken > 2).await;
+        for part in 1..=3 {
+            fill(replicas, 20 * (part - 1)..20 * part).await;
+            eventually("it has one more", || {
+                let metrics = host.metrics();
+                metrics.snapshots_taken + metrics.snapshots_installed >= part as u64
+            })
+            .await;
+        }
+    }
+
+    /// Lets the first group's log grow, each entry in a batch of its own on this node's disk.
+    async fn fill_in_batches(&self, replicas: &[Group<Journal>], end: usize, id: NodeId) {
+        let host = self.cluster.host(id);
+        for line in 0..end {
+            let written = host.metrics().entries_written;
+            fill(replicas, line..line + 1).await;
+            eventually("it is written", || host.metrics().entries_written > written).await;
+        }
     }
 
     /// Flips a bit in each snapshot of a node.
@@ -166,8 +184,8 @@ async fn a_log_that_ends_too_early_is_repaired() {
 async fn a_damaged_replica_answers_no_stale_read_before_it_is_repaired() {
     let mut nodes = OnDisks::start(often()).await;
     let groups = all(&nodes).await;
-    fill(&groups[0], 0..60).await;
     let away = a_follower(&nodes.cluster, &groups[0]).await;
+    nodes.fill_with_snapshots(&groups[0], away).await;
     let stale = |replica: &Group<Journal>| {
         let replica = replica.clone();
         tokio::spawn(async move { replica.read((), Consistency::Stale).await })
@@ -176,7 +194,6 @@ async fn a_damaged_replica_answers_no_stale_read_before_it_is_repaired() {
     while stale(&groups[0][slot(away)]).await.unwrap().unwrap().len() < 60 {
         assert!(Instant::now() < deadline, "it never follows");
     }
-    nodes.await_snapshots(away).await;
     nodes.cluster.stop_all().await;
     nodes.damage_snapshots(away);
     nodes.open(away).await;
@@ -203,9 +220,8 @@ async fn a_damaged_replica_answers_no_stale_read_before_it_is_repaired() {
 async fn a_damaged_snapshot_is_replaced_by_the_peers() {
     let mut nodes = OnDisks::start(often()).await;
     let mut groups = all(&nodes).await;
-    fill(&groups[0], 0..60).await;
     let away = a_follower(&nodes.cluster, &groups[0]).await;
-    nodes.await_snapshots(away).await;
+    nodes.fill_with_snapshots(&groups[0], away).await;
     nodes.cluster.stop(away).await;
     nodes.damage_snapshots(away);
     let others = without(&groups[0], away);
@@ -220,7 +236,7 @@ async fn a_damaged_snapshot_is_replaced_by_the_peers() {
         host.metrics().replicas_repaired == 1 && !repaired.status().damaged
     })
     .await;
-    let leader = leader_of(&groups[0], &nodes.cluster.ids()).await.leader().unwrap();
+    let leader = leader_of(&groups[0], &nodes.cluster.ids()).await.node();
     let other = nodes
         .cluster
         .ids()
@@ -291,6 +307,7 @@ pub(super) async fn one_is_away() -> (Cluster, Vec<Group<Journal>>, NodeId) {
 /// The replica is created as if nothing had happened before, and nobody had to repair it.
 async fn is_whole(mut cluster: Cluster, others: Vec<Group<Journal>>, away: NodeId) {
     let back = cluster.create_on(away, 1).await;
+    eventually("it applied all", || back.status().applied >= 60).await;
     assert_eq!(cluster.host(away).metrics().replicas_damaged, 0);
     assert!(!back.status().damaged);
     let replicas = [others.as_slice(), &[back]].concat();
@@ -405,7 +422,7 @@ async fn a_state_on_disk_that_is_ahead_of_its_damaged_log_is_repaired() {
 async fn a_lost_replica_is_not_rebuilt() {
     let mut nodes = OnDisks::start(Compaction::default()).await;
     let groups = all(&nodes).await;
-    fill(&groups[0], 0..40).await;
+    nodes.fill_in_batches(&groups[0], 40, SURVIVOR).await;
     drop(groups);
     nodes.cluster.stop_all().await;
     // All states, and none of the last entries.
@@ -442,6 +459,16 @@ async fn a_damaged_replica_whose_snapshot_is_ahead_of_its_log_is_not_rebuilt() {
     fill(&groups[0], 0..60).await;
     let status = groups[0][slot(SURVIVOR)].clone();
     eventually("it applied all", || status.status().applied > 60).await;
+    // By the index in its name.
+    let is_late = |name: &String| {
+        let index = name.split('-').nth(2).and_then(|index| index.parse::<u64>().ok());
+        name.starts_with("1-") && name.ends_with(".snapshot") && index > Some(50)
+    };
+    let snapshots = &nodes.cluster.snapshots[slot(SURVIVOR)];
+    eventually("its snapshot ends late", || {
+        snapshots.list().unwrap().iter().any(is_late)
+    })
+    .await;
     drop((groups, status));
     nodes.cluster.stop_all().await;
     nodes.damage(SURVIVOR, |bytes| bytes.truncate(2_000));
@@ -507,7 +534,7 @@ async fn check_ahead(host: &RaftHost) {
 async fn a_damaged_replica_is_rebuilt_as_none_that_may_be_there() {
     let mut nodes = OnDisks::start(Compaction::default()).await;
     let groups = all(&nodes).await;
-    fill(&groups[0], 0..40).await;
+    nodes.fill_in_batches(&groups[0], 40, SURVIVOR).await;
     drop(groups);
     nodes.cluster.stop_all().await;
     nodes.damage(SURVIVOR, |bytes| bytes.truncate(2_000));

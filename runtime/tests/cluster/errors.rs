@@ -9,7 +9,7 @@ use raftyard::{
 
 #[tokio::test]
 async fn a_follower_says_who_leads() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_steady(3).await;
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await.leader();
     eventually("all know the leader", || {

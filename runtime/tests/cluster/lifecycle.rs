@@ -87,10 +87,13 @@ async fn whoever_waits_for_a_shutdown_can_open_the_directory_again() {
 #[tokio::test]
 async fn a_shutdown_under_load_ends_and_answers_everybody() {
     for cut_off in [false, true] {
-        let mut cluster = Cluster::start(3).await;
+        let mut cluster = match cut_off {
+            true => Cluster::start(3).await,
+            false => Cluster::start_steady(3).await,
+        };
         let replicas = cluster.create(1).await;
         let leader = leader_of(&replicas, &cluster.ids()).await.clone();
-        let id = leader.leader().unwrap();
+        let id = leader.node();
         if cut_off {
             cluster.isolate(id);
         }

@@ -3,7 +3,7 @@
 use super::sessions::{open_session, propose_as};
 use super::support::hooked_store::{HookedStore, Operation};
 use super::support::settings::seed;
-use super::support::{Cluster, Journal, eventually, leader_of, propose, read, slot};
+use super::support::{Cluster, Journal, eventually, leader_of, propose, read, read_at, slot};
 use raftyard::store::{LogStore, MemoryLogStore, SegmentLogStore, SnapshotStore, StoreError, StoreIdentity};
 use raftyard::{
     Compaction, Consistency, CreateGroupError, DestroyGroupError, ExportError, Group, GroupId, GroupOptions,
@@ -39,7 +39,15 @@ pub fn often() -> Compaction {
 }
 
 pub async fn compacting(nodes: usize) -> Cluster {
-    let mut cluster = Cluster::closed(nodes);
+    open_compacting(Cluster::closed(nodes)).await
+}
+
+/// The same, where whoever leads goes on leading.
+pub async fn steadily_compacting(nodes: usize) -> Cluster {
+    open_compacting(Cluster::steady(nodes)).await
+}
+
+async fn open_compacting(mut cluster: Cluster) -> Cluster {
     cluster.compaction = often();
     cluster.open_all().await;
     cluster
@@ -70,11 +78,15 @@ async fn a_destroyed_group_answers_everybody_and_leaves_a_tombstone() {
         request_timeout_ms: 60_000,
         ..Limits::default()
     };
-    let mut cluster = Cluster::start_with(3, limits).await;
+    let mut cluster = Cluster::closed(3);
+    cluster.limits = limits;
+    // Nor is anything read, then.
+    cluster.tuning.lease_reads = false;
+    cluster.open_all().await;
     let replicas = cluster.create(1).await;
     propose(&replicas, "before").await;
     let leader = leader_of(&replicas, &cluster.ids()).await.clone();
-    let id = leader.leader().unwrap();
+    let id = leader.node();
     // Nothing is decided any more.
     cluster.isolate(id);
     let undecided: Vec<_> = (0..50).map(|n| leader.propose(n.to_string())).collect();
@@ -318,13 +330,14 @@ async fn a_replica_that_the_group_left_behind_is_told() {
     cluster.host(NodeId(3)).destroy_group(G).await.unwrap();
     let third = cluster.create_on(NodeId(3), 1).await;
     eventually("it takes part again", || third.status().applied > 0).await;
-    assert_eq!(third.read((), Consistency::Follower).await, Ok(vec!["new".to_owned()]));
+    assert_eq!(read_at(&third).await, ["new"]);
     cluster.stop_all().await;
 }
 
 #[tokio::test]
 async fn a_quarantined_replica_can_be_destroyed_and_created_again() {
-    let mut cluster = Cluster::start(1).await;
+    // In its first term, however late its disk is.
+    let mut cluster = Cluster::start_steady(1).await;
     let bad = cluster.create(1).await.remove(0);
     bad.wait_for_leader().await.unwrap();
     let waits = bad.clone();
@@ -394,7 +407,7 @@ async fn a_state_machine_that_can_not_be_restored_is_reported() {
         assert_eq!(leader.propose(()).await, Ok(n));
     }
     eventually("the leader compacted its log", || {
-        cluster.on_disk(leader.leader().unwrap(), 1).base.index.0 > 0
+        cluster.on_disk(leader.node(), 1).base.index.0 > 0
     })
     .await;
     let late = create(&cluster, NodeId(3)).await.unwrap();
@@ -408,7 +421,7 @@ async fn a_state_machine_that_can_not_be_restored_is_reported() {
         "{state:?}"
     );
 
-    let id = leader.leader().unwrap();
+    let id = leader.node();
     cluster.stop(id).await;
     cluster.open(id).await;
     for _ in 0..2 {

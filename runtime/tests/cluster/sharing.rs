@@ -34,9 +34,8 @@ async fn leaders_spread_though_nodes_start_one_after_the_other() {
     let mut cluster = Cluster::start_steady(3).await;
     let mut replicas = Vec::new();
     for id in cluster.ids() {
-        for group in 0..60 {
-            replicas.push(cluster.create_on(id, group).await);
-        }
+        let created = (0..60).map(|group| cluster.create_on(id, group));
+        replicas.extend(futures::future::join_all(created).await);
     }
     eventually("all know a leader", || {
         replicas.iter().all(|replica| replica.leader().is_some())

@@ -66,7 +66,7 @@ async fn a_log_that_is_forgotten_while_nobody_waits_is_not_taken_for_what_it_was
     let back = again.await.unwrap().unwrap();
     eventually("it waits for its peers", || host.metrics().replicas_damaged == 1).await;
     eventually("they repair it", || !back.status().damaged).await;
-    assert!(cluster.on_disk(away, G.0).last.0 >= 60);
+    eventually("its disk has it again", || cluster.on_disk(away, G.0).last.0 >= 60).await;
     drop((host, back));
     cluster.stop_all().await;
 }

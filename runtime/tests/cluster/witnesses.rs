@@ -1,6 +1,6 @@
 //! Replicas that vote and hold no state.
 
-use super::support::{Cluster, Journal, eventually, leader_of, propose, read};
+use super::support::{Cluster, Journal, change, eventually, leader_of, propose, read};
 use super::yard::{GROUP, Yard, ids, often, quick};
 use raftyard::store::LogStore;
 use raftyard::{
@@ -155,13 +155,12 @@ async fn a_replica_that_its_group_takes_for_another_kind_stops() {
     let witness = host.join_witness(GROUP, GroupOptions::default()).await.unwrap();
     yard.join(4).await;
     // Its log will lack no command from now on, but would lack those of before had it been a witness already.
-    let change = MembershipChange::add_learner(NodeId(3));
-    yard.change(change).await;
+    yard.change(MembershipChange::add_learner(NodeId(3))).await;
     let stopped = |state| state == ReplicaState::Quarantined(QuarantineReason::OtherKind);
     eventually("the witness stops", || stopped(witness.status().state)).await;
     // One with a state machine, to which no commands are sent.
-    let (_, leader) = yard.leader().await;
-    let asked = tokio::spawn(async move { leader.change_membership(MembershipChange::add_witness(NodeId(4))).await });
+    let running = yard.running();
+    let asked = tokio::spawn(async move { change(&running, &MembershipChange::add_witness(NodeId(4))).await });
     eventually("the full replica stops", || stopped(yard.status(4).state)).await;
     asked.abort();
     assert_eq!(yard.read().await.len(), 10, "the others go on");

@@ -263,6 +263,18 @@ pub async fn change<S: Replicated>(replicas: &[Group<S>], change: &MembershipCha
     }
 }
 
+/// Reads what is current, at this replica, once it knows who leads.
+pub async fn read_at<S: Replicated<Query = (), Answer = Vec<String>>>(replica: &Group<S>) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match replica.read((), Consistency::Follower).await {
+            Ok(lines) => return lines,
+            Err(error) => assert!(Instant::now() < deadline, "it served no read: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Reads what is current, at whichever replica leads.
 pub async fn read<S: Replicated<Query = (), Answer = Vec<String>>>(replicas: &[Group<S>]) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;

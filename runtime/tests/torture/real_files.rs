@@ -5,7 +5,7 @@ use crate::steps::Rng;
 use crate::support::settings::seed;
 use crate::verdict::{Tally, Truth};
 use raftyard::store::{LogStore, SegmentLogStore};
-use raftyard::{Compaction, Consistency, CreateGroupError, GroupId, NodeId, RaftHost, StateMachine, Timestamp};
+use raftyard::{Compaction, Consistency, CreateGroupError, GroupId, Limits, NodeId, RaftHost, StateMachine, Timestamp};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -124,8 +124,14 @@ async fn open(dir: &Path) -> RaftHost {
         tail_entries: 2,
         ..Compaction::default()
     };
+    let limits = Limits {
+        // However long the disk takes.
+        request_timeout_ms: 60_000,
+        ..Limits::default()
+    };
     let host = RaftHost::builder(dir).node(NodeId(1)).listen("127.0.0.1:0");
-    host.workers(1).compaction(compaction).open().await.unwrap()
+    let host = host.workers(1).limits(limits).compaction(compaction);
+    host.open().await.unwrap()
 }
 
 #[tokio::test]
@@ -137,6 +143,10 @@ async fn snapshots_of_a_state_machine() {
     group.wait_for_leader().await.unwrap();
     for n in 1..=100 {
         group.propose(n).await.unwrap();
+    }
+    // The log was compacted: the second one begins after that.
+    while host.metrics().snapshots_taken < 2 {
+        group.propose(0).await.unwrap();
     }
     host.shutdown().await;
     drop((host, group));
@@ -173,4 +183,5 @@ async fn snapshots_of_a_state_machine() {
         assert!(left.len() >= snapshots.len(), "nothing is removed");
     }
     println!("snapshots: {refused} refused, {used} not needed");
+    assert!(refused > 0);
 }

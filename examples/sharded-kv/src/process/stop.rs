@@ -80,8 +80,9 @@ mod tests {
         let runtime = crate::process::runtime().unwrap();
         runtime.block_on(async {
             let signals = Signals::new().unwrap();
+            // Before the time runs in which it has to end, however late this thread is.
+            println!("\n{STOPS}");
             let stop = async {
-                println!("\n{STOPS}");
                 loop {
                     thread::park();
                 }

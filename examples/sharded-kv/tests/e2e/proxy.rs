@@ -328,6 +328,8 @@ fn plain_clients_go_on_when_another_node_is_killed() {
 #[test]
 fn a_write_that_a_hung_leader_took_is_unknown() {
     let mut cluster = ServerCluster::with_proxy(NODES.into(), 6, true);
+    // Nobody else leads before the write is on its way.
+    cluster.configure("election_timeout_ms = 5000");
     cluster.start_all();
     let key = "k";
     let leader = cluster.leader_of(key);

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -32,10 +34,16 @@ fn what_was_received_is_answered_to_the_last_byte() {
     let mut client = slow(&cluster.resp(1));
     client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut sender = client.try_clone().unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let sends = {
+        let is_over = is_over.clone();
+        move || !is_over.load(Relaxed)
+    };
     let sending = thread::spawn(move || {
         let request = encode(&["ECHO", &"x".repeat(LENGTH)]);
-        // The node closes the connection at some time.
-        let sent = (0..REQUESTS).try_for_each(|_| sender.write_all(&request));
+        // The node closes the connection at some time, and takes what still comes for a while.
+        let mut requests = (0..REQUESTS).take_while(|_| sends());
+        let sent = requests.try_for_each(|_| sender.write_all(&request));
         let _ = sent.and_then(|()| sender.shutdown(Shutdown::Write));
     });
     let reply = format!("${LENGTH}\r\n{}\r\n", "x".repeat(LENGTH)).into_bytes();
@@ -46,6 +54,7 @@ fn what_was_received_is_answered_to_the_last_byte() {
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).map(|_| rest)
     });
+    is_over.store(true, Relaxed);
     assert_eq!(cluster.terminate(1).code(), Some(0));
     let rest = receiving.join().unwrap().expect("an end, not a reset");
     assert_eq!(rest.len() % reply.len(), 0, "the last reply is not whole");

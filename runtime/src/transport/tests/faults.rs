@@ -251,8 +251,11 @@ fn a_cut_link_is_noticed_by_the_deadline_and_heals() {
             .await;
             assert!(!b.inbox.has(&cut_off));
             let other = heartbeat(a, c, 3);
-            a.handle.send(std::slice::from_ref(&other));
-            wait_until("another peer is not affected", || c.inbox.has(&other)).await;
+            wait_until("another peer is not affected", || {
+                a.handle.send(std::slice::from_ref(&other));
+                c.inbox.has(&other)
+            })
+            .await;
 
             network.heal(a.id, b.id);
             let healed = heartbeat(a, b, 4);

@@ -26,6 +26,7 @@ pub(crate) const CLUSTER: &str = "test";
 /// Limits under which tests need not wait long.
 pub(crate) fn quick() -> TransportLimits {
     TransportLimits {
+        connect_deadline: Duration::from_secs(30),
         call_deadline: Duration::from_secs(30),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(50),
