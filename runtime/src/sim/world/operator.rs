@@ -1,6 +1,6 @@
 //! Faults, as they happen, and what operators do to groups.
 
-use super::{Phase, World, within};
+use super::{Phase, Replica, World, within};
 use crate::error::{CreateGroupError, DestroyGroupError};
 use crate::host::GroupOptions;
 use crate::life::Life;
@@ -270,6 +270,9 @@ impl<W: Workload> World<W> {
                     self.change(group, MembershipChange::add_learner(new), patience).await;
                     sleep(Duration::from_millis(random.below(1_500))).await;
                 }
+                // A change that was under way before may have come to its end: then this one would only take a member away.
+                let is_voter = |leader: Replica<W>| leader.status().membership.voters().any(|voter| voter == new);
+                let is_there = is_there && !self.leader(group).is_some_and(is_voter);
                 if is_there && self.change(group, change, patience).await && random.chance(700) {
                     self.destroy(group, old).await;
                 }
