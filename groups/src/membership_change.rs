@@ -62,8 +62,9 @@ impl MembershipChange {
         Self::new().set(node, None)
     }
 
-    /// `new` takes the place of the voter `old`, in one change. A node that takes its own place stays: it is no member
-    /// that may be destroyed afterwards.
+    /// `new` takes the place of the voter `old`, in one change. If it is a voter already, as after a change of which nobody
+    /// heard that it was made, `old` leaves all the same: the group has a voter less then. A node that takes its own place
+    /// stays: it is no member that may be destroyed afterwards.
     #[must_use]
     pub fn replace(old: NodeId, new: NodeId) -> Self {
         Self::remove(old).set(new, Some(MemberRole::Voter))
