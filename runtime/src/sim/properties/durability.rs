@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub(super) struct Durability {
-    /// How far each life was looked at.
-    seen: BTreeMap<(GroupId, u64), LogIndex>,
+    /// How far leaders of each life said that it is committed, and in which terms: the first one up to there.
+    said: BTreeMap<(GroupId, u64), Vec<(LogIndex, Term)>>,
     /// What is committed, because some replica applied it.
     committed: BTreeMap<(GroupId, u64, LogIndex), Term>,
 }
@@ -35,11 +35,12 @@ impl Property for Durability {
         if group.role() != RoleKind::Leader {
             return Ok(());
         }
-        let seen = self.seen.entry((life.group, life.incarnation.0)).or_default();
-        let Some(term) = group.term_at(group.commit()).filter(|_| group.commit() > *seen) else {
+        let said = self.said.entry((life.group, life.incarnation.0)).or_default();
+        let is_new = said.last().is_none_or(|(commit, _)| group.commit() > *commit);
+        let Some(term) = group.term_at(group.commit()).filter(|_| is_new) else {
             return Ok(());
         };
-        *seen = group.commit();
+        said.push((group.commit(), group.term()));
         let id = LogId {
             term,
             index: group.commit(),
@@ -59,14 +60,23 @@ impl Property for Durability {
 }
 
 impl Durability {
-    /// Whether all is still there after a write that is committed.
+    /// The term in which an entry was committed, at the latest.
+    fn committed_in(&self, group: GroupId, incarnation: u64, index: LogIndex) -> Option<Term> {
+        let said = self.said.get(&(group, incarnation))?;
+        let first = said.partition_point(|(commit, _)| *commit < index);
+        said.get(first).map(|(_, term)| *term)
+    }
+
+    /// Whether all is still there after a write that is committed. Where nobody knows of the term in which it was, an
+    /// earlier leader, who does not know of it either, may have it replaced: it is on the disks of a quorum without that one.
     fn stays(&self, node: NodeId, group: GroupId, disks: &Shadow) -> Result<(), String> {
         let Some(replica) = disks.replica(node, group) else {
             return Ok(());
         };
         let is_committed = |id: &&LogId| {
             let key = (group, replica.incarnation.0, id.index);
-            self.committed.get(&key) == Some(&id.term)
+            let since = self.committed_in(group, replica.incarnation.0, id.index);
+            self.committed.get(&key) == Some(&id.term) && since.is_some_and(|term| term <= replica.hard_state.term)
         };
         match replica.dropped().iter().find(is_committed) {
             Some(id) => Err(format!(

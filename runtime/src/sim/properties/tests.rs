@@ -140,30 +140,40 @@ fn a_leader_whose_votes_are_on_no_disk_is_noticed() {
 
 #[test]
 fn what_is_committed_and_dropped_from_a_disk_is_noticed() {
-    let record = record(1);
-    let long = write(1, None, vec![entry(1, 1, "a"), entry(1, 2, "b"), entry(1, 3, "c")]);
-    let again = |entries| write(2, None, entries);
-    let applied = entry(1, 2, "b").payload;
-    let of = |after: &Persist| {
-        let events = [
-            (1, Event::Creates(&record)),
-            (1, Event::Writes(&long)),
+    let (record, other) = (record(1), record(2));
+    let (leader, own_vote, noop) = (leader(2, 0), own_vote(2, 1), noop(1));
+    let first = &noop.entries[0];
+    // By a replica in this term; the first entry is committed in term 1.
+    let of = |term, entries| {
+        let (term, vote) = (Term(term), None);
+        let hard_state = HardState { term, vote };
+        let long = write(1, Some(hard_state), vec![first.clone(), entry(1, 2, "b")]);
+        let after = write(2, None, entries);
+        complaints(&[
+            (2, Event::Creates(&other)),
+            (2, Event::Writes(&own_vote)),
+            (2, Event::Writes(&noop)),
+            (2, Event::Stands(LIFE, &leader)),
             (
                 2,
                 Event::Applies {
                     life: LIFE,
-                    id: LogId::new(1, 2),
-                    payload: &applied,
+                    id: LogId::new(1, 1),
+                    payload: &first.payload,
                 },
             ),
-            (1, Event::Writes(after)),
-        ];
-        complaints(&events)
+            (1, Event::Creates(&record)),
+            (1, Event::Writes(&long)),
+            (1, Event::Writes(&after)),
+        ])
     };
-    assert_eq!(of(&again(vec![entry(1, 1, "a")])), ["durability"]);
+    assert_eq!(of(1, vec![entry(2, 1, "a")]), ["durability"]);
+    assert_eq!(of(2, vec![entry(2, 1, "a")]), ["durability"]);
+    // Whoever knows of no term in which it is committed may be told otherwise by an earlier leader.
+    assert_eq!(of(0, vec![entry(2, 1, "a")]), [""; 0]);
     // What is not committed may go, and what is may be written once more.
-    assert_eq!(of(&again(vec![entry(2, 3, "d")])), [""; 0]);
-    assert_eq!(of(&again(vec![entry(1, 2, "b"), entry(1, 3, "c")])), [""; 0]);
+    assert_eq!(of(2, vec![entry(2, 2, "d")]), [""; 0]);
+    assert_eq!(of(1, vec![first.clone(), entry(1, 2, "b")]), [""; 0]);
 }
 
 #[test]
