@@ -53,7 +53,8 @@ impl LogMatching {
             while let Some(term) = replica.term_at(index) {
                 let (id, before) = (LogId { term, index }, replica.term_at(index.prev()));
                 let written = self.0.get(&(group, incarnation, id));
-                if written.is_some_and(|written| written.1 != before) {
+                // Nothing is known of what was compacted; that it was the disk may have lost, and holds it again.
+                if written.is_some_and(|written| before.is_some() && written.1 != before) {
                     return Err(format!(
                         "{node} was opened with {id} of {group}, which follows another one elsewhere"
                     ));

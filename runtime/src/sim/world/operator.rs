@@ -354,12 +354,22 @@ impl<W: Workload> World<W> {
     /// Destroys a group on every node, and creates it again.
     async fn recreate(&self, group: GroupId) {
         let mut next = 1;
-        for node in self.ids() {
-            while !self.destroy(group, node).await {
-                sleep(PAUSE).await;
+        let is_there = |node: NodeId| {
+            let host = self.host(node);
+            host.is_some_and(|host| host.stored_groups().contains(&group))
+        };
+        loop {
+            for node in self.ids() {
+                while !self.destroy(group, node).await {
+                    sleep(PAUSE).await;
+                }
+                if let Some(host) = self.host(node) {
+                    next = host.next_incarnation(group).0.max(next);
+                }
             }
-            if let Some(host) = self.host(node) {
-                next = host.next_incarnation(group).0.max(next);
+            // Meanwhile a disk may have rotted, and forgotten that it was destroyed.
+            if !self.ids().into_iter().any(is_there) {
+                break;
             }
         }
         let incarnation = Incarnation(self.incarnation(group));
