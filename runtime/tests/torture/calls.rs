@@ -52,13 +52,13 @@ fn take_or_fail(store: &mut Option<SegmentLogStore>, memory: &mut MemoryLogStore
         };
         match error {
             StoreError::Full { .. } => say(&format!("full: {error}")),
-            // It may be the read that fails here: that of a log that is rebuilt, too.
-            StoreError::Io { .. }
-                if matches!(step, Step::Read(..))
-                    || matches!(step, Step::Rebuild(_)) && error.to_string().starts_with("read ") =>
-            {
+            StoreError::Io { .. } if matches!(step, Step::Read(..)) => {
                 say(&format!("not read: {error}"));
                 continue;
+            }
+            // A log is read to be rebuilt.
+            StoreError::Unread { .. } if matches!(step, Step::Rebuild(_)) => {
+                say(&format!("not read: {error}"));
             }
             StoreError::Io { .. } => {
                 say(&format!("failed: {error}"));
