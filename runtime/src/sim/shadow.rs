@@ -65,6 +65,11 @@ impl DiskReplica {
         self.terms.get(self.position(index)?).copied()
     }
 
+    /// Its log goes on from there.
+    pub(crate) fn base(&self) -> LogId {
+        self.base
+    }
+
     /// The last entry that it holds.
     pub(crate) fn last(&self) -> LogId {
         match self.terms.back() {

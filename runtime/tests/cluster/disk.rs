@@ -2,7 +2,9 @@
 //! leaves a state that its log goes on from.
 
 use super::sessions::{open_session, propose_as};
-use super::snapshots::{a_follower, applied_by_leader, compacted, fill, lead, numbers, often, start_with, without};
+use super::snapshots::{
+    a_follower, applied_by_leader, compacted, compacted_everywhere, fill, lead, numbers, often, start_with, without,
+};
 use super::support::fjall_journal::FjallJournal;
 use super::support::hooked_store::{Gate, HookedStore, Operation, gated};
 use super::support::memory_journal::{Fault, MemoryDisk, MemoryJournal};
@@ -82,10 +84,6 @@ async fn all_applied<S: DiskStateMachine>(replicas: &[Group<OnDisk<S>>]) {
         replicas.iter().all(|replica| replica.status().applied >= applied)
     })
     .await;
-}
-
-async fn compacted_everywhere(cluster: &Cluster, index: u64) {
-    compacted(cluster, NodeId(u64::MAX), index).await;
 }
 
 async fn no_snapshots_left(cluster: &Cluster) {

@@ -29,7 +29,7 @@ async fn when_the_leader_stops_another_goes_on_and_nothing_is_lost() {
     for n in 0..20 {
         propose(&replicas, &n.to_string()).await;
     }
-    let old = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    let old = leader_of(&replicas, &cluster.ids()).await.node();
     cluster.stop(old).await;
     propose(&replicas, "after").await;
     let lines = read(&replicas).await;
@@ -54,7 +54,7 @@ async fn a_leader_that_is_cut_off_neither_commits_nor_serves_reads() {
     let replicas = cluster.create(1).await;
     propose(&replicas, "before").await;
     let old = leader_of(&replicas, &cluster.ids()).await.clone();
-    let id = old.leader().unwrap();
+    let id = old.node();
     cluster.isolate(id);
 
     // Asked while it still believes that it leads: it can't find out whether they commit. While it is still backed

@@ -11,7 +11,7 @@ async fn leadership_is_handed_over_under_load_and_nothing_is_lost() {
     let mut expected = Vec::new();
     for round in 0..6 {
         let leader = leader_of(&replicas, &cluster.ids()).await.clone();
-        let from = leader.leader().unwrap();
+        let from = leader.node();
         let to = NodeId(from.0 % 3 + 1);
         // On their way while leadership moves: each is applied or refused, none is left open.
         let proposals: Vec<_> = (0..50).map(|n| leader.propose(format!("{round}.{n}"))).collect();
@@ -41,7 +41,7 @@ async fn a_transfer_that_cannot_be_says_why() {
     let mut cluster = Cluster::start_steady_with(3, limits).await;
     let replicas = cluster.create(1).await;
     let leader = leader_of(&replicas, &cluster.ids()).await.clone();
-    let id = leader.leader().unwrap();
+    let id = leader.node();
     let follower = &replicas[slot(NodeId(id.0 % 3 + 1))];
     eventually("the follower knows the leader", || follower.leader() == Some(id)).await;
     assert_eq!(
@@ -156,7 +156,7 @@ async fn a_follower_that_starts_again_serves_reads_though_nothing_is_written() {
     let mut cluster = Cluster::start(3).await;
     let replicas = cluster.create(1).await;
     propose(&replicas, "before").await;
-    let leader = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    let leader = leader_of(&replicas, &cluster.ids()).await.node();
     let id = NodeId(leader.0 % 3 + 1);
     eventually("it has all", || {
         replicas[slot(id)].status().applied == replicas[slot(leader)].status().commit
@@ -179,7 +179,7 @@ async fn a_follower_that_is_cut_off_serves_nothing() {
     let mut cluster = Cluster::start_steady(3).await;
     let replicas = cluster.create(1).await;
     propose(&replicas, "before").await;
-    let leader = leader_of(&replicas, &cluster.ids()).await.leader().unwrap();
+    let leader = leader_of(&replicas, &cluster.ids()).await.node();
     let id = NodeId(leader.0 % 3 + 1);
     let follower = &replicas[slot(id)];
     eventually("the follower knows the leader", || follower.leader() == Some(leader)).await;

@@ -1,7 +1,7 @@
 //! Snapshots that are lost or rot, and who can do without them.
 
 use super::damage::one_is_away;
-use super::snapshots::{compacted, fill, numbers, often, start_with};
+use super::snapshots::{compacted_everywhere, fill, numbers, often, start_with};
 use super::support::{Cluster, Journal, eventually, propose, read, slot};
 use super::yard::Yard;
 use raftyard::store::{LogStore, MemorySnapshotStore, SnapshotStore};
@@ -38,7 +38,7 @@ fn left_with(membership: Membership, cluster: &Cluster, node: NodeId) {
 async fn does_not_forget_its_log(membership: Membership) {
     let mut cluster = start_with(1, often()).await;
     fill(&cluster.create(1).await, 0..60).await;
-    compacted(&cluster, NodeId(u64::MAX), 1).await;
+    compacted_everywhere(&cluster, 1).await;
     cluster.stop_all().await;
     left_with(membership, &cluster, ONE);
     let before = cluster.on_disk(ONE, 1);

@@ -65,6 +65,10 @@ pub async fn compacted(cluster: &Cluster, away: NodeId, index: u64) {
     .await;
 }
 
+pub async fn compacted_everywhere(cluster: &Cluster, index: u64) {
+    compacted(cluster, NodeId(u64::MAX), index).await;
+}
+
 /// The snapshots of a node and their bytes, at an instant at which it takes none.
 async fn complete_snapshots(cluster: &Cluster, id: NodeId) -> Vec<(String, Bytes)> {
     let snapshots = &cluster.snapshots[slot(id)];
@@ -128,7 +132,7 @@ async fn a_restart_begins_with_the_snapshot_and_goes_on_with_the_log() {
     let replicas = cluster.create(1).await;
     fill(&replicas, 0..77).await;
     // The last one that is due ends there at least, and logs are compacted up to two entries before.
-    compacted(&cluster, NodeId(u64::MAX), 67).await;
+    compacted_everywhere(&cluster, 67).await;
     for id in cluster.ids() {
         let snapshots = &cluster.snapshots[slot(id)];
         eventually("older ones are removed", || snapshots.list().unwrap().len() == 1).await;
@@ -159,7 +163,7 @@ async fn a_log_without_the_snapshot_it_goes_on_from_is_refused() {
     fill(&group, 0..40).await;
     let host = cluster.host(NodeId(1)).clone();
     eventually("a snapshot is taken", || host.metrics().snapshots_taken > 1).await;
-    compacted(&cluster, NodeId(u64::MAX), 1).await;
+    compacted_everywhere(&cluster, 1).await;
     cluster.stop_all().await;
     let mut snapshots = cluster.snapshots[0].clone();
     let names = snapshots.list().unwrap();

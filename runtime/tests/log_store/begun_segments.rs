@@ -1,7 +1,7 @@
 //! What a segment says in which nothing stands: it was begun for a batch that never came to be.
 
 use crate::harness::{Disk, Harness, append, entries, hard_state, large, vote};
-use crate::start_over::{end_early, rot_second_large, written};
+use crate::start_over::{end_early, rot_second_large, stop_early, written};
 use crate::tame_disk::{Files, TameDisk};
 use raftyard::store::LogStore;
 use raftyard_groups::{GroupId, LogId, LogIndex, Term};
@@ -40,21 +40,17 @@ fn what_a_segment_in_which_nothing_stands_says_is_not_forgotten() {
     for (damaged, at) in [(0, begins + 56 + 4 + 20), (1, end - 1)] {
         let disk = disk.copy();
         disk.files().segments.get_mut(&1).unwrap()[at] ^= 1;
-        let check = |limit: &dyn Fn(&mut Files), what: &str| {
-            let disk = disk.copy();
-            limit(&mut disk.files());
-            let started = disk.open().recover();
-            disk.files().room = None;
-            disk.files().crash(|_| false);
+        let check = |disk: &TameDisk, what: &str| {
             let found = disk.open().recover().unwrap();
             for (place, found) in found.groups.iter().enumerate() {
                 let forgets = found.state.forgotten.index == LogIndex(u64::MAX);
                 assert_eq!(forgets, place == damaged, "{what}: {found:?}");
                 assert!(!forgets || found.state.hard_state.term > Term(9), "{what}: {found:?}");
             }
-            started
         };
-        end_early(0, check);
+        end_early(&disk, 0, &check);
+        disk.open().recover().unwrap();
+        check(&disk, "not cut short");
     }
 }
 
@@ -70,21 +66,13 @@ fn what_a_lost_segment_had_said_is_not_forgotten() {
     h.write(&[vote(1, hard_state(9, Some(3)))]);
     let disk = begin_next(h, SEALED);
     disk.files().segments.get_mut(&1).unwrap()[begins..].fill(0);
-    for stop in 4.. {
-        let disk = disk.copy();
-        disk.files().steps_left = Some(stop);
-        let started = disk.open().recover();
-        disk.files().crash(|_| false);
-        if started.is_ok() {
-            assert!(stop > 8, "{stop}");
-            break;
-        }
+    stop_early(&disk, 4, &|disk, what| {
         disk.files().segments.remove(&2);
         let found = disk.open().recover().unwrap();
         for group in &found.groups {
-            assert!(group.state.hard_state.term > Term(9), "stopped at {stop}: {group:?}");
+            assert!(group.state.hard_state.term > Term(9), "{what}: {group:?}");
         }
-    }
+    });
 }
 
 /// A start over is killed in the midst of its first batch, of which the machine's memory has a part. The next one is cut short, and

@@ -243,23 +243,15 @@ fn what_a_start_noticed_by_the_mark_is_noticed_by_the_next_one() {
         let files = disk.files();
         assert_ne!(files.mark, files.synced_mark);
     }
-    for stop in 4.. {
-        let disk = disk.copy();
-        disk.files().steps_left = Some(stop);
-        let started = disk.open().recover();
-        disk.files().crash(|_| false);
-        if started.is_ok() {
-            assert!(stop > 8, "{stop}");
-            break;
-        }
+    stop_early(&disk, 4, &|disk, what| {
         let found = disk.open().recover().unwrap();
-        assert_eq!(found.lost, None, "stopped at {stop}");
+        assert_eq!(found.lost, None, "{what}");
         for group in &found.groups {
             let is_lost = group.damage.as_ref().is_some_and(|damage| damage.is_lost);
-            assert!(!is_lost, "stopped at {stop}: {group:?}");
-            assert_eq!(group.state.forgotten.term, Term(3), "stopped at {stop}: {group:?}");
+            assert!(!is_lost, "{what}: {group:?}");
+            assert_eq!(group.state.forgotten.term, Term(3), "{what}: {group:?}");
         }
-    }
+    });
 }
 
 /// The mark on disk does not name the last batch, which is whole. A record before it is damaged; the start that makes that good is
@@ -280,39 +272,49 @@ fn what_a_start_over_found_whole_is_missed_if_it_rots_after_that_was_cut_short()
             bytes.windows(4).rposition(|window| window == b"RYB\x02").unwrap(),
         )
     };
-    let check = |limit: &dyn Fn(&mut Files), what: &str| {
-        let disk = disk.copy();
-        limit(&mut disk.files());
-        let started = disk.open().recover();
-        disk.files().room = None;
-        disk.files().crash(|_| false);
-        if started.is_err() {
-            // At the end it is not needed any more.
-            if let Some(segment) = disk.files().segments.get_mut(&newest) {
-                segment[last + 70] ^= 1;
-            }
-            let found = disk.open().recover().unwrap();
-            let voter = found.groups.iter().find(|found| found.record.group.0 == 3).unwrap();
-            let is_known = voter.state.hard_state == hard_state(8, Some(3));
-            assert!(is_known || voter.state.hard_state.term > Term(9), "{what}: {voter:?}");
-        }
-        started
-    };
     // First it says that all of it is durable.
-    end_early(4, check);
+    end_early(&disk, 4, &|disk, what| {
+        if let Some(segment) = disk.files().segments.get_mut(&newest) {
+            segment[last + 70] ^= 1;
+        }
+        let found = disk.open().recover().unwrap();
+        let voter = found.groups.iter().find(|found| found.record.group.0 == 3).unwrap();
+        let is_known = voter.state.hard_state == hard_state(8, Some(3));
+        assert!(is_known || voter.state.hard_state.term > Term(9), "{what}: {voter:?}");
+    });
 }
 
-/// Ends a start early: after each of its steps from this one on, and for want of room. `check` starts with that limit.
-pub(crate) fn end_early(first: u64, check: impl Fn(&dyn Fn(&mut Files), &str) -> Result<StoreContents, StoreError>) {
-    let mut stop = first;
-    while check(&|files| files.steps_left = Some(stop), &format!("stopped at {stop}")).is_err() {
-        stop += 1;
+/// Stops a start after each of its steps from this one on, and then the machine, until a start comes to its end. `check` is given
+/// what is left of each that did not.
+pub(crate) fn stop_early(disk: &TameDisk, first: u64, check: &dyn Fn(&TameDisk, &str)) {
+    for stop in first.. {
+        let disk = disk.copy();
+        disk.files().steps_left = Some(stop);
+        let started = disk.open().recover();
+        disk.files().crash(|_| false);
+        if started.is_ok() {
+            assert!(stop > 8, "{stop}");
+            break;
+        }
+        check(&disk, &format!("stopped at {stop}"));
     }
-    assert!(stop > 8, "{stop}");
+}
+
+/// The same, and for want of room.
+pub(crate) fn end_early(disk: &TameDisk, first: u64, check: &dyn Fn(&TameDisk, &str)) {
+    stop_early(disk, first, check);
     for more in [0, 32, 100] {
-        let room = |files: &mut Files| files.room = Some(files.bytes() + more);
-        let full = check(&room, &format!("room for {more}"));
-        assert!(matches!(full, Err(StoreError::Full { .. })));
+        let disk = disk.copy();
+        let room = disk.files().bytes() + more;
+        disk.files().room = Some(room);
+        let full = disk.open().recover();
+        assert!(
+            matches!(full, Err(StoreError::Full { .. })),
+            "room for {more}: {full:?}"
+        );
+        disk.files().room = None;
+        disk.files().crash(|_| false);
+        check(&disk, &format!("room for {more}"));
     }
 }
 

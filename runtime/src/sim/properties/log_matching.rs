@@ -49,12 +49,12 @@ impl LogMatching {
             let Some(replica) = disks.replica(node, group) else {
                 continue;
             };
-            let mut index = found.state.base.index.next();
+            // Not from where the log begins: a disk that rotted may have lost no more than that it was compacted.
+            let mut index = replica.base().index.next();
             while let Some(term) = replica.term_at(index) {
                 let (id, before) = (LogId { term, index }, replica.term_at(index.prev()));
                 let written = self.0.get(&(group, incarnation, id));
-                // Nothing is known of what was compacted; that it was the disk may have lost, and holds it again.
-                if written.is_some_and(|written| before.is_some() && written.1 != before) {
+                if written.is_some_and(|written| written.1 != before) {
                     return Err(format!(
                         "{node} was opened with {id} of {group}, which follows another one elsewhere"
                     ));

@@ -7,8 +7,8 @@ use crate::sim::watch::Watchman;
 use crate::store::{Damage, GroupRecord, LostGroups, RecoveredGroup, StoreContents, Tombstone};
 use bytes::Bytes;
 use raftyard_groups::{
-    Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LogId, LogIndex, Membership, Moment, Persist,
-    PersistSeq, Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
+    Effects, Entry, Group, GroupId, HardState, Incarnation, Input, LogBase, LogId, LogIndex, Membership, Moment,
+    Persist, PersistSeq, Recovered, ReplicaConfig, RoleKind, Sessions, Term, Tuning,
 };
 use std::sync::Arc;
 
@@ -213,6 +213,39 @@ fn entries_that_share_an_id_and_nothing_else_are_noticed() {
         (2, Event::Writes(&second)),
     ];
     assert_eq!(complaints(&events), ["log matching"]);
+}
+
+/// What a disk is opened with once it rotted, which held three entries, the first two of them compacted.
+fn complaints_of_opened(base: LogId, runs: &[(u64, u64)], damage: Option<Damage>) -> Vec<&'static str> {
+    let record = record(1);
+    let entries = write(1, None, vec![entry(1, 1, "a"), entry(1, 2, "b"), entry(2, 3, "c")]);
+    let mut compacted = write(2, None, Vec::new());
+    compacted.base = Some(LogBase::Compacted(LogId::new(1, 2)));
+    let mut contents = opened(3, LogId::new(2, 3), LogId::new(2, u64::MAX), damage);
+    let state = &mut contents.groups[0].state;
+    let runs = runs.iter();
+    state.base = base;
+    state.runs = runs.map(|(term, index)| LogId::new(*term, *index)).collect();
+    complaints(&[
+        (1, Event::Creates(&record)),
+        (1, Event::Writes(&entries)),
+        (1, Event::Writes(&compacted)),
+        (1, Event::Rots { snapshots_of: &[] }),
+        (1, Event::Opens(&contents)),
+    ])
+}
+
+#[test]
+fn an_entry_that_is_found_behind_another_one_is_noticed() {
+    let opened = |runs: &[(u64, u64)]| complaints_of_opened(LogId::ZERO, runs, said(false));
+    assert!(opened(&[(1, 1), (2, 3)]).is_empty());
+    assert_eq!(opened(&[(1, 1), (2, 2)]), ["log matching"]);
+}
+
+#[test]
+fn a_disk_that_rotted_may_lose_that_a_log_was_compacted() {
+    assert!(complaints_of_opened(LogId::ZERO, &[(1, 1), (2, 3)], None).is_empty());
+    assert!(complaints_of_opened(LogId::new(1, 1), &[(1, 2), (2, 3)], None).is_empty());
 }
 
 #[test]
