@@ -15,11 +15,11 @@ pub(crate) struct HostPort {
 /// Why a text is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressError {
-    #[error("\"{0}\" is not host:port")]
+    #[error("{0:?} is not host:port")]
     NoPort(String),
-    #[error("\"{0}\": the port must be 1 to 65535")]
+    #[error("{0:?}: the port must be 1 to 65535")]
     Port(String),
-    #[error("\"{0}\": the host must be an IP address or a name of letters, digits, '-', '.' and '_'")]
+    #[error("{0:?}: the host must be an IP address or a name of letters, digits, '-', '.' and '_'")]
     Host(String),
 }
 

@@ -140,10 +140,7 @@ fn check_payload(data: &[u8]) {
             decoded.messages.starts_with(&part.messages) && decoded.between_nodes.starts_with(&part.between_nodes),
             "a part holds what the whole does not"
         );
-        assert!(
-            part != decoded || written(&part).len() >= written(&decoded).len(),
-            "a part was taken for all"
-        );
+        assert_ne!(part, decoded, "a part was taken for all");
     }
 }
 

@@ -100,6 +100,11 @@ fn an_error_names_file_field_and_problem() {
             "node.toml: peers[1].resp: \"kv3.example\" is not host:port",
         ),
         (
+            "resp = \"kv3.example:7001\"",
+            "resp = \"kv3\\n:7001\"",
+            "node.toml: peers[1].resp: \"kv3\\n:7001\": the host must be an IP address or a name of letters, digits, '-', '.' and '_'",
+        ),
+        (
             "announce_resp = \"kv1.example:7001\"\n",
             "",
             "node.toml: announce_resp: nobody can connect to 0.0.0.0:7001, name an address of one machine",

@@ -98,14 +98,15 @@ impl Node {
         }
     }
 
-    /// Starts it if it is meant to run and does not. Returns what it should not have done.
-    pub(crate) fn tend(&mut self, network: &Network) -> Option<String> {
+    /// Starts it if it is meant to run and does not. Returns what it should not have done; `may_fail` says that its disk lets it
+    /// end with status 1.
+    pub(crate) fn tend(&mut self, network: &Network, may_fail: bool) -> Option<String> {
         let number = self.number;
         let complaint = match self.child.as_mut().map(Child::try_wait) {
             Some(Ok(Some(status))) => {
                 self.child = None;
                 self.ended = Some(Instant::now());
-                self.judge(status)
+                self.judge(status, may_fail)
             }
             Some(Ok(None)) if self.ending.is_some_and(|since| since.elapsed() > TERMINATE) => {
                 self.ending = None;
@@ -125,9 +126,10 @@ impl Node {
         self.ended.is_some()
     }
 
-    fn judge(&mut self, status: ExitStatus) -> Option<String> {
+    fn judge(&mut self, status: ExitStatus, may_fail: bool) -> Option<String> {
         let number = self.number;
         match self.ending.take() {
+            _ if may_fail && status.code() == Some(1) => None,
             Some(_) if status.success() => None,
             Some(_) if !self.catches && status.signal() == Some(SIGTERM) => None,
             Some(_) => Some(format!("node {number} ended after SIGTERM with {status}")),

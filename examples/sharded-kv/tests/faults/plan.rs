@@ -143,7 +143,11 @@ pub(crate) fn draw(random: &mut Random, nodes: usize, length: Duration, possible
             other.to + Duration::from_millis(300) > from && fault.takes(nodes).iter().any(|part| parts.contains(part))
         };
         let is_wiped = |part: &Part| matches!(part, Part::Process(node) | Part::Disk(node) if wiped == Some(*node));
-        let of_wiped = wiped.is_some() && (matches!(fault, Fault::Wipe(_)) || fault.takes(nodes).iter().any(is_wiped));
+        let of_wiped = match fault {
+            Fault::Wipe(_) => wiped.is_some(),
+            Fault::KillAll => false,
+            _ => fault.takes(nodes).iter().any(is_wiped),
+        };
         if !of_wiped && !plan.iter().any(taken) {
             if let Fault::Wipe(node) = fault {
                 wiped = Some(node);

@@ -154,12 +154,9 @@ fn recover(disk: &MemoryDisk) -> Result<(StoreContents, Vec<Log>), StoreError> {
 
 fn check(data: &[u8]) {
     let play = play(data);
-    let Ok((whole, logs)) = recover(&play.whole) else {
-        unreachable!("nothing is wrong with it");
-    };
-    let Ok((contents, found)) = recover(&play.damaged) else {
-        return;
-    };
+    let (whole, logs) = taken(recover(&play.whole));
+    // With a mark that is whole, no damage of segments keeps a log from being opened.
+    let (contents, found) = taken(recover(&play.damaged));
     // What is there is what was written; what may not be, says so.
     for (held, log) in &found {
         let group = held.record.group;
@@ -204,25 +201,19 @@ fn check(data: &[u8]) {
     goes_on(play.damaged);
 }
 
+fn taken<T>(result: Result<T, StoreError>) -> T {
+    result.unwrap_or_else(|error| unreachable!("refused: {error}"))
+}
+
 /// What was found is there again after more was written.
 fn goes_on(disk: MemoryDisk) {
-    let Ok(mut store) = SegmentLogStore::on(disk, &identity()) else {
-        return;
-    };
-    if store.recover().is_err() {
-        return;
-    }
+    let mut store = taken(SegmentLogStore::on(disk, &identity()));
+    taken(store.recover());
     // What was damaged is made good by now, so that it is as it will be found.
-    let Ok((_, before)) = recover(&store.journal.disk) else {
-        unreachable!("it was opened");
-    };
+    let (_, before) = taken(recover(&store.journal.disk));
     let added = record(u64::MAX);
-    if store.create(std::slice::from_ref(&added)).is_err() {
-        return;
-    }
-    let again = recover(&store.journal.disk);
-    assert!(again.is_ok(), "it can't be read once more was written: {again:?}");
-    let Ok((_, mut again)) = again else { return };
+    taken(store.create(std::slice::from_ref(&added)));
+    let (_, mut again) = taken(recover(&store.journal.disk));
     assert_eq!(again.pop().map(|(held, _)| held.record), Some(added));
     assert_eq!(again, before, "what was there changed when more was written");
 }
