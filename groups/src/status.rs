@@ -1,5 +1,6 @@
 //! What a replica tells about itself.
 
+use crate::config::Tuning;
 use crate::group::{Group, Role, RoleKind};
 use crate::ids::{GroupId, LogId, LogIndex, NodeId, Term};
 use crate::input::Moment;
@@ -17,6 +18,12 @@ impl Group {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.config.node
+    }
+
+    /// Its times and limits.
+    #[must_use]
+    pub fn tuning(&self) -> &Tuning {
+        &self.config.tuning
     }
 
     /// The newest term it has seen.

@@ -3,10 +3,8 @@
 use super::group_actor::GroupActor;
 use raftyard_groups::{Input, Moment, Outlook, RoleKind, Sessions};
 
-/// How long a replica that shall lead from the start pauses before it asks for it again, twice as long each time, and
-/// for how long it does so: until its peers run the group too and are connected.
+/// How long a replica that shall lead from the start pauses before it asks for it again, twice as long each time.
 const FIRST_CAMPAIGN_PAUSE_MS: u64 = 100;
-const FIRST_CAMPAIGN_MS: u64 = 500;
 
 /// Whether a replica that wants to campaign may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +17,9 @@ pub(super) enum Candidacy {
     Running,
 }
 
-/// A replica that shall lead from the start. Its peers may not run the group yet, or not be connected: it asks
-/// again, more often than an election timeout would have it. (It only asks whether it would be elected, which
-/// disturbs nobody.)
+/// A replica that shall lead from the start. Its peers may not run the group yet, or not be connected: until an election timeout
+/// is over, by which anybody would ask, it asks again and again. (It only asks whether it would be elected, which disturbs
+/// nobody.)
 pub(super) struct FirstCampaign {
     next: Moment,
     /// Counted from the first time that it asked.
@@ -53,7 +51,8 @@ impl GroupActor {
         if let Some(first) = self.first_campaign.as_mut().filter(|_| is_first) {
             first.next = now.plus(first.pause_ms);
             first.pause_ms *= 2;
-            first.until.get_or_insert(now.plus(FIRST_CAMPAIGN_MS));
+            let timeout = self.core.tuning().election_timeout_ms;
+            first.until.get_or_insert(now.plus(timeout));
             return Some(Input::Campaign);
         }
         is_ticked.then_some(Input::Tick)

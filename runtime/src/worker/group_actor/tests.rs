@@ -189,6 +189,32 @@ fn a_read_is_answered_in_the_turn_that_applies_its_index() {
     }
 }
 
+/// Its peers do not run the group yet. Nobody else asks before an election timeout is over, however long that is.
+#[test]
+fn a_first_campaign_goes_on_until_an_election_timeout_is_over() {
+    for (timeout, campaigns) in [(600, vec![0, 100, 300]), (5_000, vec![0, 100, 300, 700, 1_500, 3_100])] {
+        let mut create = create();
+        let voters = [1, 2, 3].map(NodeId);
+        create.config.membership = Arc::new(Membership::of_voters(voters).unwrap());
+        create.config.tuning = Arc::new(Tuning {
+            election_timeout_ms: timeout,
+            ..Tuning::default()
+        });
+        let clock = Arc::new(Hand::default());
+        let mut replica = actor_of(create, clock.clone());
+        let mut work = vec![GroupWork::Campaign];
+        let (mut count, mut found) = (0, Vec::new());
+        for now in (0..3 * timeout).step_by(10) {
+            replica.turn(std::mem::take(&mut work));
+            let counted = replica.shared.counters.campaigns.get();
+            found.extend((counted > count).then_some(now));
+            count = counted;
+            clock.pass(10);
+        }
+        assert_eq!(found, campaigns);
+    }
+}
+
 /// Who learns of the quarantine by an answer finds it in the status.
 #[test]
 fn a_quarantined_replica_says_so_before_it_answers() {
