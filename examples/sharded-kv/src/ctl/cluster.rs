@@ -1,7 +1,7 @@
 //! The cluster as an operator sees it: what its nodes say, and what is put to whom.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -29,6 +29,8 @@ pub(super) struct Cluster<'a> {
     pub(super) state: String,
     /// The nodes that did not answer, and when that was.
     silent: RefCell<BTreeMap<u64, Instant>>,
+    /// The nodes that nobody told that they were removed from a group: their peers do not know them any more.
+    unheard: RefCell<BTreeSet<u64>>,
 }
 
 pub(super) struct Known {
@@ -45,6 +47,7 @@ impl<'a> Cluster<'a> {
             groups: myself.groups,
             state: myself.state,
             silent: RefCell::default(),
+            unheard: RefCell::default(),
         })
     }
 
@@ -156,15 +159,8 @@ impl<'a> Cluster<'a> {
                 membership,
             });
         }
-        let words = ["LEAVE".to_owned(), group.to_string()];
         let left = match self.resp(node) {
-            Ok(at) if self.answering().any(|other| other == node) => match self.put(at, &words, ANSWER).await {
-                Err(CtlError::Refused { address, text }) if text.starts_with("TRYAGAIN ") => {
-                    let refused = CtlError::Refused { address, text };
-                    self.leave_unheard(group, node, at, refused).await
-                }
-                answer => answer.map(drop),
-            },
+            Ok(at) if self.answering().any(|other| other == node) => self.leave_at(at, group, node).await,
             Ok(at) => Err(CtlError::Silence { address: at.clone() }),
             Err(error) => Err(error),
         };
@@ -175,19 +171,35 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-    /// The same for a node that nobody told that it was removed, `refused` for that: if who leads the group says so.
-    async fn leave_unheard(&self, group: u64, node: u64, at: &HostPort, refused: CtlError) -> Result<(), CtlError> {
+    async fn leave_at(&self, at: &HostPort, group: u64, node: u64) -> Result<(), CtlError> {
+        // It would wait for word of each group anew.
+        if self.unheard.borrow().contains(&node) && self.leave_unheard(at, group, node).await? {
+            return Ok(());
+        }
+        let words = ["LEAVE".to_owned(), group.to_string()];
+        match self.put(at, &words, ANSWER).await {
+            Err(CtlError::Refused { address, text }) if text.starts_with("TRYAGAIN ") => {
+                self.unheard.borrow_mut().insert(node);
+                let is_gone = self.leave_unheard(at, group, node).await?;
+                is_gone.then_some(()).ok_or(CtlError::Refused { address, text })
+            }
+            answer => answer.map(drop),
+        }
+    }
+
+    /// The same for a node that nobody told that it was removed, if who leads the group says that it was.
+    async fn leave_unheard(&self, at: &HostPort, group: u64, node: u64) -> Result<bool, CtlError> {
         let survey = self.survey().await;
         let replicas = survey.of(group);
         let there = replicas.iter().find(|replica| replica.node == node);
         let leaders = replicas.iter().filter(|replica| replica.leads());
         let leader = leaders.max_by_key(|leader| (leader.incarnation(), leader.number("term")));
         let Some((there, _)) = there.zip(leader.filter(|leader| !leader.members().contains(&node))) else {
-            return Err(refused);
+            return Ok(false);
         };
         let later = there.incarnation() + 1;
         let words = ["LEAVE".to_owned(), group.to_string(), later.to_string()];
-        self.put(at, &words, ANSWER).await.map(drop)
+        self.put(at, &words, ANSWER).await.map(|_| true)
     }
 }
 
@@ -221,9 +233,76 @@ fn names(membership: &str, node: u64) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::ctl::ask::fields;
+
+    /// A node that leads two groups of itself alone, or is in them as nobody told it that it was removed. Notes what it is asked.
+    async fn fake(node: u64, asked: Arc<Mutex<Vec<String>>>) -> Known {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut command = String::new();
+                // A line says how many words there are, and two are of each.
+                let is_whole = |command: &str| {
+                    let count = command.lines().next().and_then(|line| line.get(1..)?.parse().ok());
+                    count.is_some_and(|count: usize| command.matches("\r\n").count() > 2 * count)
+                };
+                while !is_whole(&command) {
+                    let mut some = [0; 1_000];
+                    let count = socket.read(&mut some).await.unwrap();
+                    command.push_str(std::str::from_utf8(&some[..count]).unwrap());
+                }
+                let words = command.lines().skip(2).step_by(2).skip(2).collect::<Vec<_>>().join(" ");
+                let answer = match words.as_str() {
+                    "STATUS" => {
+                        let (leader, voters) = if node == 1 { (1, "1") } else { (0, "1,2") };
+                        let lines = [1, 2].map(|group| {
+                            let line = format!("group={group} incarnation=1 leader={leader} term=2 voters={voters}");
+                            format!("${}\r\n{line}\r\n", line.len())
+                        });
+                        format!("*2\r\n{}", lines.concat())
+                    }
+                    "LEAVE 1" | "LEAVE 2" => "-TRYAGAIN nobody confirms it\r\n".to_owned(),
+                    _ => "+OK\r\n".to_owned(),
+                };
+                asked.lock().unwrap().push(words);
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let resp = address.parse().unwrap();
+        Known { peer: address, resp }
+    }
+
+    #[tokio::test]
+    async fn a_node_whose_peers_do_not_know_it_any_more_waits_for_word_of_one_group_alone() {
+        let [leader, removed] = [(); 2].map(|()| Arc::default());
+        let nodes = [fake(1, leader).await, fake(2, Arc::clone(&removed)).await];
+        let cluster = Cluster {
+            dial: &Dial::default(),
+            nodes: (1..).zip(nodes).collect(),
+            groups: 2,
+            state: "memory".to_owned(),
+            silent: RefCell::default(),
+            unheard: RefCell::default(),
+        };
+        let mut said = Vec::new();
+        let mut say = |line: &str| said.push(line.to_owned());
+        for group in [1, 2] {
+            cluster.leave(group, 2, "voters=1", &mut say).await.unwrap();
+        }
+        assert!(said.is_empty(), "{said:?}");
+        let asked = removed.lock().unwrap();
+        assert_eq!(*asked, ["LEAVE 1", "STATUS", "LEAVE 1 2", "STATUS", "LEAVE 2 2"]);
+    }
 
     #[test]
     fn a_group_stands_as_its_leader_says_and_shows_which_replicas_are_of_no_use() {
