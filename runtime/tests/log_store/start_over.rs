@@ -274,6 +274,7 @@ fn what_a_start_over_found_whole_is_missed_if_it_rots_after_that_was_cut_short()
     };
     // First it says that all of it is durable.
     end_early(&disk, 4, &|disk, what| {
+        // Near its end a start does not need it any more.
         if let Some(segment) = disk.files().segments.get_mut(&newest) {
             segment[last + 70] ^= 1;
         }
