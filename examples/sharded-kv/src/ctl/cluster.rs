@@ -237,11 +237,13 @@ fn names(membership: &str, node: u64) -> bool {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use bytes::BytesMut;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::ctl::ask::fields;
+    use crate::resp::{Parser, Protocol};
 
     /// A node that leads two groups of itself alone, or is in them as nobody told it that it was removed. Notes what it is asked.
     async fn fake(node: u64, asked: Arc<Mutex<Vec<String>>>) -> Known {
@@ -250,32 +252,27 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
-                let mut command = String::new();
-                // A line says how many words there are, and two are of each.
-                let is_whole = |command: &str| {
-                    let count = command.lines().next().and_then(|line| line.get(1..)?.parse().ok());
-                    count.is_some_and(|count: usize| command.matches("\r\n").count() > 2 * count)
-                };
-                while !is_whole(&command) {
-                    let mut some = [0; 1_000];
-                    let count = socket.read(&mut some).await.unwrap();
-                    command.push_str(std::str::from_utf8(&some[..count]).unwrap());
+                let (mut parser, mut buffer, mut words) = (Parser::default(), BytesMut::new(), Vec::new());
+                while !parser.next(&mut buffer, &mut words).unwrap() {
+                    assert!(socket.read_buf(&mut buffer).await.unwrap() > 0);
                 }
-                let words = command.lines().skip(2).step_by(2).skip(2).collect::<Vec<_>>().join(" ");
+                // After `RAFTYARD ADMIN`.
+                let words: Vec<_> = words[2..].iter().map(|word| String::from_utf8_lossy(word)).collect();
+                let words = words.join(" ");
                 let answer = match words.as_str() {
                     "STATUS" => {
                         let (leader, voters) = if node == 1 { (1, "1") } else { (0, "1,2") };
-                        let lines = [1, 2].map(|group| {
-                            let line = format!("group={group} incarnation=1 leader={leader} term=2 voters={voters}");
-                            format!("${}\r\n{line}\r\n", line.len())
-                        });
-                        format!("*2\r\n{}", lines.concat())
+                        let line =
+                            |group| format!("group={group} incarnation=1 leader={leader} term=2 voters={voters}");
+                        Reply::Array([1, 2].map(|group| Reply::text(line(group))).to_vec())
                     }
-                    "LEAVE 1" | "LEAVE 2" => "-TRYAGAIN nobody confirms it\r\n".to_owned(),
-                    _ => "+OK\r\n".to_owned(),
+                    "LEAVE 1" | "LEAVE 2" => Reply::error("TRYAGAIN nobody confirms it"),
+                    _ => Reply::OK,
                 };
                 asked.lock().unwrap().push(words);
-                socket.write_all(answer.as_bytes()).await.unwrap();
+                let mut out = BytesMut::new();
+                answer.encode(Protocol::Resp2, &mut out);
+                socket.write_all(&out).await.unwrap();
             }
         });
         let resp = address.parse().unwrap();
